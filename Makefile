@@ -1,0 +1,53 @@
+# Every command of the project; each line calls cargo or one script under tools/.
+CARGO  ?= cargo
+PYTHON ?= python3
+SERVER  = target/release/headstart
+
+.PHONY: serve build setup test check verify fmt lint docs tidy openapi bench backbones
+
+# Serve the bundled backbones on 127.0.0.1:8080.
+serve: build
+	$(SERVER) serve --models models --data data
+
+build: setup
+	$(CARGO) build --release --locked
+
+# The ONNX Runtime library, fetched once and pinned by hash.
+setup:
+	$(PYTHON) tools/setup/onnxruntime.py
+
+# Rust tests first, then the release server driven by real clients from Python.
+test: build
+	$(CARGO) test --release --locked --workspace
+	$(PYTHON) tests/python/run.py
+
+# All that must hold before a change is taken.
+check: test verify
+
+# `check` without the tests.
+verify: build fmt lint docs tidy
+	$(SERVER) openapi | diff - openapi/openapi.json
+
+fmt:
+	$(CARGO) fmt --all --check
+
+lint:
+	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+
+docs:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --workspace --no-deps --document-private-items
+
+tidy:
+	$(CARGO) run --release --locked --package headstart-xtask -- tidy
+
+# Write openapi/openapi.json from the code.
+openapi: build
+	$(SERVER) openapi > openapi/openapi.json
+
+# Throughput and latency against ONNX Runtime called directly, in one run.
+bench: build
+	$(CARGO) run --release --locked --package headstart-load -- $(BENCH)
+
+# Rebuild the bundled backbones and compare them with the committed files.
+backbones:
+	$(PYTHON) tools/backbones/build.py

@@ -1,0 +1,297 @@
+//! One loaded backbone: admission, submission, and what its calls are known to cost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use headstart_telemetry::{ModelMetrics, Outcome};
+use headstart_types::Manifest;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
+
+use crate::batch::Limits;
+use crate::call::{Class, Entry, Input, Readout, Row, Shape, Want};
+use crate::error::EngineError;
+use crate::folder::Folder;
+use crate::memory;
+use crate::schedule::Scheduler;
+use crate::session::{Graph, Provider, Reads};
+
+/// No call should hold a lane longer: a short item behind it would wait as long.
+const LONGEST_CALL: Duration = Duration::from_millis(50);
+
+/// Clients are told to come back within this.
+const LONGEST_RETRY: u64 = 120;
+
+/// The part of a backbone that lanes see.
+pub(crate) struct Model {
+    pub(crate) id: String,
+    pub(crate) graph: Graph,
+    pub(crate) readout: Readout,
+    /// Lanes that one call occupies: its threads.
+    pub(crate) slots: usize,
+    pub(crate) max_running: usize,
+    pub(crate) metrics: ModelMetrics,
+    limits: Limits,
+    /// Nanoseconds of lane time per unit of cost, a moving average; the batcher's and admission's idea of speed.
+    nanoseconds_per_unit: AtomicU64,
+    nanoseconds_per_item: AtomicU64,
+}
+
+impl Model {
+    pub(crate) fn new(
+        id: String,
+        graph: Graph,
+        readout: Readout,
+        limits: Limits,
+        (slots, max_running): (usize, usize),
+        metrics: ModelMetrics,
+    ) -> Self {
+        Self {
+            id,
+            graph,
+            readout,
+            slots,
+            max_running,
+            metrics,
+            limits,
+            nanoseconds_per_unit: AtomicU64::new(0),
+            nanoseconds_per_item: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn reads_tokens(&self) -> bool {
+        matches!(self.graph.reads(), Reads::Tokens { .. })
+    }
+
+    /// The configured budget, tightened so that no call takes longer than [`LONGEST_CALL`] at the speed seen so far.
+    pub(crate) fn limits(&self) -> Limits {
+        let per_unit = self.nanoseconds_per_unit.load(Ordering::Relaxed).max(1);
+        let by_time = (LONGEST_CALL.as_nanos() as u64 / per_unit).max(1) as usize;
+        Limits {
+            tokens: self.limits.tokens.min(by_time),
+            long_tokens: self.limits.long_tokens.min(by_time),
+            ..self.limits
+        }
+    }
+
+    /// Learns from a finished call.
+    pub(crate) fn learn(&self, shape: Shape, took: Duration) {
+        let nanoseconds = took.as_nanos() as u64;
+        blend(&self.nanoseconds_per_unit, nanoseconds / shape.cost().max(1) as u64);
+        blend(&self.nanoseconds_per_item, nanoseconds / shape.items.max(1) as u64);
+    }
+
+    /// Expected lane time of a batch.
+    pub(crate) fn estimate(&self, batch: &[Entry]) -> Duration {
+        let shape = Shape::of(batch.iter().map(|entry| &entry.input));
+        Duration::from_nanos(self.nanoseconds_per_unit.load(Ordering::Relaxed) * shape.cost() as u64)
+    }
+}
+
+/// Exponential moving average with a weight of one eighth on the new value. A lost update between two lanes is harmless.
+fn blend(average: &AtomicU64, value: u64) {
+    let old = average.load(Ordering::Relaxed);
+    let new = if old == 0 { value } else { old - old / 8 + value / 8 };
+    average.store(new.max(1), Ordering::Relaxed);
+}
+
+/// A loaded backbone.
+pub struct Backbone {
+    model: Arc<Model>,
+    folder: Folder,
+    labels: Vec<String>,
+    scheduler: Arc<Scheduler>,
+    places: Arc<Semaphore>,
+    queue_items: usize,
+    invariant: Option<f32>,
+}
+
+/// Places in a backbone's queue, taken before any work is done for them.
+pub struct Permit {
+    places: OwnedSemaphorePermit,
+    gauge: ModelMetrics,
+    items: i64,
+}
+
+impl Permit {
+    /// Parts with places for `items`, or `None` when it has fewer.
+    #[must_use]
+    pub fn split(&mut self, items: usize) -> Option<Self> {
+        let places = self.places.split(items)?;
+        self.items -= items as i64;
+        Some(Self { places, gauge: self.gauge.clone(), items: items as i64 })
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.gauge.queue_items.sub(self.items);
+    }
+}
+
+/// How a group of items is run.
+#[derive(Debug, Clone, Copy)]
+pub struct Request {
+    /// Outputs each row should hold.
+    pub want: Want,
+    /// Who is waiting.
+    pub class: Class,
+    /// Items not started by then are answered with [`EngineError::DeadlineExceeded`].
+    pub deadline: Option<Instant>,
+}
+
+/// A row to come. Dropping it cancels the item wherever it waits.
+pub struct Ticket {
+    receiver: oneshot::Receiver<Result<Row, EngineError>>,
+    deadline: Option<Instant>,
+}
+
+impl Ticket {
+    /// Waits for the row.
+    ///
+    /// # Errors
+    /// What the engine answered, or [`EngineError::DeadlineExceeded`] when the deadline passes first.
+    pub async fn row(self) -> Result<Row, EngineError> {
+        let answer = match self.deadline {
+            None => self.receiver.await,
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), self.receiver)
+                .await
+                .map_err(|_| EngineError::DeadlineExceeded)?,
+        };
+        answer.map_err(|_| EngineError::Stopped)?
+    }
+}
+
+impl Backbone {
+    pub(crate) fn new(
+        model: Model,
+        folder: Folder,
+        labels: Vec<String>,
+        scheduler: Arc<Scheduler>,
+        queue_items: usize,
+        invariant: Option<f32>,
+    ) -> Self {
+        let model = Arc::new(model);
+        scheduler.add(Arc::clone(&model));
+        Self {
+            model,
+            folder,
+            labels,
+            scheduler,
+            places: Arc::new(Semaphore::new(queue_items)),
+            queue_items,
+            invariant,
+        }
+    }
+
+    /// The name clients use.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.model.id
+    }
+
+    /// The manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        self.folder.manifest()
+    }
+
+    /// The folder it was loaded from.
+    #[must_use]
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// Class names of the source head, in the order of its logits; empty without one.
+    #[must_use]
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    /// Where it runs.
+    #[must_use]
+    pub fn provider(&self) -> Provider {
+        self.model.graph.provider()
+    }
+
+    /// Its metrics.
+    #[must_use]
+    pub fn metrics(&self) -> &ModelMetrics {
+        &self.model.metrics
+    }
+
+    /// Lowest cosine between an item alone and the same item in a padded batch, as measured at the start; `None`
+    /// where nothing was measured.
+    #[must_use]
+    pub fn batch_invariance(&self) -> Option<f32> {
+        self.invariant
+    }
+
+    /// Takes places in the queue, or refuses at once.
+    ///
+    /// # Errors
+    /// [`EngineError::QueueFull`] with a time to come back, from the speed seen lately.
+    pub fn admit(&self, items: usize) -> Result<Permit, EngineError> {
+        let full = || EngineError::QueueFull {
+            model: self.id().to_owned(),
+            limit: self.queue_items,
+            retry_after: self.retry_after(items),
+        };
+        let count = u32::try_from(items).map_err(|_| full())?;
+        match Arc::clone(&self.places).try_acquire_many_owned(count) {
+            Ok(places) => {
+                self.model.metrics.queue_items.add(i64::from(count));
+                Ok(Permit { places, gauge: self.model.metrics.clone(), items: i64::from(count) })
+            }
+            Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => Err(full()),
+        }
+    }
+
+    /// Queues items under a permit; tickets come back in their order. Items beyond the permit are refused.
+    ///
+    /// # Errors
+    /// [`EngineError::Bug`] when the permit holds fewer places than there are items.
+    pub fn submit(&self, inputs: Vec<Input>, permit: &mut Permit, request: Request) -> Result<Vec<Ticket>, EngineError> {
+        let queued_at = Instant::now();
+        let mut tickets = Vec::with_capacity(inputs.len());
+        let mut entries = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            let place = permit.places.split(1).ok_or(EngineError::Bug("more items than permits"))?;
+            let (reply, receiver) = oneshot::channel();
+            tickets.push(Ticket { receiver, deadline: request.deadline });
+            entries.push(Entry {
+                input,
+                want: request.want,
+                deadline: request.deadline,
+                queued_at,
+                reply,
+                _permit: place,
+            });
+        }
+        if !entries.is_empty() {
+            self.scheduler.submit(&self.model, request.class, entries);
+        }
+        Ok(tickets)
+    }
+
+    /// Counts items that were admitted but never reached the queue.
+    pub fn count_cancelled(&self, items: usize) {
+        self.model.metrics.count(Outcome::Cancelled, items as u64);
+    }
+
+    fn retry_after(&self, items: usize) -> Duration {
+        let waiting = self.queue_items - self.places.available_permits().min(self.queue_items);
+        let needed = (waiting + items).saturating_sub(self.queue_items).max(1) as u64;
+        let lanes = self.model.max_running.max(1) as u64;
+        let nanoseconds = self.model.nanoseconds_per_item.load(Ordering::Relaxed) * needed / lanes;
+        Duration::from_secs(nanoseconds.div_ceil(1_000_000_000).clamp(1, LONGEST_RETRY))
+    }
+}
+
+impl Drop for Backbone {
+    fn drop(&mut self) {
+        self.model.metrics.loaded.set(0);
+        self.scheduler.remove(&self.model);
+        memory::trim();
+    }
+}

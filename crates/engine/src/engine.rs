@@ -1,0 +1,157 @@
+//! The engine: lanes for the whole machine, and loading of backbones onto them.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use headstart_telemetry::Metrics;
+use headstart_types::Manifest;
+use headstart_types::payload::Modality;
+
+use crate::backbone::{Backbone, Model};
+use crate::batch::Limits;
+use crate::call::Readout;
+use crate::error::EngineError;
+use crate::folder::{Folder, FolderError};
+use crate::lane;
+use crate::runtime::Runtime;
+use crate::schedule::Scheduler;
+use crate::session::{Graph, Provider};
+use crate::warm_up::{INVARIANT_COSINE, warm_up};
+
+/// Where backbones should run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// On the CPU.
+    Cpu,
+    /// On an NVIDIA GPU.
+    Cuda {
+        /// Its number.
+        id: i32,
+        /// Refuse the CPU instead of falling back to it.
+        required: bool,
+    },
+}
+
+/// What the engine is given.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineOptions {
+    /// Lanes; by default the cores the process may use.
+    pub lanes: Option<usize>,
+    /// Where backbones run.
+    pub device: Device,
+    /// Most items in a backbone's queue.
+    pub queue_items: usize,
+}
+
+/// Lanes, and backbones on them.
+pub struct Engine {
+    runtime: Runtime,
+    scheduler: Arc<Scheduler>,
+    metrics: Arc<Metrics>,
+    options: EngineOptions,
+    lanes: Vec<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Starts the lanes. The default number of lanes is the CPU quota: affinity and cgroup, rounded down, at least one.
+    ///
+    /// # Errors
+    /// [`EngineError::Graph`] when the system gives no threads.
+    pub fn start(runtime: Runtime, options: EngineOptions, metrics: Arc<Metrics>) -> Result<Self, EngineError> {
+        // The standard library reads both the affinity mask and the cgroup quota.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let scheduler = Arc::new(Scheduler::new(options.lanes.unwrap_or(cores).max(1)));
+        let lanes = lane::start(&scheduler, &metrics)
+            .map_err(|error| EngineError::Graph(format!("no thread for a lane: {error}")))?;
+        Ok(Self { runtime, scheduler, metrics, options, lanes })
+    }
+
+    /// Loads a backbone, warms it up and puts it on the lanes. Takes as long as the graph needs; call it off the
+    /// asynchronous threads.
+    ///
+    /// # Errors
+    /// [`EngineError`] naming the file, field, input or output that is wrong.
+    pub fn load(&self, folder: Folder) -> Result<Backbone, EngineError> {
+        let started = Instant::now();
+        let manifest = folder.manifest().clone();
+        let labels = labels(&folder, &manifest)?;
+        let file = folder.verified_graph()?;
+        let lanes = self.scheduler.lanes();
+        let slots = manifest.engine.threads.unwrap_or(1).min(lanes);
+        let classes = (!labels.is_empty()).then_some(labels.len());
+        let graph = Graph::load(&self.runtime, &file, &manifest, classes, slots, self.options.device)?;
+        let provider = graph.provider();
+        let max_running = match provider {
+            Provider::Cpu => manifest.engine.lanes.unwrap_or(lanes).min(lanes / slots).max(1),
+            Provider::Cuda => 1,
+        };
+        let features = &manifest.output.features;
+        let readout = Readout {
+            pooling: features.pooling,
+            normalise: features.normalise,
+            dimension: features.dimension,
+        };
+        let id = manifest.backbone.id.clone();
+        let metrics = self.metrics.for_model(&id);
+        let model =
+            Model::new(id.clone(), graph, readout, limits(&manifest, provider), (slots, max_running), metrics);
+        let max_tokens = manifest.text.as_ref().map_or(1, |text| text.max_tokens);
+        let invariant = warm_up(&model, max_tokens)
+            .map_err(|message| EngineError::Run { model: id.clone(), message })?;
+        if let Some(cosine) = invariant.filter(|cosine| *cosine < INVARIANT_COSINE) {
+            tracing::warn!(
+                model = %id, cosine,
+                "a text's vector depends on what shares its batch; quantise with scales that do not"
+            );
+        }
+        let took = started.elapsed();
+        model.metrics.loaded.set(1);
+        model.metrics.load_seconds.set(took.as_secs_f64());
+        tracing::info!(model = %id, provider = provider.as_str(), milliseconds = took.as_millis() as u64, "backbone loaded");
+        Ok(Backbone::new(model, folder, labels, Arc::clone(&self.scheduler), self.options.queue_items, invariant))
+    }
+
+    /// Lanes that run calls.
+    #[must_use]
+    pub fn lanes(&self) -> usize {
+        self.scheduler.lanes()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.scheduler.stop();
+        for lane in self.lanes.drain(..) {
+            let _ = lane.join();
+        }
+    }
+}
+
+fn labels(folder: &Folder, manifest: &Manifest) -> Result<Vec<String>, FolderError> {
+    let Some(logits) = &manifest.output.logits else { return Ok(Vec::new()) };
+    let bytes = folder.read(&logits.labels)?;
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}
+
+fn limits(manifest: &Manifest, provider: Provider) -> Limits {
+    let base = match (provider, manifest.backbone.modality) {
+        (Provider::Cuda, _) => Limits::GPU,
+        (Provider::Cpu, Modality::Text) => Limits::CPU_TOKENS,
+        (Provider::Cpu, Modality::Image) => Limits::CPU_DENSE,
+    };
+    let engine = &manifest.engine;
+    let items = engine.max_batch_items.unwrap_or(base.items);
+    // Dense items cost one each: their token budget is their item budget.
+    let tokens = match manifest.backbone.modality {
+        Modality::Text => engine.max_batch_tokens,
+        Modality::Image => engine.max_batch_items,
+    };
+    Limits {
+        items,
+        tokens: tokens.unwrap_or(base.tokens),
+        long_tokens: tokens.unwrap_or(base.long_tokens),
+        waste: base.waste,
+    }
+}

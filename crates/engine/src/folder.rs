@@ -1,0 +1,156 @@
+//! A backbone's folder: manifest read, files there, checksum right.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use headstart_types::{Manifest, ManifestError};
+use sha2::{Digest, Sha256};
+
+/// The manifest's file name.
+pub(crate) const MANIFEST: &str = "headstart.toml";
+
+/// Why a folder was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// A file cannot be read.
+    #[error("{path} cannot be read: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The manifest is wrong.
+    #[error("{path}: {source}")]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// The key and what is wrong with it.
+        source: ManifestError,
+    },
+    /// The manifest's id is not the folder's name.
+    #[error("{path}: `backbone.id` is `{id}` but the folder is named `{folder}`")]
+    Name {
+        /// The manifest.
+        path: PathBuf,
+        /// The id in the manifest.
+        id: String,
+        /// The folder's name.
+        folder: String,
+    },
+    /// The graph is not the file the manifest speaks of.
+    #[error("{path}: sha-256 is {found}, `backbone.sha256` says {expected}")]
+    Checksum {
+        /// The graph.
+        path: PathBuf,
+        /// What the file hashes to.
+        found: String,
+        /// What the manifest says.
+        expected: String,
+    },
+}
+
+/// A backbone's folder with its manifest.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    path: PathBuf,
+    manifest: Manifest,
+}
+
+impl Folder {
+    /// Reads the manifest of a folder. The graph is not read yet.
+    ///
+    /// # Errors
+    /// [`FolderError`] naming the file and the field.
+    pub fn open(path: &Path) -> Result<Self, FolderError> {
+        let file = path.join(MANIFEST);
+        let text = std::fs::read_to_string(&file).map_err(|source| FolderError::Read { path: file.clone(), source })?;
+        let manifest =
+            Manifest::parse(&text).map_err(|source| FolderError::Manifest { path: file.clone(), source })?;
+        let folder = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        if folder != manifest.backbone.id {
+            return Err(FolderError::Name { path: file, id: manifest.backbone.id, folder });
+        }
+        Ok(Self { path: path.to_path_buf(), manifest })
+    }
+
+    /// The folders under `root` that hold a manifest, in order of name.
+    ///
+    /// # Errors
+    /// [`FolderError::Read`] when `root` cannot be listed.
+    pub fn list(root: &Path) -> Result<Vec<PathBuf>, FolderError> {
+        let entries = std::fs::read_dir(root)
+            .map_err(|source| FolderError::Read { path: root.to_path_buf(), source })?;
+        let mut folders: Vec<PathBuf> =
+            entries.flatten().map(|entry| entry.path()).filter(|path| path.join(MANIFEST).is_file()).collect();
+        folders.sort();
+        Ok(folders)
+    }
+
+    /// The manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The folder's own path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads a file that the manifest names.
+    ///
+    /// # Errors
+    /// [`FolderError::Read`].
+    pub fn read(&self, file: &str) -> Result<Vec<u8>, FolderError> {
+        let path = self.path.join(file);
+        std::fs::read(&path).map_err(|source| FolderError::Read { path, source })
+    }
+
+    /// The graph's path, once its checksum has been compared with the manifest's.
+    ///
+    /// # Errors
+    /// [`FolderError::Read`] or [`FolderError::Checksum`].
+    pub fn verified_graph(&self) -> Result<PathBuf, FolderError> {
+        let path = self.path.join(&self.manifest.backbone.file);
+        let found = sha256(&path).map_err(|source| FolderError::Read { path: path.clone(), source })?;
+        let expected = self.manifest.backbone.sha256.to_lowercase();
+        if found == expected { Ok(path) } else { Err(FolderError::Checksum { path, found, expected }) }
+    }
+}
+
+fn sha256(path: &Path) -> std::io::Result<String> {
+    use std::fmt::Write;
+
+    let mut reader = BufReader::with_capacity(1 << 20, File::open(path)?);
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; 1 << 20];
+    loop {
+        let read = reader.read(&mut chunk)?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&chunk[..read]);
+    }
+    Ok(hash.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_hashes_to_the_published_vector() {
+        let path = std::env::temp_dir().join(format!("headstart-sha256-{}", std::process::id()));
+        std::fs::write(&path, "abc").unwrap();
+        let found = sha256(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        // FIPS 180-4, example of "abc".
+        assert_eq!(found, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+}

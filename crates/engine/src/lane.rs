@@ -1,0 +1,101 @@
+//! A lane: one thread that takes work, calls ONNX Runtime, and hands rows to whoever waits.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use headstart_telemetry::{Metrics, Outcome};
+
+use crate::backbone::Model;
+use crate::call::{self, Entry, Input, Row, Scratch, Shape, Timing, Want};
+use crate::error::EngineError;
+use crate::schedule::Scheduler;
+
+/// Starts one named thread per lane.
+///
+/// # Errors
+/// When the system gives no thread.
+pub(crate) fn start(scheduler: &Arc<Scheduler>, metrics: &Arc<Metrics>) -> std::io::Result<Vec<JoinHandle<()>>> {
+    metrics.lanes.set(scheduler.lanes() as i64);
+    (0..scheduler.lanes())
+        .map(|lane| {
+            let (scheduler, metrics) = (Arc::clone(scheduler), Arc::clone(metrics));
+            std::thread::Builder::new()
+                .name(format!("lane-{lane}"))
+                .spawn(move || work(&scheduler, &metrics, lane))
+        })
+        .collect()
+}
+
+fn work(scheduler: &Scheduler, metrics: &Metrics, lane: usize) {
+    let mut scratch = Scratch::default();
+    while let Some(mut work) = scheduler.next(lane) {
+        let picked = std::mem::take(&mut work.picked);
+        let model = &work.model;
+        model.metrics.count(Outcome::Cancelled, picked.cancelled as u64);
+        model.metrics.count(Outcome::Expired, picked.expired.len() as u64);
+        for entry in picked.expired {
+            let _ = entry.reply.send(Err(EngineError::DeadlineExceeded));
+        }
+        let mut took = Duration::ZERO;
+        if !picked.batch.is_empty() {
+            metrics.lanes_busy.inc();
+            took = run_batch(model, metrics, picked.batch, &mut scratch);
+            metrics.lanes_busy.dec();
+        }
+        scheduler.done(&work, took);
+    }
+}
+
+fn run_batch(model: &Model, metrics: &Metrics, batch: Vec<Entry>, scratch: &mut Scratch) -> Duration {
+    let items: Vec<(&Input, Want)> = batch.iter().map(|entry| (&entry.input, entry.want)).collect();
+    let shape = Shape::of(items.iter().map(|(input, _)| *input));
+    let started = Instant::now();
+    let result = catch_unwind(AssertUnwindSafe(|| call::run(&model.graph, &model.readout, &items, scratch)))
+        .unwrap_or_else(|_| {
+            metrics.panics_total.inc();
+            Err("the call panicked".into())
+        });
+    let took = started.elapsed();
+    observe(model, shape, took, &batch, started);
+    match result {
+        Ok(rows) => answer(model, batch, rows, started, took),
+        Err(message) => {
+            tracing::error!(model = %model.id, %message, items = batch.len(), "a call failed");
+            model.metrics.count(Outcome::Failed, batch.len() as u64);
+            for entry in batch {
+                let _ = entry.reply.send(Err(EngineError::Run { model: model.id.clone(), message: message.clone() }));
+            }
+        }
+    }
+    took
+}
+
+fn answer(model: &Model, batch: Vec<Entry>, rows: Vec<Row>, started: Instant, took: Duration) {
+    let batch_items = batch.len();
+    let mut answered = 0;
+    for (entry, mut row) in batch.into_iter().zip(rows) {
+        let queue = started.saturating_duration_since(entry.queued_at);
+        row.timing = Timing { queue, inference: took, batch_items };
+        // The client may have hung up meanwhile; its answer is nobody's.
+        answered += u64::from(entry.reply.send(Ok(row)).is_ok());
+    }
+    model.metrics.count(Outcome::Answered, answered);
+    model.metrics.count(Outcome::Cancelled, batch_items as u64 - answered);
+}
+
+fn observe(model: &Model, shape: Shape, took: Duration, batch: &[Entry], started: Instant) {
+    model.learn(shape, took);
+    let metrics = &model.metrics;
+    metrics.inference_seconds.observe(took.as_secs_f64());
+    metrics.batch_items.observe(shape.items as f64);
+    metrics.batch_cost.observe(shape.cost() as f64);
+    if model.reads_tokens() {
+        metrics.tokens_total.inc_by(shape.real_tokens as u64);
+        metrics.padded_tokens_total.inc_by(shape.cost() as u64);
+    }
+    for entry in batch {
+        metrics.queue_wait_seconds.observe(started.saturating_duration_since(entry.queued_at).as_secs_f64());
+    }
+}

@@ -1,0 +1,28 @@
+//! Tensors in, tensors out: the only crate that knows ONNX Runtime.
+//!
+//! An [`Engine`] owns the lanes, threads that run models. A [`Backbone`] is one loaded model with its queue: callers
+//! take a [`Permit`] before they do any work, then submit items and await one [`Row`] for each. What a tensor shows
+//! (a sentence, a photo) is not known here.
+
+mod backbone;
+mod batch;
+mod call;
+mod engine;
+mod error;
+mod folder;
+mod lane;
+mod memory;
+mod pool;
+mod runtime;
+mod schedule;
+mod session;
+mod warm_up;
+
+pub use backbone::{Backbone, Permit, Request, Ticket};
+pub use batch::Limits;
+pub use call::{Class, Input, Row, Timing, Want};
+pub use engine::{Device, Engine, EngineOptions};
+pub use error::EngineError;
+pub use folder::{Folder, FolderError};
+pub use runtime::{Runtime, RuntimeError};
+pub use session::Provider;

@@ -1,0 +1,264 @@
+//! What runs next: queues of all backbones, lanes that wait, fairness between models.
+//!
+//! Start-time fair queueing (Goyal et al. 1996): each queue has a virtual time that grows by the lane time it used;
+//! the queue that used least goes next, so a busy model cannot starve a quiet one. Interactive items come before bulk.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::backbone::Model;
+use crate::batch::{Picked, pick};
+use crate::call::{Class, Entry};
+use crate::memory;
+
+/// After this many interactive calls in a row, waiting bulk work gets one: it must not starve.
+const INTERACTIVE_RUN: usize = 16;
+
+/// An idle lane hands memory back after this long.
+const TRIM_AFTER: Duration = Duration::from_secs(2);
+
+pub(crate) struct Scheduler {
+    state: Mutex<State>,
+    /// One per lane, so that the lane that ran last, whose caches are warm, is woken first.
+    wake: Vec<Condvar>,
+}
+
+struct State {
+    queues: Vec<Queue>,
+    /// Waiting lanes; the last one ran last.
+    idle: Vec<usize>,
+    free_slots: usize,
+    interactive_run: usize,
+    /// Set once memory was given back and nothing has run since.
+    trimmed: bool,
+    stopped: bool,
+}
+
+struct Queue {
+    model: Arc<Model>,
+    interactive: VecDeque<Entry>,
+    bulk: VecDeque<Entry>,
+    virtual_time: f64,
+    running: usize,
+}
+
+/// Items that run together, and what they leave behind.
+pub(crate) struct Work {
+    pub(crate) model: Arc<Model>,
+    pub(crate) picked: Picked,
+    charged: f64,
+}
+
+impl Queue {
+    fn waiting(&self, class: Class) -> usize {
+        match class {
+            Class::Interactive => self.interactive.len(),
+            Class::Bulk => self.bulk.len(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.interactive.is_empty() && self.bulk.is_empty()
+    }
+}
+
+impl Scheduler {
+    pub(crate) fn new(lanes: usize) -> Self {
+        let state = State {
+            queues: Vec::new(),
+            idle: Vec::with_capacity(lanes),
+            free_slots: lanes,
+            interactive_run: 0,
+            trimmed: true,
+            stopped: false,
+        };
+        Self { state: Mutex::new(state), wake: (0..lanes).map(|_| Condvar::new()).collect() }
+    }
+
+    pub(crate) fn lanes(&self) -> usize {
+        self.wake.len()
+    }
+
+    pub(crate) fn add(&self, model: Arc<Model>) {
+        let mut state = self.lock();
+        let virtual_time = state.earliest_virtual_time();
+        state.queues.push(Queue {
+            model,
+            interactive: VecDeque::new(),
+            bulk: VecDeque::new(),
+            virtual_time,
+            running: 0,
+        });
+    }
+
+    /// Forgets a model; what still waits in its queue is answered with [`crate::EngineError::Stopped`].
+    pub(crate) fn remove(&self, model: &Arc<Model>) {
+        let removed = {
+            let mut state = self.lock();
+            let index = state.queues.iter().position(|queue| Arc::ptr_eq(&queue.model, model));
+            index.map(|index| state.queues.swap_remove(index))
+        };
+        if let Some(queue) = removed {
+            for entry in queue.interactive.into_iter().chain(queue.bulk) {
+                let _ = entry.reply.send(Err(crate::EngineError::Stopped));
+            }
+        }
+    }
+
+    /// Queues items and wakes as many waiting lanes as they can use.
+    pub(crate) fn submit(&self, model: &Arc<Model>, class: Class, entries: Vec<Entry>) {
+        let mut state = self.lock();
+        let earliest = state.earliest_virtual_time();
+        let stopped = state.stopped;
+        let Some(queue) = state.queues.iter_mut().find(|queue| Arc::ptr_eq(&queue.model, model)) else {
+            drop(state);
+            return refuse(entries);
+        };
+        if stopped {
+            drop(state);
+            return refuse(entries);
+        }
+        if queue.is_empty() && queue.running == 0 {
+            // Time spent without work is not saved up.
+            queue.virtual_time = queue.virtual_time.max(earliest);
+        }
+        let added = entries.len();
+        match class {
+            Class::Interactive => queue.interactive.extend(entries),
+            Class::Bulk => queue.bulk.extend(entries),
+        }
+        for _ in 0..added {
+            if !self.wake_one(&mut state) {
+                break;
+            }
+        }
+    }
+
+    /// The next items for a lane; waits for some. `None` once the scheduler has stopped and its queues are empty.
+    pub(crate) fn next(&self, lane: usize) -> Option<Work> {
+        let mut state = self.lock();
+        loop {
+            if let Some(work) = state.take(Instant::now(), self.wake.len()) {
+                // What waits beyond this call is work for another lane.
+                if state.queues.iter().any(|queue| !queue.is_empty()) {
+                    self.wake_one(&mut state);
+                }
+                return Some(work);
+            }
+            if state.stopped && state.queues.iter().all(Queue::is_empty) {
+                return None;
+            }
+            state.idle.push(lane);
+            state = self.wait(state, lane);
+        }
+    }
+
+    /// Accounts for a finished call.
+    pub(crate) fn done(&self, work: &Work, took: Duration) {
+        let mut state = self.lock();
+        let slots = work.model.slots;
+        state.free_slots += slots;
+        if let Some(queue) = state.queues.iter_mut().find(|queue| Arc::ptr_eq(&queue.model, &work.model)) {
+            queue.running -= 1;
+            queue.virtual_time += took.as_secs_f64() * slots as f64 - work.charged;
+        }
+    }
+
+    /// Stops taking items; lanes end when the queues are empty.
+    pub(crate) fn stop(&self) {
+        let mut state = self.lock();
+        state.stopped = true;
+        while self.wake_one(&mut state) {}
+    }
+
+    fn wait<'a>(&'a self, mut state: MutexGuard<'a, State>, lane: usize) -> MutexGuard<'a, State> {
+        loop {
+            let (guard, timeout) =
+                self.wake[lane].wait_timeout(state, TRIM_AFTER).unwrap_or_else(PoisonError::into_inner);
+            state = guard;
+            if !state.idle.contains(&lane) {
+                return state;
+            }
+            if timeout.timed_out() && !state.trimmed && state.idle.len() == self.wake.len() {
+                state.trimmed = true;
+                drop(state);
+                memory::trim();
+                state = self.lock();
+                if !state.idle.contains(&lane) {
+                    return state;
+                }
+            }
+        }
+    }
+
+    fn wake_one(&self, state: &mut State) -> bool {
+        state.idle.pop().is_some_and(|lane| {
+            self.wake[lane].notify_one();
+            true
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic under this lock leaves counters at worst one call behind; refusing all work would be worse.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn refuse(entries: Vec<Entry>) {
+    for entry in entries {
+        let _ = entry.reply.send(Err(crate::EngineError::Stopped));
+    }
+}
+
+impl State {
+    fn earliest_virtual_time(&self) -> f64 {
+        let active = self.queues.iter().filter(|queue| !queue.is_empty() || queue.running > 0);
+        let earliest = active.map(|queue| queue.virtual_time).fold(f64::INFINITY, f64::min);
+        if earliest.is_finite() {
+            earliest
+        } else {
+            self.queues.iter().map(|queue| queue.virtual_time).fold(0.0, f64::max)
+        }
+    }
+
+    fn take(&mut self, now: Instant, lanes: usize) -> Option<Work> {
+        let class = self.class()?;
+        let queue = self
+            .queues
+            .iter_mut()
+            .filter(|queue| queue.waiting(class) > 0 && queue.running < queue.model.max_running)
+            .min_by(|left, right| left.virtual_time.total_cmp(&right.virtual_time))?;
+        let slots = queue.model.slots;
+        if slots > self.free_slots {
+            // The fairest queue waits for its slots; letting others pass would starve calls of several threads.
+            return None;
+        }
+        let share = queue.waiting(class).div_ceil(lanes);
+        let limits = queue.model.limits();
+        let waiting = match class {
+            Class::Interactive => &mut queue.interactive,
+            Class::Bulk => &mut queue.bulk,
+        };
+        let picked = pick(waiting, &limits, share, now);
+        let charged = queue.model.estimate(&picked.batch).as_secs_f64() * slots as f64;
+        queue.virtual_time += charged;
+        queue.running += 1;
+        self.free_slots -= slots;
+        self.trimmed = false;
+        self.interactive_run = if class == Class::Interactive { self.interactive_run + 1 } else { 0 };
+        Some(Work { model: Arc::clone(&queue.model), picked, charged })
+    }
+
+    fn class(&self) -> Option<Class> {
+        let runnable = |class: Class| {
+            self.queues.iter().any(|queue| queue.waiting(class) > 0 && queue.running < queue.model.max_running)
+        };
+        match (runnable(Class::Interactive), runnable(Class::Bulk)) {
+            (true, true) if self.interactive_run >= INTERACTIVE_RUN => Some(Class::Bulk),
+            (true, _) => Some(Class::Interactive),
+            (false, true) => Some(Class::Bulk),
+            (false, false) => None,
+        }
+    }
+}

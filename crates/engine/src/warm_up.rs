@@ -1,0 +1,69 @@
+//! First calls before ready: they make the runtime allocate, teach the batcher its speed, and test one promise.
+//!
+//! An item's vector must not depend on what shares its batch. Graphs with activation scales taken over the whole batch
+//! break that silently, so every token graph is tried alone and in a padded batch.
+
+use std::time::Instant;
+
+use crate::backbone::Model;
+use crate::call::{self, Input, Scratch, Shape, Want};
+use crate::session::Reads;
+
+/// Below this cosine a text's vector is said to depend on its batch.
+pub(crate) const INVARIANT_COSINE: f32 = 0.9999;
+
+/// Runs the first calls. For token graphs returns the lowest cosine between items alone and in a batch.
+///
+/// # Errors
+/// ONNX Runtime's message when a call fails: such a backbone is not served.
+pub(crate) fn warm_up(model: &Model, max_tokens: usize) -> Result<Option<f32>, String> {
+    let mut scratch = Scratch::default();
+    match model.graph.reads() {
+        Reads::Dense { item_shape, .. } => {
+            let item = Input::Dense(vec![0.0; item_shape.iter().product()]);
+            for _ in 0..2 {
+                timed(model, &[&item], &mut scratch)?;
+            }
+            Ok(None)
+        }
+        Reads::Tokens { .. } => {
+            let items: Vec<Input> = [7, 11, 12].map(|length| tokens(length.min(max_tokens))).into();
+            let mut alone = Vec::with_capacity(items.len());
+            for item in &items {
+                alone.extend(timed(model, &[item], &mut scratch)?);
+            }
+            let together = timed(model, &items.iter().collect::<Vec<_>>(), &mut scratch)?;
+            Ok(alone.iter().zip(&together).map(|(one, other)| cosine(one, other)).reduce(f32::min))
+        }
+    }
+}
+
+/// Ids that every vocabulary has, changing along the sequence so that no two tokens are alike.
+fn tokens(length: usize) -> Input {
+    Input::Tokens { ids: (0..length as u32).map(|position| 100 + position * 7 % 400).collect(), type_ids: None }
+}
+
+fn timed(model: &Model, items: &[&Input], scratch: &mut Scratch) -> Result<Vec<Vec<f32>>, String> {
+    let want = Want { features: true, logits: true };
+    let items: Vec<(&Input, Want)> = items.iter().map(|item| (*item, want)).collect();
+    let started = Instant::now();
+    let rows = call::run(&model.graph, &model.readout, &items, scratch)?;
+    model.learn(Shape::of(items.iter().map(|(input, _)| *input)), started.elapsed());
+    Ok(rows.into_iter().map(|row| row.features).collect())
+}
+
+fn cosine(left: &[f32], right: &[f32]) -> f32 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    (dot(left, right) / (dot(left, left) * dot(right, right)).sqrt().max(f64::MIN_POSITIVE)) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cosine;
+
+    #[test]
+    fn the_cosine_is_one_for_equal_and_zero_for_orthogonal_vectors() {
+        assert!((cosine(&[1.0, 2.0], &[2.0, 4.0]) - 1.0).abs() < 1e-6);
+        assert!(cosine(&[1.0, 0.0], &[0.0, 1.0]).abs() < 1e-6);
+    }
+}

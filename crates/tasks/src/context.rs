@@ -1,0 +1,73 @@
+//! What every task needs: backbones, caches, the CPU pool, limits; and what is known of the caller.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use headstart_engine::Class;
+use headstart_telemetry::Metrics;
+use tokio::sync::Semaphore;
+
+use crate::cache::VectorCache;
+use crate::catalog::Catalog;
+use crate::error::TaskError;
+use crate::offload::Offload;
+
+/// Decoded pictures held at a time, waiting or being computed: each is a tensor of some hundred kilobytes.
+const DECODED_IMAGES: usize = 64;
+
+/// Limits that hold before work is done.
+#[derive(Debug, Clone, Copy)]
+pub struct TaskLimits {
+    /// Most items in a request.
+    pub items: usize,
+    /// Most labels in a request.
+    pub labels: usize,
+    /// Longest text in bytes.
+    pub text_bytes: usize,
+    /// Largest picture, from its header.
+    pub image: headstart_media::Limits,
+}
+
+/// What every task needs.
+pub struct TaskContext {
+    /// The backbones.
+    pub catalog: Catalog,
+    /// Limits that hold before work is done.
+    pub limits: TaskLimits,
+    pub(crate) features: Arc<VectorCache>,
+    pub(crate) labels: Arc<VectorCache>,
+    pub(crate) offload: Offload,
+    pub(crate) decoded: Arc<Semaphore>,
+}
+
+/// What is known of the caller.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Caller {
+    /// When the answer is of no use any more.
+    pub deadline: Option<Instant>,
+    /// Whether somebody waits.
+    pub class: Class,
+}
+
+/// Bytes a label's embedding may keep beside the features' cache.
+const LABEL_CACHE_BYTES: u64 = 16 << 20;
+
+impl TaskContext {
+    /// A context without backbones.
+    #[must_use]
+    pub fn new(limits: TaskLimits, cache_bytes: u64, cpu_threads: usize, metrics: &Metrics) -> Self {
+        Self {
+            catalog: Catalog::default(),
+            limits,
+            features: Arc::new(VectorCache::new(cache_bytes, metrics.for_cache("features"))),
+            labels: Arc::new(VectorCache::new(LABEL_CACHE_BYTES, metrics.for_cache("labels"))),
+            offload: Offload::new(cpu_threads),
+            decoded: Arc::new(Semaphore::new(DECODED_IMAGES)),
+        }
+    }
+
+    pub(crate) fn check_items(&self, items: usize) -> Result<(), TaskError> {
+        let limit = self.limits.items;
+        if items > limit { Err(TaskError::TooManyItems { items, limit }) } else { Ok(()) }
+    }
+}

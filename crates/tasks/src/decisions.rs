@@ -1,0 +1,435 @@
+//! Decisions: typed questions about one input, as OpenAI's `POST /v1/decisions`, answered by zero-shot labels.
+
+use headstart_types::Payload;
+use headstart_types::payload::{Media, Truncate};
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+
+use crate::catalog::Served;
+use crate::context::{Caller, TaskContext};
+use crate::error::TaskError;
+use crate::items::{Items, Timings};
+use crate::labels::{Label, Labels};
+use crate::task::{Done, Task, required};
+use crate::zero_shot::{Judged, Question as Labelling, judge, observe};
+
+/// Most questions of a request, choices of a question and levels of a score, as OpenAI takes them.
+const QUESTIONS: usize = 400;
+const CHOICES: std::ops::RangeInclusive<usize> = 2..=255;
+
+/// The task.
+pub struct Decisions;
+
+/// Fields of a decisions request.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(title = "DecisionsRequest")]
+pub struct DecisionsParams {
+    /// The backbone.
+    #[schema(required = true, nullable = false, example = "all-minilm-l6-v2")]
+    pub model: Option<String>,
+    /// A text, or messages whose parts are `input_text` or one `input_image` with a data URL.
+    #[serde(default, deserialize_with = "read_input")]
+    #[schema(required = true, nullable = false, value_type = DecisionInput)]
+    pub input: Option<Payload>,
+    /// What to decide; 1 to 400 questions.
+    #[schema(required = true, nullable = false)]
+    pub questions: Option<Vec<Question>>,
+}
+
+/// A question about the input.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "lowercase")]
+#[schema(title = "DecisionQuestion")]
+pub enum Question {
+    /// How likely a statement about the input is true.
+    Predicate {
+        /// Comes back with the answer.
+        name: Option<String>,
+        /// The statement.
+        instructions: String,
+    },
+    /// One of several choices.
+    Choice {
+        /// Comes back with the answer.
+        name: Option<String>,
+        /// What is asked; a label model reads the choices alone, except for choices of true and false.
+        instructions: String,
+        /// 2 to 255 choices.
+        choices: Vec<Choice>,
+    },
+    /// A place on an ordered scale.
+    Score {
+        /// Comes back with the answer.
+        name: Option<String>,
+        /// What is asked.
+        instructions: String,
+        /// 2 to 255 levels, lowest first.
+        levels: Vec<Level>,
+    },
+}
+
+/// One choice.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[schema(title = "DecisionChoice")]
+pub struct Choice {
+    /// What the answer names.
+    pub value: ChoiceValue,
+    /// What it means, in other words.
+    pub description: Option<String>,
+}
+
+/// A string or a truth value; the two are distinct.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum ChoiceValue {
+    /// True or false.
+    Bool(bool),
+    /// A word.
+    Text(String),
+}
+
+/// One level of a scale.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[schema(title = "DecisionLevel")]
+pub struct Level {
+    /// The level's name.
+    pub label: String,
+    /// What it means, in other words.
+    pub description: Option<String>,
+}
+
+/// Answers in the order of the questions.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DecisionsAnswer {
+    /// One answer a question.
+    pub answers: Vec<Answer>,
+    /// The backbone.
+    pub model: String,
+    /// Tokens used.
+    pub usage: DecisionsUsage,
+}
+
+/// An answer to one question.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "lowercase")]
+#[schema(title = "DecisionAnswer")]
+pub enum Answer {
+    /// How likely the statement is true.
+    Predicate {
+        /// The question's name.
+        name: Option<String>,
+        /// 0 to 1.
+        probability: f32,
+    },
+    /// The best choice.
+    Choice {
+        /// The question's name.
+        name: Option<String>,
+        /// The best choice's value.
+        choice: ChoiceValue,
+        /// Its probability.
+        confidence: f32,
+        /// All choices, in the order of the question.
+        probabilities: Vec<ChoiceProbability>,
+    },
+    /// The place on the scale.
+    Score {
+        /// The question's name.
+        name: Option<String>,
+        /// Expected level; the lowest counts 0.
+        score: f32,
+        /// Probability of the likeliest level.
+        confidence: f32,
+        /// All levels, lowest first.
+        probabilities: Vec<LevelProbability>,
+    },
+}
+
+/// One choice's probability.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChoiceProbability {
+    /// The choice.
+    pub value: ChoiceValue,
+    /// 0 to 1.
+    pub probability: f32,
+}
+
+/// One level's probability.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LevelProbability {
+    /// The level.
+    pub label: String,
+    /// Its number; the lowest is 0.
+    pub value: usize,
+    /// 0 to 1.
+    pub probability: f32,
+}
+
+/// Tokens of a decisions request. Nothing is generated or cached by the token.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+pub struct DecisionsUsage {
+    /// Tokens computed.
+    pub input_tokens: usize,
+    /// Always zero.
+    pub input_tokens_details: InputTokensDetails,
+    /// Always zero.
+    pub output_tokens: usize,
+    /// Always zero.
+    pub output_tokens_details: OutputTokensDetails,
+    /// Tokens computed.
+    pub total_tokens: usize,
+}
+
+/// Always zero.
+#[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
+pub struct InputTokensDetails {
+    /// Always zero.
+    pub cached_tokens: usize,
+    /// Always zero.
+    pub cache_write_tokens: usize,
+}
+
+/// Always zero.
+#[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
+pub struct OutputTokensDetails {
+    /// Always zero.
+    pub reasoning_tokens: usize,
+}
+
+/// The input of a decisions request as it is written.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum DecisionInput {
+    /// A text.
+    Text(String),
+    /// Messages.
+    Messages(Vec<DecisionMessage>),
+}
+
+/// A message.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct DecisionMessage {
+    /// Whose message it is; only `user` messages are judged.
+    #[schema(example = "user")]
+    pub role: String,
+    /// Its text or parts.
+    pub content: DecisionContent,
+}
+
+/// A message's text or parts.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum DecisionContent {
+    /// A text.
+    Text(String),
+    /// Parts.
+    Parts(Vec<DecisionPart>),
+}
+
+/// A part of a message.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum DecisionPart {
+    /// A text.
+    InputText {
+        /// The text.
+        text: String,
+    },
+    /// A picture.
+    InputImage {
+        /// A data URL; nothing is fetched.
+        image_url: String,
+    },
+}
+
+fn read_input<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Payload>, D::Error> {
+    let Some(input) = Option::<DecisionInput>::deserialize(deserializer)? else { return Ok(None) };
+    let (mut texts, mut images) = (Vec::new(), Vec::new());
+    match input {
+        DecisionInput::Text(text) => texts.push(text),
+        DecisionInput::Messages(messages) => {
+            for message in messages.into_iter().filter(|message| message.role == "user") {
+                match message.content {
+                    DecisionContent::Text(text) => texts.push(text),
+                    DecisionContent::Parts(parts) => {
+                        for part in parts {
+                            match part {
+                                DecisionPart::InputText { text } => texts.push(text),
+                                DecisionPart::InputImage { image_url } => images.push(image_url),
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    let bad = |problem: &str| Err(serde::de::Error::custom(problem));
+    match (texts.is_empty(), images.as_slice()) {
+        (true, []) => Ok(Some(Payload::default())),
+        (false, []) => Ok(Some(Payload::texts(vec![texts.join("\n")]))),
+        (true, [image]) if image.starts_with("data:") => {
+            Ok(Some(Payload::images(vec![Media::Base64(image.clone())])))
+        }
+        (true, [_]) => bad("image_url is an URL; nothing is fetched, send the picture as a data URL"),
+        (true, _) => bad("one picture is judged at a time"),
+        (false, _) => bad("a backbone reads either texts or one picture, not both"),
+    }
+}
+
+impl Task for Decisions {
+    const NAME: &'static str = "decisions";
+    const SUMMARY: &'static str = "Answer typed questions about one input";
+    const DESCRIPTION: &'static str = "OpenAI's decisions in its own bodies, answered by zero-shot labels: choices and levels are the labels, a \
+         predicate's instructions are one label scored on its own.";
+    const EXAMPLE: &'static str = r#"{"model": "all-minilm-l6-v2", "input": "I want my money back.", "questions": [{"type": "choice", "name": "topic", "instructions": "What is it about?", "choices": [{"value": "refund"}, {"value": "delivery"}]}]}"#;
+    type Params = DecisionsParams;
+    type Answer = DecisionsAnswer;
+
+    fn input(params: &mut DecisionsParams) -> &mut Option<Payload> {
+        &mut params.input
+    }
+
+    async fn run(
+        cx: &TaskContext,
+        params: DecisionsParams,
+        caller: Caller,
+    ) -> Result<Done<DecisionsAnswer>, TaskError> {
+        let model = required(params.model, "model")?;
+        let input = required(params.input, "input")?;
+        let questions = required(params.questions, "questions")?;
+        if questions.is_empty() || questions.len() > QUESTIONS {
+            let problem = format!("has {} questions; 1 to {QUESTIONS} are taken", questions.len());
+            return Err(TaskError::invalid("questions", problem));
+        }
+        let served = cx.catalog.get(&model)?;
+        if input.len() > 1 {
+            return Err(TaskError::invalid("input", format!("has {} items; it takes one", input.len())));
+        }
+        let data = input.into_data("input", served.modality(), None)?;
+        let items = observe(cx, &served, "input", data, Truncate::End, caller).await?;
+        let mut asking = Asking { cx, served: &served, items: &items, caller, tokens: 0, timings: items.timings };
+        let mut answers = Vec::with_capacity(questions.len());
+        for (index, question) in questions.into_iter().enumerate() {
+            answers.push(asking.answer(&format!("questions[{index}]"), question).await?);
+        }
+        let tokens = items.tokens() + asking.tokens;
+        let usage = DecisionsUsage {
+            input_tokens: tokens,
+            input_tokens_details: InputTokensDetails::default(),
+            output_tokens: 0,
+            output_tokens_details: OutputTokensDetails::default(),
+            total_tokens: tokens,
+        };
+        let timings = asking.timings;
+        Ok(Done { answer: DecisionsAnswer { answers, model, usage }, timings })
+    }
+}
+
+/// Asks one question after the other about the same computed item.
+struct Asking<'a> {
+    cx: &'a TaskContext,
+    served: &'a Served,
+    items: &'a Items,
+    caller: Caller,
+    tokens: usize,
+    timings: Timings,
+}
+
+impl Asking<'_> {
+    async fn answer(&mut self, field: &str, question: Question) -> Result<Answer, TaskError> {
+        match question {
+            Question::Predicate { name, instructions } => {
+                let probability = self.predicate(field, &instructions).await?;
+                Ok(Answer::Predicate { name, probability })
+            }
+            Question::Choice { name, instructions, choices } => {
+                let probabilities = self.choice(field, &instructions, &choices).await?;
+                let (best, confidence) = best(&probabilities)?;
+                let choice = choices[best].value.clone();
+                let probabilities = choices
+                    .into_iter()
+                    .zip(probabilities)
+                    .map(|(choice, probability)| ChoiceProbability { value: choice.value, probability })
+                    .collect();
+                Ok(Answer::Choice { name, choice, confidence, probabilities })
+            }
+            Question::Score { name, instructions: _, levels } => {
+                let labels = levels
+                    .iter()
+                    .map(|level| Label {
+                        label: level.label.clone(),
+                        description: level.description.clone(),
+                        examples: Vec::new(),
+                    })
+                    .collect();
+                let probabilities = self.labels(&format!("{field}.levels"), labels).await?;
+                let (_, confidence) = best(&probabilities)?;
+                let score = probabilities.iter().enumerate().map(|(level, p)| level as f32 * p).sum();
+                let probabilities = levels
+                    .into_iter()
+                    .zip(probabilities)
+                    .enumerate()
+                    .map(|(value, (level, probability))| LevelProbability { label: level.label, value, probability })
+                    .collect();
+                Ok(Answer::Score { name, score, confidence, probabilities })
+            }
+        }
+    }
+
+    async fn predicate(&mut self, field: &str, statement: &str) -> Result<f32, TaskError> {
+        let field = format!("{field}.instructions");
+        let labels = Labels(vec![Label::from(statement)]).check(&field, &self.cx.limits)?;
+        let judged = self.judge(&labels, true).await?;
+        judged.first().copied().ok_or(TaskError::Bug("no score for a label"))
+    }
+
+    async fn choice(&mut self, field: &str, instructions: &str, choices: &[Choice]) -> Result<Vec<f32>, TaskError> {
+        let field = format!("{field}.choices");
+        if !CHOICES.contains(&choices.len()) {
+            let problem = format!("has {} choices; 2 to 255 are taken", choices.len());
+            return Err(TaskError::invalid(field, problem));
+        }
+        // The words true and false say nothing about the input: such a choice is a predicate in disguise.
+        if let [Choice { value: ChoiceValue::Bool(first), .. }, Choice { value: ChoiceValue::Bool(second), .. }] = choices
+            && first != second
+        {
+            let probability = self.predicate(&field, instructions).await?;
+            let (one, other) = (probability, 1.0 - probability);
+            return Ok(if *first { vec![one, other] } else { vec![other, one] });
+        }
+        let labels = choices
+            .iter()
+            .map(|choice| Label {
+                label: match &choice.value {
+                    ChoiceValue::Text(text) => text.clone(),
+                    ChoiceValue::Bool(value) => value.to_string(),
+                },
+                description: choice.description.clone(),
+                examples: Vec::new(),
+            })
+            .collect();
+        self.labels(&field, labels).await
+    }
+
+    async fn labels(&mut self, field: &str, labels: Vec<Label>) -> Result<Vec<f32>, TaskError> {
+        if !CHOICES.contains(&labels.len()) {
+            return Err(TaskError::invalid(field, format!("has {} entries; 2 to 255 are taken", labels.len())));
+        }
+        let labels = Labels(labels).check(field, &self.cx.limits)?;
+        self.judge(&labels, false).await
+    }
+
+    async fn judge(&mut self, labels: &[Label], independent: bool) -> Result<Vec<f32>, TaskError> {
+        let question = Labelling { labels, template: None, independent };
+        let Judged { probabilities, tokens, timings } =
+            judge(self.cx, self.served, self.items, question, self.caller).await?;
+        self.tokens += tokens;
+        self.timings = self.timings.beside(timings);
+        probabilities.into_iter().next().ok_or(TaskError::Bug("no scores for an item"))
+    }
+}
+
+fn best(probabilities: &[f32]) -> Result<(usize, f32), TaskError> {
+    let best = probabilities.iter().copied().enumerate().max_by(|left, right| left.1.total_cmp(&right.1));
+    best.ok_or(TaskError::Bug("a question without choices"))
+}

@@ -1,0 +1,64 @@
+//! Why a task could not be done.
+
+use headstart_engine::EngineError;
+use headstart_media::MediaError;
+use headstart_types::InputError;
+
+/// Why a task could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    /// No backbone of that name.
+    #[error("the model `{0}` does not exist")]
+    UnknownModel(String),
+    /// The backbone exists but could not be loaded.
+    #[error("the model `{id}` is not available: {reason}")]
+    BrokenModel {
+        /// The backbone.
+        id: String,
+        /// Why it was refused at load.
+        reason: String,
+    },
+    /// A field with a value that cannot be used.
+    #[error("`{param}` {problem}")]
+    Invalid {
+        /// The field.
+        param: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// More items than a request may have.
+    #[error("the request has {items} items; at most {limit} are taken at once")]
+    TooManyItems {
+        /// Items of the request.
+        items: usize,
+        /// The configured maximum.
+        limit: usize,
+    },
+    /// An item could not be decoded or tokenised.
+    #[error("`{param}`: {source}")]
+    Media {
+        /// The field, with the item's index.
+        param: String,
+        /// What is wrong with the item.
+        source: MediaError,
+    },
+    /// The engine refused or failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A state that cannot happen.
+    #[error("impossible state: {0}")]
+    Bug(&'static str),
+}
+
+impl TaskError {
+    /// A field with a value that cannot be used.
+    pub fn invalid(param: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Invalid { param: param.into(), problem: problem.into() }
+    }
+}
+
+impl From<InputError> for TaskError {
+    fn from(error: InputError) -> Self {
+        Self::Invalid { param: error.field, problem: error.problem }
+    }
+}

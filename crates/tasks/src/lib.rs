@@ -1,0 +1,23 @@
+//! What clients ask for: features, zero-shot labels, similarity. Each task is one file; none of them knows HTTP.
+
+mod cache;
+mod catalog;
+mod context;
+pub mod decisions;
+mod error;
+pub mod features;
+mod items;
+mod labels;
+mod offload;
+pub mod similarity;
+mod task;
+mod usage;
+pub mod zero_shot;
+
+pub use catalog::{Catalog, Entry, LoadError, Served};
+pub use context::{Caller, TaskContext, TaskLimits};
+pub use error::TaskError;
+pub use items::Timings;
+pub use labels::{Label, LabelForm, Labels};
+pub use task::{Done, Task, TaskVisitor, visit_all};
+pub use usage::Usage;

@@ -1,0 +1,8 @@
+//! What operators see: every metric in one file, the log set-up in another.
+
+pub mod log;
+pub mod metrics;
+mod process;
+
+pub use log::LogFormat;
+pub use metrics::{CacheMetrics, Metrics, ModelMetrics, Outcome, Reason};

@@ -1,0 +1,438 @@
+//! Every metric of the service: typed handles, base units last in the name, closed label sets, all present at zero.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder, core::Collector,
+};
+
+use crate::process;
+
+/// Why work was refused before it cost anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The model's queue is full.
+    QueueFull,
+    /// More items than a request may have.
+    TooManyItems,
+    /// A body over its limit.
+    BodyTooLarge,
+    /// A picture over its pixel limit.
+    ImageTooLarge,
+    /// A missing or wrong key, or a key without the scope.
+    Unauthorised,
+    /// The server is not ready or is draining.
+    NotReady,
+}
+
+impl Reason {
+    const ALL: [Self; 6] = [
+        Self::QueueFull,
+        Self::TooManyItems,
+        Self::BodyTooLarge,
+        Self::ImageTooLarge,
+        Self::Unauthorised,
+        Self::NotReady,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::TooManyItems => "too_many_items",
+            Self::BodyTooLarge => "body_too_large",
+            Self::ImageTooLarge => "image_too_large",
+            Self::Unauthorised => "unauthorised",
+            Self::NotReady => "not_ready",
+        }
+    }
+}
+
+/// How an item that entered a queue left the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its result went to a waiting request.
+    Answered,
+    /// The call failed.
+    Failed,
+    /// Nobody waited for it any more.
+    Cancelled,
+    /// Its deadline passed while it waited.
+    Expired,
+}
+
+impl Outcome {
+    const ALL: [Self; 4] = [Self::Answered, Self::Failed, Self::Cancelled, Self::Expired];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// Hits, misses and size of one cache.
+#[derive(Debug, Clone)]
+pub struct CacheMetrics {
+    /// Look-ups answered from the cache.
+    pub hits_total: IntCounter,
+    /// Look-ups that were not.
+    pub misses_total: IntCounter,
+    /// Bytes held.
+    pub bytes: IntGauge,
+    /// Entries held.
+    pub entries: IntGauge,
+}
+
+/// The series of one backbone.
+#[derive(Debug, Clone)]
+pub struct ModelMetrics {
+    /// Seconds an item waited between its arrival in the queue and the start of its call.
+    pub queue_wait_seconds: Histogram,
+    /// Seconds of decoding, resizing or tokenising, a request.
+    pub preprocess_seconds: Histogram,
+    /// Seconds of one call of ONNX Runtime.
+    pub inference_seconds: Histogram,
+    /// Items in one call.
+    pub batch_items: Histogram,
+    /// Padded tokens in one call; items for models without tokens.
+    pub batch_cost: Histogram,
+    /// Tokens that carried meaning.
+    pub tokens_total: IntCounter,
+    /// Tokens computed, padding included.
+    pub padded_tokens_total: IntCounter,
+    /// Pixels decoded.
+    pub pixels_total: IntCounter,
+    /// Items waiting or being computed.
+    pub queue_items: IntGauge,
+    /// Admissions refused because the queue was full.
+    items_total: [IntCounter; 4],
+    /// One when the backbone answers.
+    pub loaded: IntGauge,
+    /// Seconds its last load took.
+    pub load_seconds: Gauge,
+}
+
+impl ModelMetrics {
+    /// Counts items by how they left the engine.
+    pub fn count(&self, outcome: Outcome, items: u64) {
+        self.items_total[outcome as usize].inc_by(items);
+    }
+}
+
+/// All series.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Registry,
+    requests_total: IntCounterVec,
+    request_duration_seconds: HistogramVec,
+    /// Requests being answered.
+    pub requests_in_flight: IntGauge,
+    /// Panics caught in request handlers or lanes.
+    pub panics_total: IntCounter,
+    rejections_total: IntCounterVec,
+    cache_hits_total: IntCounterVec,
+    cache_misses_total: IntCounterVec,
+    cache_bytes: IntGaugeVec,
+    cache_entries: IntGaugeVec,
+    /// Lanes that exist.
+    pub lanes: IntGauge,
+    /// Lanes inside a call.
+    pub lanes_busy: IntGauge,
+    /// One while the server takes work.
+    pub ready: IntGauge,
+    model: ModelFamilies,
+    process: ProcessGauges,
+}
+
+#[derive(Debug, Clone)]
+struct ModelFamilies {
+    queue_wait_seconds: HistogramVec,
+    preprocess_seconds: HistogramVec,
+    inference_seconds: HistogramVec,
+    batch_items: HistogramVec,
+    batch_cost: HistogramVec,
+    tokens_total: IntCounterVec,
+    padded_tokens_total: IntCounterVec,
+    pixels_total: IntCounterVec,
+    queue_items: IntGaugeVec,
+    items_total: IntCounterVec,
+    loaded: IntGaugeVec,
+    load_seconds: GaugeVec,
+}
+
+#[derive(Debug, Clone)]
+struct ProcessGauges {
+    resident_memory_bytes: IntGauge,
+    peak_resident_memory_bytes: IntGauge,
+    cpu_seconds_total: Gauge,
+    open_files: IntGauge,
+    threads: IntGauge,
+}
+
+/// Creates metrics under the project's prefix and registers them; a name used twice is a defect found by any start.
+struct Family<'a>(&'a Registry);
+
+impl Family<'_> {
+    fn add<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> prometheus::Result<C> {
+        let collector = made?;
+        self.0.register(Box::new(collector.clone()))?;
+        Ok(collector)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        self.add(IntCounter::with_opts(options(name, help)))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+        self.add(IntCounterVec::new(options(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.add(IntGauge::with_opts(options(name, help)))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        self.add(IntGaugeVec::new(options(name, help), labels))
+    }
+
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: &[f64],
+    ) -> prometheus::Result<HistogramVec> {
+        let options = HistogramOpts::new(format!("headstart_{name}"), help).buckets(buckets.to_vec());
+        self.add(HistogramVec::new(options, labels))
+    }
+}
+
+fn options(name: &str, help: &str) -> Opts {
+    Opts::new(format!("headstart_{name}"), help)
+}
+
+/// From a tenth of a millisecond to a minute, about two and a half buckets a decade.
+const SECONDS: [f64; 17] =
+    [1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
+const ITEMS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+const COST: [f64; 11] = [1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 16384.0];
+
+impl Metrics {
+    /// Registers every family.
+    ///
+    /// # Errors
+    /// When a name or label is invalid or used twice.
+    pub fn new(version: &str) -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let family = Family(&registry);
+        let build = family.gauges("build_info", "One, labelled with the version that runs.", &["version"])?;
+        build.with_label_values(&[version]).set(1);
+        let metrics = Self {
+            requests_total: family.counters(
+                "requests_total",
+                "Requests answered, by route pattern, method and status.",
+                &["route", "method", "status"],
+            )?,
+            request_duration_seconds: family.histograms(
+                "request_duration_seconds",
+                "Seconds from the first byte of a request to its answer, by route pattern.",
+                &["route"],
+                &SECONDS,
+            )?,
+            requests_in_flight: family.gauge("requests_in_flight", "Requests being answered.")?,
+            panics_total: family.counter("panics_total", "Panics caught in request handlers or lanes.")?,
+            rejections_total: family.counters(
+                "rejections_total",
+                "Requests refused before they cost anything, by reason.",
+                &["reason"],
+            )?,
+            cache_hits_total: family.counters("cache_hits_total", "Look-ups answered from a cache.", &["cache"])?,
+            cache_misses_total: family.counters("cache_misses_total", "Look-ups a cache did not have.", &["cache"])?,
+            cache_bytes: family.gauges("cache_bytes", "Bytes a cache holds.", &["cache"])?,
+            cache_entries: family.gauges("cache_entries", "Entries a cache holds.", &["cache"])?,
+            lanes: family.gauge("lanes", "Lanes that run models.")?,
+            lanes_busy: family.gauge("lanes_busy", "Lanes inside a call of ONNX Runtime.")?,
+            ready: family.gauge("ready", "One while the server takes work, zero while it starts or drains.")?,
+            model: ModelFamilies::new(&family)?,
+            process: ProcessGauges::new(&family)?,
+            registry,
+        };
+        for reason in Reason::ALL {
+            metrics.rejections_total.with_label_values(&[reason.as_str()]);
+        }
+        Ok(metrics)
+    }
+
+    /// The series of one backbone, at zero on the first call.
+    #[must_use]
+    pub fn for_model(&self, id: &str) -> ModelMetrics {
+        let of = &self.model;
+        ModelMetrics {
+            queue_wait_seconds: of.queue_wait_seconds.with_label_values(&[id]),
+            preprocess_seconds: of.preprocess_seconds.with_label_values(&[id]),
+            inference_seconds: of.inference_seconds.with_label_values(&[id]),
+            batch_items: of.batch_items.with_label_values(&[id]),
+            batch_cost: of.batch_cost.with_label_values(&[id]),
+            tokens_total: of.tokens_total.with_label_values(&[id]),
+            padded_tokens_total: of.padded_tokens_total.with_label_values(&[id]),
+            pixels_total: of.pixels_total.with_label_values(&[id]),
+            queue_items: of.queue_items.with_label_values(&[id]),
+            items_total: Outcome::ALL.map(|outcome| of.items_total.with_label_values(&[id, outcome.as_str()])),
+            loaded: of.loaded.with_label_values(&[id]),
+            load_seconds: of.load_seconds.with_label_values(&[id]),
+        }
+    }
+
+    /// The series of one cache, at zero on the first call.
+    #[must_use]
+    pub fn for_cache(&self, cache: &str) -> CacheMetrics {
+        CacheMetrics {
+            hits_total: self.cache_hits_total.with_label_values(&[cache]),
+            misses_total: self.cache_misses_total.with_label_values(&[cache]),
+            bytes: self.cache_bytes.with_label_values(&[cache]),
+            entries: self.cache_entries.with_label_values(&[cache]),
+        }
+    }
+
+    /// Makes a route's series exist before its first request.
+    pub fn register_route(&self, route: &str, method: &str) {
+        self.requests_total.with_label_values(&[route, method, "200"]);
+        self.request_duration_seconds.with_label_values(&[route]);
+    }
+
+    /// Counts an answered request. `route` is the pattern, never the path: paths are unbounded.
+    pub fn count_request(&self, route: &str, method: &str, status: u16, duration: Duration) {
+        self.requests_total.with_label_values(&[route, method, &status.to_string()]).inc();
+        self.request_duration_seconds.with_label_values(&[route]).observe(duration.as_secs_f64());
+    }
+
+    /// Counts a refusal.
+    pub fn reject(&self, reason: Reason) {
+        self.rejections_total.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// Everything in Prometheus' text format.
+    ///
+    /// # Errors
+    /// When a family cannot be encoded.
+    pub fn render(&self) -> prometheus::Result<Vec<u8>> {
+        self.process.refresh();
+        let mut text = Vec::with_capacity(32 * 1024);
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+impl ModelFamilies {
+    fn new(family: &Family<'_>) -> prometheus::Result<Self> {
+        let model = &["model"];
+        Ok(Self {
+            queue_wait_seconds: family.histograms(
+                "queue_wait_seconds",
+                "Seconds an item waited for its call to start.",
+                model,
+                &SECONDS,
+            )?,
+            preprocess_seconds: family.histograms(
+                "preprocess_seconds",
+                "Seconds of decoding, resizing or tokenising, a request.",
+                model,
+                &SECONDS,
+            )?,
+            inference_seconds: family.histograms(
+                "inference_seconds",
+                "Seconds of one call of ONNX Runtime.",
+                model,
+                &SECONDS,
+            )?,
+            batch_items: family.histograms("batch_items", "Items in one call.", model, &ITEMS)?,
+            batch_cost: family.histograms(
+                "batch_cost",
+                "Padded tokens in one call; items for models without tokens.",
+                model,
+                &COST,
+            )?,
+            tokens_total: family.counters("tokens_total", "Tokens computed that were not padding.", model)?,
+            padded_tokens_total: family.counters(
+                "padded_tokens_total",
+                "Tokens computed, padding included: its ratio to tokens_total is the waste.",
+                model,
+            )?,
+            pixels_total: family.counters("pixels_total", "Pixels decoded.", model)?,
+            queue_items: family.gauges("queue_items", "Items admitted and not yet answered.", model)?,
+            items_total: family.counters(
+                "items_total",
+                "Items that left the engine, by outcome.",
+                &["model", "outcome"],
+            )?,
+            loaded: family.gauges("model_loaded", "One when the backbone answers, zero when it is broken.", model)?,
+            load_seconds: family.add(GaugeVec::new(
+                options("model_load_seconds", "Seconds the backbone's last load took, warm-up included."),
+                model,
+            ))?,
+        })
+    }
+}
+
+impl ProcessGauges {
+    fn new(family: &Family<'_>) -> prometheus::Result<Self> {
+        Ok(Self {
+            resident_memory_bytes: family.gauge("process_resident_memory_bytes", "Resident memory in bytes.")?,
+            peak_resident_memory_bytes: family
+                .gauge("process_peak_resident_memory_bytes", "Largest resident memory so far in bytes.")?,
+            cpu_seconds_total: family
+                .add(Gauge::with_opts(options("process_cpu_seconds_total", "CPU time used by all threads.")))?,
+            open_files: family.gauge("process_open_files", "Open file descriptors.")?,
+            threads: family.gauge("process_threads", "Threads of the process.")?,
+        })
+    }
+
+    fn refresh(&self) {
+        self.resident_memory_bytes.set(process::resident_bytes().cast_signed());
+        self.peak_resident_memory_bytes.set(process::peak_resident_bytes().cast_signed());
+        self.cpu_seconds_total.set(process::cpu_seconds());
+        self.open_files.set(process::open_files().cast_signed());
+        self.threads.set(process::threads().cast_signed());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_series_is_there_at_zero_before_the_first_request() {
+        let metrics = Metrics::new("0.0.0").unwrap();
+        metrics.register_route("/v1/embeddings", "POST");
+        let _ = (metrics.for_model("m"), metrics.for_cache("features"));
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        for line in [
+            "headstart_requests_total{method=\"POST\",route=\"/v1/embeddings\",status=\"200\"} 0",
+            "headstart_rejections_total{reason=\"queue_full\"} 0",
+            "headstart_items_total{model=\"m\",outcome=\"expired\"} 0",
+            "headstart_cache_hits_total{cache=\"features\"} 0",
+            "headstart_queue_items{model=\"m\"} 0",
+        ] {
+            assert!(text.contains(line), "{line} is missing from\n{text}");
+        }
+        assert!(text.lines().filter(|line| !line.starts_with('#')).all(|line| line.starts_with("headstart_")));
+    }
+
+    #[test]
+    fn outcomes_are_counted_under_their_own_label() {
+        let metrics = Metrics::new("0.0.0").unwrap();
+        let model = metrics.for_model("m");
+        for (count, outcome) in (1..).zip(Outcome::ALL) {
+            model.count(outcome, count);
+        }
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        for (count, outcome) in (1..).zip(Outcome::ALL) {
+            let line = format!("headstart_items_total{{model=\"m\",outcome=\"{}\"}} {count}", outcome.as_str());
+            assert!(text.contains(&line), "{line} is missing");
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! The `input` of a request: every form clients send, read in one pass and given meaning once the model is known.
+
+use std::fmt;
+
+use std::borrow::Cow;
+
+use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+
+use crate::payload::{Datum, Media, Modality};
+
+/// The `input` field: a string, a list of strings, token ids, a list of token ids, or objects naming their modality.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Payload {
+    items: Vec<Item>,
+    listed: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Item {
+    /// A string whose meaning depends on the model: a text, a data URL or base64.
+    String(String),
+    Tokens(Vec<u32>),
+    Text(String),
+    Image(Media),
+}
+
+/// Why an input does not suit its model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}` {problem}")]
+pub struct InputError {
+    /// The field, with the item's index where there are several.
+    pub field: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl Payload {
+    /// A payload of encoded pictures, as multipart parts and raw bodies bring them.
+    #[must_use]
+    pub fn images(images: Vec<Media>) -> Self {
+        Self { items: images.into_iter().map(Item::Image).collect(), listed: false }
+    }
+
+    /// A payload of texts.
+    #[must_use]
+    pub fn texts(texts: Vec<String>) -> Self {
+        Self { items: texts.into_iter().map(Item::Text).collect(), listed: false }
+    }
+
+    /// Number of items.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether it was one item rather than a list of items.
+    #[must_use]
+    pub fn is_single(&self) -> bool {
+        !self.listed
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Gives every item its meaning for a model of `modality`. `stated` is the request's own `modality` field, `field`
+    /// the name errors use.
+    ///
+    /// # Errors
+    /// [`InputError`] naming the item that is empty or of another modality.
+    pub fn into_data(
+        self,
+        field: &str,
+        modality: Modality,
+        stated: Option<Modality>,
+    ) -> Result<Vec<Datum>, InputError> {
+        if let Some(stated) = stated.filter(|stated| *stated != modality) {
+            let problem = format!("is `{}` but the model reads {}", stated.as_str(), modality.as_str());
+            return Err(InputError { field: "modality".into(), problem });
+        }
+        if self.items.is_empty() {
+            return Err(InputError { field: field.into(), problem: "is empty".into() });
+        }
+        let single = self.items.len() == 1;
+        let name = |index: usize| if single { field.to_owned() } else { format!("{field}[{index}]") };
+        self.items
+            .into_iter()
+            .enumerate()
+            .map(|(index, item)| {
+                let datum = match (item, modality) {
+                    (Item::String(text), Modality::Image) => image_string(text, stated),
+                    (Item::String(text) | Item::Text(text), _) => Ok(Datum::Text(text)),
+                    (Item::Tokens(tokens), _) => Ok(Datum::Tokens(tokens)),
+                    (Item::Image(media), _) => Ok(Datum::Image(media)),
+                };
+                datum.and_then(|datum| suits(datum, modality)).map_err(|problem| InputError { field: name(index), problem })
+            })
+            .collect()
+    }
+}
+
+fn image_string(text: String, stated: Option<Modality>) -> Result<Datum, String> {
+    if text.starts_with("data:") || stated == Some(Modality::Image) {
+        Ok(Datum::Image(Media::Base64(text)))
+    } else if text.starts_with("http://") || text.starts_with("https://") {
+        Err("is an URL; nothing is fetched, send the picture itself as a data URL".into())
+    } else {
+        Err("is a plain string but the model reads images: send a data URL, {\"image\": base64}, or base64 with \
+             \"modality\": \"image\""
+            .into())
+    }
+}
+
+fn suits(datum: Datum, modality: Modality) -> Result<Datum, String> {
+    let empty = match &datum {
+        Datum::Text(text) => text.is_empty(),
+        Datum::Tokens(tokens) => tokens.is_empty(),
+        Datum::Image(Media::Bytes(bytes)) => bytes.is_empty(),
+        Datum::Image(Media::Base64(text)) => text.is_empty(),
+    };
+    if empty {
+        Err("is empty".into())
+    } else if datum.modality() == modality {
+        Ok(datum)
+    } else {
+        Err(format!("is of modality {} but the model reads {}", datum.modality().as_str(), modality.as_str()))
+    }
+}
+
+impl utoipa::ToSchema for Payload {
+    fn name() -> Cow<'static, str> {
+        "Input".into()
+    }
+}
+
+impl utoipa::PartialSchema for Payload {
+    fn schema() -> RefOr<Schema> {
+        let string = || ObjectBuilder::new().schema_type(Type::String).min_length(Some(1));
+        let token = || ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));
+        let tokens = || ArrayBuilder::new().items(token()).min_items(Some(1));
+        let object = |key: &str, value: Schema, says: &str| {
+            ObjectBuilder::new().property(key, value).required(key).description(Some(says))
+        };
+        let objects = || {
+            [
+                object("text", string().into(), "A text."),
+                object("image", string().into(), "A picture: base64 of the file, or a data URL."),
+                object("tokens", tokens().into(), "Token ids of the model's own vocabulary."),
+            ]
+        };
+        let element = objects().into_iter().fold(
+            OneOfBuilder::new().item(string()).item(tokens()),
+            |one_of, object| one_of.item(object),
+        );
+        let list = ArrayBuilder::new().items(element).min_items(Some(1));
+        let forms = OneOfBuilder::new().item(string()).item(tokens()).item(list);
+        objects()
+            .into_iter()
+            .fold(forms, |one_of, object| one_of.item(object))
+            .description(Some(
+                "One item or a list of items. A string is a text for text models; for image models it is a data URL, or \
+                 base64 when `modality` is `image`. A list of integers is one text as token ids. Nothing is fetched \
+                 from URLs.",
+            ))
+            .into()
+    }
+}
+
+/// One element of a list, before it is known whether the list is one of items or one item of token ids.
+enum Element {
+    Item(Item),
+    Token(u32),
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PayloadVisitor)
+    }
+}
+
+struct PayloadVisitor;
+
+impl<'de> Visitor<'de> for PayloadVisitor {
+    type Value = Payload;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a string, an object, token ids, or a list of these")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Payload, E> {
+        self.visit_string(text.to_owned())
+    }
+
+    fn visit_string<E: de::Error>(self, text: String) -> Result<Payload, E> {
+        Ok(Payload { items: vec![Item::String(text)], listed: false })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Payload, A::Error> {
+        Ok(Payload { items: vec![read_object(map)?], listed: false })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Payload, A::Error> {
+        let mut items = Vec::with_capacity(list.size_hint().unwrap_or(0).min(4096));
+        let mut tokens = Vec::new();
+        while let Some(element) = list.next_element()? {
+            match element {
+                Element::Item(item) => items.push(item),
+                Element::Token(id) => tokens.push(id),
+            }
+            if !items.is_empty() && !tokens.is_empty() {
+                return Err(de::Error::custom("a list holds either token ids or items, not both"));
+            }
+        }
+        let listed = tokens.is_empty();
+        if !listed {
+            items.push(Item::Tokens(tokens));
+        }
+        Ok(Payload { items, listed })
+    }
+}
+
+impl<'de> Deserialize<'de> for Element {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ElementVisitor)
+    }
+}
+
+struct ElementVisitor;
+
+impl<'de> Visitor<'de> for ElementVisitor {
+    type Value = Element;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a string, a token id, a list of token ids, or an object with `text` or `image`")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Element, E> {
+        self.visit_string(text.to_owned())
+    }
+
+    fn visit_string<E: de::Error>(self, text: String) -> Result<Element, E> {
+        Ok(Element::Item(Item::String(text)))
+    }
+
+    fn visit_u64<E: de::Error>(self, id: u64) -> Result<Element, E> {
+        u32::try_from(id).map(Element::Token).map_err(|_| de::Error::custom(format!("token id {id} is out of range")))
+    }
+
+    fn visit_i64<E: de::Error>(self, id: i64) -> Result<Element, E> {
+        Err(de::Error::custom(format!("token id {id} is negative")))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Element, A::Error> {
+        let mut tokens = Vec::with_capacity(list.size_hint().unwrap_or(0).min(4096));
+        while let Some(id) = list.next_element::<u32>()? {
+            tokens.push(id);
+        }
+        Ok(Element::Item(Item::Tokens(tokens)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Element, A::Error> {
+        read_object(map).map(Element::Item)
+    }
+}
+
+fn read_object<'de, A: MapAccess<'de>>(mut map: A) -> Result<Item, A::Error> {
+    let mut item = None;
+    while let Some(key) = map.next_key::<String>()? {
+        let read = match key.as_str() {
+            "text" => Item::Text(map.next_value()?),
+            "image" => Item::Image(Media::Base64(map.next_value()?)),
+            "tokens" => Item::Tokens(map.next_value()?),
+            _ => {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+        };
+        if item.replace(read).is_some() {
+            return Err(de::Error::custom("an object holds one of `text`, `image`, `tokens`"));
+        }
+    }
+    item.ok_or_else(|| de::Error::custom("an object needs `text`, `image` or `tokens`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Payload {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn data(json: &str, modality: Modality, stated: Option<Modality>) -> Result<Vec<Datum>, String> {
+        read(json).into_data("input", modality, stated).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_four_forms_of_the_openai_api_are_understood() {
+        let text = |text: &str| Datum::Text(text.into());
+        assert_eq!(data("\"a\"", Modality::Text, None).unwrap(), [text("a")]);
+        assert_eq!(data("[\"a\", \"b\"]", Modality::Text, None).unwrap(), [text("a"), text("b")]);
+        assert_eq!(data("[1, 2]", Modality::Text, None).unwrap(), [Datum::Tokens(vec![1, 2])]);
+        let two = [Datum::Tokens(vec![1, 2]), Datum::Tokens(vec![3])];
+        assert_eq!(data("[[1, 2], [3]]", Modality::Text, None).unwrap(), two);
+    }
+
+    #[test]
+    fn images_come_as_data_url_as_object_or_as_base64_of_stated_modality() {
+        let image = |text: &str| Datum::Image(Media::Base64(text.into()));
+        assert_eq!(data("\"data:image/png;base64,AA\"", Modality::Image, None).unwrap(), [image("data:image/png;base64,AA")]);
+        assert_eq!(data("{\"image\": \"AA\"}", Modality::Image, None).unwrap(), [image("AA")]);
+        assert_eq!(data("[\"AA\", \"BB\"]", Modality::Image, Some(Modality::Image)).unwrap(), [image("AA"), image("BB")]);
+    }
+
+    #[test]
+    fn what_does_not_suit_the_model_is_named_by_its_index() {
+        assert_eq!(data("[\"a\", \"\"]", Modality::Text, None).unwrap_err(), "`input[1]` is empty");
+        assert_eq!(data("[]", Modality::Text, None).unwrap_err(), "`input` is empty");
+        assert!(data("\"https://a.example/b.png\"", Modality::Image, None).unwrap_err().contains("nothing is fetched"));
+        assert!(data("\"hello\"", Modality::Image, None).unwrap_err().starts_with("`input` is a plain string"));
+        assert!(data("[1]", Modality::Image, None).unwrap_err().contains("of modality text"));
+        assert!(data("\"a\"", Modality::Text, Some(Modality::Image)).unwrap_err().starts_with("`modality` is `image`"));
+    }
+
+    #[test]
+    fn mixed_lists_negative_ids_and_objects_without_content_are_refused() {
+        for json in ["[1, \"a\"]", "[-1]", "[4294967296]", "{}", "{\"text\":\"a\",\"image\":\"b\"}", "true", "1"] {
+            assert!(serde_json::from_str::<Payload>(json).is_err(), "{json}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! API keys: hashed at once, compared in constant time, each with the scopes it may use.
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// What a key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Ask models.
+    Infer,
+    /// Upload files, train classifiers, manage them.
+    Train,
+    /// Everything, on everyone's behalf.
+    Admin,
+}
+
+impl Scope {
+    /// The name used in configuration and messages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Infer => "infer",
+            Self::Train => "train",
+            Self::Admin => "admin",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Infer, Self::Train, Self::Admin].into_iter().find(|scope| scope.as_str() == text)
+    }
+}
+
+/// A key that is known by its hash alone.
+#[derive(Debug, Clone)]
+pub struct ApiKey {
+    name: String,
+    scopes: Vec<Scope>,
+    digest: [u8; 32],
+}
+
+/// Why a list of keys cannot be used. The key itself is never repeated.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Not of the form `name:scope[+scope]:key`.
+    #[error("entry {0} is not of the form name:scope[+scope]:key")]
+    Form(usize),
+    /// An unknown scope.
+    #[error("entry {entry} has the unknown scope `{scope}`; scopes are infer, train, admin")]
+    Scope {
+        /// Position in the list, from 1.
+        entry: usize,
+        /// The unknown word.
+        scope: String,
+    },
+    /// Two keys of one name.
+    #[error("entry {0} has the name of an earlier one")]
+    Twice(usize),
+    /// A key that could be guessed.
+    #[error("entry {0} has a key of fewer than 8 characters")]
+    Short(usize),
+}
+
+impl ApiKey {
+    /// Reads `name:scope[+scope]:key,…`; an empty text means no keys.
+    ///
+    /// # Errors
+    /// [`KeyError`] naming the entry by its position.
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, KeyError> {
+        let mut keys: Vec<Self> = Vec::new();
+        for (index, entry) in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).enumerate() {
+            let number = index + 1;
+            let mut parts = entry.splitn(3, ':');
+            let (Some(name), Some(scopes), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+                return Err(KeyError::Form(number));
+            };
+            if name.is_empty() {
+                return Err(KeyError::Form(number));
+            }
+            if key.len() < 8 {
+                return Err(KeyError::Short(number));
+            }
+            if keys.iter().any(|known| known.name == name) {
+                return Err(KeyError::Twice(number));
+            }
+            let scopes = scopes
+                .split('+')
+                .map(|scope| {
+                    Scope::parse(scope).ok_or_else(|| KeyError::Scope { entry: number, scope: scope.to_owned() })
+                })
+                .collect::<Result<_, _>>()?;
+            keys.push(Self { name: name.to_owned(), scopes, digest: Sha256::digest(key).into() });
+        }
+        Ok(keys)
+    }
+
+    /// The key among `keys` that was presented. All are compared, so that the time taken tells nothing.
+    #[must_use]
+    pub fn find<'a>(keys: &'a [Self], presented: &str) -> Option<&'a Self> {
+        let digest: [u8; 32] = Sha256::digest(presented).into();
+        let mut found = None;
+        for key in keys {
+            if bool::from(key.digest.ct_eq(&digest)) {
+                found = Some(key);
+            }
+        }
+        found
+    }
+
+    /// Whether the key may use a scope.
+    #[must_use]
+    pub fn allows(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)
+    }
+
+    /// The key's name, for logs.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `name:scope+scope`, for people.
+    #[must_use]
+    pub fn without_secret(&self) -> String {
+        let scopes: Vec<&str> = self.scopes.iter().map(|scope| scope.as_str()).collect();
+        format!("{}:{}", self.name, scopes.join("+"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_found_by_its_secret_and_allows_its_scopes() {
+        let keys = ApiKey::parse_list("app:infer:secret-1, ops:admin:secret:2").unwrap();
+        let app = ApiKey::find(&keys, "secret-1").unwrap();
+        assert!(app.allows(Scope::Infer) && !app.allows(Scope::Train));
+        let ops = ApiKey::find(&keys, "secret:2").unwrap();
+        assert!(ops.name() == "ops" && ops.allows(Scope::Train));
+        assert!(ApiKey::find(&keys, "secret-3").is_none());
+        assert!(ApiKey::find(&keys, "").is_none());
+    }
+
+    #[test]
+    fn a_bad_list_is_refused_by_position_and_never_repeats_a_key() {
+        let refused = |text: &str| ApiKey::parse_list(text).unwrap_err();
+        assert_eq!(refused("a:infer"), KeyError::Form(1));
+        assert_eq!(refused("a:infer:12345678,b:read:12345678"), KeyError::Scope { entry: 2, scope: "read".into() });
+        assert_eq!(refused("a:infer:12345678,a:train:87654321"), KeyError::Twice(2));
+        assert_eq!(refused("a:infer:short"), KeyError::Short(1));
+        assert!(ApiKey::parse_list("").unwrap().is_empty());
+    }
+}

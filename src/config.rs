@@ -1,0 +1,430 @@
+//! Every option of the service: its name, default, unit and limit. File < environment < flag; nothing else reads the
+//! environment.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, CommandFactory, ValueEnum};
+use headstart_telemetry::LogFormat;
+use serde::{Deserialize, Serialize};
+
+use crate::auth::{ApiKey, KeyError};
+
+/// Prefix of the environment's names.
+const PREFIX: &str = "HEADSTART_";
+
+/// Names under the prefix that belong to the test suite.
+const TEST_PREFIX: &str = "HEADSTART_TEST_";
+
+/// Options as they are given: by file, environment or flag. Absent means the default.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Address to listen on [default: 127.0.0.1:8080]
+    #[arg(long, env = "HEADSTART_LISTEN", value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Folder with one sub-folder per backbone; repeatable, in the environment separated by ':' [default: models]
+    #[arg(long, env = "HEADSTART_MODELS", value_name = "DIR", value_delimiter = ':')]
+    pub models: Option<Vec<PathBuf>>,
+    /// Folder for what the service keeps [default: data]
+    #[arg(long, env = "HEADSTART_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The ONNX Runtime library; by default beside the executable, then under vendor/
+    #[arg(long, env = "HEADSTART_ONNXRUNTIME", value_name = "FILE")]
+    pub onnxruntime: Option<PathBuf>,
+    /// Where backbones run [default: cpu]
+    #[arg(long, env = "HEADSTART_DEVICE", value_name = "DEVICE")]
+    pub device: Option<DeviceName>,
+    /// Number of the GPU [default: 0]
+    #[arg(long, env = "HEADSTART_CUDA_DEVICE", value_name = "N")]
+    pub cuda_device: Option<i32>,
+    /// Refuse to start when CUDA is not usable, instead of running on the CPU [default: false]
+    #[arg(long, env = "HEADSTART_REQUIRE_CUDA", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub require_cuda: Option<bool>,
+    /// Threads that run models [default: the cores the process may use]
+    #[arg(long, env = "HEADSTART_LANES", value_name = "N")]
+    pub lanes: Option<usize>,
+    /// Threads that parse requests and write answers [default: half the cores, at least one]
+    #[arg(long, env = "HEADSTART_HTTP_THREADS", value_name = "N")]
+    pub http_threads: Option<usize>,
+    /// Most items waiting or being computed, per backbone [default: 4096]
+    #[arg(long, env = "HEADSTART_QUEUE_ITEMS", value_name = "N")]
+    pub queue_items: Option<usize>,
+    /// Most items in one request; at most queue-items [default: 2048]
+    #[arg(long, env = "HEADSTART_MAX_ITEMS", value_name = "N")]
+    pub max_items: Option<usize>,
+    /// Most labels in one request [default: 1000]
+    #[arg(long, env = "HEADSTART_MAX_LABELS", value_name = "N")]
+    pub max_labels: Option<usize>,
+    /// Longest text in bytes [default: 1048576]
+    #[arg(long, env = "HEADSTART_MAX_TEXT_BYTES", value_name = "BYTES")]
+    pub max_text_bytes: Option<usize>,
+    /// Largest request body in bytes [default: 67108864]
+    #[arg(long, env = "HEADSTART_MAX_BODY_BYTES", value_name = "BYTES")]
+    pub max_body_bytes: Option<usize>,
+    /// Largest picture in pixels, from its header [default: 50000000]
+    #[arg(long, env = "HEADSTART_MAX_IMAGE_PIXELS", value_name = "PIXELS")]
+    pub max_image_pixels: Option<u64>,
+    /// Most open connections [default: 4096]
+    #[arg(long, env = "HEADSTART_MAX_CONNECTIONS", value_name = "N")]
+    pub max_connections: Option<usize>,
+    /// Memory for computed vectors in bytes; 0 keeps none [default: 33554432]
+    #[arg(long, env = "HEADSTART_CACHE_BYTES", value_name = "BYTES")]
+    pub cache_bytes: Option<u64>,
+    /// Longest time for one request in milliseconds; X-Request-Timeout-Ms may ask for less [default: 60000]
+    #[arg(long, env = "HEADSTART_REQUEST_TIMEOUT_MS", value_name = "MS")]
+    pub request_timeout_ms: Option<u64>,
+    /// Time accepted work is given after a stop signal, in seconds [default: 30]
+    #[arg(long, env = "HEADSTART_DRAIN_SECONDS", value_name = "S")]
+    pub drain_seconds: Option<u64>,
+    /// Keys as name:scope[+scope]:key, separated by commas; scopes are infer, train, admin
+    #[arg(long, env = "HEADSTART_API_KEYS", value_name = "KEYS", hide_env_values = true)]
+    pub api_keys: Option<String>,
+    /// Serve other machines without keys [default: false]
+    #[arg(
+        long,
+        env = "HEADSTART_ALLOW_UNAUTHENTICATED",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        value_name = "BOOL"
+    )]
+    pub allow_unauthenticated: Option<bool>,
+    /// Shape of log lines [default: text]
+    #[arg(long, env = "HEADSTART_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogFormatName>,
+    /// What is logged, such as `info` or `headstart=debug,info` [default: info]
+    #[arg(long, env = "HEADSTART_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+}
+
+/// Where backbones run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceName {
+    /// The CPU.
+    Cpu,
+    /// An NVIDIA GPU.
+    Cuda,
+}
+
+/// Shape of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormatName {
+    /// For people.
+    Text,
+    /// For log collectors.
+    Json,
+}
+
+impl From<LogFormatName> for LogFormat {
+    fn from(name: LogFormatName) -> Self {
+        match name {
+            LogFormatName::Text => Self::Text,
+            LogFormatName::Json => Self::Json,
+        }
+    }
+}
+
+/// The options in force.
+#[derive(Debug, Clone, Serialize)]
+#[expect(missing_docs, reason = "each field is documented by the option of the same name")]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub models: Vec<PathBuf>,
+    pub data: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub onnxruntime: Option<PathBuf>,
+    pub device: DeviceName,
+    pub cuda_device: i32,
+    pub require_cuda: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lanes: Option<usize>,
+    pub http_threads: usize,
+    pub queue_items: usize,
+    pub max_items: usize,
+    pub max_labels: usize,
+    pub max_text_bytes: usize,
+    pub max_body_bytes: usize,
+    pub max_image_pixels: u64,
+    pub max_connections: usize,
+    pub cache_bytes: u64,
+    pub request_timeout_ms: u64,
+    pub drain_seconds: u64,
+    #[serde(serialize_with = "names_only")]
+    pub api_keys: Vec<ApiKey>,
+    pub allow_unauthenticated: bool,
+    pub log_format: LogFormatName,
+    pub log: String,
+}
+
+fn names_only<S: serde::Serializer>(keys: &[ApiKey], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(keys.iter().map(ApiKey::without_secret))
+}
+
+/// Why the options cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path} cannot be read: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The file holds an unknown key or a bad value; the message names it.
+    #[error("{path}: {source}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// The parser's message.
+        source: Box<toml::de::Error>,
+    },
+    /// A name under the prefix that is no option.
+    #[error("the environment variable `{0}` is not an option of headstart")]
+    UnknownVariable(String),
+    /// A value out of range, or two that contradict each other.
+    #[error("`{option}` {problem}")]
+    Value {
+        /// The option.
+        option: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The keys cannot be read.
+    #[error("`api-keys`: {0}")]
+    Keys(#[from] KeyError),
+}
+
+impl Config {
+    /// Joins flags and environment, which clap has already merged in that order, with the file below them.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the option.
+    pub fn load(given: Options, file: Option<&Path>) -> Result<Self, ConfigError> {
+        refuse_unknown_variables()?;
+        let below = file.map(read_file).transpose()?.unwrap_or_default();
+        Self::resolve(given.or(below))
+    }
+
+    /// Fills in defaults and checks limits.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the option.
+    pub fn resolve(options: Options) -> Result<Self, ConfigError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let config = Self {
+            listen: options.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            models: options.models.unwrap_or_else(|| vec!["models".into()]),
+            data: options.data.unwrap_or_else(|| "data".into()),
+            onnxruntime: options.onnxruntime,
+            device: options.device.unwrap_or(DeviceName::Cpu),
+            cuda_device: options.cuda_device.unwrap_or(0),
+            require_cuda: options.require_cuda.unwrap_or(false),
+            lanes: options.lanes,
+            http_threads: options.http_threads.unwrap_or((cores / 2).max(1)),
+            queue_items: options.queue_items.unwrap_or(4096),
+            max_items: options.max_items.unwrap_or(2048),
+            max_labels: options.max_labels.unwrap_or(1000),
+            max_text_bytes: options.max_text_bytes.unwrap_or(1 << 20),
+            max_body_bytes: options.max_body_bytes.unwrap_or(64 << 20),
+            max_image_pixels: options.max_image_pixels.unwrap_or(50_000_000),
+            max_connections: options.max_connections.unwrap_or(4096),
+            cache_bytes: options.cache_bytes.unwrap_or(32 << 20),
+            request_timeout_ms: options.request_timeout_ms.unwrap_or(60_000),
+            drain_seconds: options.drain_seconds.unwrap_or(30),
+            api_keys: ApiKey::parse_list(options.api_keys.as_deref().unwrap_or_default())?,
+            allow_unauthenticated: options.allow_unauthenticated.unwrap_or(false),
+            log_format: options.log_format.unwrap_or(LogFormatName::Text),
+            log: options.log.unwrap_or_else(|| "info".into()),
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |option, problem: &str| Err(ConfigError::Value { option, problem: problem.into() });
+        for (option, value) in [
+            ("lanes", self.lanes.unwrap_or(1)),
+            ("http-threads", self.http_threads),
+            ("queue-items", self.queue_items),
+            ("max-items", self.max_items),
+            ("max-labels", self.max_labels),
+            ("max-text-bytes", self.max_text_bytes),
+            ("max-body-bytes", self.max_body_bytes),
+            ("max-connections", self.max_connections),
+        ] {
+            if value == 0 {
+                return refuse(option, "must be at least 1");
+            }
+        }
+        for (option, value, most) in
+            [("lanes", self.lanes.unwrap_or(1), 1024), ("http-threads", self.http_threads, 1024)]
+        {
+            if value > most {
+                return refuse(option, &format!("must be at most {most}"));
+            }
+        }
+        if self.max_items > self.queue_items {
+            // Otherwise a list could be refused for its size alone, however idle the server is.
+            return refuse("max-items", &format!("is {}; it must not exceed queue-items, {}", self.max_items, self.queue_items));
+        }
+        if self.request_timeout_ms == 0 {
+            return refuse("request-timeout-ms", "must be at least 1");
+        }
+        if self.max_image_pixels == 0 {
+            return refuse("max-image-pixels", "must be at least 1");
+        }
+        if self.require_cuda && self.device == DeviceName::Cpu {
+            return refuse("require-cuda", "needs `device` to be cuda");
+        }
+        Ok(())
+    }
+
+    /// Refuses to serve other machines without keys unless told to; only a server listens.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] naming the option.
+    pub fn check_exposure(&self) -> Result<(), ConfigError> {
+        if self.listen.ip().is_loopback() || !self.api_keys.is_empty() || self.allow_unauthenticated {
+            return Ok(());
+        }
+        let problem = format!(
+            "is {}, which other machines can reach, and no key is set: set `api-keys`, or `allow-unauthenticated` if \
+             anyone may use the service",
+            self.listen
+        );
+        Err(ConfigError::Value { option: "listen", problem })
+    }
+
+    /// The options in force as TOML, keys without their secrets.
+    ///
+    /// # Errors
+    /// When a value has no TOML form.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
+    }
+}
+
+impl Options {
+    /// Values of `self`, and where there are none, those of `below`.
+    #[must_use]
+    pub fn or(self, below: Self) -> Self {
+        Self {
+            listen: self.listen.or(below.listen),
+            models: self.models.or(below.models),
+            data: self.data.or(below.data),
+            onnxruntime: self.onnxruntime.or(below.onnxruntime),
+            device: self.device.or(below.device),
+            cuda_device: self.cuda_device.or(below.cuda_device),
+            require_cuda: self.require_cuda.or(below.require_cuda),
+            lanes: self.lanes.or(below.lanes),
+            http_threads: self.http_threads.or(below.http_threads),
+            queue_items: self.queue_items.or(below.queue_items),
+            max_items: self.max_items.or(below.max_items),
+            max_labels: self.max_labels.or(below.max_labels),
+            max_text_bytes: self.max_text_bytes.or(below.max_text_bytes),
+            max_body_bytes: self.max_body_bytes.or(below.max_body_bytes),
+            max_image_pixels: self.max_image_pixels.or(below.max_image_pixels),
+            max_connections: self.max_connections.or(below.max_connections),
+            cache_bytes: self.cache_bytes.or(below.cache_bytes),
+            request_timeout_ms: self.request_timeout_ms.or(below.request_timeout_ms),
+            drain_seconds: self.drain_seconds.or(below.drain_seconds),
+            api_keys: self.api_keys.or(below.api_keys),
+            allow_unauthenticated: self.allow_unauthenticated.or(below.allow_unauthenticated),
+            log_format: self.log_format.or(below.log_format),
+            log: self.log.or(below.log),
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<Options, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
+    toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_path_buf(), source: Box::new(source) })
+}
+
+fn refuse_unknown_variables() -> Result<(), ConfigError> {
+    let known = known_variables();
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with(PREFIX) && !name.starts_with(TEST_PREFIX) && !known.contains(name.as_ref()) {
+            return Err(ConfigError::UnknownVariable(name.into_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// Every variable that some option of some command reads.
+fn known_variables() -> BTreeSet<String> {
+    let command = crate::cli::Cli::command();
+    let mut known = BTreeSet::new();
+    for command in std::iter::once(&command).chain(command.get_subcommands()) {
+        known.extend(command.get_arguments().filter_map(|arg| arg.get_env()).map(|name| name.to_string_lossy().into_owned()));
+    }
+    known
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(toml: &str) -> Options {
+        toml::from_str(toml).unwrap()
+    }
+
+    fn refusal(toml: &str) -> String {
+        Config::resolve(options(toml)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_given_wins_over_the_file_below_it() {
+        let given = options("max_items = 5");
+        let config = Config::resolve(given.or(options("max_items = 7\nqueue_items = 9"))).unwrap();
+        assert_eq!((config.max_items, config.queue_items), (5, 9));
+    }
+
+    #[test]
+    fn an_unknown_key_or_a_bad_value_is_named() {
+        let unknown = toml::from_str::<Options>("listn = \"127.0.0.1:1\"").unwrap_err().to_string();
+        assert!(unknown.contains("listn"), "{unknown}");
+        let bad = toml::from_str::<Options>("max_items = \"many\"").unwrap_err().to_string();
+        assert!(bad.contains("max_items"), "{bad}");
+        assert!(refusal("queue_items = 0\nmax_items = 0").contains("`queue-items`"));
+    }
+
+    #[test]
+    fn a_list_may_never_be_larger_than_the_queue() {
+        assert_eq!(refusal("queue_items = 8"), "`max-items` is 2048; it must not exceed queue-items, 8");
+    }
+
+    #[test]
+    fn other_machines_are_not_served_without_keys_unless_told_so() {
+        let open = |toml: &str| Config::resolve(options(toml)).unwrap().check_exposure().is_ok();
+        assert!(!open("listen = \"0.0.0.0:80\""));
+        assert!(open("listen = \"0.0.0.0:80\"\nallow_unauthenticated = true"));
+        assert!(open("listen = \"0.0.0.0:80\"\napi_keys = \"a:infer:secret-of-a\""));
+        assert!(open("listen = \"[::1]:80\""));
+    }
+
+    #[test]
+    fn the_printed_configuration_reads_back_and_keeps_secrets() {
+        let config = Config::resolve(options("api_keys = \"team:infer+train:secret-of-team\"")).unwrap();
+        let text = config.to_toml().unwrap();
+        assert!(text.contains("team:infer+train") && !text.contains("secret-of-team"), "{text}");
+        let without_keys: String = text.lines().filter(|line| !line.starts_with("api_keys")).map(|l| format!("{l}\n")).collect();
+        let again = Config::resolve(options(&without_keys)).unwrap();
+        assert_eq!(again.queue_items, config.queue_items);
+    }
+
+    #[test]
+    fn every_option_can_be_set_by_the_environment() {
+        let known = known_variables();
+        let printed = toml::to_string(&Config::resolve(Options::default()).unwrap()).unwrap();
+        for key in printed.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key) {
+            assert!(known.contains(&format!("{PREFIX}{}", key.to_uppercase())), "{key}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Every error a client can see, and the one place that gives it a status.
+
+use std::time::Duration;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use headstart_engine::EngineError;
+use headstart_media::MediaError;
+use headstart_tasks::TaskError;
+use headstart_telemetry::Reason;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::auth::Scope;
+
+/// An error on its way to a client. The outermost layer writes its body, since it knows the request's id.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiError {
+    pub(crate) status: StatusCode,
+    kind: &'static str,
+    code: &'static str,
+    param: Option<String>,
+    message: String,
+    retry_after: Option<Duration>,
+    pub(crate) reason: Option<Reason>,
+}
+
+/// The body of every error.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ErrorBody {
+    /// What went wrong.
+    error: ErrorObject,
+}
+
+/// What went wrong, in the shape clients of the OpenAI API read.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ErrorObject {
+    /// For people.
+    #[schema(example = "`input` is empty")]
+    message: String,
+    /// The family of the error.
+    #[serde(rename = "type")]
+    #[schema(example = "invalid_request_error")]
+    kind: &'static str,
+    /// The field that is wrong, where there is one.
+    #[schema(required = true, example = "input")]
+    param: Option<String>,
+    /// What programs switch on.
+    #[schema(required = true, example = "invalid_value")]
+    code: Option<&'static str>,
+    /// The id that logs carry too; also in the header `x-request-id`.
+    request_id: String,
+}
+
+const INVALID: &str = "invalid_request_error";
+const SERVER: &str = "server_error";
+
+impl ApiError {
+    fn new(status: StatusCode, kind: &'static str, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, kind, code, param: None, message: message.into(), retry_after: None, reason: None }
+    }
+
+    fn about(mut self, param: impl Into<String>) -> Self {
+        self.param = Some(param.into());
+        self
+    }
+
+    fn because(mut self, reason: Reason) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    pub(crate) fn invalid_json(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, INVALID, "invalid_json", message)
+    }
+
+    pub(crate) fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, INVALID, "invalid_value", message).about(param)
+    }
+
+    pub(crate) fn body_too_large(limit: usize) -> Self {
+        let message = format!("the body is larger than {limit} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID, "body_too_large", message).because(Reason::BodyTooLarge)
+    }
+
+    pub(crate) fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, INVALID, "unsupported_media_type", message)
+    }
+
+    pub(crate) fn no_route(path: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, INVALID, "not_found", format!("there is nothing at {path}"))
+    }
+
+    pub(crate) fn wrong_method(method: &str, path: &str) -> Self {
+        let message = format!("{path} does not take {method}");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, INVALID, "method_not_allowed", message)
+    }
+
+    pub(crate) fn unauthorised(message: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "authentication_error", "invalid_api_key", message)
+            .because(Reason::Unauthorised)
+    }
+
+    pub(crate) fn forbidden(scope: Scope) -> Self {
+        let message = format!("the key lacks the scope `{}`", scope.as_str());
+        Self::new(StatusCode::FORBIDDEN, "permission_error", "insufficient_scope", message).because(Reason::Unauthorised)
+    }
+
+    pub(crate) fn not_ready() -> Self {
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, "not_ready", "the server is not ready");
+        Self { retry_after: Some(Duration::from_secs(1)), ..error.because(Reason::NotReady) }
+    }
+
+    pub(crate) fn deadline() -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, SERVER, "deadline_exceeded", "the request's deadline passed")
+    }
+
+    pub(crate) fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal_error", "internal error")
+    }
+
+    /// The answer with its body.
+    pub(crate) fn render(self, request_id: &str) -> Response {
+        let body = ErrorBody {
+            error: ErrorObject {
+                message: self.message,
+                kind: self.kind,
+                param: self.param,
+                code: Some(self.code),
+                request_id: request_id.to_owned(),
+            },
+        };
+        let json = serde_json::to_vec(&body).unwrap_or_default();
+        let mut response = (self.status, [(header::CONTENT_TYPE, "application/json")], json).into_response();
+        let headers = response.headers_mut();
+        if let Some(after) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<TaskError> for ApiError {
+    fn from(error: TaskError) -> Self {
+        let message = error.to_string();
+        match error {
+            TaskError::UnknownModel(_) => {
+                Self::new(StatusCode::NOT_FOUND, INVALID, "model_not_found", message).about("model")
+            }
+            TaskError::BrokenModel { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, "not_ready", message).about("model")
+            }
+            TaskError::Invalid { param, .. } => Self::invalid(param, message),
+            TaskError::TooManyItems { .. } => {
+                Self::new(StatusCode::BAD_REQUEST, INVALID, "too_many_items", message).because(Reason::TooManyItems)
+            }
+            TaskError::Media { param, source } => from_media(&source, param, message),
+            TaskError::Engine(source) => from_engine(&source),
+            TaskError::Bug(what) => bug(what),
+        }
+    }
+}
+
+fn from_engine(error: &EngineError) -> ApiError {
+    match error {
+        EngineError::QueueFull { retry_after, .. } => {
+            let full = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "overloaded", error.to_string());
+            ApiError { retry_after: Some(*retry_after), ..full.because(Reason::QueueFull) }
+        }
+        EngineError::DeadlineExceeded => ApiError::deadline(),
+        EngineError::Stopped => ApiError::not_ready(),
+        EngineError::Bug(what) => bug(what),
+        EngineError::Run { .. }
+        | EngineError::Runtime(_)
+        | EngineError::Folder(_)
+        | EngineError::Graph(_)
+        | EngineError::Cuda(_) => {
+            tracing::error!(%error, "the engine failed");
+            ApiError::internal()
+        }
+    }
+}
+
+fn bug(what: &str) -> ApiError {
+    tracing::error!(what, "impossible state");
+    ApiError::internal()
+}
+
+fn from_media(error: &MediaError, param: String, message: String) -> ApiError {
+    match error {
+        MediaError::Unsupported { .. } => ApiError::unsupported(message).about(param),
+        MediaError::TooLarge { .. } => {
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID, "image_too_large", message)
+                .about(param)
+                .because(Reason::ImageTooLarge)
+        }
+        MediaError::TooLong { .. } => {
+            ApiError::new(StatusCode::BAD_REQUEST, INVALID, "context_length_exceeded", message).about(param)
+        }
+        _ => ApiError::invalid(param, message),
+    }
+}

@@ -1,0 +1,168 @@
+//! The OpenAPI document: generated from the code, served, committed, compared by a test.
+
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use headstart_tasks::{Task, TaskVisitor, visit_all};
+use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem};
+use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{OpenApi as Document, Ref, RefOr, Required, Schema};
+use utoipa::{OpenApi, ToSchema};
+
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::routes::{health, hugging_face, models};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "headstart",
+        description = "Pretrained backbones over REST: features and zero-shot labels for texts and images. Bodies \
+                       follow the OpenAI API where it has the route, so its official clients work unchanged."
+    ),
+    tags(
+        (name = "Tasks", description = "Ask a model"),
+        (name = "Other clients' bodies", description = "The same engine in the bodies of other APIs"),
+        (name = "Models", description = "What can be asked"),
+        (name = "Operations", description = "For balancers and monitors"),
+    ),
+    paths(
+        hugging_face::infer, models::list, models::retrieve,
+        health::live, health::ready, health::metrics
+    ),
+    components(schemas(ErrorBody))
+)]
+struct Handwritten;
+
+/// The document.
+#[must_use]
+pub fn document() -> Document {
+    let mut document = Handwritten::openapi();
+    document.info.version = env!("CARGO_PKG_VERSION").into();
+    document.info.license = None;
+    document.info.contact = None;
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("key", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    visit_all(&mut AddTask(&mut document));
+    document
+}
+
+/// The document as it is served and committed.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub fn document_json() -> anyhow::Result<String> {
+    Ok(format!("{}\n", serde_json::to_string_pretty(&document())?))
+}
+
+/// Every documented operation as route pattern and method.
+pub(crate) fn operations() -> Vec<(String, &'static str)> {
+    let methods = |item: &PathItem| {
+        [(item.get.is_some(), "GET"), (item.post.is_some(), "POST"), (item.delete.is_some(), "DELETE")]
+    };
+    document()
+        .paths
+        .paths
+        .iter()
+        .flat_map(|(path, item)| {
+            methods(item).into_iter().filter(|(there, _)| *there).map(|(_, method)| (path.clone(), method))
+        })
+        .collect()
+}
+
+pub(crate) async fn serve() -> Result<Response, ApiError> {
+    let json = document_json().map_err(|error| {
+        tracing::error!(%error, "the OpenAPI document could not be written");
+        ApiError::internal()
+    })?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
+}
+
+/// Documents each task from its own types.
+struct AddTask<'a>(&'a mut Document);
+
+impl TaskVisitor for AddTask<'_> {
+    fn visit<T: Task>(&mut self) {
+        let components = self.0.components.get_or_insert_default();
+        add_schema::<T::Params>(&mut components.schemas);
+        add_schema::<T::Answer>(&mut components.schemas);
+        let json = ContentBuilder::new()
+            .schema(Some(Ref::from_schema_name(T::Params::name())))
+            .example(serde_json::from_str(T::EXAMPLE).ok())
+            .build();
+        let body = RequestBodyBuilder::new()
+            .content("application/json", json)
+            .content("multipart/form-data", ContentBuilder::new().schema(Some(multipart_schema())).build())
+            .content("image/*", ContentBuilder::new().schema(Some(binary())).build())
+            .required(Some(Required::True))
+            .build();
+        let answer = ContentBuilder::new().schema(Some(Ref::from_schema_name(T::Answer::name()))).build();
+        let mut operation = OperationBuilder::new()
+            .tag("Tasks")
+            .operation_id(Some(T::NAME.replace('-', "_")))
+            .summary(Some(T::SUMMARY))
+            .description(Some(T::DESCRIPTION))
+            .request_body(Some(body))
+            .response("200", ResponseBuilder::new().description("The answer.").content("application/json", answer))
+            .securities(Some([SecurityRequirement::default(), SecurityRequirement::new("key", Vec::<String>::new())]));
+        for (status, description) in TASK_ERRORS {
+            operation = operation.response(status, error_response(description));
+        }
+        self.0.paths.add_path_operation(format!("/v1/{}", T::NAME), vec![HttpMethod::Post], operation.build());
+    }
+}
+
+const TASK_ERRORS: [(&str, &str); 10] = [
+    ("400", "A field is missing, wrong or too long; `param` names it."),
+    ("401", "Missing or unknown key."),
+    ("403", "The key lacks the scope."),
+    ("404", "No model of that name."),
+    ("413", "The body or a picture is larger than allowed."),
+    ("415", "The body's type, or a picture's format, is not taken."),
+    ("429", "The model's queue is full; `Retry-After` says when to come back."),
+    ("500", "Something broke; the log has the request's id."),
+    ("503", "The server starts or stops, or the model is broken."),
+    ("504", "The request's deadline passed."),
+];
+
+fn error_response(description: &str) -> ResponseBuilder {
+    let body = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorBody::name()))).build();
+    ResponseBuilder::new().description(description).content("application/json", body)
+}
+
+fn add_schema<S: ToSchema>(schemas: &mut std::collections::BTreeMap<String, RefOr<Schema>>) {
+    let mut nested = Vec::new();
+    S::schemas(&mut nested);
+    schemas.insert(S::name().into_owned(), S::schema());
+    schemas.extend(nested);
+}
+
+fn multipart_schema() -> RefOr<Schema> {
+    ObjectBuilder::new()
+        .description(Some("Pictures in parts named `file`, repeatable; every other field as a part of its name."))
+        .property("model", ObjectBuilder::new().schema_type(Type::String))
+        .property("file", binary())
+        .required("model")
+        .required("file")
+        .into()
+}
+
+fn binary() -> RefOr<Schema> {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(utoipa::openapi::SchemaFormat::KnownFormat(utoipa::openapi::KnownFormat::Binary)))
+        .description(Some("The file of a picture; the other fields are query parameters."))
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_committed_document_is_the_generated_one() {
+        let committed = include_str!("../../openapi/openapi.json");
+        let generated = super::document_json().unwrap();
+        assert!(committed == generated, "openapi/openapi.json is out of step; `make openapi` mends it");
+    }
+}

@@ -1,0 +1,157 @@
+//! Which models there are, what they read and give, and what is broken and why.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use headstart_tasks::{Entry, TaskError};
+use headstart_types::payload::Modality;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::http::error::{ApiError, ErrorBody};
+
+/// All models.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ModelList {
+    /// Always `list`.
+    #[schema(example = "list")]
+    object: &'static str,
+    /// The models, in order of id.
+    data: Vec<ModelObject>,
+}
+
+/// A model. The first four fields are OpenAI's.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ModelObject {
+    /// The name requests use.
+    #[schema(example = "all-minilm-l6-v2")]
+    id: String,
+    /// Always `model`.
+    #[schema(example = "model")]
+    object: &'static str,
+    /// When it was loaded, seconds since the epoch.
+    created: u64,
+    /// Always `headstart`.
+    #[schema(example = "headstart")]
+    owned_by: &'static str,
+    /// `ready` or `broken`.
+    #[schema(example = "ready")]
+    status: &'static str,
+    /// Why it is broken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// What is known of a model that is ready.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    details: Option<ModelDetails>,
+}
+
+/// What is known of a model that is ready.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ModelDetails {
+    /// What it reads.
+    modality: Modality,
+    /// Length of its vectors.
+    dimension: usize,
+    /// Longest text in tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<usize>,
+    /// Names of the prefixes it knows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    prompts: Vec<String>,
+    /// Whether it scores labels that nobody trained on.
+    zero_shot: bool,
+    /// What its weights were trained on.
+    source_task: String,
+    /// The full-precision model a quantised one was made from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    original: Option<String>,
+    /// Licence of the weights.
+    licence: String,
+    /// SHA-256 of the graph.
+    sha256: String,
+    /// Where it runs: `cpu` or `cuda`.
+    provider: &'static str,
+    /// Lowest cosine between a text alone and in a padded batch, measured at the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch_invariance: Option<f32>,
+}
+
+impl ModelObject {
+    fn new(id: String, entry: &Entry) -> Self {
+        let object = Self {
+            id,
+            object: "model",
+            created: 0,
+            owned_by: "headstart",
+            status: "ready",
+            error: None,
+            details: None,
+        };
+        match entry {
+            Entry::Broken(reason) => Self { status: "broken", error: Some(reason.to_string()), ..object },
+            Entry::Served(served) => {
+                let backbone = &served.backbone;
+                let manifest = backbone.manifest();
+                let text = manifest.text.as_ref();
+                let details = ModelDetails {
+                    modality: manifest.backbone.modality,
+                    dimension: manifest.output.features.dimension,
+                    max_tokens: text.map(|text| text.max_tokens),
+                    prompts: text.map(|text| text.prompts.keys().cloned().collect()).unwrap_or_default(),
+                    zero_shot: manifest.zero_shot.is_some(),
+                    source_task: manifest.backbone.source_task.clone(),
+                    original: manifest.backbone.original.clone(),
+                    licence: manifest.backbone.licence.clone(),
+                    sha256: manifest.backbone.sha256.clone(),
+                    provider: backbone.provider().as_str(),
+                    batch_invariance: backbone.batch_invariance(),
+                };
+                Self { created: served.loaded_at, details: Some(details), ..object }
+            }
+        }
+    }
+}
+
+/// All models.
+#[utoipa::path(
+    get,
+    path = "/v1/models",
+    tag = "Models",
+    summary = "List the models",
+    responses(
+        (status = 200, description = "All models, broken ones with the reason.", body = ModelList),
+        (status = 401, description = "Missing or unknown key.", body = ErrorBody),
+        (status = 403, description = "The key lacks the scope.", body = ErrorBody),
+    ),
+    security((), ("key" = []))
+)]
+pub(crate) async fn list(State(app): State<Arc<App>>) -> Json<ModelList> {
+    let data = app.tasks.catalog.list().into_iter().map(|(id, entry)| ModelObject::new(id, &entry)).collect();
+    Json(ModelList { object: "list", data })
+}
+
+/// One model.
+#[utoipa::path(
+    get,
+    path = "/v1/models/{id}",
+    tag = "Models",
+    summary = "One model",
+    params(("id" = String, Path, description = "The model's name", example = "all-minilm-l6-v2")),
+    responses(
+        (status = 200, description = "The model.", body = ModelObject),
+        (status = 401, description = "Missing or unknown key.", body = ErrorBody),
+        (status = 403, description = "The key lacks the scope.", body = ErrorBody),
+        (status = 404, description = "No model of that name.", body = ErrorBody),
+    ),
+    security((), ("key" = []))
+)]
+pub(crate) async fn retrieve(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<ModelObject>, ApiError> {
+    let entry = app.tasks.catalog.entry(&id).ok_or_else(|| TaskError::UnknownModel(id.clone()))?;
+    Ok(Json(ModelObject::new(id, &entry)))
+}

@@ -1,0 +1,10 @@
+//! The service: edges and wiring. Mathematics and models live in the crates under `crates/`.
+
+pub mod app;
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod embed;
+pub mod http;
+pub mod models;
+pub mod serve;

@@ -1,0 +1,137 @@
+//! Serving: listen, load, become ready; on a stop signal become unready, answer what was accepted, end.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::app::App;
+use crate::config::Config;
+use crate::http;
+
+/// A client that takes longer to send its header is cut off.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long balancers are given to see that the server is no longer ready.
+const UNREADY_NOTICE: Duration = Duration::from_millis(200);
+
+/// Serves until a stop signal.
+///
+/// # Errors
+/// When the address cannot be bound, ONNX Runtime is missing, or the models folder is unusable.
+pub fn serve(config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.http_threads)
+        .thread_name("http")
+        .enable_all()
+        .build()?;
+    runtime.block_on(run(config))
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let started = Instant::now();
+    config.check_exposure()?;
+    std::fs::create_dir_all(&config.data).with_context(|| format!("`data`: {} cannot be made", config.data.display()))?;
+    let app = Arc::new(App::new(config)?);
+    let listener = TcpListener::bind(app.config.listen)
+        .await
+        .with_context(|| format!("`listen`: {} cannot be bound", app.config.listen))?;
+    let address = listener.local_addr()?;
+    announce(address);
+
+    // Signals first: one that comes during a load must not be lost.
+    let stop = stop_signal()?;
+    let serving = tokio::spawn(accept(listener, http::router(Arc::clone(&app)), Arc::clone(&app), stop));
+    let loading = Arc::clone(&app);
+    let engine = tokio::task::spawn_blocking(move || {
+        let engine = loading.start_engine()?;
+        loading.load_backbones(&engine)?;
+        anyhow::Ok(engine)
+    })
+    .await??;
+    app.set_ready(true);
+    tracing::info!(%address, milliseconds = started.elapsed().as_millis() as u64, "ready");
+    serving.await?;
+    app.tasks.catalog.clear();
+    tokio::task::spawn_blocking(move || drop(engine)).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Tells whoever started the process where it listens: with port 0 nobody knows otherwise.
+fn announce(address: SocketAddr) {
+    let _ = writeln!(std::io::stdout(), "listening on http://{address}");
+}
+
+async fn accept(listener: TcpListener, router: Router, app: Arc<App>, stop: impl Future<Output = ()>) {
+    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(app.config.max_connections));
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        // Waiting for a place leaves further connections in the kernel's backlog.
+        let place = tokio::select! {
+            place = Arc::clone(&places).acquire_owned() => place,
+            () = &mut stop => break,
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut stop => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors, most likely: without a pause this would spin.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone());
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service);
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            // A broken connection is the client's business; its requests were cancelled with it.
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+    drain(listener, graceful, &app).await;
+}
+
+async fn drain(listener: TcpListener, graceful: GracefulShutdown, app: &App) {
+    app.set_ready(false);
+    tracing::info!("stopping: no longer ready, answering what was accepted");
+    tokio::time::sleep(UNREADY_NOTICE).await;
+    drop(listener);
+    let limit = Duration::from_secs(app.config.drain_seconds);
+    if tokio::time::timeout(limit, graceful.shutdown()).await.is_err() {
+        tracing::warn!(seconds = limit.as_secs(), "the drain deadline passed with requests unanswered");
+    }
+}
+
+/// Resolves on SIGTERM or SIGINT.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {},
+            _ = interrupt.recv() => {},
+        }
+    })
+}

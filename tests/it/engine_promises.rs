@@ -1,0 +1,121 @@
+//! Overload, deadlines, clients that leave: what the engine promises under pressure.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Request;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::support::{TEXT, TestApp, floats};
+
+fn texts(count: usize, tag: usize) -> Value {
+    let long = "a sentence that takes a while to compute because it has many words in it ".repeat(6);
+    let texts: Vec<String> = (0..count).map(|number| format!("{tag} {number} {long}")).collect();
+    json!({"model": TEXT, "input": texts})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_answers_429_says_when_to_retry_and_recovers() {
+    let service = TestApp::start("queue_items = 8\nmax_items = 8\ncache_bytes = 0");
+    let bodies: Vec<Value> = (0..12).map(|tag| texts(8, tag)).collect();
+    let replies = join_all(bodies.iter().map(|body| service.post("/v1/embeddings", body))).await;
+    let refused: Vec<_> = replies.iter().filter(|reply| reply.status == 429).collect();
+    let answered = replies.iter().filter(|reply| reply.status == 200).count();
+    assert!(!refused.is_empty() && answered >= 1 && answered + refused.len() == 12);
+    for reply in &refused {
+        assert_eq!(reply.error(), (429, "overloaded".into(), None));
+        let seconds: u64 = reply.headers["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1..=120).contains(&seconds));
+    }
+    service.post("/v1/embeddings", &texts(8, 99)).await.ok();
+    let rejected = service.metric("headstart_rejections_total{reason=\"queue_full\"}").await;
+    assert_eq!(rejected as usize, refused.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_passed_deadline_answers_504_and_frees_the_queue() {
+    let service = TestApp::start("cache_bytes = 0");
+    let request = Request::post("/v1/embeddings")
+        .header("content-type", "application/json")
+        .header("x-request-timeout-ms", "5")
+        .body(Body::from(texts(200, 0).to_string()))
+        .unwrap();
+    let reply = service.send(request).await;
+    assert_eq!(reply.error(), (504, "deadline_exceeded".into(), None));
+    assert_drained(&service).await;
+    service.post("/v1/embeddings", &texts(1, 1)).await.ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_frees_its_work() {
+    let service = TestApp::start("cache_bytes = 0");
+    let body = texts(400, 0);
+    let left = tokio::time::timeout(Duration::from_millis(60), service.post("/v1/embeddings", &body)).await;
+    assert!(left.is_err(), "the request was answered before its client left");
+    assert_drained(&service).await;
+    let series = |outcome: &str| format!("headstart_items_total{{model=\"{TEXT}\",outcome=\"{outcome}\"}}");
+    assert!(service.metric(&series("cancelled")).await > 300.0);
+    assert!(service.metric(&series("answered")).await < 100.0);
+}
+
+/// Waits until nothing is queued; far longer than computing all of it would be a failure.
+async fn assert_drained(service: &TestApp) {
+    for _ in 0..500 {
+        // A new item makes the lanes look at the queue's dead ones.
+        if service.metric(&format!("headstart_queue_items{{model=\"{TEXT}\"}}")).await == 0.0
+            && service.metric("headstart_lanes_busy").await == 0.0
+        {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the queue still holds items");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixty_four_clients_each_get_their_own_answer() {
+    let service = TestApp::start("cache_bytes = 0");
+    let body = |number: usize| json!({"model": TEXT, "input": format!("client number {number} {}", "word ".repeat(number % 9))});
+    let mut alone = Vec::new();
+    for number in 0..64 {
+        alone.push(floats(&service.post("/v1/embeddings", &body(number)).await.ok()["data"][0]["embedding"]));
+    }
+    let bodies: Vec<Value> = (0..64).map(body).collect();
+    let together = join_all(bodies.iter().map(|body| service.post("/v1/embeddings", body))).await;
+    for (number, (reply, alone)) in together.into_iter().zip(alone).enumerate() {
+        assert_eq!(floats(&reply.ok()["data"][0]["embedding"]), alone, "client {number}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn interactive_requests_pass_bulk_ones() {
+    let service = TestApp::start("cache_bytes = 0");
+    let bulk = Request::post("/v1/embeddings")
+        .header("content-type", "application/json")
+        .header("x-priority", "bulk")
+        .body(Body::from(texts(300, 0).to_string()))
+        .unwrap();
+    let bulk = service.send(bulk);
+    let interactive = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        service.post("/v1/embeddings", &json!({"model": TEXT, "input": "quick"})).await.ok();
+    };
+    tokio::pin!(bulk);
+    tokio::select! {
+        _ = &mut bulk => panic!("the bulk request was answered first"),
+        () = interactive => {}
+    }
+    bulk.await.ok();
+}
+
+#[tokio::test]
+async fn the_cache_answers_what_was_computed_before() {
+    let service = TestApp::start("");
+    let body = json!({"model": TEXT, "input": ["once", "twice"]});
+    let first = service.post("/v1/embeddings", &body).await.ok();
+    let second = service.post("/v1/embeddings", &body).await.ok();
+    assert_eq!(first, second);
+    assert_eq!(service.metric("headstart_cache_hits_total{cache=\"features\"}").await, 2.0);
+    assert_eq!(service.metric(&format!("headstart_items_total{{model=\"{TEXT}\",outcome=\"answered\"}}")).await, 2.0);
+}

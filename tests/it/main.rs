@@ -1,0 +1,11 @@
+//! The service from outside: every test asks the router as a client would, with the bundled backbones behind it.
+
+mod api_embeddings;
+mod api_errors;
+mod api_images;
+mod api_keys;
+mod api_models;
+mod api_zero_shot;
+mod engine_promises;
+mod operations;
+mod support;

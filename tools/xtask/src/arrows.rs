@@ -1,0 +1,53 @@
+//! Which part may use which: the data flows one way.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::files::sources;
+
+/// Each crate and the crates of ours it may depend on.
+const CRATES: [(&str, &[&str]); 5] = [
+    ("types", &[]),
+    ("telemetry", &[]),
+    ("media", &["types"]),
+    ("engine", &["types", "telemetry"]),
+    ("tasks", &["types", "telemetry", "media", "engine"]),
+];
+
+/// Words that only some files may hold: what is banned, where it may stand, why.
+const PLACES: [(&str, &[&str], &str); 5] = [
+    (concat!("ort", "::"), &["crates/engine/src/"], "only the engine knows ONNX Runtime"),
+    (concat!("Status", "Code"), &["src/http/"], "only the REST edge knows status codes"),
+    (concat!("env::", "var"), &["src/config.rs", "tests/", "tools/", "benches/"], "only the configuration reads the environment"),
+    (concat!("Int", "Counter::"), &["crates/telemetry/"], "every metric is declared in one file"),
+    (concat!("ax", "um::"), &["src/"], "tasks and engine know nothing of HTTP"),
+];
+
+pub(crate) fn check(root: &Path) -> anyhow::Result<Vec<String>> {
+    let mut problems = Vec::new();
+    for (name, allowed) in CRATES {
+        let file = root.join("crates").join(name).join("Cargo.toml");
+        let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        let manifest: toml::Table = text.parse()?;
+        let dependencies = manifest.get("dependencies").and_then(toml::Value::as_table);
+        for dependency in dependencies.into_iter().flat_map(toml::Table::keys) {
+            let ours = dependency.strip_prefix("headstart-");
+            if ours.is_some_and(|ours| !allowed.contains(&ours)) {
+                problems.push(format!("crates/{name} may not depend on {dependency}"));
+            }
+        }
+    }
+    for path in sources(root, "rs")? {
+        let name = path.strip_prefix(root).unwrap_or(&path).display().to_string().replace('\\', "/");
+        let name = name.trim_start_matches("./").to_owned();
+        let text = std::fs::read_to_string(&path)?;
+        for (word, places, reason) in PLACES {
+            let here = places.iter().any(|place| name.starts_with(place));
+            if !here && text.contains(word) {
+                problems.push(format!("{name}: `{word}` does not belong here: {reason}"));
+            }
+        }
+    }
+    Ok(problems)
+}
