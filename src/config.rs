@@ -93,7 +93,7 @@ pub struct Options {
     /// Shape of log lines [default: text]
     #[arg(long, env = "HEADSTART_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormatName>,
-    /// What is logged, such as `info` or `headstart=debug,info` [default: info]
+    /// What is logged, such as `info` or `headstart=debug,info` [default: info,ort=warn]
     #[arg(long, env = "HEADSTART_LOG", value_name = "FILTER")]
     pub log: Option<String>,
 }
@@ -238,7 +238,7 @@ impl Config {
             api_keys: ApiKey::parse_list(options.api_keys.as_deref().unwrap_or_default())?,
             allow_unauthenticated: options.allow_unauthenticated.unwrap_or(false),
             log_format: options.log_format.unwrap_or(LogFormatName::Text),
-            log: options.log.unwrap_or_else(|| "info".into()),
+            log: options.log.unwrap_or_else(|| "info,ort=warn".into()),
         };
         config.check()?;
         Ok(config)

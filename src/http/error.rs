@@ -200,7 +200,7 @@ fn bug(what: &str) -> ApiError {
 fn from_media(error: &MediaError, param: String, message: String) -> ApiError {
     match error {
         MediaError::Unsupported { .. } => ApiError::unsupported(message).about(param),
-        MediaError::TooLarge { .. } => {
+        MediaError::TooLarge { .. } | MediaError::TooManyBytes { .. } | MediaError::TooMuchMemory { .. } => {
             ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID, "image_too_large", message)
                 .about(param)
                 .because(Reason::ImageTooLarge)
@@ -208,6 +208,13 @@ fn from_media(error: &MediaError, param: String, message: String) -> ApiError {
         MediaError::TooLong { .. } => {
             ApiError::new(StatusCode::BAD_REQUEST, INVALID, "context_length_exceeded", message).about(param)
         }
-        _ => ApiError::invalid(param, message),
+        MediaError::Undecodable { .. }
+        | MediaError::Base64(_)
+        | MediaError::TokenId { .. }
+        | MediaError::NoTokens => ApiError::invalid(param, message),
+        MediaError::Tokenizer(_) => {
+            tracing::error!(%error, "the tokenizer failed");
+            ApiError::internal()
+        }
     }
 }

@@ -265,7 +265,7 @@ impl Backbone {
                 deadline: request.deadline,
                 queued_at,
                 reply,
-                _permit: place,
+                permit: place,
             });
         }
         if !entries.is_empty() {

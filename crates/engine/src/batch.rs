@@ -130,7 +130,7 @@ mod tests {
                     deadline,
                     queued_at: Instant::now(),
                     reply,
-                    _permit: Arc::clone(&places).try_acquire_owned().unwrap(),
+                    permit: Arc::clone(&places).try_acquire_owned().unwrap(),
                 };
                 (entry, receiver)
             })

@@ -84,7 +84,7 @@ pub(crate) struct Entry {
     pub(crate) queued_at: Instant,
     pub(crate) reply: oneshot::Sender<Result<Row, EngineError>>,
     /// Freed when the entry leaves, whichever way.
-    pub(crate) _permit: OwnedSemaphorePermit,
+    pub(crate) permit: OwnedSemaphorePermit,
 }
 
 /// How rows are read from the graph's outputs.

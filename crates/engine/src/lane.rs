@@ -78,6 +78,8 @@ fn answer(model: &Model, batch: Vec<Entry>, rows: Vec<Row>, started: Instant, to
     for (entry, mut row) in batch.into_iter().zip(rows) {
         let queue = started.saturating_duration_since(entry.queued_at);
         row.timing = Timing { queue, inference: took, batch_items };
+        // The place first: who has the answer may ask again at once.
+        drop(entry.permit);
         // The client may have hung up meanwhile; its answer is nobody's.
         answered += u64::from(entry.reply.send(Ok(row)).is_ok());
     }

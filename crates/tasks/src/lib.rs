@@ -8,6 +8,7 @@ mod error;
 pub mod features;
 mod items;
 mod labels;
+mod npy;
 mod offload;
 pub mod similarity;
 mod task;

@@ -244,6 +244,9 @@ impl Manifest {
                 return refuse(field, "must be at least 1");
             }
         }
+        if let Some(zero_shot) = &self.zero_shot {
+            zero_shot.check()?;
+        }
         for (field, file) in self.files() {
             // A manifest may come from anywhere; it must not reach outside its own folder.
             if std::path::Path::new(file).components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
@@ -259,6 +262,13 @@ impl Manifest {
         let mut files = vec![("backbone.file", self.backbone.file.as_str())];
         files.extend(self.text.as_ref().map(|text| ("text.tokenizer", text.tokenizer.as_str())));
         files.extend(self.output.logits.as_ref().map(|logits| ("output.logits.labels", logits.labels.as_str())));
+        match &self.zero_shot {
+            Some(ZeroShotSpec::Similarity(spec)) => {
+                files.extend(spec.centre.as_ref().map(|file| ("zero_shot.centre", file.as_str())));
+            }
+            Some(ZeroShotSpec::Conse(spec)) => files.push(("zero_shot.classes", spec.classes.as_str())),
+            None => {}
+        }
         files
     }
 }
@@ -281,10 +291,95 @@ impl ImageSpec {
 
 /// How labels that nobody trained on are scored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "lowercase")]
 pub enum ZeroShotSpec {
-    /// Similarity of text and label embeddings.
-    Similarity {},
+    /// Similarity of item and label embeddings.
+    Similarity(SimilaritySpec),
     /// The source head's classes bridged to the labels by a text backbone.
-    Conse {},
+    Conse(ConseSpec),
+}
+
+/// Zero-shot by similarity.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SimilaritySpec {
+    /// How labels are read.
+    pub labels: LabelSpec,
+    /// How scores become probabilities.
+    pub calibration: CalibrationSpec,
+    /// `.npy` file with the vector `[dimension]` that is subtracted from items and labels.
+    pub centre: Option<String>,
+}
+
+/// Zero-shot by the source head (ConSE).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConseSpec {
+    /// The backbone that reads labels.
+    pub text_backbone: String,
+    /// `.npy` file with the text vectors `[source classes, dimension]` of the source head's classes, unit length.
+    pub classes: String,
+    /// Over how many source classes a label spreads, as a perplexity.
+    pub perplexity: f64,
+    /// Temperature of the source head's softmax.
+    pub class_temperature: f64,
+    /// How labels are read.
+    pub labels: LabelSpec,
+    /// How scores become probabilities.
+    pub calibration: CalibrationSpec,
+}
+
+/// How labels are read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LabelSpec {
+    /// Sentences with `{}` where the label goes; their vectors are averaged.
+    pub templates: Vec<String>,
+    /// Share of a label's description in its prototype, 0 to 1.
+    pub description_weight: f32,
+    /// Share of a label's examples in its prototype, 0 to 1.
+    pub example_weight: f32,
+}
+
+/// How scores become probabilities.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CalibrationSpec {
+    /// Temperature of the softmax over labels.
+    pub temperature: f64,
+    /// Slope of the logistic curve for independent labels.
+    pub slope: f64,
+    /// Intercept of the logistic curve for independent labels.
+    pub intercept: f64,
+}
+
+impl ZeroShotSpec {
+    fn check(&self) -> Result<(), ManifestError> {
+        let refuse = |field, problem: &str| Err(ManifestError::Field { field, problem: problem.into() });
+        let (labels, calibration) = match self {
+            Self::Similarity(spec) => (&spec.labels, &spec.calibration),
+            Self::Conse(spec) if spec.perplexity < 1.0 => {
+                return refuse("zero_shot.perplexity", "must be at least 1");
+            }
+            Self::Conse(spec) if spec.class_temperature <= 0.0 => {
+                return refuse("zero_shot.class_temperature", "must be above 0");
+            }
+            Self::Conse(spec) => (&spec.labels, &spec.calibration),
+        };
+        if labels.templates.is_empty() || labels.templates.iter().any(|text| text.matches("{}").count() != 1) {
+            return refuse("zero_shot.labels.templates", "must hold at least one sentence, each with `{}` once");
+        }
+        for (field, weight) in [
+            ("zero_shot.labels.description_weight", labels.description_weight),
+            ("zero_shot.labels.example_weight", labels.example_weight),
+        ] {
+            if !(0.0..=1.0).contains(&weight) {
+                return refuse(field, "must be between 0 and 1");
+            }
+        }
+        if calibration.temperature <= 0.0 {
+            return refuse("zero_shot.calibration.temperature", "must be above 0");
+        }
+        Ok(())
+    }
 }

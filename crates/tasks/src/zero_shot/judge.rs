@@ -1,14 +1,256 @@
-//! stub
-use headstart_engine::Folder;
+//! Items against labels: which method a backbone uses, and its scores as probabilities.
+
+use std::sync::Arc;
+
+use headstart_engine::{Folder, Want};
+use headstart_types::manifest::{CalibrationSpec, ConseSpec, LabelSpec, SimilaritySpec, ZeroShotSpec};
 use headstart_types::payload::{Datum, Truncate};
-use crate::catalog::Served; use crate::context::{Caller, TaskContext}; use crate::error::TaskError; use crate::items::{Items, Timings, self, Reading}; use crate::labels::Label;
-pub(crate) struct ZeroShot;
-impl ZeroShot { pub(crate) fn load(_f: &Folder) -> Result<Option<Self>, String> { Ok(Some(Self)) } }
-pub(crate) struct Question<'a> { pub labels: &'a [Label], pub template: Option<&'a str>, pub independent: bool }
-pub(crate) struct Judged { pub probabilities: Vec<Vec<f32>>, pub tokens: usize, pub timings: Timings }
-pub(crate) async fn observe(cx: &TaskContext, served: &Served, field: &str, data: Vec<Datum>, truncate: Truncate, caller: Caller) -> Result<Items, TaskError> {
-    items::compute(cx, served, data, Reading { field, want: headstart_engine::Want { features: true, logits: false }, truncate, prompt: None }, &cx.features, caller).await
+
+use crate::cache::Key;
+use crate::catalog::Served;
+use crate::context::{Caller, TaskContext};
+use crate::error::TaskError;
+use crate::items::{self, Items, Reading, Timings};
+use crate::labels::Label;
+use crate::npy::Table;
+use crate::zero_shot::conse;
+use crate::zero_shot::prototypes::{LabelVectors, PLACE, Prototypes, Recipe, prototypes};
+
+/// Scores computed on the asynchronous thread; more go to the CPU pool.
+const INLINE_PRODUCTS: usize = 1 << 18;
+
+/// What zero-shot needs beside the graph, read and checked when the backbone loads.
+pub(crate) struct ZeroShot {
+    method: Arc<Method>,
+    fingerprint: Key,
 }
-pub(crate) async fn judge(_cx: &TaskContext, _served: &Served, items: &Items, q: Question<'_>, _c: Caller) -> Result<Judged, TaskError> {
-    Ok(Judged { probabilities: items.items.iter().map(|_| vec![1.0 / q.labels.len() as f32; q.labels.len()]).collect(), tokens: 0, timings: Timings::default() })
+
+enum Method {
+    /// Cosine of the item's and the label's embeddings, less a constant vector that all texts share.
+    Similarity { spec: SimilaritySpec, centre: Option<Table> },
+    /// The source head's classes bridged to the labels by text vectors.
+    Conse { spec: ConseSpec, classes: Table },
+}
+
+impl ZeroShot {
+    /// Reads what the manifest's `[zero_shot]` names; `None` without one.
+    ///
+    /// # Errors
+    /// The field and what is wrong with it.
+    pub(crate) fn load(folder: &Folder) -> Result<Option<Self>, String> {
+        let read = |field: &str, file: &str| {
+            let bytes = folder.read(file).map_err(|error| error.to_string())?;
+            let table = Table::read(&bytes).map_err(|problem| format!("{field}: {file}: {problem}"))?;
+            Ok::<_, String>((table, Key::of(&[&bytes])))
+        };
+        let Some(spec) = &folder.manifest().zero_shot else { return Ok(None) };
+        let (method, file_key) = match spec {
+            ZeroShotSpec::Similarity(spec) => {
+                let dimension = folder.manifest().output.features.dimension;
+                let centre = spec.centre.as_ref().map(|file| read("centre", file)).transpose()?;
+                if let Some((table, _)) = centre.as_ref().filter(|(table, _)| (table.rows, table.columns) != (1, dimension)) {
+                    return Err(format!("centre: {} × {} where {dimension} values belong", table.rows, table.columns));
+                }
+                let (centre, key) = centre.unzip();
+                (Method::Similarity { spec: spec.clone(), centre }, key)
+            }
+            ZeroShotSpec::Conse(spec) => {
+                let (classes, key) = read("classes", &spec.classes)?;
+                (Method::Conse { spec: spec.clone(), classes }, Some(key))
+            }
+        };
+        let constants = format!("{spec:?}");
+        let file_key = file_key.map(|key| key.as_bytes().to_vec()).unwrap_or_default();
+        Ok(Some(Self { method: Arc::new(method), fingerprint: Key::of(&[constants.as_bytes(), &file_key]) }))
+    }
+}
+
+/// Labels to score items against.
+pub(crate) struct Question<'a> {
+    pub(crate) labels: &'a [Label],
+    /// Replaces the model's own templates.
+    pub(crate) template: Option<&'a str>,
+    /// Whether labels are scored on their own, rather than against each other.
+    pub(crate) independent: bool,
+}
+
+/// Probabilities of the labels for each item, in the order of both.
+pub(crate) struct Judged {
+    pub(crate) probabilities: Vec<Vec<f32>>,
+    pub(crate) tokens: usize,
+    pub(crate) timings: Timings,
+}
+
+/// Computes what labels will be compared with: an item's features, or its source head's logits.
+pub(crate) async fn observe(
+    cx: &TaskContext,
+    served: &Served,
+    field: &str,
+    data: Vec<Datum>,
+    truncate: Truncate,
+    caller: Caller,
+) -> Result<Items, TaskError> {
+    let want = match method(served)?.as_ref() {
+        Method::Similarity { .. } => Want { features: true, logits: false },
+        Method::Conse { .. } => Want { features: false, logits: true },
+    };
+    items::compute(cx, served, data, Reading { field, want, truncate, prompt: None }, &cx.features, caller).await
+}
+
+/// Scores observed items against labels.
+pub(crate) async fn judge(
+    cx: &TaskContext,
+    served: &Served,
+    items: &Items,
+    question: Question<'_>,
+    caller: Caller,
+) -> Result<Judged, TaskError> {
+    let method = method(served)?;
+    let (labels, calibration) = match method.as_ref() {
+        Method::Similarity { spec, .. } => (&spec.labels, spec.calibration.clone()),
+        Method::Conse { spec, .. } => (&spec.labels, spec.calibration.clone()),
+    };
+    let own_template = question.template.map(own_template).transpose()?;
+    let templates = own_template.as_ref().unwrap_or(&labels.templates);
+    let text = text_backbone(cx, served, &method)?;
+    let fingerprint = served.zero_shot.as_ref().map(|zero_shot| zero_shot.fingerprint);
+    let fingerprint = fingerprint.ok_or(TaskError::Bug("zero-shot without a method"))?;
+    let recipe = Recipe { fingerprint: Key::of(&[fingerprint.as_bytes(), text.fingerprint().as_bytes()]), templates };
+    let combine = |vectors: &LabelVectors<'_>| method.prototype(labels, vectors);
+    let Prototypes { vectors, tokens, timings } =
+        prototypes(cx, text.served(served), question.labels, recipe, caller, combine).await?;
+
+    let evidence: Vec<Arc<[f32]>> = items
+        .items
+        .iter()
+        .map(|item| Arc::clone(if item.logits.is_empty() { &item.features } else { &item.logits }))
+        .collect();
+    let products: usize = evidence.iter().map(|vector| vector.len()).sum::<usize>() * vectors.len();
+    let independent = question.independent;
+    let scoring = {
+        let method = Arc::clone(&method);
+        move || -> Vec<Vec<f32>> {
+            evidence.iter().map(|item| calibrate(&method.scores(item, &vectors), &calibration, independent)).collect()
+        }
+    };
+    let probabilities = if products <= INLINE_PRODUCTS { scoring() } else { cx.offload.run(scoring).await? };
+    Ok(Judged { probabilities, tokens, timings })
+}
+
+fn method(served: &Served) -> Result<Arc<Method>, TaskError> {
+    let zero_shot = served.zero_shot.as_ref().ok_or_else(|| {
+        TaskError::invalid("model", format!("`{}` does not score labels that nobody trained on", served.backbone.id()))
+    })?;
+    Ok(Arc::clone(&zero_shot.method))
+}
+
+fn own_template(template: &str) -> Result<Vec<String>, TaskError> {
+    if template.matches(PLACE).count() == 1 {
+        Ok(vec![template.to_owned()])
+    } else {
+        Err(TaskError::invalid("template", "must hold `{}` once, where the label goes"))
+    }
+}
+
+/// The text backbone that reads labels: the backbone itself, or another one.
+enum TextBackbone {
+    Itself(Key),
+    Other(Arc<Served>),
+}
+
+impl TextBackbone {
+    fn fingerprint(&self) -> Key {
+        match self {
+            Self::Itself(key) => *key,
+            Self::Other(other) => other.fingerprint,
+        }
+    }
+
+    fn served<'a>(&'a self, itself: &'a Served) -> &'a Served {
+        match self {
+            Self::Itself(_) => itself,
+            Self::Other(other) => other,
+        }
+    }
+}
+
+fn text_backbone(cx: &TaskContext, served: &Served, method: &Method) -> Result<TextBackbone, TaskError> {
+    match method {
+        Method::Similarity { .. } => Ok(TextBackbone::Itself(served.fingerprint)),
+        Method::Conse { spec, .. } => cx.catalog.get(&spec.text_backbone).map(TextBackbone::Other).map_err(|error| {
+            // The caller's model exists; what it leans on does not.
+            TaskError::BrokenModel { id: served.backbone.id().to_owned(), reason: format!("its text backbone: {error}") }
+        }),
+    }
+}
+
+impl Method {
+    /// A label's prototype: the mean of its templated texts, with description and examples mixed in.
+    fn prototype(&self, spec: &LabelSpec, vectors: &LabelVectors<'_>) -> Vec<f32> {
+        let mut mixed = mean(vectors.templated);
+        if let Some(description) = vectors.description {
+            mixed = mix(&mixed, description, spec.description_weight);
+        }
+        if !vectors.examples.is_empty() {
+            mixed = mix(&mixed, &mean(vectors.examples), spec.example_weight);
+        }
+        match self {
+            Self::Similarity { centre, .. } => centred(&mixed, centre.as_ref()),
+            Self::Conse { spec, classes } => conse::class_weights(classes, &unit(mixed), spec.perplexity),
+        }
+    }
+
+    /// One item's score of each prototype, before calibration.
+    fn scores(&self, item: &[f32], prototypes: &[Arc<[f32]>]) -> Vec<f64> {
+        match self {
+            Self::Similarity { centre, .. } => {
+                let item = centred(item, centre.as_ref());
+                prototypes.iter().map(|prototype| dot(&item, prototype)).collect()
+            }
+            Self::Conse { spec, .. } => {
+                let classes = conse::class_probabilities(item, spec.class_temperature);
+                prototypes.iter().map(|weights| conse::score(&classes, weights)).collect()
+            }
+        }
+    }
+}
+
+/// Scores as probabilities: against each other by a softmax, or each on its own by a logistic curve (Platt 1999).
+fn calibrate(scores: &[f64], calibration: &CalibrationSpec, independent: bool) -> Vec<f32> {
+    if independent {
+        let logistic = |score: &f64| 1.0 / (1.0 + (-(calibration.slope * score + calibration.intercept)).exp());
+        return scores.iter().map(|score| logistic(score) as f32).collect();
+    }
+    conse::spread(scores, calibration.temperature).into_iter().map(|probability| probability as f32).collect()
+}
+
+fn centred(vector: &[f32], centre: Option<&Table>) -> Vec<f32> {
+    match centre {
+        None => unit(vector.to_vec()),
+        Some(centre) => unit(vector.iter().zip(centre.row(0)).map(|(value, centre)| value - centre).collect()),
+    }
+}
+
+fn mean(vectors: &[Arc<[f32]>]) -> Vec<f32> {
+    let mut sum = vec![0.0; vectors.first().map_or(0, |vector| vector.len())];
+    for vector in vectors {
+        sum.iter_mut().zip(vector.iter()).for_each(|(sum, value)| *sum += value);
+    }
+    unit(sum)
+}
+
+fn mix(base: &[f32], other: &[f32], weight: f32) -> Vec<f32> {
+    base.iter().zip(other).map(|(base, other)| (1.0 - weight) * base + weight * other).collect()
+}
+
+fn unit(mut vector: Vec<f32>) -> Vec<f32> {
+    let norm = dot(&vector, &vector).sqrt();
+    if norm > 0.0 {
+        vector.iter_mut().for_each(|value| *value = (f64::from(*value) / norm) as f32);
+    }
+    vector
+}
+
+fn dot(left: &[f32], right: &[f32]) -> f64 {
+    left.iter().zip(right).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }

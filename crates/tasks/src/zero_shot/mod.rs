@@ -1,6 +1,8 @@
 //! Zero-shot labels: each item scored against labels that nobody trained on, as `POST /v1/zero-shot`.
 
+mod conse;
 mod judge;
+mod prototypes;
 
 use headstart_types::Payload;
 use headstart_types::payload::{Modality, Truncate};

@@ -1,0 +1,9 @@
+//! The suites: one file each, each giving a section of Markdown.
+
+pub(crate) mod growth;
+pub(crate) mod latency;
+pub(crate) mod overload;
+pub(crate) mod startup;
+pub(crate) mod throughput;
+
+mod closed_rounds;

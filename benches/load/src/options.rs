@@ -1,0 +1,153 @@
+//! The command line, and how much work each measurement does.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+/// Measures the release server against ONNX Runtime called directly, in turns on the same machine.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "headstart-load")]
+pub(crate) struct Options {
+    /// What to measure; `all` is everything but `growth`, which is long
+    #[arg(value_enum, default_value = "all")]
+    pub(crate) suite: Suite,
+    /// Rounds of server and direct in turns [default: 3; with --quick 1]
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
+    /// Least time of one throughput measurement; whole passes over the sample are made [default: 4; with --quick 0.3]
+    #[arg(long, value_name = "S")]
+    seconds: Option<f64>,
+    /// A smoke test of about a minute: small samples, one round
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Requests of `growth` [default: 100000; with --quick 400]
+    #[arg(long, value_name = "N")]
+    requests: Option<usize>,
+    /// Only these backbones; repeatable
+    #[arg(long, value_name = "ID")]
+    backbone: Vec<String>,
+    /// The release binary
+    #[arg(long, value_name = "FILE", default_value = "target/release/headstart")]
+    pub(crate) server: PathBuf,
+    /// Folder of the backbones
+    #[arg(long, value_name = "DIR", default_value = "models")]
+    pub(crate) models: PathBuf,
+    /// The ONNX Runtime library, for both sides; by default the newest under vendor/
+    #[arg(long, value_name = "FILE")]
+    pub(crate) onnxruntime: Option<PathBuf>,
+    /// Folder with `datasets/text` and `datasets/images`; without it the few files in examples/ are used
+    #[arg(long, env = "HEADSTART_TEST_DATA", value_name = "DIR")]
+    pub(crate) test_data: Option<PathBuf>,
+    /// A further argument for `headstart serve`, such as --serve=--lanes=1; repeatable
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    pub(crate) serve: Vec<String>,
+}
+
+/// A group of measurements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Suite {
+    /// Everything but growth
+    All,
+    /// Throughput of texts
+    Text,
+    /// Throughput of photos
+    Images,
+    /// Added latency at one connection
+    Latency,
+    /// Twice the capacity
+    Overload,
+    /// Start-up time and idle memory
+    Startup,
+    /// Memory over many mixed requests
+    Growth,
+}
+
+impl Suite {
+    pub(crate) fn expand(self) -> Vec<Self> {
+        match self {
+            Self::All => vec![Self::Startup, Self::Text, Self::Images, Self::Latency, Self::Overload],
+            Self::Text | Self::Images | Self::Latency | Self::Overload | Self::Startup | Self::Growth => {
+                vec![self]
+            }
+        }
+    }
+
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::All => "All",
+            Self::Text => "Texts, closed loop",
+            Self::Images => "Photos, closed loop",
+            Self::Latency => "One connection: latency added to a direct call",
+            Self::Overload => "Twice the capacity, open loop",
+            Self::Startup => "Start-up and idle memory",
+            Self::Growth => "Memory over mixed requests",
+        }
+    }
+}
+
+/// How much work each measurement does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scale {
+    pub(crate) rounds: usize,
+    /// Least seconds of one server measurement, and of the direct one beside it.
+    pub(crate) seconds: f64,
+    /// Least seconds of each direct plan when all are compared.
+    pub(crate) survey_seconds: f64,
+    /// Texts in the sample; a multiple of the direct plan's window.
+    pub(crate) texts: usize,
+    pub(crate) photos: usize,
+    /// Calls of one latency measurement.
+    pub(crate) latency_calls: usize,
+    pub(crate) overload_seconds: f64,
+    pub(crate) starts: usize,
+    /// Seconds between ready and the second reading of idle memory, and after overload and the giant request.
+    pub(crate) rest_seconds: f64,
+    pub(crate) growth_requests: usize,
+    /// Texts in growth's giant request.
+    pub(crate) giant_texts: usize,
+}
+
+impl Options {
+    pub(crate) fn scale(&self) -> Scale {
+        let full = Scale {
+            rounds: 3,
+            seconds: 4.0,
+            survey_seconds: 2.0,
+            texts: 1024,
+            photos: 384,
+            latency_calls: 200,
+            overload_seconds: 15.0,
+            starts: 5,
+            rest_seconds: 5.0,
+            growth_requests: 100_000,
+            giant_texts: 2048,
+        };
+        let quick = Scale {
+            rounds: 1,
+            seconds: 0.3,
+            survey_seconds: 0.1,
+            texts: 64,
+            photos: 24,
+            latency_calls: 30,
+            overload_seconds: 3.0,
+            starts: 3,
+            rest_seconds: 2.0,
+            growth_requests: 400,
+            giant_texts: 64,
+        };
+        let base = if self.quick { quick } else { full };
+        let seconds = self.seconds.unwrap_or(base.seconds);
+        Scale {
+            rounds: self.rounds.unwrap_or(base.rounds).max(1),
+            seconds,
+            survey_seconds: self.seconds.map_or(base.survey_seconds, |seconds| seconds / 2.0),
+            growth_requests: self.requests.unwrap_or(base.growth_requests).max(40),
+            ..base
+        }
+    }
+
+    /// Whether a backbone is to be measured.
+    pub(crate) fn wants(&self, id: &str) -> bool {
+        self.backbone.is_empty() || self.backbone.iter().any(|wanted| wanted == id)
+    }
+}

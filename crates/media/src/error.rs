@@ -1,0 +1,74 @@
+//! Why media was refused, in variants that let a service choose its answer.
+
+/// Why media was refused. All but [`MediaError::Tokenizer`] are the sender's to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum MediaError {
+    /// Not a format or a variant that is decoded here: another media type would help (415).
+    #[error("unsupported media: {found}; images are taken as JPEG, PNG, WebP, GIF, BMP or TIFF")]
+    Unsupported {
+        /// What the bytes look like.
+        found: String,
+    },
+    /// More pixels than are decoded (413).
+    #[error("the image has {width}×{height} pixels; at most {max} in all are decoded")]
+    TooLarge {
+        /// Width the header claims, in pixels.
+        width: u32,
+        /// Height the header claims, in pixels.
+        height: u32,
+        /// The limit on their product.
+        max: u64,
+    },
+    /// More bytes than are read (413).
+    #[error("{what} has {bytes} bytes; at most {max} are taken")]
+    TooManyBytes {
+        /// What was counted.
+        what: &'static str,
+        /// Its size in bytes.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// Decoding would hold far more memory than the pixels account for: a file made to do so (413).
+    #[error("decoding the image would take more than {max} bytes of memory")]
+    TooMuchMemory {
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// A known format whose bytes are damaged, cut short, or contradict themselves (400).
+    #[error("undecodable {format} image: {reason}")]
+    Undecodable {
+        /// The format's usual name.
+        format: &'static str,
+        /// What the decoder met.
+        reason: String,
+    },
+    /// Neither base64 alphabet, or not a `data:` URL that carries base64 (400).
+    #[error("not base64: {0}")]
+    Base64(String),
+    /// The text has more tokens than the model takes, and may not be cut (400).
+    #[error("the input has {tokens} tokens; the model takes at most {max}")]
+    TooLong {
+        /// Tokens of the input, special tokens included.
+        tokens: usize,
+        /// Tokens the model takes, special tokens included.
+        max: usize,
+    },
+    /// A token id that the model has no row for (400).
+    #[error("token id {id} at index {index} is outside the vocabulary of {vocabulary} tokens")]
+    TokenId {
+        /// Place in the list, from 0.
+        index: usize,
+        /// The id given.
+        id: u32,
+        /// Number of ids; the largest is one less.
+        vocabulary: usize,
+    },
+    /// A list of token ids without any (400).
+    #[error("the list of token ids is empty")]
+    NoTokens,
+    /// The backbone's own `tokenizer.json` does not load, does not fit its manifest, or fails on a text: the
+    /// operator's to mend (500).
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+}

@@ -1,0 +1,201 @@
+//! Cut, damaged and lying files: errors, quickly, and no memory for what they claim.
+
+use std::time::{Duration, Instant};
+
+use headstart_media::{Limits, MediaError, decode, probe};
+
+use crate::fixtures::{Golden, Picture};
+
+/// xorshift64: the same damage on every run.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % end as u64) as usize
+    }
+}
+
+fn pictures() -> Vec<Picture> {
+    Golden::load().pictures()
+}
+
+/// So small that a damaged header which claims more is refused: the damage is to reach the decoders, not the clock.
+fn small() -> Limits {
+    Limits { max_pixels: 1_000_000, ..Limits::default() }
+}
+
+#[test]
+fn a_file_cut_anywhere_is_an_error_or_the_whole_picture() {
+    let mut whole = 0;
+    for picture in pictures() {
+        let full = decode(&picture.bytes, &small()).unwrap();
+        for length in 0..picture.bytes.len() {
+            if let Ok(image) = decode(&picture.bytes[..length], &small()) {
+                // Only what no pixel depends on was cut: metadata, a checksum, an end mark, later frames.
+                let orientation_cut =
+                    picture.file.contains("orientation") && image.pixels().len() == full.pixels().len();
+                assert!(
+                    image == full || orientation_cut,
+                    "{} cut to {length} bytes gives another picture",
+                    picture.file
+                );
+                whole += 1;
+            }
+        }
+    }
+    assert!(whole > 0);
+}
+
+#[test]
+fn damaged_files_never_panic() {
+    let mut chance = Chance(0x9E37_79B9_7F4A_7C15);
+    for picture in pictures() {
+        for _ in 0..60 {
+            let mut bytes = picture.bytes.clone();
+            for _ in 0..=chance.below(8) {
+                let at = chance.below(bytes.len());
+                match chance.below(4) {
+                    0 => bytes[at] = chance.below(256) as u8,
+                    1 => bytes[at] ^= 1 << chance.below(8),
+                    2 => drop(bytes.drain(at..(at + 1 + chance.below(16)).min(bytes.len()))),
+                    _ => bytes.insert(at, 0xFF),
+                }
+                if bytes.is_empty() {
+                    break;
+                }
+            }
+            let _ = decode(&bytes, &small());
+        }
+    }
+}
+
+/// A file of the golden set with some bytes replaced.
+fn patched(name: &str, patches: &[(usize, &[u8])]) -> Vec<u8> {
+    let mut bytes = crate::fixtures::read(&format!("tests/golden/images/{name}"));
+    for (at, patch) in patches {
+        bytes[*at..*at + patch.len()].copy_from_slice(patch);
+    }
+    bytes
+}
+
+fn position(bytes: &[u8], pattern: &[u8]) -> usize {
+    bytes.windows(pattern.len()).position(|window| window == pattern).unwrap()
+}
+
+/// Peak resident memory of this process in MiB; 0 where the system does not say.
+fn peak_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) / 1024
+}
+
+#[test]
+fn a_header_that_claims_a_hundred_megapixels_is_refused_before_anything_is_expanded() {
+    let side = 10_000_u32;
+    let jpeg = patched("jpeg-444.jpg", &[]);
+    let frame = position(&jpeg, b"\xFF\xC0") + 5;
+    let tiff = patched("tiff-rgb.tiff", &[]);
+    let tag = |tag: u16| position(&tiff, &[&tag.to_le_bytes()[..], &[4, 0, 1, 0, 0, 0]].concat()) + 8;
+    let short = |value: u16| value.to_be_bytes();
+    let bombs = [
+        patched("png-rgb-8.png", &[(16, &side.to_be_bytes()), (20, &side.to_be_bytes())]),
+        patched("jpeg-444.jpg", &[(frame, &short(10_000)), (frame + 2, &short(10_000))]),
+        patched("gif.gif", &[(6, &[0x10, 0x27]), (8, &[0x10, 0x27])]),
+        patched("bmp-24.bmp", &[(18, &side.to_le_bytes()), (22, &side.to_le_bytes())]),
+        patched("tiff-rgb.tiff", &[(tag(256), &side.to_le_bytes()), (tag(257), &side.to_le_bytes())]),
+        patched("webp-lossless.webp", &[(21, &((side - 1) | (side - 1) << 14).to_le_bytes())]),
+    ];
+    let (before, started) = (peak_mib(), Instant::now());
+    for bomb in &bombs {
+        for refused in [probe(bomb, &Limits::default()).err(), decode(bomb, &Limits::default()).err()] {
+            let refused = refused.unwrap();
+            assert!(matches!(refused, MediaError::TooLarge { max: 50_000_000, .. }), "{refused}");
+        }
+    }
+    assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+    // The tests beside this one take their share; expanding a single bomb takes 300.
+    assert!(peak_mib() - before < 100, "{} MiB", peak_mib() - before);
+}
+
+/// A zlib stream of `matches` × 258 zero bytes and one, by fixed codes: 13 bits for every 258 bytes.
+fn zeros(matches: usize) -> Vec<u8> {
+    let (mut out, mut bits, mut count) = (vec![0x78, 0x01], 0_u64, 0);
+    let mut put = |value: u64, length: u32| {
+        bits |= value << count;
+        count += length;
+        while count >= 8 {
+            out.push(bits as u8);
+            bits >>= 8;
+            count -= 8;
+        }
+    };
+    let code = |value: u64, length: u32| (value.reverse_bits() >> (64 - length), length);
+    let (zero, longest, end) = (code(0b0011_0000, 8), code(0b1100_0101, 8), code(0, 7));
+    put(0b011, 3);
+    put(zero.0, zero.1);
+    for _ in 0..matches {
+        put(longest.0, longest.1);
+        put(0, 5);
+    }
+    put(end.0, end.1);
+    put(0, 7);
+    // The checksum: of zeros, the lower sum stays 1 and the upper counts them.
+    let upper = ((matches * 258 + 1) % 65_521) as u16;
+    out.extend(upper.to_be_bytes());
+    out.extend([0, 1]);
+    out
+}
+
+#[test]
+fn metadata_that_expands_without_end_costs_no_memory() {
+    // 200 MB of colour profile in one; whether the profile is refused or skipped does not matter here.
+    let profile = [&b"profile\0\0"[..], &zeros(800_000)].concat();
+    let mut bytes = patched("png-rgb-8.png", &[]);
+    let mut chunk = (profile.len() as u32).to_be_bytes().to_vec();
+    chunk.extend(b"iCCP");
+    chunk.extend(&profile);
+    chunk.extend(checksum(&chunk[4..]).to_be_bytes());
+    bytes.splice(33..33, chunk);
+    let before = peak_mib();
+    let _ = decode(&bytes, &Limits::default());
+    assert!(peak_mib() - before < 100, "{} MiB", peak_mib() - before);
+}
+
+/// The CRC of PNG chunks.
+fn checksum(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 };
+    !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), step))
+}
+
+#[test]
+fn a_claim_within_the_limit_without_the_data_for_it_is_an_error() {
+    let side = 7_000_u32;
+    let bytes = patched("png-rgb-8.png", &[(16, &side.to_be_bytes()), (20, &side.to_be_bytes())]);
+    let refused = decode(&bytes, &Limits::default()).unwrap_err();
+    assert!(matches!(refused, MediaError::Undecodable { format: "PNG", .. }), "{refused}");
+}
+
+#[test]
+fn an_empty_picture_is_an_error() {
+    for (name, at) in [("png-rgb-8.png", 16), ("bmp-24.bmp", 18)] {
+        let refused = decode(&patched(name, &[(at, &[0; 4])]), &Limits::default()).unwrap_err();
+        assert!(matches!(refused, MediaError::Undecodable { .. }), "{name}: {refused}");
+    }
+}
+
+#[test]
+fn other_formats_are_unsupported_and_named() {
+    for (bytes, name) in [
+        (&b"\0\0\0\x20ftypavif\0\0\0\0"[..], "AVIF"),
+        (b"%PDF-1.7", "PDF"),
+        (b"<svg xmlns=", "SVG"),
+        (b"", "no bytes"),
+        (b"hello", "no known image format"),
+    ] {
+        let refused = decode(bytes, &Limits::default()).unwrap_err();
+        assert!(matches!(&refused, MediaError::Unsupported { found } if found.contains(name)), "{refused}");
+    }
+}

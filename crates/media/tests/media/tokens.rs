@@ -1,0 +1,190 @@
+//! Token ids against the Python reference, and the one rule of truncation.
+
+use std::time::Instant;
+
+use headstart_media::{MediaError, TextEncoder, Truncate};
+use headstart_types::manifest::TextSpec;
+use serde_json::Value;
+
+use crate::fixtures::{number, read, text};
+
+const TOKENIZER: &str = "models/all-minilm-l6-v2/tokenizer.json";
+const CLS: u32 = 101;
+const SEP: u32 = 102;
+
+fn encoder(max_tokens: usize) -> TextEncoder {
+    let spec = TextSpec { tokenizer: "tokenizer.json".into(), max_tokens, prompts: [].into() };
+    TextEncoder::load(&read(TOKENIZER), &spec).unwrap()
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
+}
+
+#[test]
+fn ids_equal_the_reference_cut_at_either_end() {
+    let golden: Value = serde_json::from_slice(&read("tests/golden/text/all-minilm-l6-v2.json")).unwrap();
+    let max = number(&golden, "max_tokens");
+    let encoder = encoder(max);
+    let cases = golden["cases"].as_array().unwrap();
+    assert!(cases.len() > 40);
+    for case in cases {
+        let whole = text(case, "text").repeat(number(case, "repeat"));
+        let truncate = if text(case, "truncate") == "end" { Truncate::End } else { Truncate::Start };
+        let encoded = encoder.encode(&whole, None, truncate).unwrap();
+        let tokens = number(case, "tokens");
+        assert_eq!(encoded.ids, ids(&case["ids"]), "{:?}…", whole.chars().take(60).collect::<String>());
+        assert_eq!(encoded.truncated_tokens, tokens.saturating_sub(max));
+        assert_eq!(encoded.type_ids, None);
+        let strict = encoder.encode(&whole, None, Truncate::None);
+        if tokens > max {
+            let refused = strict.unwrap_err();
+            assert!(matches!(refused, MediaError::TooLong { tokens: t, max: m } if (t, m) == (tokens, max)));
+        } else {
+            assert_eq!(strict.unwrap(), encoded);
+        }
+    }
+}
+
+#[test]
+fn a_text_without_tokens_gives_the_special_tokens_alone() {
+    for nothing in ["", "   ", "\n", "\u{0}\u{200B}"] {
+        assert_eq!(
+            encoder(2 + 1).encode(nothing, None, Truncate::None).unwrap().ids,
+            [CLS, SEP],
+            "{nothing:?}"
+        );
+    }
+}
+
+#[test]
+fn a_prompt_stands_before_the_text_and_is_cut_with_it() {
+    let encoder = encoder(8);
+    let together = encoder.encode("query: cats and dogs", None, Truncate::End).unwrap();
+    assert_eq!(encoder.encode("cats and dogs", Some("query: "), Truncate::End).unwrap(), together);
+    let start = encoder.encode("cats and dogs and birds", Some("query: "), Truncate::Start).unwrap();
+    assert_eq!(start.truncated_tokens, 1);
+    assert_eq!(
+        start.ids[1..7],
+        encoder.encode(": cats and dogs and birds", None, Truncate::None).unwrap().ids[1..7]
+    );
+}
+
+#[test]
+fn a_text_in_pieces_has_the_ids_of_the_whole() {
+    // One encoder cuts texts of this size into pieces; its ids are compared with those of parts joined by hand at a
+    // line break, where BERT's words end whatever stands around it.
+    let encoder = encoder(1 << 20);
+    let mut chance = 88_172_645_463_325_252_u64;
+    let alphabet = [
+        "a",
+        "Z",
+        "9",
+        " ",
+        "  ",
+        "\n",
+        ".",
+        ",",
+        "[",
+        "]",
+        "[SEP]",
+        "[MASK]",
+        "漢",
+        "字",
+        "の",
+        "é",
+        "e\u{301}",
+        "\u{301}",
+        "😀",
+        "ß",
+        "-",
+        "'",
+        "\u{0}",
+        "\u{C}",
+        "\u{AD}",
+        "\u{3000}",
+        "unbelievable",
+        "#",
+        "İ",
+        "!?",
+        "한",
+    ];
+    for _ in 0..20 {
+        let mut lines = Vec::new();
+        for _ in 0..12 {
+            let mut line = String::new();
+            while line.len() < 4000 {
+                chance ^= chance << 13;
+                chance ^= chance >> 7;
+                chance ^= chance << 17;
+                let run = if chance >> 40 & 63 == 0 { 300 } else { 1 };
+                line.push_str(&alphabet[(chance % alphabet.len() as u64) as usize].repeat(run));
+            }
+            lines.push(line);
+        }
+        let content = |text: &str| {
+            let ids = encoder.encode(text, None, Truncate::None).unwrap().ids;
+            ids[1..ids.len() - 1].to_vec()
+        };
+        let by_hand: Vec<u32> = lines.iter().flat_map(|line| content(line)).collect();
+        assert!(content(&lines.join("\n")) == by_hand);
+    }
+}
+
+#[test]
+fn an_added_token_made_of_punctuation_is_never_cut_in_two() {
+    let mut json: Value = serde_json::from_slice(&read(TOKENIZER)).unwrap();
+    let token = serde_json::json!({
+        "id": 30_522, "content": "<||>", "special": true,
+        "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+    });
+    json["added_tokens"].as_array_mut().unwrap().push(token);
+    let spec = TextSpec { tokenizer: "tokenizer.json".into(), max_tokens: 1 << 20, prompts: [].into() };
+    let encoder = TextEncoder::load(&serde_json::to_vec(&json).unwrap(), &spec).unwrap();
+    for before in ["", ".", "..", "..."] {
+        let text = format!("{before}{}", "<||>".repeat(20_000));
+        let ids = encoder.encode(&text, None, Truncate::None).unwrap().ids;
+        assert_eq!(ids.iter().filter(|&&id| id == 30_522).count(), 20_000);
+        assert_eq!(ids.len(), 20_000 + before.len() + 2);
+    }
+}
+
+#[test]
+fn ids_from_a_client_are_checked_and_cut_as_given() {
+    let encoder = encoder(4);
+    let encoded = encoder.from_ids(vec![7, 8, 9], Truncate::None).unwrap();
+    assert_eq!((encoded.ids, encoded.truncated_tokens), (vec![7, 8, 9], 0));
+    let encoded = encoder.from_ids(vec![1, 2, 3, 4, 5, 6], Truncate::End).unwrap();
+    assert_eq!((encoded.ids, encoded.truncated_tokens), (vec![1, 2, 3, 4], 2));
+    let encoded = encoder.from_ids(vec![1, 2, 3, 4, 5, 6], Truncate::Start).unwrap();
+    assert_eq!((encoded.ids, encoded.truncated_tokens), (vec![3, 4, 5, 6], 2));
+    let refused = encoder.from_ids(vec![1, 2, 3, 4, 5], Truncate::None).unwrap_err();
+    assert!(matches!(refused, MediaError::TooLong { tokens: 5, max: 4 }), "{refused}");
+    let refused = encoder.from_ids(vec![0, 30_521, 30_522, u32::MAX], Truncate::End).unwrap_err();
+    assert!(matches!(refused, MediaError::TokenId { index: 2, id: 30_522, vocabulary: 30_522 }), "{refused}");
+    assert!(matches!(encoder.from_ids(Vec::new(), Truncate::End), Err(MediaError::NoTokens)));
+}
+
+#[test]
+fn a_text_beyond_the_limit_is_refused_before_tokenising() {
+    let encoder = encoder(256);
+    let text = "a".repeat(10_000_000);
+    let started = Instant::now();
+    let refused = encoder.encode(&text, None, Truncate::End).unwrap_err();
+    assert!(
+        matches!(refused, MediaError::TooManyBytes { bytes: 10_000_000, max: 1_048_576, .. }),
+        "{refused}"
+    );
+    assert!(started.elapsed().as_millis() < 10);
+}
+
+#[test]
+fn a_tokenizer_that_does_not_fit_its_backbone_is_refused_at_load() {
+    let spec = |max_tokens| TextSpec { tokenizer: "tokenizer.json".into(), max_tokens, prompts: [].into() };
+    let json = read(TOKENIZER);
+    assert!(matches!(TextEncoder::load(&json, &spec(2)), Err(MediaError::Tokenizer(_))));
+    assert!(matches!(TextEncoder::load(b"{}", &spec(256)), Err(MediaError::Tokenizer(_))));
+    let load = || TextEncoder::load(&json, &spec(256)).unwrap();
+    assert!(matches!(load().with_vocabulary(30_521), Err(MediaError::Tokenizer(_))));
+    assert_eq!(load().with_vocabulary(30_528).unwrap().vocabulary(), 30_528);
+}
