@@ -1,6 +1,6 @@
 //! The composition root: configuration in, running engine and loaded backbones out. The only place that wires.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -33,7 +33,10 @@ impl App {
             items: config.max_items,
             labels: config.max_labels,
             text_bytes: config.max_text_bytes,
-            image: headstart_media::Limits { max_pixels: config.max_image_pixels, max_bytes: config.max_body_bytes },
+            image: headstart_media::Limits {
+                max_pixels: config.max_image_pixels,
+                max_bytes: config.max_body_bytes,
+            },
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let tasks = TaskContext::new(limits, config.cache_bytes, cores, &metrics);
@@ -78,16 +81,21 @@ impl App {
         for root in &self.config.models {
             folders.extend(Folder::list(root)?);
         }
-        anyhow::ensure!(!folders.is_empty(), "no backbone in {:?}: none has a headstart.toml", self.config.models);
+        anyhow::ensure!(
+            !folders.is_empty(),
+            "no backbone in {:?}: none has a headstart.toml",
+            self.config.models
+        );
         let required_cuda = std::thread::scope(|scope| {
-            let loads: Vec<_> = folders.iter().map(|folder| scope.spawn(|| self.load_one(engine, folder))).collect();
+            let loads: Vec<_> =
+                folders.iter().map(|folder| scope.spawn(|| self.load_one(engine, folder))).collect();
             loads.into_iter().filter_map(|load| load.join().ok().flatten()).next()
         });
         required_cuda.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Loads one folder into the catalog; returns the error that must stop the start, if any.
-    fn load_one(&self, engine: &Engine, path: &PathBuf) -> Option<EngineError> {
+    fn load_one(&self, engine: &Engine, path: &Path) -> Option<EngineError> {
         let id = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let loaded = Folder::open(path)
             .map_err(|error| LoadError::Engine(error.into()))

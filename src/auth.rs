@@ -85,7 +85,8 @@ impl ApiKey {
             let scopes = scopes
                 .split('+')
                 .map(|scope| {
-                    Scope::parse(scope).ok_or_else(|| KeyError::Scope { entry: number, scope: scope.to_owned() })
+                    Scope::parse(scope)
+                        .ok_or_else(|| KeyError::Scope { entry: number, scope: scope.to_owned() })
                 })
                 .collect::<Result<_, _>>()?;
             keys.push(Self { name: name.to_owned(), scopes, digest: Sha256::digest(key).into() });
@@ -145,7 +146,10 @@ mod tests {
     fn a_bad_list_is_refused_by_position_and_never_repeats_a_key() {
         let refused = |text: &str| ApiKey::parse_list(text).unwrap_err();
         assert_eq!(refused("a:infer"), KeyError::Form(1));
-        assert_eq!(refused("a:infer:12345678,b:read:12345678"), KeyError::Scope { entry: 2, scope: "read".into() });
+        assert_eq!(
+            refused("a:infer:12345678,b:read:12345678"),
+            KeyError::Scope { entry: 2, scope: "read".into() }
+        );
         assert_eq!(refused("a:infer:12345678,a:train:87654321"), KeyError::Twice(2));
         assert_eq!(refused("a:infer:short"), KeyError::Short(1));
         assert!(ApiKey::parse_list("").unwrap().is_empty());

@@ -269,7 +269,10 @@ impl Config {
         }
         if self.max_items > self.queue_items {
             // Otherwise a list could be refused for its size alone, however idle the server is.
-            return refuse("max-items", &format!("is {}; it must not exceed queue-items, {}", self.max_items, self.queue_items));
+            return refuse(
+                "max-items",
+                &format!("is {}; it must not exceed queue-items, {}", self.max_items, self.queue_items),
+            );
         }
         if self.request_timeout_ms == 0 {
             return refuse("request-timeout-ms", "must be at least 1");
@@ -343,7 +346,8 @@ impl Options {
 fn read_file(path: &Path) -> Result<Options, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
-    toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_path_buf(), source: Box::new(source) })
+    toml::from_str(&text)
+        .map_err(|source| ConfigError::Parse { path: path.to_path_buf(), source: Box::new(source) })
 }
 
 fn refuse_unknown_variables() -> Result<(), ConfigError> {
@@ -362,7 +366,12 @@ fn known_variables() -> BTreeSet<String> {
     let command = crate::cli::Cli::command();
     let mut known = BTreeSet::new();
     for command in std::iter::once(&command).chain(command.get_subcommands()) {
-        known.extend(command.get_arguments().filter_map(|arg| arg.get_env()).map(|name| name.to_string_lossy().into_owned()));
+        known.extend(
+            command
+                .get_arguments()
+                .filter_map(|arg| arg.get_env())
+                .map(|name| name.to_string_lossy().into_owned()),
+        );
     }
     known
 }
@@ -414,7 +423,8 @@ mod tests {
         let config = Config::resolve(options("api_keys = \"team:infer+train:secret-of-team\"")).unwrap();
         let text = config.to_toml().unwrap();
         assert!(text.contains("team:infer+train") && !text.contains("secret-of-team"), "{text}");
-        let without_keys: String = text.lines().filter(|line| !line.starts_with("api_keys")).map(|l| format!("{l}\n")).collect();
+        let without_keys: String =
+            text.lines().filter(|line| !line.starts_with("api_keys")).map(|l| format!("{l}\n")).collect();
         let again = Config::resolve(options(&without_keys)).unwrap();
         assert_eq!(again.queue_items, config.queue_items);
     }

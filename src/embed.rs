@@ -1,7 +1,9 @@
 //! `headstart embed`: a file of texts or a folder of images in, vectors out, with a progress bar; resumes.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead as _, BufReader, BufWriter, IsTerminal as _, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{
+    BufRead as _, BufReader, BufWriter, IsTerminal as _, Read as _, Seek as _, SeekFrom, Write as _,
+};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
@@ -71,13 +73,23 @@ pub fn run(config: Config, arguments: EmbedArguments) -> anyhow::Result<()> {
         None => first_model(&app.tasks, modality)?,
     };
     let served = app.tasks.catalog.get(&model)?;
-    ensure!(served.modality() == modality, "`{model}` reads {}, the input is {}", served.modality().as_str(), modality.as_str());
+    ensure!(
+        served.modality() == modality,
+        "`{model}` reads {}, the input is {}",
+        served.modality().as_str(),
+        modality.as_str()
+    );
     let dimension = served.backbone.manifest().output.features.dimension;
     drop(served);
 
     let mut sink = Sink::open(&output, dimension)?;
     let total = source.count()?;
-    ensure!(sink.done <= total, "{} holds {} vectors, the input has {total} items", output.display(), sink.done);
+    ensure!(
+        sink.done <= total,
+        "{} holds {} vectors, the input has {total} items",
+        output.display(),
+        sink.done
+    );
     let bar = progress_bar(total, sink.done);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     source.chunks(sink.done, |first, payload| {
@@ -106,8 +118,11 @@ pub fn run(config: Config, arguments: EmbedArguments) -> anyhow::Result<()> {
 }
 
 fn progress_bar(total: usize, done: usize) -> ProgressBar {
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let target = if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
     let bar = ProgressBar::with_draw_target(Some(total as u64), target);
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len}  {per_sec}  {eta} left") {
         bar.set_style(style);
@@ -119,15 +134,17 @@ fn progress_bar(total: usize, done: usize) -> ProgressBar {
 
 fn first_model(tasks: &TaskContext, modality: Modality) -> anyhow::Result<String> {
     let models = tasks.catalog.list();
-    let found = models.into_iter().map(|(id, _)| id).find(|id| {
-        tasks.catalog.get(id).is_ok_and(|served| served.modality() == modality)
-    });
+    let found = models
+        .into_iter()
+        .map(|(id, _)| id)
+        .find(|id| tasks.catalog.get(id).is_ok_and(|served| served.modality() == modality));
     found.with_context(|| format!("no backbone reads {}", modality.as_str()))
 }
 
 impl Source {
     fn open(path: &Path) -> anyhow::Result<Self> {
-        let metadata = std::fs::metadata(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let metadata =
+            std::fs::metadata(path).with_context(|| format!("{} cannot be read", path.display()))?;
         if !metadata.is_dir() {
             let json = path.extension().is_some_and(|ending| ending == "jsonl" || ending == "ndjson");
             return Ok(Self::Lines { path: path.to_path_buf(), json });
@@ -154,13 +171,18 @@ impl Source {
     }
 
     /// Calls `each` with the number of the first item and up to [`CHUNK`] items, after `skip` items.
-    fn chunks(&self, skip: usize, mut each: impl FnMut(usize, Payload) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    fn chunks(
+        &self,
+        skip: usize,
+        mut each: impl FnMut(usize, Payload) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         match self {
             Self::Folder(pictures) => {
                 let rest = pictures.get(skip..).unwrap_or_default();
                 for (index, chunk) in rest.chunks(CHUNK).enumerate() {
                     let read = |path: &PathBuf| {
-                        let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+                        let bytes = std::fs::read(path)
+                            .with_context(|| format!("{} cannot be read", path.display()))?;
                         anyhow::Ok(Media::Bytes(bytes.into()))
                     };
                     let media = chunk.iter().map(read).collect::<anyhow::Result<_>>()?;
@@ -197,7 +219,8 @@ fn read_line(line: &str, json: bool, number: usize) -> anyhow::Result<String> {
 fn collect_pictures(folder: &Path, pictures: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
+        let ending =
+            path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
         if path.is_dir() {
             collect_pictures(&path, pictures)?;
         } else if PICTURES.contains(&ending.as_str()) {
@@ -272,7 +295,8 @@ impl Sink {
     /// NumPy's format, version 1.0: magic, version, header length, a dictionary padded with spaces.
     fn write_header(&mut self) -> anyhow::Result<()> {
         let dimension = self.npy.unwrap_or_default();
-        let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {dimension}), }}", self.done);
+        let text =
+            format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {dimension}), }}", self.done);
         let length = NPY_HEADER - 10;
         self.file.write_all(b"\x93NUMPY\x01\x00")?;
         self.file.write_all(&(length as u16).to_le_bytes())?;

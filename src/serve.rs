@@ -40,7 +40,8 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
 async fn run(config: Config) -> anyhow::Result<()> {
     let started = Instant::now();
     config.check_exposure()?;
-    std::fs::create_dir_all(&config.data).with_context(|| format!("`data`: {} cannot be made", config.data.display()))?;
+    std::fs::create_dir_all(&config.data)
+        .with_context(|| format!("`data`: {} cannot be made", config.data.display()))?;
     let app = Arc::new(App::new(config)?);
     let listener = TcpListener::bind(app.config.listen)
         .await

@@ -80,7 +80,8 @@ impl ApiError {
 
     pub(crate) fn body_too_large(limit: usize) -> Self {
         let message = format!("the body is larger than {limit} bytes");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID, "body_too_large", message).because(Reason::BodyTooLarge)
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID, "body_too_large", message)
+            .because(Reason::BodyTooLarge)
     }
 
     pub(crate) fn unsupported(message: impl Into<String>) -> Self {
@@ -103,11 +104,13 @@ impl ApiError {
 
     pub(crate) fn forbidden(scope: Scope) -> Self {
         let message = format!("the key lacks the scope `{}`", scope.as_str());
-        Self::new(StatusCode::FORBIDDEN, "permission_error", "insufficient_scope", message).because(Reason::Unauthorised)
+        Self::new(StatusCode::FORBIDDEN, "permission_error", "insufficient_scope", message)
+            .because(Reason::Unauthorised)
     }
 
     pub(crate) fn not_ready() -> Self {
-        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, "not_ready", "the server is not ready");
+        let error =
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, "not_ready", "the server is not ready");
         Self { retry_after: Some(Duration::from_secs(1)), ..error.because(Reason::NotReady) }
     }
 
@@ -163,7 +166,8 @@ impl From<TaskError> for ApiError {
             }
             TaskError::Invalid { param, .. } => Self::invalid(param, message),
             TaskError::TooManyItems { .. } => {
-                Self::new(StatusCode::BAD_REQUEST, INVALID, "too_many_items", message).because(Reason::TooManyItems)
+                Self::new(StatusCode::BAD_REQUEST, INVALID, "too_many_items", message)
+                    .because(Reason::TooManyItems)
             }
             TaskError::Media { param, source } => from_media(&source, param, message),
             TaskError::Engine(source) => from_engine(&source),
@@ -175,7 +179,12 @@ impl From<TaskError> for ApiError {
 fn from_engine(error: &EngineError) -> ApiError {
     match error {
         EngineError::QueueFull { retry_after, .. } => {
-            let full = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "overloaded", error.to_string());
+            let full = ApiError::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate_limit_error",
+                "overloaded",
+                error.to_string(),
+            );
             ApiError { retry_after: Some(*retry_after), ..full.because(Reason::QueueFull) }
         }
         EngineError::DeadlineExceeded => ApiError::deadline(),

@@ -11,6 +11,7 @@ use headstart_tasks::{Caller, Task};
 use headstart_types::{Media, Payload};
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 
 use crate::app::App;
 use crate::http::error::ApiError;
@@ -29,13 +30,17 @@ pub(crate) fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, ApiError>
             let parsed = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok());
             let milliseconds = parsed.filter(|milliseconds| *milliseconds > 0);
             let problem = "`X-Request-Timeout-Ms` must be a whole number of milliseconds, at least 1";
-            Duration::from_millis(milliseconds.ok_or_else(|| ApiError::invalid("X-Request-Timeout-Ms", problem))?)
+            Duration::from_millis(
+                milliseconds.ok_or_else(|| ApiError::invalid("X-Request-Timeout-Ms", problem))?,
+            )
         }
     };
     let class = match headers.get(PRIORITY_HEADER).map(|value| value.as_bytes()) {
         None | Some(b"interactive") => Class::Interactive,
         Some(b"bulk") => Class::Bulk,
-        Some(_) => return Err(ApiError::invalid("X-Priority", "`X-Priority` must be `interactive` or `bulk`")),
+        Some(_) => {
+            return Err(ApiError::invalid("X-Priority", "`X-Priority` must be `interactive` or `bulk`"));
+        }
     };
     Ok(Caller { deadline: Some(Instant::now() + asked.min(app.request_timeout())), class })
 }
@@ -127,9 +132,11 @@ pub(crate) fn parse_json<P: DeserializeOwned>(body: &[u8]) -> Result<P, ApiError
         let path = error.path().to_string();
         let inner = error.inner();
         match inner.classify() {
-            serde_json::error::Category::Data if path == "." => ApiError::invalid_json(inner.to_string()),
-            serde_json::error::Category::Data => ApiError::invalid(top_field(&path), format!("`{path}`: {inner}")),
-            _ => ApiError::invalid_json(format!("the body is not JSON: {inner}")),
+            Category::Data if path == "." => ApiError::invalid_json(inner.to_string()),
+            Category::Data => ApiError::invalid(top_field(&path), format!("`{path}`: {inner}")),
+            Category::Io | Category::Syntax | Category::Eof => {
+                ApiError::invalid_json(format!("the body is not JSON: {inner}"))
+            }
         }
     })?;
     reader.end().map_err(|error| ApiError::invalid_json(format!("the body is not JSON: {error}")))?;
@@ -157,8 +164,10 @@ pub(crate) async fn read(request: Request, limit: usize) -> Result<Bytes, ApiErr
 async fn read_multipart(request: Request, limit: usize) -> Result<(String, Vec<Media>), ApiError> {
     let (parts, body) = request.into_parts();
     let limited = Request::from_parts(parts, Body::new(http_body_util::Limited::new(body, limit)));
-    let bad = |message: String| ApiError::invalid_json(format!("the multipart body could not be read: {message}"));
-    let mut multipart = Multipart::from_request(limited, &()).await.map_err(|error| bad(error.body_text()))?;
+    let bad =
+        |message: String| ApiError::invalid_json(format!("the multipart body could not be read: {message}"));
+    let mut multipart =
+        Multipart::from_request(limited, &()).await.map_err(|error| bad(error.body_text()))?;
     let mut fields = Vec::new();
     let mut files = Vec::new();
     loop {

@@ -79,7 +79,9 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, request: Request, next:
 fn request_id(request: &Request) -> String {
     let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
     let plain = |id: &&str| {
-        !id.is_empty() && id.len() <= LONGEST_ID && id.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '\\')
+        !id.is_empty()
+            && id.len() <= LONGEST_ID
+            && id.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '\\')
     };
     given.filter(plain).map_or_else(|| uuid::Uuid::now_v7().simple().to_string(), str::to_owned)
 }
@@ -110,6 +112,10 @@ pub(crate) async fn authorise(
 }
 
 /// Refuses work while the server starts or stops.
-pub(crate) async fn ready(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, ApiError> {
+pub(crate) async fn ready(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
     if app.is_ready() { Ok(next.run(request).await) } else { Err(ApiError::not_ready()) }
 }

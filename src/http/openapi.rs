@@ -105,12 +105,22 @@ impl TaskVisitor for AddTask<'_> {
             .summary(Some(T::SUMMARY))
             .description(Some(T::DESCRIPTION))
             .request_body(Some(body))
-            .response("200", ResponseBuilder::new().description("The answer.").content("application/json", answer))
-            .securities(Some([SecurityRequirement::default(), SecurityRequirement::new("key", Vec::<String>::new())]));
+            .response(
+                "200",
+                ResponseBuilder::new().description("The answer.").content("application/json", answer),
+            )
+            .securities(Some([
+                SecurityRequirement::default(),
+                SecurityRequirement::new("key", Vec::<String>::new()),
+            ]));
         for (status, description) in TASK_ERRORS {
             operation = operation.response(status, error_response(description));
         }
-        self.0.paths.add_path_operation(format!("/v1/{}", T::NAME), vec![HttpMethod::Post], operation.build());
+        self.0.paths.add_path_operation(
+            format!("/v1/{}", T::NAME),
+            vec![HttpMethod::Post],
+            operation.build(),
+        );
     }
 }
 
@@ -141,7 +151,9 @@ fn add_schema<S: ToSchema>(schemas: &mut std::collections::BTreeMap<String, RefO
 
 fn multipart_schema() -> RefOr<Schema> {
     ObjectBuilder::new()
-        .description(Some("Pictures in parts named `file`, repeatable; every other field as a part of its name."))
+        .description(Some(
+            "Pictures in parts named `file`, repeatable; every other field as a part of its name.",
+        ))
         .property("model", ObjectBuilder::new().schema_type(Type::String))
         .property("file", binary())
         .required("model")

@@ -31,7 +31,8 @@ async fn base64_holds_the_bits_of_the_list() {
     let float = embed(json!({"model": TEXT, "input": "bits", "encoding_format": "float"})).await;
     let base64 = embed(json!({"model": TEXT, "input": "bits", "encoding_format": "base64"})).await;
     let bytes = STANDARD.decode(base64["data"][0]["embedding"].as_str().unwrap()).unwrap();
-    let decoded: Vec<f32> = bytes.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect();
+    let decoded: Vec<f32> =
+        bytes.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect();
     assert_eq!(floats(&float["data"][0]["embedding"]), decoded);
     let null = embed(json!({"model": TEXT, "input": "bits", "encoding_format": null, "user": "x"})).await;
     assert_eq!(null["data"], float["data"]);
@@ -40,13 +41,16 @@ async fn base64_holds_the_bits_of_the_list() {
 #[tokio::test]
 async fn dimensions_cut_and_normalise_again() {
     let whole = floats(&embed(json!({"model": TEXT, "input": "cut"})).await["data"][0]["embedding"]);
-    let cut = floats(&embed(json!({"model": TEXT, "input": "cut", "dimensions": 64})).await["data"][0]["embedding"]);
+    let cut = floats(
+        &embed(json!({"model": TEXT, "input": "cut", "dimensions": 64})).await["data"][0]["embedding"],
+    );
     assert_eq!((whole.len(), cut.len()), (384, 64));
     assert!((cosine(&whole[..64], &cut) - 1.0).abs() < 1e-6);
     assert!((cut.iter().map(|value| value * value).sum::<f32>() - 1.0).abs() < 1e-5);
     for dimensions in [0, 385] {
-        let reply =
-            TestApp::shared().post("/v1/embeddings", &json!({"model": TEXT, "input": "a", "dimensions": dimensions})).await;
+        let reply = TestApp::shared()
+            .post("/v1/embeddings", &json!({"model": TEXT, "input": "a", "dimensions": dimensions}))
+            .await;
         assert_eq!(reply.error(), (400, "invalid_value".into(), Some("dimensions".into())));
         assert!(reply.message().contains("384"), "{}", reply.message());
     }
@@ -65,7 +69,9 @@ async fn truncation_is_stated_and_none_refuses_with_both_counts() {
     let kept = embed(json!({"model": TEXT, "input": format!("{}cat", "dog ".repeat(253))})).await;
     assert_eq!(start["data"][0]["embedding"], kept["data"][0]["embedding"]);
 
-    let reply = TestApp::shared().post("/v1/embeddings", &json!({"model": TEXT, "input": long, "truncate": "none"})).await;
+    let reply = TestApp::shared()
+        .post("/v1/embeddings", &json!({"model": TEXT, "input": long, "truncate": "none"}))
+        .await;
     assert_eq!(reply.error(), (400, "context_length_exceeded".into(), Some("input".into())));
     assert!(reply.message().contains("402") && reply.message().contains("256"), "{}", reply.message());
 }
@@ -73,7 +79,8 @@ async fn truncation_is_stated_and_none_refuses_with_both_counts() {
 #[tokio::test]
 async fn a_text_has_the_same_vector_alone_and_among_others() {
     let service = TestApp::start("cache_bytes = 0");
-    let texts: Vec<String> = (1..40).map(|words| "a cat and a dog ".repeat(words).trim().to_owned()).collect();
+    let texts: Vec<String> =
+        (1..40).map(|words| "a cat and a dog ".repeat(words).trim().to_owned()).collect();
     let together = service.post("/v1/embeddings", &json!({"model": TEXT, "input": texts})).await.ok();
     for (index, text) in texts.iter().enumerate().step_by(6) {
         let alone = service.post("/v1/embeddings", &json!({"model": TEXT, "input": text})).await.ok();
@@ -106,7 +113,11 @@ async fn wrong_fields_are_named() {
         (json!({"model": TEXT, "input": [1, 99_999_999]}), "invalid_value", Some("input")),
         (json!({"model": TEXT, "input": 5}), "invalid_value", Some("input")),
         (json!({"model": 5, "input": "a"}), "invalid_value", Some("model")),
-        (json!({"model": TEXT, "input": "a", "encoding_format": "hex"}), "invalid_value", Some("encoding_format")),
+        (
+            json!({"model": TEXT, "input": "a", "encoding_format": "hex"}),
+            "invalid_value",
+            Some("encoding_format"),
+        ),
         (json!({"model": TEXT, "input": "a", "truncate": "middle"}), "invalid_value", Some("truncate")),
         (json!({"model": TEXT, "input": "a", "dimensions": -1}), "invalid_value", Some("dimensions")),
         (json!({"model": TEXT, "input": "a", "prompt": "haiku"}), "invalid_value", Some("prompt")),
@@ -129,12 +140,15 @@ async fn a_token_id_out_of_range_is_named_with_the_vocabulary() {
 
 #[tokio::test]
 async fn similarity_is_the_cosine_in_the_order_of_the_candidates() {
-    let body = json!({"model": TEXT, "input": "a cat", "candidates": ["a cat", "a kitten", "the stock market"]});
+    let body =
+        json!({"model": TEXT, "input": "a cat", "candidates": ["a cat", "a kitten", "the stock market"]});
     let answer = TestApp::shared().post("/v1/similarity", &body).await.ok();
-    let scores: Vec<f64> = answer["data"].as_array().unwrap().iter().map(|entry| entry["score"].as_f64().unwrap()).collect();
+    let scores: Vec<f64> =
+        answer["data"].as_array().unwrap().iter().map(|entry| entry["score"].as_f64().unwrap()).collect();
     assert!((scores[0] - 1.0).abs() < 1e-5 && scores[1] > scores[2] + 0.3, "{scores:?}");
     let vectors = embed(json!({"model": TEXT, "input": ["a cat", "a kitten"]})).await;
-    let expected = cosine(&floats(&vectors["data"][0]["embedding"]), &floats(&vectors["data"][1]["embedding"]));
+    let expected =
+        cosine(&floats(&vectors["data"][0]["embedding"]), &floats(&vectors["data"][1]["embedding"]));
     assert!((scores[1] - expected).abs() < 1e-6);
     let two = json!({"model": TEXT, "input": ["a", "b"], "candidates": ["c"]});
     let reply = TestApp::shared().post("/v1/similarity", &two).await;

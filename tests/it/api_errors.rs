@@ -24,7 +24,11 @@ async fn json_nested_without_end_is_refused() {
         let reply = TestApp::shared().post_text("/v1/embeddings", &deep).await;
         assert_eq!(reply.error().0, 400, "{}", reply.text());
     }
-    let unknown = format!("{{\"model\": \"{TEXT}\", \"input\": \"a\", \"x\": {}1{}}}", "[".repeat(5000), "]".repeat(5000));
+    let unknown = format!(
+        "{{\"model\": \"{TEXT}\", \"input\": \"a\", \"x\": {}1{}}}",
+        "[".repeat(5000),
+        "]".repeat(5000)
+    );
     assert_eq!(TestApp::shared().post_text("/v1/embeddings", &unknown).await.error().0, 400);
 }
 
@@ -86,5 +90,8 @@ async fn a_timeout_header_that_is_no_number_is_named() {
         .header("x-request-timeout-ms", "soon")
         .body(Body::from(json!({"model": TEXT, "input": "a"}).to_string()))
         .unwrap();
-    assert_eq!(service.send(request).await.error(), (400, "invalid_value".into(), Some("X-Request-Timeout-Ms".into())));
+    assert_eq!(
+        service.send(request).await.error(),
+        (400, "invalid_value".into(), Some("X-Request-Timeout-Ms".into()))
+    );
 }

@@ -24,9 +24,14 @@ async fn a_picture_gives_one_vector_however_it_is_carried() {
         let answer = service.post("/v1/embeddings", &body).await.ok();
         assert_eq!(answer["data"], reference["data"]);
     }
-    let raw = service.post_bytes(&format!("/v1/embeddings?model={IMAGE}"), "image/jpeg", photo.clone()).await.ok();
+    let raw =
+        service.post_bytes(&format!("/v1/embeddings?model={IMAGE}"), "image/jpeg", photo.clone()).await.ok();
     assert_eq!(raw["data"], reference["data"]);
-    let parts = multipart(&[("model", None, IMAGE.as_bytes()), ("file", Some("cat.jpg"), &photo), ("file", Some("b"), &photo)]);
+    let parts = multipart(&[
+        ("model", None, IMAGE.as_bytes()),
+        ("file", Some("cat.jpg"), &photo),
+        ("file", Some("b"), &photo),
+    ]);
     let two = service.post_bytes("/v1/embeddings", "multipart/form-data; boundary=edge", parts).await.ok();
     assert_eq!(two["data"].as_array().unwrap().len(), 2);
     assert_eq!(two["data"][1]["embedding"], reference["data"][0]["embedding"]);
@@ -45,7 +50,8 @@ async fn fields_of_a_raw_or_multipart_body_are_typed_like_those_of_json() {
         ("top_k", None, b"1"),
         ("file", Some("cat.jpg"), &photo),
     ]);
-    let labelled = service.post_bytes("/v1/zero-shot", "multipart/form-data; boundary=edge", parts).await.ok();
+    let labelled =
+        service.post_bytes("/v1/zero-shot", "multipart/form-data; boundary=edge", parts).await.ok();
     assert_eq!(labelled["data"][0]["scores"].as_array().unwrap().len(), 1);
     let wrong = format!("/v1/embeddings?model={IMAGE}&dimensions=many");
     let reply = service.post_bytes(&wrong, "image/jpeg", photo).await;
@@ -60,12 +66,18 @@ async fn what_is_no_picture_is_refused_and_named() {
         TestApp::shared().post("/v1/embeddings", &json!({"model": IMAGE, "input": input})).await.error()
     };
     let data = |bytes: &[u8]| format!("data:image/png;base64,{}", STANDARD.encode(bytes));
-    assert_eq!(embed(json!(data(b"not a picture"))).await, (415, "unsupported_media_type".into(), Some("input".into())));
+    assert_eq!(
+        embed(json!(data(b"not a picture"))).await,
+        (415, "unsupported_media_type".into(), Some("input".into()))
+    );
     let good = data(&photo);
     let cut = data(&photo[..photo.len() / 2]);
     assert_eq!(embed(json!([good, cut])).await, (400, "invalid_value".into(), Some("input[1]".into())));
     assert_eq!(embed(json!("data:image/png;base64,!!!")).await.0, 400);
-    assert_eq!(embed(json!("https://pictures.example/cat.png")).await, (400, "invalid_value".into(), Some("input".into())));
+    assert_eq!(
+        embed(json!("https://pictures.example/cat.png")).await,
+        (400, "invalid_value".into(), Some("input".into()))
+    );
     let reply = service.post_bytes(&format!("/v1/embeddings?model={IMAGE}"), "image/jpeg", "").await;
     assert_eq!(reply.error(), (400, "invalid_value".into(), Some("input".into())));
 }
@@ -92,7 +104,10 @@ fn png_header(width: u32, height: u32) -> Vec<u8> {
 
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0u32, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 })
+        (0..8).fold(
+            crc ^ u32::from(*byte),
+            |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 },
+        )
     })
 }
 
@@ -100,7 +115,9 @@ fn multipart(parts: &[(&str, Option<&str>, &[u8])]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, file, content) in parts {
         let file = file.map(|file| format!("; filename=\"{file}\"")).unwrap_or_default();
-        body.extend(format!("--edge\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n").bytes());
+        body.extend(
+            format!("--edge\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n").bytes(),
+        );
         body.extend(*content);
         body.extend(b"\r\n");
     }

@@ -15,13 +15,17 @@ async fn models(service: &TestApp, authorization: Option<&str>) -> Reply {
 
 #[tokio::test]
 async fn a_key_opens_what_its_scopes_allow_and_nothing_else() {
-    let service = TestApp::unready("api_keys = \"app:infer:key-of-app,job:train:key-of-job,ops:admin:key-of-ops\"");
+    let service =
+        TestApp::unready("api_keys = \"app:infer:key-of-app,job:train:key-of-job,ops:admin:key-of-ops\"");
     assert_eq!(models(&service, None).await.error().0, 401);
     let unknown = models(&service, Some("Bearer nobody-knows")).await;
     assert_eq!(unknown.error(), (401, "invalid_api_key".into(), None));
     assert_eq!(unknown.headers["www-authenticate"], "Bearer");
     assert_eq!(models(&service, Some("Basic key-of-app")).await.error().0, 401);
-    assert_eq!(models(&service, Some("Bearer key-of-job")).await.error(), (403, "insufficient_scope".into(), None));
+    assert_eq!(
+        models(&service, Some("Bearer key-of-job")).await.error(),
+        (403, "insufficient_scope".into(), None)
+    );
     models(&service, Some("Bearer key-of-app")).await.ok();
     models(&service, Some("bearer key-of-ops")).await.ok();
     assert!(service.metric("headstart_rejections_total{reason=\"unauthorised\"}").await >= 4.0);

@@ -8,15 +8,22 @@ use crate::support::{IMAGE, TEXT, TEXT_INT8, TestApp};
 async fn the_bundled_backbones_are_listed_with_what_they_read_and_give() {
     let service = TestApp::shared();
     let list = service.get("/v1/models").await.ok();
-    let ids: Vec<&str> = list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+    let ids: Vec<&str> =
+        list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
     assert_eq!(ids, [TEXT, TEXT_INT8, IMAGE]);
     let text = service.get(&format!("/v1/models/{TEXT}")).await.ok();
-    assert_eq!((&text["object"], &text["modality"], &text["dimension"]), (&json!("model"), &json!("text"), &json!(384)));
+    assert_eq!(
+        (&text["object"], &text["modality"], &text["dimension"]),
+        (&json!("model"), &json!("text"), &json!(384))
+    );
     let image = service.get(&format!("/v1/models/{IMAGE}")).await.ok();
     assert_eq!((&image["modality"], &image["dimension"]), (&json!("image"), &json!(1280)));
     let int8 = service.get(&format!("/v1/models/{TEXT_INT8}")).await.ok();
     assert_eq!(int8["original"], TEXT);
-    assert_eq!(service.get("/v1/models/none").await.error(), (404, "model_not_found".into(), Some("model".into())));
+    assert_eq!(
+        service.get("/v1/models/none").await.error(),
+        (404, "model_not_found".into(), Some("model".into()))
+    );
 }
 
 #[tokio::test]
@@ -26,8 +33,11 @@ async fn a_broken_backbone_is_listed_with_its_reason_and_the_others_answer() {
     std::fs::create_dir(&broken).unwrap();
     std::fs::write(broken.join("headstart.toml"), "version = 1\nnonsense = true\n").unwrap();
     let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-    let service =
-        TestApp::start(&format!("models = [{:?}, {:?}]", models.display().to_string(), folder.path().display().to_string()));
+    let service = TestApp::start(&format!(
+        "models = [{:?}, {:?}]",
+        models.display().to_string(),
+        folder.path().display().to_string()
+    ));
     let entry = service.get("/v1/models/broken").await.ok();
     assert_eq!(entry["status"], "broken");
     let reason = entry["error"].as_str().unwrap();

@@ -13,7 +13,8 @@ async fn label(body: Value) -> Value {
 #[tokio::test]
 async fn a_photo_of_a_cat_is_a_cat() {
     let photo = STANDARD.encode(cat());
-    let data = label(json!({"model": IMAGE, "input": {"image": photo}, "labels": ["cat", "dog", "car"]})).await;
+    let data =
+        label(json!({"model": IMAGE, "input": {"image": photo}, "labels": ["cat", "dog", "car"]})).await;
     assert_eq!(data[0]["label"], "cat", "{data}");
     assert!(data[0]["score"].as_f64().unwrap() > 0.6, "{data}");
 }
@@ -24,7 +25,8 @@ async fn a_text_gets_the_label_that_is_near_and_scores_add_up_to_one() {
     let data = label(json!({"model": TEXT, "input": input, "labels": ["refund", "delivery"]})).await;
     assert_eq!((&data[0]["label"], &data[1]["label"]), (&json!("refund"), &json!("delivery")));
     for entry in data.as_array().unwrap() {
-        let scores: Vec<f64> = entry["scores"].as_array().unwrap().iter().map(|s| s["score"].as_f64().unwrap()).collect();
+        let scores: Vec<f64> =
+            entry["scores"].as_array().unwrap().iter().map(|s| s["score"].as_f64().unwrap()).collect();
         assert!((scores.iter().sum::<f64>() - 1.0).abs() < 1e-5 && scores[0] >= scores[1], "{scores:?}");
         assert_eq!(entry["score"], entry["scores"][0]["score"]);
     }
@@ -33,12 +35,15 @@ async fn a_text_gets_the_label_that_is_near_and_scores_add_up_to_one() {
 #[tokio::test]
 async fn descriptions_examples_and_a_template_of_the_callers_own_change_the_scores() {
     let ask = |labels: Value, template: Value| async move {
-        let body = json!({"model": TEXT, "input": "My card was swallowed.", "labels": labels, "template": template});
+        let body =
+            json!({"model": TEXT, "input": "My card was swallowed.", "labels": labels, "template": template});
         label(body).await[0]["scores"].clone()
     };
     let plain = ask(json!(["a", "b"]), Value::Null).await;
-    let described = ask(json!([{"label": "a", "description": "the machine kept the card"}, "b"]), Value::Null).await;
-    let exemplified = ask(json!([{"label": "a", "examples": ["The ATM ate my card."]}, "b"]), Value::Null).await;
+    let described =
+        ask(json!([{"label": "a", "description": "the machine kept the card"}, "b"]), Value::Null).await;
+    let exemplified =
+        ask(json!([{"label": "a", "examples": ["The ATM ate my card."]}, "b"]), Value::Null).await;
     assert_eq!(described[0]["label"], "a");
     assert_eq!(exemplified[0]["label"], "a");
     assert_ne!(plain, described);
@@ -52,7 +57,8 @@ async fn several_labels_can_be_right_at_once() {
         "labels": ["food", "service", "astronomy"], "multi_label": true
     });
     let data = label(body).await;
-    let scores: Vec<f64> = data[0]["scores"].as_array().unwrap().iter().map(|s| s["score"].as_f64().unwrap()).collect();
+    let scores: Vec<f64> =
+        data[0]["scores"].as_array().unwrap().iter().map(|s| s["score"].as_f64().unwrap()).collect();
     assert!(scores.iter().all(|score| (0.0..=1.0).contains(score)));
     assert_eq!(data[0]["scores"][2]["label"], "astronomy");
     assert!(data[0]["labels"].is_array());
@@ -63,7 +69,8 @@ async fn below_the_threshold_the_answer_abstains() {
     let body = json!({"model": TEXT, "input": "zzz", "labels": ["a", "b"], "threshold": 0.999});
     let data = label(body).await;
     assert_eq!((&data[0]["label"], &data[0]["abstained"]), (&Value::Null, &json!(true)));
-    let body = json!({"model": TEXT, "input": "a text about cats", "labels": ["cats", "tax"], "threshold": 0.1});
+    let body =
+        json!({"model": TEXT, "input": "a text about cats", "labels": ["cats", "tax"], "threshold": 0.1});
     assert!(label(body).await[0].get("abstained").is_none());
 }
 
@@ -139,7 +146,8 @@ async fn a_decision_about_a_picture_takes_a_data_url() {
         {"type": "choice", "instructions": "What is it?", "choices": [{"value": "cat"}, {"value": "car"}]},
         {"type": "choice", "instructions": "a cat", "choices": [{"value": true}, {"value": false}]}
     ]);
-    let body = json!({"model": IMAGE, "input": [{"role": "user", "content": [image]}], "questions": questions});
+    let body =
+        json!({"model": IMAGE, "input": [{"role": "user", "content": [image]}], "questions": questions});
     let answer = TestApp::shared().post("/v1/decisions", &body).await.ok();
     assert_eq!(answer["answers"][0]["choice"], "cat");
     assert_eq!(answer["answers"][1]["choice"], true);

@@ -1,5 +1,12 @@
 //! The service from outside: every test asks the router as a client would, with the bundled backbones behind it.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
 mod api_embeddings;
 mod api_errors;
 mod api_images;

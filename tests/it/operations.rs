@@ -52,14 +52,16 @@ async fn the_pages_work_without_the_internet() {
 async fn the_document_describes_every_route_and_each_route_answers() {
     let service = TestApp::shared();
     let document = service.get("/openapi.json").await.ok();
-    let committed = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi/openapi.json")).unwrap();
+    let committed =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi/openapi.json")).unwrap();
     assert_eq!(document, serde_json::from_str::<Value>(&committed).unwrap(), "`make openapi` mends it");
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let path = path.replace("{id}", TEXT).replace("{model}", TEXT);
             let example = &operation["requestBody"]["content"]["application/json"]["example"];
             let request = Request::builder().method(method.to_uppercase().as_str()).uri(&path);
-            let request = request.header("content-type", "application/json").body(Body::from(example.to_string()));
+            let request =
+                request.header("content-type", "application/json").body(Body::from(example.to_string()));
             let reply = service.send(request.unwrap()).await;
             assert_eq!(reply.status, 200, "{method} {path}: {}", reply.text());
         }

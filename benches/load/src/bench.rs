@@ -43,6 +43,11 @@ impl Bench {
             binary: options.server.clone(),
             models: options.models.clone(),
             onnxruntime: library.clone(),
+            backbones: TEXT_BACKBONES
+                .into_iter()
+                .chain([IMAGE_BACKBONE])
+                .filter(|id| options.wants(id))
+                .collect(),
             further: options.serve.clone(),
         };
         Ok(Self {

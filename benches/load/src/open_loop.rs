@@ -1,6 +1,7 @@
 //! An open loop: requests arrive when they arrive, however slow the answers are.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -47,7 +48,8 @@ pub(crate) struct Flood {
 
 struct State {
     requests: Rc<[Request]>,
-    idle: RefCell<Vec<Connection>>,
+    /// Used in turn: the server hangs up on connections that idle for long.
+    idle: RefCell<VecDeque<Connection>>,
     flood: RefCell<Flood>,
     in_flight: Cell<usize>,
     address: SocketAddr,
@@ -68,7 +70,7 @@ pub(crate) async fn flood(
     let started = Instant::now();
     let state = Rc::new(State {
         requests,
-        idle: RefCell::new(idle),
+        idle: RefCell::new(idle.into()),
         flood: RefCell::default(),
         in_flight: Cell::new(0),
         address,
@@ -93,7 +95,7 @@ async fn arrive(state: &Rc<State>, started: Instant, rate: f64) {
         if due > Instant::now() {
             tokio::time::sleep_until(due.into()).await;
         }
-        let connection = state.idle.borrow_mut().pop();
+        let connection = state.idle.borrow_mut().pop_front();
         match connection {
             None => state.flood.borrow_mut().unsent += 1,
             Some(connection) => {
@@ -131,10 +133,10 @@ async fn send(state: Rc<State>, mut connection: Connection, index: usize, due: I
     }
     if broken {
         if let Ok(fresh) = Connection::open(state.address).await {
-            state.idle.borrow_mut().push(fresh);
+            state.idle.borrow_mut().push_back(fresh);
         }
     } else {
-        state.idle.borrow_mut().push(connection);
+        state.idle.borrow_mut().push_back(connection);
     }
     state.in_flight.set(state.in_flight.get() - 1);
 }

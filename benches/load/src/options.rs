@@ -131,7 +131,7 @@ impl Options {
             latency_calls: 30,
             overload_seconds: 3.0,
             starts: 3,
-            rest_seconds: 2.0,
+            rest_seconds: 1.0,
             growth_requests: 400,
             giant_texts: 64,
         };

@@ -24,6 +24,8 @@ pub(crate) struct Launch {
     pub(crate) binary: PathBuf,
     pub(crate) models: PathBuf,
     pub(crate) onnxruntime: PathBuf,
+    /// Backbones it must serve: one that refuses its models is ready soon and small.
+    pub(crate) backbones: Vec<&'static str>,
     /// Arguments from our own command line, put last.
     pub(crate) further: Vec<String>,
 }
@@ -62,7 +64,7 @@ impl Server {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = Self { child, address, ready_after: Duration::ZERO, _data: data };
         server.address = server.read_address()?;
-        while !is_ready(server.address) {
+        while !server.is_ready() {
             anyhow::ensure!(server.child.try_wait()?.is_none(), "the server ended before it was ready");
             anyhow::ensure!(
                 started.elapsed() < LONGEST_START,
@@ -71,11 +73,24 @@ impl Server {
             std::thread::sleep(POLL);
         }
         server.ready_after = started.elapsed();
+        server.check_backbones(&launch.backbones)?;
         Ok(server)
     }
 
     pub(crate) fn process(&self) -> Process {
         Process::new(self.child.id())
+    }
+
+    fn is_ready(&self) -> bool {
+        get(self.address, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    }
+
+    fn check_backbones(&self, ids: &[&str]) -> anyhow::Result<()> {
+        let answer = get(self.address, "/v1/models")?;
+        for id in ids {
+            anyhow::ensure!(answer.contains(&format!("\"{id}\"")), "the server does not serve `{id}`");
+        }
+        Ok(())
     }
 
     fn read_address(&mut self) -> anyhow::Result<SocketAddr> {
@@ -100,13 +115,11 @@ impl Drop for Server {
     }
 }
 
-fn is_ready(address: SocketAddr) -> bool {
-    let ask = || -> std::io::Result<bool> {
-        let mut stream = TcpStream::connect(address)?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        Ok(answer.starts_with(b"HTTP/1.1 200"))
-    };
-    ask().unwrap_or(false)
+/// The whole answer, head and body; on a connection of its own, so that no client need exist yet.
+fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }

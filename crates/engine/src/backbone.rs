@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use headstart_telemetry::{ModelMetrics, Outcome};
+use headstart_telemetry::ModelMetrics;
 use headstart_types::Manifest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
@@ -251,7 +251,12 @@ impl Backbone {
     ///
     /// # Errors
     /// [`EngineError::Bug`] when the permit holds fewer places than there are items.
-    pub fn submit(&self, inputs: Vec<Input>, permit: &mut Permit, request: Request) -> Result<Vec<Ticket>, EngineError> {
+    pub fn submit(
+        &self,
+        inputs: Vec<Input>,
+        permit: &mut Permit,
+        request: Request,
+    ) -> Result<Vec<Ticket>, EngineError> {
         let queued_at = Instant::now();
         let mut tickets = Vec::with_capacity(inputs.len());
         let mut entries = Vec::with_capacity(inputs.len());
@@ -272,11 +277,6 @@ impl Backbone {
             self.scheduler.submit(&self.model, request.class, entries);
         }
         Ok(tickets)
-    }
-
-    /// Counts items that were admitted but never reached the queue.
-    pub fn count_cancelled(&self, items: usize) {
-        self.model.metrics.count(Outcome::Cancelled, items as u64);
     }
 
     fn retry_after(&self, items: usize) -> Duration {

@@ -166,7 +166,8 @@ fn run_tokens(
     let mut inputs = Vec::with_capacity(4);
     for (name, buffer) in buffers {
         if let Some(name) = name {
-            let tensor = TensorRef::from_array_view((dims, buffer.as_slice())).map_err(|error| error.to_string())?;
+            let tensor =
+                TensorRef::from_array_view((dims, buffer.as_slice())).map_err(|error| error.to_string())?;
             inputs.push((name.as_str().into(), tensor.into()));
         }
     }
@@ -208,7 +209,9 @@ fn run_dense(
     for (input, _) in items {
         match input {
             Input::Dense(data) if data.len() == item_size => slices.push(data.as_slice()),
-            Input::Dense(data) => return Err(format!("an item of {} values where the graph takes {item_size}", data.len())),
+            Input::Dense(data) => {
+                return Err(format!("an item of {} values where the graph takes {item_size}", data.len()));
+            }
             Input::Tokens { .. } => return Err("token ids for a graph that reads dense tensors".into()),
         }
     }
@@ -225,7 +228,9 @@ fn run_dense(
     dims.extend_from_slice(item_shape);
     let tensor = TensorRef::from_array_view((dims, data)).map_err(|error| error.to_string())?;
     let lengths = vec![1; items.len()];
-    graph.run(vec![(name.into(), tensor.into())], |outputs| read_rows(graph, readout, outputs, items, &lengths, 1))
+    graph.run(vec![(name.into(), tensor.into())], |outputs| {
+        read_rows(graph, readout, outputs, items, &lengths, 1)
+    })
 }
 
 fn read_rows(
@@ -272,6 +277,9 @@ fn tensor<'a>(outputs: &'a SessionOutputs<'_>, name: &str, expected: usize) -> R
     if data.len() == expected {
         Ok(data)
     } else {
-        Err(format!("output `{name}` has shape {shape:?}, {} values where {expected} were expected", data.len()))
+        Err(format!(
+            "output `{name}` has shape {shape:?}, {} values where {expected} were expected",
+            data.len()
+        ))
     }
 }

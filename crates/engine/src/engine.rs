@@ -58,7 +58,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::Graph`] when the system gives no threads.
-    pub fn start(runtime: Runtime, options: EngineOptions, metrics: Arc<Metrics>) -> Result<Self, EngineError> {
+    pub fn start(
+        runtime: Runtime,
+        options: EngineOptions,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, EngineError> {
         // The standard library reads both the affinity mask and the cgroup quota.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let scheduler = Arc::new(Scheduler::new(options.lanes.unwrap_or(cores).max(1)));
@@ -94,11 +98,17 @@ impl Engine {
         };
         let id = manifest.backbone.id.clone();
         let metrics = self.metrics.for_model(&id);
-        let model =
-            Model::new(id.clone(), graph, readout, limits(&manifest, provider), (slots, max_running), metrics);
+        let model = Model::new(
+            id.clone(),
+            graph,
+            readout,
+            limits(&manifest, provider),
+            (slots, max_running),
+            metrics,
+        );
         let max_tokens = manifest.text.as_ref().map_or(1, |text| text.max_tokens);
-        let invariant = warm_up(&model, max_tokens)
-            .map_err(|message| EngineError::Run { model: id.clone(), message })?;
+        let invariant =
+            warm_up(&model, max_tokens).map_err(|message| EngineError::Run { model: id.clone(), message })?;
         if let Some(cosine) = invariant.filter(|cosine| *cosine < INVARIANT_COSINE) {
             tracing::warn!(
                 model = %id, cosine,
@@ -109,7 +119,14 @@ impl Engine {
         model.metrics.loaded.set(1);
         model.metrics.load_seconds.set(took.as_secs_f64());
         tracing::info!(model = %id, provider = provider.as_str(), milliseconds = took.as_millis() as u64, "backbone loaded");
-        Ok(Backbone::new(model, folder, labels, Arc::clone(&self.scheduler), self.options.queue_items, invariant))
+        Ok(Backbone::new(
+            model,
+            folder,
+            labels,
+            Arc::clone(&self.scheduler),
+            self.options.queue_items,
+            invariant,
+        ))
     }
 
     /// Lanes that run calls.

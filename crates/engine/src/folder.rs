@@ -65,7 +65,8 @@ impl Folder {
     /// [`FolderError`] naming the file and the field.
     pub fn open(path: &Path) -> Result<Self, FolderError> {
         let file = path.join(MANIFEST);
-        let text = std::fs::read_to_string(&file).map_err(|source| FolderError::Read { path: file.clone(), source })?;
+        let text = std::fs::read_to_string(&file)
+            .map_err(|source| FolderError::Read { path: file.clone(), source })?;
         let manifest =
             Manifest::parse(&text).map_err(|source| FolderError::Manifest { path: file.clone(), source })?;
         let folder = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
@@ -82,8 +83,11 @@ impl Folder {
     pub fn list(root: &Path) -> Result<Vec<PathBuf>, FolderError> {
         let entries = std::fs::read_dir(root)
             .map_err(|source| FolderError::Read { path: root.to_path_buf(), source })?;
-        let mut folders: Vec<PathBuf> =
-            entries.flatten().map(|entry| entry.path()).filter(|path| path.join(MANIFEST).is_file()).collect();
+        let mut folders: Vec<PathBuf> = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.join(MANIFEST).is_file())
+            .collect();
         folders.sort();
         Ok(folders)
     }

@@ -16,7 +16,10 @@ use crate::schedule::Scheduler;
 ///
 /// # Errors
 /// When the system gives no thread.
-pub(crate) fn start(scheduler: &Arc<Scheduler>, metrics: &Arc<Metrics>) -> std::io::Result<Vec<JoinHandle<()>>> {
+pub(crate) fn start(
+    scheduler: &Arc<Scheduler>,
+    metrics: &Arc<Metrics>,
+) -> std::io::Result<Vec<JoinHandle<()>>> {
     metrics.lanes.set(scheduler.lanes() as i64);
     (0..scheduler.lanes())
         .map(|lane| {
@@ -65,7 +68,9 @@ fn run_batch(model: &Model, metrics: &Metrics, batch: Vec<Entry>, scratch: &mut 
             tracing::error!(model = %model.id, %message, items = batch.len(), "a call failed");
             model.metrics.count(Outcome::Failed, batch.len() as u64);
             for entry in batch {
-                let _ = entry.reply.send(Err(EngineError::Run { model: model.id.clone(), message: message.clone() }));
+                let _ = entry
+                    .reply
+                    .send(Err(EngineError::Run { model: model.id.clone(), message: message.clone() }));
             }
         }
     }
@@ -74,17 +79,18 @@ fn run_batch(model: &Model, metrics: &Metrics, batch: Vec<Entry>, scratch: &mut 
 
 fn answer(model: &Model, batch: Vec<Entry>, rows: Vec<Row>, started: Instant, took: Duration) {
     let batch_items = batch.len();
-    let mut answered = 0;
+    // Counted before they are sent: who has an answer may look at the counters at once.
+    let waiting = batch.iter().filter(|entry| !entry.reply.is_closed()).count();
+    model.metrics.count(Outcome::Answered, waiting as u64);
+    model.metrics.count(Outcome::Cancelled, (batch_items - waiting) as u64);
     for (entry, mut row) in batch.into_iter().zip(rows) {
         let queue = started.saturating_duration_since(entry.queued_at);
         row.timing = Timing { queue, inference: took, batch_items };
         // The place first: who has the answer may ask again at once.
         drop(entry.permit);
         // The client may have hung up meanwhile; its answer is nobody's.
-        answered += u64::from(entry.reply.send(Ok(row)).is_ok());
+        let _ = entry.reply.send(Ok(row));
     }
-    model.metrics.count(Outcome::Answered, answered);
-    model.metrics.count(Outcome::Cancelled, batch_items as u64 - answered);
 }
 
 fn observe(model: &Model, shape: Shape, took: Duration, batch: &[Entry], started: Instant) {

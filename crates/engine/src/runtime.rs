@@ -6,7 +6,8 @@ use std::sync::Mutex;
 use ort::environment::Environment;
 
 /// The file name the library has beside the executable and under `vendor/`.
-const LIBRARY: &str = if cfg!(target_os = "macos") { "libonnxruntime.1.dylib" } else { "libonnxruntime.so.1" };
+const LIBRARY: &str =
+    if cfg!(target_os = "macos") { "libonnxruntime.1.dylib" } else { "libonnxruntime.so.1" };
 
 /// Why ONNX Runtime could not be loaded.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -77,7 +78,8 @@ fn find() -> Result<PathBuf, RuntimeError> {
     let mut looked_at = Vec::new();
     let executable = std::env::current_exe().ok();
     let beside = executable.as_deref().and_then(Path::parent);
-    let mut candidates: Vec<PathBuf> = beside.iter().flat_map(|folder| [folder.join(LIBRARY), folder.join("lib").join(LIBRARY)]).collect();
+    let mut candidates: Vec<PathBuf> =
+        beside.iter().flat_map(|folder| [folder.join(LIBRARY), folder.join("lib").join(LIBRARY)]).collect();
     candidates.extend(vendored(Path::new("vendor/onnxruntime")));
     for candidate in candidates {
         if candidate.is_file() {

@@ -252,7 +252,9 @@ impl State {
 
     fn class(&self) -> Option<Class> {
         let runnable = |class: Class| {
-            self.queues.iter().any(|queue| queue.waiting(class) > 0 && queue.running < queue.model.max_running)
+            self.queues
+                .iter()
+                .any(|queue| queue.waiting(class) > 0 && queue.running < queue.model.max_running)
         };
         match (runnable(Class::Interactive), runnable(Class::Bulk)) {
             (true, true) if self.interactive_run >= INTERACTIVE_RUN => Some(Class::Bulk),

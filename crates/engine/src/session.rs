@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use headstart_types::manifest::{Manifest, Pooling};
 use headstart_types::payload::Modality;
 use ort::ep;
-use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::builder::{BuilderResult, GraphOptimizationLevel};
 use ort::session::{Session, SessionInputValue, SessionOutputs};
 use ort::value::{Outlet, TensorElementType, ValueType};
 
@@ -156,12 +156,19 @@ impl Graph {
 // allows it; the other fields are plain data.
 unsafe impl Sync for Graph {}
 
-fn build(runtime: &Runtime, file: &Path, threads: usize, device: Device) -> Result<(Session, Provider), EngineError> {
+fn build(
+    runtime: &Runtime,
+    file: &Path,
+    threads: usize,
+    device: Device,
+) -> Result<(Session, Provider), EngineError> {
     if let Device::Cuda { id, required } = device {
         match commit(runtime, file, threads, Some(id)) {
             Ok(session) => return Ok((session, Provider::Cuda)),
             Err(message) if required => return Err(EngineError::Cuda(last_clause(&message).to_owned())),
-            Err(message) => tracing::warn!(reason = last_clause(&message), "CUDA is not usable; running on the CPU"),
+            Err(message) => {
+                tracing::warn!(reason = last_clause(&message), "CUDA is not usable; running on the CPU")
+            }
         }
     }
     commit(runtime, file, threads, None).map(|session| (session, Provider::Cpu)).map_err(EngineError::Graph)
@@ -169,19 +176,17 @@ fn build(runtime: &Runtime, file: &Path, threads: usize, device: Device) -> Resu
 
 fn commit(runtime: &Runtime, file: &Path, threads: usize, cuda: Option<i32>) -> Result<Session, String> {
     // The builder's errors carry the builder itself and cannot cross threads: strings from the start.
-    let text = |error: ort::Error<SessionBuilder>| error.to_string();
-    let mut builder = Session::builder(runtime.environment())
-        .map_err(|error| error.to_string())?
-        .with_optimization_level(GraphOptimizationLevel::All)
-        .and_then(|builder| builder.with_intra_threads(threads))
-        .and_then(|builder| builder.with_inter_threads(1))
-        // Spinning is the runtime's default; it burns the quota that other lanes need.
-        .and_then(|builder| builder.with_intra_op_spinning(false))
-        .map_err(text)?;
+    let step = |built: BuilderResult| built.map_err(|error| error.to_string());
+    let builder = Session::builder(runtime.environment()).map_err(|error| error.to_string())?;
+    let builder = step(builder.with_optimization_level(GraphOptimizationLevel::All))?;
+    let builder = step(builder.with_intra_threads(threads))?;
+    let builder = step(builder.with_inter_threads(1))?;
+    // Spinning is the runtime's default; it burns the quota that other lanes need.
+    let mut builder = step(builder.with_intra_op_spinning(false))?;
     if let Some(id) = cuda {
         // Without `error_on_failure` the runtime falls back to the CPU and says nothing.
         let provider = ep::CUDA::default().with_device_id(id).build().error_on_failure();
-        builder = builder.with_execution_providers([provider]).map_err(text)?;
+        builder = step(builder.with_execution_providers([provider]))?;
     }
     builder.commit_from_file(file).map_err(|error| error.to_string())
 }

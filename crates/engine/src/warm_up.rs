@@ -40,7 +40,10 @@ pub(crate) fn warm_up(model: &Model, max_tokens: usize) -> Result<Option<f32>, S
 
 /// Ids that every vocabulary has, changing along the sequence so that no two tokens are alike.
 fn tokens(length: usize) -> Input {
-    Input::Tokens { ids: (0..length as u32).map(|position| 100 + position * 7 % 400).collect(), type_ids: None }
+    Input::Tokens {
+        ids: (0..length as u32).map(|position| 100 + position * 7 % 400).collect(),
+        type_ids: None,
+    }
 }
 
 fn timed(model: &Model, items: &[&Input], scratch: &mut Scratch) -> Result<Vec<Vec<f32>>, String> {

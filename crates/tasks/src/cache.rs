@@ -64,7 +64,13 @@ impl VectorCache {
     pub(crate) fn new(bytes: u64, metrics: CacheMetrics) -> Self {
         let expected = (bytes / (OVERHEAD + 4 * 384)).clamp(16, 1 << 20) as usize;
         let cache = (bytes > 0).then(|| {
-            Cache::with(expected, bytes, Bytes, DefaultHashBuilder::default(), quick_cache::sync::DefaultLifecycle::default())
+            Cache::with(
+                expected,
+                bytes,
+                Bytes,
+                DefaultHashBuilder::default(),
+                quick_cache::sync::DefaultLifecycle::default(),
+            )
         });
         Self { cache, metrics }
     }

@@ -67,7 +67,9 @@ impl Served {
                 Encoder::Text(Arc::new(encoder))
             }
             (None, Some(image)) => Encoder::Image(image.clone()),
-            (None, None) => return Err(EngineError::Bug("a manifest without preprocessing passed its check").into()),
+            (None, None) => {
+                return Err(EngineError::Bug("a manifest without preprocessing passed its check").into());
+            }
         };
         let zero_shot = ZeroShot::load(&folder).map_err(LoadError::ZeroShot)?;
         let fingerprint = Key::of(&[manifest.backbone.sha256.as_bytes(), manifest_text.as_bytes()]);
@@ -133,7 +135,9 @@ impl Catalog {
     pub fn get(&self, id: &str) -> Result<Arc<Served>, TaskError> {
         match self.entry(id) {
             Some(Entry::Served(served)) => Ok(served),
-            Some(Entry::Broken(reason)) => Err(TaskError::BrokenModel { id: id.to_owned(), reason: reason.to_string() }),
+            Some(Entry::Broken(reason)) => {
+                Err(TaskError::BrokenModel { id: id.to_owned(), reason: reason.to_string() })
+            }
             None => Err(TaskError::UnknownModel(id.to_owned())),
         }
     }

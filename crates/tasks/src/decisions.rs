@@ -307,7 +307,8 @@ impl Task for Decisions {
         }
         let data = input.into_data("input", served.modality(), None)?;
         let items = observe(cx, &served, "input", data, Truncate::End, caller).await?;
-        let mut asking = Asking { cx, served: &served, items: &items, caller, tokens: 0, timings: items.timings };
+        let mut asking =
+            Asking { cx, served: &served, items: &items, caller, tokens: 0, timings: items.timings };
         let mut answers = Vec::with_capacity(questions.len());
         for (index, question) in questions.into_iter().enumerate() {
             answers.push(asking.answer(&format!("questions[{index}]"), question).await?);
@@ -369,7 +370,11 @@ impl Asking<'_> {
                     .into_iter()
                     .zip(probabilities)
                     .enumerate()
-                    .map(|(value, (level, probability))| LevelProbability { label: level.label, value, probability })
+                    .map(|(value, (level, probability))| LevelProbability {
+                        label: level.label,
+                        value,
+                        probability,
+                    })
                     .collect();
                 Ok(Answer::Score { name, score, confidence, probabilities })
             }
@@ -383,14 +388,22 @@ impl Asking<'_> {
         judged.first().copied().ok_or(TaskError::Bug("no score for a label"))
     }
 
-    async fn choice(&mut self, field: &str, instructions: &str, choices: &[Choice]) -> Result<Vec<f32>, TaskError> {
+    async fn choice(
+        &mut self,
+        field: &str,
+        instructions: &str,
+        choices: &[Choice],
+    ) -> Result<Vec<f32>, TaskError> {
         let field = format!("{field}.choices");
         if !CHOICES.contains(&choices.len()) {
             let problem = format!("has {} choices; 2 to 255 are taken", choices.len());
             return Err(TaskError::invalid(field, problem));
         }
         // The words true and false say nothing about the input: such a choice is a predicate in disguise.
-        if let [Choice { value: ChoiceValue::Bool(first), .. }, Choice { value: ChoiceValue::Bool(second), .. }] = choices
+        if let [
+            Choice { value: ChoiceValue::Bool(first), .. },
+            Choice { value: ChoiceValue::Bool(second), .. },
+        ] = choices
             && first != second
         {
             let probability = self.predicate(&field, instructions).await?;
@@ -413,7 +426,10 @@ impl Asking<'_> {
 
     async fn labels(&mut self, field: &str, labels: Vec<Label>) -> Result<Vec<f32>, TaskError> {
         if !CHOICES.contains(&labels.len()) {
-            return Err(TaskError::invalid(field, format!("has {} entries; 2 to 255 are taken", labels.len())));
+            return Err(TaskError::invalid(
+                field,
+                format!("has {} entries; 2 to 255 are taken", labels.len()),
+            ));
         }
         let labels = Labels(labels).check(field, &self.cx.limits)?;
         self.judge(&labels, false).await

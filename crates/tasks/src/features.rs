@@ -125,7 +125,8 @@ impl Task for Features {
     const DESCRIPTION: &'static str = "One vector an item, in the order of the input. Bodies follow the OpenAI API, so its official clients work \
          unchanged. Pictures come as JSON (data URL or base64), as multipart parts named `file`, or as a raw body with \
          its content type and the other fields as query parameters.";
-    const EXAMPLE: &'static str = r#"{"model": "all-minilm-l6-v2", "input": ["The cat sits on the mat.", "A dog barks."]}"#;
+    const EXAMPLE: &'static str =
+        r#"{"model": "all-minilm-l6-v2", "input": ["The cat sits on the mat.", "A dog barks."]}"#;
     type Params = FeaturesParams;
     type Answer = FeaturesAnswer;
 
@@ -183,7 +184,8 @@ fn check_dimensions(asked: Option<usize>, manifest: &Manifest) -> Result<Option<
 fn prompt<'a>(manifest: &'a Manifest, name: &str) -> Result<&'a str, TaskError> {
     let prompts = manifest.text.as_ref().map(|text| &text.prompts);
     prompts.and_then(|prompts| prompts.get(name)).map(String::as_str).ok_or_else(|| {
-        let known: Vec<&str> = prompts.into_iter().flat_map(|prompts| prompts.keys()).map(String::as_str).collect();
+        let known: Vec<&str> =
+            prompts.into_iter().flat_map(|prompts| prompts.keys()).map(String::as_str).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         TaskError::invalid("prompt", format!("is `{name}`; `{}` has {known}", manifest.backbone.id))
     })
@@ -222,10 +224,16 @@ mod tests {
     #[test]
     fn base64_holds_the_same_bits_as_the_list() {
         let vector: Arc<[f32]> = vec![0.1, -1.5e-8, 3.0].into();
-        let list: Vec<f32> = serde_json::from_str(&serde_json::to_string(&write(Arc::clone(&vector), EncodingFormat::Float)).unwrap()).unwrap();
-        let Vector::Base64(text) = write(Arc::clone(&vector), EncodingFormat::Base64) else { panic!("not base64") };
+        let list: Vec<f32> = serde_json::from_str(
+            &serde_json::to_string(&write(Arc::clone(&vector), EncodingFormat::Float)).unwrap(),
+        )
+        .unwrap();
+        let Vector::Base64(text) = write(Arc::clone(&vector), EncodingFormat::Base64) else {
+            panic!("not base64")
+        };
         let bytes = STANDARD.decode(text).unwrap();
-        let decoded: Vec<f32> = bytes.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect();
+        let decoded: Vec<f32> =
+            bytes.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect();
         assert_eq!(list, vector.as_ref());
         assert_eq!(decoded, vector.as_ref());
     }

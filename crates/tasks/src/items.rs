@@ -127,7 +127,8 @@ impl Walk<'_> {
 
     fn key(&self, content: &[&[u8]]) -> Key {
         let Want { features, logits } = self.reading.want;
-        let mut parts: Vec<&[u8]> = vec![self.served.fingerprint.as_bytes(), if features { b"f" } else { b"" }];
+        let mut parts: Vec<&[u8]> =
+            vec![self.served.fingerprint.as_bytes(), if features { b"f" } else { b"" }];
         parts.push(if logits { b"l" } else { b"" });
         parts.extend_from_slice(content);
         Key::of(&parts)
@@ -144,7 +145,8 @@ impl Walk<'_> {
         let mut timings = Timings { preprocess: started.elapsed(), ..Timings::default() };
         self.served.backbone.metrics().preprocess_seconds.observe(timings.preprocess.as_secs_f64());
 
-        let counts: Vec<(usize, usize)> = encoded.iter().map(|text| (text.ids.len(), text.truncated_tokens)).collect();
+        let counts: Vec<(usize, usize)> =
+            encoded.iter().map(|text| (text.ids.len(), text.truncated_tokens)).collect();
         let keys: Vec<Key> = encoded.iter().map(|text| self.text_key(text)).collect();
         let found: Vec<Option<Cached>> = keys.iter().map(|key| self.cache.get(key)).collect();
         let missing: Vec<Input> = encoded
@@ -169,7 +171,11 @@ impl Walk<'_> {
         Ok(Items { items, timings })
     }
 
-    async fn tokenise(&self, encoder: &Arc<TextEncoder>, data: Vec<Datum>) -> Result<Vec<Encoded>, TaskError> {
+    async fn tokenise(
+        &self,
+        encoder: &Arc<TextEncoder>,
+        data: Vec<Datum>,
+    ) -> Result<Vec<Encoded>, TaskError> {
         let bytes: usize = data.iter().map(datum_bytes).sum();
         let (truncate, field) = (self.reading.truncate, self.reading.field);
         if bytes <= INLINE_BYTES {
@@ -177,10 +183,7 @@ impl Walk<'_> {
         }
         let (encoder, field) = (Arc::clone(encoder), field.to_owned());
         let prompt = self.reading.prompt.map(str::to_owned);
-        self.cx
-            .offload
-            .run(move || tokenise_all(&encoder, data, truncate, prompt.as_deref(), &field))
-            .await?
+        self.cx.offload.run(move || tokenise_all(&encoder, data, truncate, prompt.as_deref(), &field)).await?
     }
 
     fn text_key(&self, text: &Encoded) -> Key {
@@ -189,7 +192,12 @@ impl Walk<'_> {
         self.key(&[&bytes(&text.ids), &types])
     }
 
-    async fn images(&self, spec: &ImageSpec, data: Vec<Datum>, mut permit: Permit) -> Result<Items, TaskError> {
+    async fn images(
+        &self,
+        spec: &ImageSpec,
+        data: Vec<Datum>,
+        mut permit: Permit,
+    ) -> Result<Items, TaskError> {
         let count = data.len();
         let mut places = Vec::with_capacity(count);
         for _ in 0..count {
@@ -198,7 +206,8 @@ impl Walk<'_> {
         let walks = data.into_iter().zip(places).enumerate().map(|(index, (datum, place))| {
             self.image(spec, datum, place, item_name(self.reading.field, index, count))
         });
-        let results: Vec<(Item, Timings)> = stream::iter(walks).buffered(PICTURES_AT_ONCE).try_collect().await?;
+        let results: Vec<(Item, Timings)> =
+            stream::iter(walks).buffered(PICTURES_AT_ONCE).try_collect().await?;
         let mut all = Items::default();
         for (item, timings) in results {
             all.items.push(item);
@@ -216,8 +225,12 @@ impl Walk<'_> {
     ) -> Result<(Item, Timings), TaskError> {
         let Datum::Image(media) = datum else { return Err(TaskError::Bug("a text reached the image walk")) };
         // Held until the row is there: it bounds the decoded pictures that exist at a time.
-        let _decoded =
-            self.cx.decoded.acquire().await.map_err(|_| TaskError::Bug("the picture semaphore was closed"))?;
+        let _decoded = self
+            .cx
+            .decoded
+            .acquire()
+            .await
+            .map_err(|_| TaskError::Bug("the picture semaphore was closed"))?;
         let (spec, limits, cache) = (spec.clone(), self.cx.limits.image, Arc::clone(self.cache));
         let fingerprint = self.key(&[]);
         let started = Instant::now();
@@ -231,7 +244,8 @@ impl Walk<'_> {
             Picture::Known(cached) => cached,
             Picture::Decoded { tensor, pixels, key } => {
                 metrics.pixels_total.inc_by(pixels);
-                let tickets = self.served.backbone.submit(vec![Input::Dense(tensor)], &mut place, self.request())?;
+                let tickets =
+                    self.served.backbone.submit(vec![Input::Dense(tensor)], &mut place, self.request())?;
                 let ticket = tickets.into_iter().next().ok_or(TaskError::Bug("no ticket for an item"))?;
                 self.remember(key, ticket.row().await?, &mut timings)
             }

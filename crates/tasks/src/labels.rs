@@ -85,7 +85,10 @@ impl Labels {
                 return refuse(format!("is `{}` once more", label.label));
             }
             if label.examples.len() > MOST_EXAMPLES {
-                return refuse(format!("has {} examples; at most {MOST_EXAMPLES} are taken", label.examples.len()));
+                return refuse(format!(
+                    "has {} examples; at most {MOST_EXAMPLES} are taken",
+                    label.examples.len()
+                ));
             }
             let words = label.examples.iter().chain(&label.description).chain(std::iter::once(&label.label));
             if words.clone().any(|text| text.trim().is_empty()) {
@@ -161,7 +164,8 @@ mod tests {
 
     #[test]
     fn labels_are_strings_or_objects() {
-        let labels = check(r#"["cat", {"label": "dog", "description": "a pet", "examples": ["woof"]}]"#).unwrap();
+        let labels =
+            check(r#"["cat", {"label": "dog", "description": "a pet", "examples": ["woof"]}]"#).unwrap();
         assert_eq!(labels[0], Label::from("cat"));
         assert_eq!((labels[1].description.as_deref(), labels[1].examples.len()), (Some("a pet"), 1));
     }
@@ -177,7 +181,10 @@ mod tests {
         assert_eq!(check("[]").unwrap_err(), "`labels` is empty");
         assert_eq!(check(r#"["a", " "]"#).unwrap_err(), "`labels[1]` is empty");
         assert_eq!(check(r#"["a", "a"]"#).unwrap_err(), "`labels[1]` is `a` once more");
-        assert_eq!(check(r#"["a", "b", "c", "d"]"#).unwrap_err(), "`labels` has 4 labels; at most 3 are taken");
+        assert_eq!(
+            check(r#"["a", "b", "c", "d"]"#).unwrap_err(),
+            "`labels` has 4 labels; at most 3 are taken"
+        );
         assert!(check("[1]").unwrap_err().contains("a label is a string or an object"));
     }
 }

@@ -22,7 +22,9 @@ impl Table {
         let (&[major, _minor], rest) = rest.split_first_chunk::<2>().ok_or("cut short")?;
         let (length, rest) = match major {
             1 => rest.split_first_chunk::<2>().map(|(size, rest)| (u16::from_le_bytes(*size) as usize, rest)),
-            2 | 3 => rest.split_first_chunk::<4>().map(|(size, rest)| (u32::from_le_bytes(*size) as usize, rest)),
+            2 | 3 => {
+                rest.split_first_chunk::<4>().map(|(size, rest)| (u32::from_le_bytes(*size) as usize, rest))
+            }
             other => return Err(format!("format version {other} is not read")),
         }
         .ok_or("cut short")?;
@@ -59,8 +61,12 @@ fn field<'a>(header: &'a str, name: &str) -> Option<&'a str> {
 fn shape(header: &str) -> Option<(usize, usize)> {
     let (_, rest) = header.split_once("'shape':")?;
     let (inside, _) = rest.split_once('(')?.1.split_once(')')?;
-    let sizes: Vec<usize> =
-        inside.split(',').map(str::trim).filter(|size| !size.is_empty()).map(|size| size.parse().ok()).collect::<Option<_>>()?;
+    let sizes: Vec<usize> = inside
+        .split(',')
+        .map(str::trim)
+        .filter(|size| !size.is_empty())
+        .map(|size| size.parse().ok())
+        .collect::<Option<_>>()?;
     match sizes.as_slice() {
         [columns] => Some((1, *columns)),
         [rows, columns] => Some((*rows, *columns)),

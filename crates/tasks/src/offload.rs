@@ -23,7 +23,10 @@ impl Offload {
     ///
     /// # Errors
     /// [`TaskError::Bug`] when the work panicked.
-    pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, TaskError> {
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, TaskError> {
         let place = Arc::clone(&self.places)
             .acquire_owned()
             .await

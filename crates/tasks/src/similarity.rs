@@ -60,7 +60,8 @@ pub struct Score {
 impl Task for Similarity {
     const NAME: &'static str = "similarity";
     const SUMMARY: &'static str = "Compare one item with many";
-    const DESCRIPTION: &'static str = "The cosine of the input's embedding to each candidate's, in the order of the candidates.";
+    const DESCRIPTION: &'static str =
+        "The cosine of the input's embedding to each candidate's, in the order of the candidates.";
     const EXAMPLE: &'static str = r#"{"model": "all-minilm-l6-v2", "input": "A cat sits on a mat.", "candidates": ["A kitten rests on a rug.", "Stocks fell on Monday."]}"#;
     type Params = SimilarityParams;
     type Answer = SimilarityAnswer;
@@ -97,10 +98,11 @@ impl Task for Similarity {
         let timings = one.timings.beside(many.timings);
         let usage = Usage::of(one.tokens() + many.tokens());
         let target = one.items.first().ok_or(TaskError::Bug("no row for an item"))?;
-        let data = many.items.iter().enumerate().map(|(index, item)| Score {
-            index,
-            score: cosine(&target.features, &item.features),
-        });
+        let data = many
+            .items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| Score { index, score: cosine(&target.features, &item.features) });
         let answer = SimilarityAnswer { object: "list", data: data.collect(), model, usage };
         Ok(Done { answer, timings })
     }

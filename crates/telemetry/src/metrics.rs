@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder, core::Collector,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
 use crate::process;
@@ -250,13 +250,22 @@ impl Metrics {
                 "Requests refused before they cost anything, by reason.",
                 &["reason"],
             )?,
-            cache_hits_total: family.counters("cache_hits_total", "Look-ups answered from a cache.", &["cache"])?,
-            cache_misses_total: family.counters("cache_misses_total", "Look-ups a cache did not have.", &["cache"])?,
+            cache_hits_total: family.counters(
+                "cache_hits_total",
+                "Look-ups answered from a cache.",
+                &["cache"],
+            )?,
+            cache_misses_total: family.counters(
+                "cache_misses_total",
+                "Look-ups a cache did not have.",
+                &["cache"],
+            )?,
             cache_bytes: family.gauges("cache_bytes", "Bytes a cache holds.", &["cache"])?,
             cache_entries: family.gauges("cache_entries", "Entries a cache holds.", &["cache"])?,
             lanes: family.gauge("lanes", "Lanes that run models.")?,
             lanes_busy: family.gauge("lanes_busy", "Lanes inside a call of ONNX Runtime.")?,
-            ready: family.gauge("ready", "One while the server takes work, zero while it starts or drains.")?,
+            ready: family
+                .gauge("ready", "One while the server takes work, zero while it starts or drains.")?,
             model: ModelFamilies::new(&family)?,
             process: ProcessGauges::new(&family)?,
             registry,
@@ -281,7 +290,8 @@ impl Metrics {
             padded_tokens_total: of.padded_tokens_total.with_label_values(&[id]),
             pixels_total: of.pixels_total.with_label_values(&[id]),
             queue_items: of.queue_items.with_label_values(&[id]),
-            items_total: Outcome::ALL.map(|outcome| of.items_total.with_label_values(&[id, outcome.as_str()])),
+            items_total: Outcome::ALL
+                .map(|outcome| of.items_total.with_label_values(&[id, outcome.as_str()])),
             loaded: of.loaded.with_label_values(&[id]),
             load_seconds: of.load_seconds.with_label_values(&[id]),
         }
@@ -369,7 +379,11 @@ impl ModelFamilies {
                 "Items that left the engine, by outcome.",
                 &["model", "outcome"],
             )?,
-            loaded: family.gauges("model_loaded", "One when the backbone answers, zero when it is broken.", model)?,
+            loaded: family.gauges(
+                "model_loaded",
+                "One when the backbone answers, zero when it is broken.",
+                model,
+            )?,
             load_seconds: family.add(GaugeVec::new(
                 options("model_load_seconds", "Seconds the backbone's last load took, warm-up included."),
                 model,
@@ -381,11 +395,14 @@ impl ModelFamilies {
 impl ProcessGauges {
     fn new(family: &Family<'_>) -> prometheus::Result<Self> {
         Ok(Self {
-            resident_memory_bytes: family.gauge("process_resident_memory_bytes", "Resident memory in bytes.")?,
+            resident_memory_bytes: family
+                .gauge("process_resident_memory_bytes", "Resident memory in bytes.")?,
             peak_resident_memory_bytes: family
                 .gauge("process_peak_resident_memory_bytes", "Largest resident memory so far in bytes.")?,
-            cpu_seconds_total: family
-                .add(Gauge::with_opts(options("process_cpu_seconds_total", "CPU time used by all threads.")))?,
+            cpu_seconds_total: family.add(Gauge::with_opts(options(
+                "process_cpu_seconds_total",
+                "CPU time used by all threads.",
+            )))?,
             open_files: family.gauge("process_open_files", "Open file descriptors.")?,
             threads: family.gauge("process_threads", "Threads of the process.")?,
         })
@@ -419,7 +436,9 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is missing from\n{text}");
         }
-        assert!(text.lines().filter(|line| !line.starts_with('#')).all(|line| line.starts_with("headstart_")));
+        assert!(
+            text.lines().filter(|line| !line.starts_with('#')).all(|line| line.starts_with("headstart_"))
+        );
     }
 
     #[test]
@@ -431,7 +450,8 @@ mod tests {
         }
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         for (count, outcome) in (1..).zip(Outcome::ALL) {
-            let line = format!("headstart_items_total{{model=\"m\",outcome=\"{}\"}} {count}", outcome.as_str());
+            let line =
+                format!("headstart_items_total{{model=\"m\",outcome=\"{}\"}} {count}", outcome.as_str());
             assert!(text.contains(&line), "{line} is missing");
         }
     }

@@ -27,7 +27,8 @@ pub(crate) fn cpu_seconds() -> f64 {
     // Fields 14 and 15 count from the process name, which may itself hold spaces: look behind its closing bracket.
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks: f64 = after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+    let ticks: f64 =
+        after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
     ticks / CLOCK_TICKS_PER_SECOND
 }
 

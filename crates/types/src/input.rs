@@ -98,7 +98,9 @@ impl Payload {
                     (Item::Tokens(tokens), _) => Ok(Datum::Tokens(tokens)),
                     (Item::Image(media), _) => Ok(Datum::Image(media)),
                 };
-                datum.and_then(|datum| suits(datum, modality)).map_err(|problem| InputError { field: name(index), problem })
+                datum
+                    .and_then(|datum| suits(datum, modality))
+                    .map_err(|problem| InputError { field: name(index), problem })
             })
             .collect()
     }
@@ -153,10 +155,9 @@ impl utoipa::PartialSchema for Payload {
                 object("tokens", tokens().into(), "Token ids of the model's own vocabulary."),
             ]
         };
-        let element = objects().into_iter().fold(
-            OneOfBuilder::new().item(string()).item(tokens()),
-            |one_of, object| one_of.item(object),
-        );
+        let element = objects()
+            .into_iter()
+            .fold(OneOfBuilder::new().item(string()).item(tokens()), |one_of, object| one_of.item(object));
         let list = ArrayBuilder::new().items(element).min_items(Some(1));
         let forms = OneOfBuilder::new().item(string()).item(tokens()).item(list);
         objects()
@@ -248,7 +249,9 @@ impl<'de> Visitor<'de> for ElementVisitor {
     }
 
     fn visit_u64<E: de::Error>(self, id: u64) -> Result<Element, E> {
-        u32::try_from(id).map(Element::Token).map_err(|_| de::Error::custom(format!("token id {id} is out of range")))
+        u32::try_from(id)
+            .map(Element::Token)
+            .map_err(|_| de::Error::custom(format!("token id {id} is out of range")))
     }
 
     fn visit_i64<E: de::Error>(self, id: i64) -> Result<Element, E> {
@@ -312,24 +315,42 @@ mod tests {
     #[test]
     fn images_come_as_data_url_as_object_or_as_base64_of_stated_modality() {
         let image = |text: &str| Datum::Image(Media::Base64(text.into()));
-        assert_eq!(data("\"data:image/png;base64,AA\"", Modality::Image, None).unwrap(), [image("data:image/png;base64,AA")]);
+        assert_eq!(
+            data("\"data:image/png;base64,AA\"", Modality::Image, None).unwrap(),
+            [image("data:image/png;base64,AA")]
+        );
         assert_eq!(data("{\"image\": \"AA\"}", Modality::Image, None).unwrap(), [image("AA")]);
-        assert_eq!(data("[\"AA\", \"BB\"]", Modality::Image, Some(Modality::Image)).unwrap(), [image("AA"), image("BB")]);
+        assert_eq!(
+            data("[\"AA\", \"BB\"]", Modality::Image, Some(Modality::Image)).unwrap(),
+            [image("AA"), image("BB")]
+        );
     }
 
     #[test]
     fn what_does_not_suit_the_model_is_named_by_its_index() {
         assert_eq!(data("[\"a\", \"\"]", Modality::Text, None).unwrap_err(), "`input[1]` is empty");
         assert_eq!(data("[]", Modality::Text, None).unwrap_err(), "`input` is empty");
-        assert!(data("\"https://a.example/b.png\"", Modality::Image, None).unwrap_err().contains("nothing is fetched"));
-        assert!(data("\"hello\"", Modality::Image, None).unwrap_err().starts_with("`input` is a plain string"));
+        assert!(
+            data("\"https://a.example/b.png\"", Modality::Image, None)
+                .unwrap_err()
+                .contains("nothing is fetched")
+        );
+        assert!(
+            data("\"hello\"", Modality::Image, None).unwrap_err().starts_with("`input` is a plain string")
+        );
         assert!(data("[1]", Modality::Image, None).unwrap_err().contains("of modality text"));
-        assert!(data("\"a\"", Modality::Text, Some(Modality::Image)).unwrap_err().starts_with("`modality` is `image`"));
+        assert!(
+            data("\"a\"", Modality::Text, Some(Modality::Image))
+                .unwrap_err()
+                .starts_with("`modality` is `image`")
+        );
     }
 
     #[test]
     fn mixed_lists_negative_ids_and_objects_without_content_are_refused() {
-        for json in ["[1, \"a\"]", "[-1]", "[4294967296]", "{}", "{\"text\":\"a\",\"image\":\"b\"}", "true", "1"] {
+        for json in
+            ["[1, \"a\"]", "[-1]", "[4294967296]", "{}", "{\"text\":\"a\",\"image\":\"b\"}", "true", "1"]
+        {
             assert!(serde_json::from_str::<Payload>(json).is_err(), "{json}");
         }
     }

@@ -249,7 +249,10 @@ impl Manifest {
         }
         for (field, file) in self.files() {
             // A manifest may come from anywhere; it must not reach outside its own folder.
-            if std::path::Path::new(file).components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
+            if std::path::Path::new(file)
+                .components()
+                .any(|part| !matches!(part, std::path::Component::Normal(_)))
+            {
                 return refuse(field, "must be a path inside the folder");
             }
         }
@@ -261,7 +264,9 @@ impl Manifest {
     pub fn files(&self) -> Vec<(&'static str, &str)> {
         let mut files = vec![("backbone.file", self.backbone.file.as_str())];
         files.extend(self.text.as_ref().map(|text| ("text.tokenizer", text.tokenizer.as_str())));
-        files.extend(self.output.logits.as_ref().map(|logits| ("output.logits.labels", logits.labels.as_str())));
+        files.extend(
+            self.output.logits.as_ref().map(|logits| ("output.logits.labels", logits.labels.as_str())),
+        );
         match &self.zero_shot {
             Some(ZeroShotSpec::Similarity(spec)) => {
                 files.extend(spec.centre.as_ref().map(|file| ("zero_shot.centre", file.as_str())));
@@ -366,8 +371,12 @@ impl ZeroShotSpec {
             }
             Self::Conse(spec) => (&spec.labels, &spec.calibration),
         };
-        if labels.templates.is_empty() || labels.templates.iter().any(|text| text.matches("{}").count() != 1) {
-            return refuse("zero_shot.labels.templates", "must hold at least one sentence, each with `{}` once");
+        if labels.templates.is_empty() || labels.templates.iter().any(|text| text.matches("{}").count() != 1)
+        {
+            return refuse(
+                "zero_shot.labels.templates",
+                "must hold at least one sentence, each with `{}` once",
+            );
         }
         for (field, weight) in [
             ("zero_shot.labels.description_weight", labels.description_weight),

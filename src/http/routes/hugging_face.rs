@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use headstart_tasks::features::{Features, FeaturesParams};
 use headstart_tasks::zero_shot::{ZeroShotLabels, ZeroShotParams};
 use headstart_tasks::{Caller, Labels, Task as _};
@@ -108,7 +108,12 @@ pub(crate) async fn infer(
     .await
 }
 
-async fn answer(app: &App, model: String, body: HuggingFaceBody, caller: Caller) -> Result<Response, ApiError> {
+async fn answer(
+    app: &App,
+    model: String,
+    body: HuggingFaceBody,
+    caller: Caller,
+) -> Result<Response, ApiError> {
     let served = app.tasks.catalog.get(&model)?;
     let modality = Some(served.modality());
     let inputs = body.inputs.ok_or_else(|| ApiError::invalid("inputs", "`inputs` is missing"))?;

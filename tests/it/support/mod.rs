@@ -14,45 +14,45 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 /// The bundled text backbone.
-pub const TEXT: &str = "all-minilm-l6-v2";
+pub(crate) const TEXT: &str = "all-minilm-l6-v2";
 
 /// The bundled quantised text backbone.
-pub const TEXT_INT8: &str = "all-minilm-l6-v2-int8";
+pub(crate) const TEXT_INT8: &str = "all-minilm-l6-v2-int8";
 
 /// The bundled image backbone.
-pub const IMAGE: &str = "efficientnet-lite0";
+pub(crate) const IMAGE: &str = "efficientnet-lite0";
 
 /// A service with loaded backbones.
-pub struct TestApp {
+pub(crate) struct TestApp {
     router: Router,
-    pub app: Arc<App>,
+    pub(crate) app: Arc<App>,
     _engine: Option<Engine>,
 }
 
 /// What came back.
-pub struct Reply {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Reply {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// The JSON of a successful answer.
-    pub fn ok(self) -> Value {
+    pub(crate) fn ok(self) -> Value {
         assert_eq!(self.status, StatusCode::OK, "{}", self.text());
         self.json()
     }
 
     /// Status, code and param of an error, whose body has all of OpenAI's keys and ours.
-    pub fn error(&self) -> (u16, String, Option<String>) {
+    pub(crate) fn error(&self) -> (u16, String, Option<String>) {
         let error = &self.json()["error"];
         for key in ["message", "type", "param", "code", "request_id"] {
             assert!(error.get(key).is_some(), "`{key}` is missing in {error}");
@@ -62,20 +62,20 @@ impl Reply {
         (self.status.as_u16(), text("code").unwrap_or_default(), text("param"))
     }
 
-    pub fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         self.json()["error"]["message"].as_str().unwrap_or_default().to_owned()
     }
 }
 
 impl TestApp {
     /// The service with default options; one for all tests that change nothing.
-    pub fn shared() -> &'static Self {
+    pub(crate) fn shared() -> &'static Self {
         static SHARED: OnceLock<TestApp> = OnceLock::new();
         SHARED.get_or_init(|| Self::start(""))
     }
 
     /// A service with options of its own, as TOML.
-    pub fn start(options: &str) -> Self {
+    pub(crate) fn start(options: &str) -> Self {
         let mut service = Self::unready(options);
         let engine = service.app.start_engine().unwrap();
         service.app.load_backbones(&engine).unwrap();
@@ -85,7 +85,7 @@ impl TestApp {
     }
 
     /// A service that has not loaded its backbones yet.
-    pub fn unready(options: &str) -> Self {
+    pub(crate) fn unready(options: &str) -> Self {
         let mut options: Options = toml::from_str(options).unwrap();
         let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
         options.models = options.models.or(Some(vec![models]));
@@ -93,25 +93,25 @@ impl TestApp {
         Self { router: headstart::http::router(Arc::clone(&app)), app, _engine: None }
     }
 
-    pub async fn send(&self, request: Request<Body>) -> Reply {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         Reply { status: parts.status, headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }
     }
 
-    pub async fn get(&self, path: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         self.send(Request::get(path).body(Body::empty()).unwrap()).await
     }
 
-    pub async fn post(&self, path: &str, json: &Value) -> Reply {
+    pub(crate) async fn post(&self, path: &str, json: &Value) -> Reply {
         self.post_text(path, &json.to_string()).await
     }
 
-    pub async fn post_text(&self, path: &str, body: &str) -> Reply {
+    pub(crate) async fn post_text(&self, path: &str, body: &str) -> Reply {
         self.post_bytes(path, "application/json", body.to_owned()).await
     }
 
-    pub async fn post_bytes(&self, path: &str, content_type: &str, body: impl Into<Body>) -> Reply {
+    pub(crate) async fn post_bytes(&self, path: &str, content_type: &str, body: impl Into<Body>) -> Reply {
         let request = Request::builder()
             .method(Method::POST)
             .uri(path)
@@ -122,29 +122,33 @@ impl TestApp {
     }
 
     /// A metric's value, by its whole series name.
-    pub async fn metric(&self, series: &str) -> f64 {
+    pub(crate) async fn metric(&self, series: &str) -> f64 {
         let text = self.get("/metrics").await.text();
-        let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
-        let value = line.and_then(|line| line.rsplit(' ').next()).unwrap_or_else(|| panic!("no series {series}"));
+        let line =
+            text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
+        let value =
+            line.and_then(|line| line.rsplit(' ').next()).unwrap_or_else(|| panic!("no series {series}"));
         value.parse().unwrap()
     }
 }
 
 /// The floats of an embedding.
-pub fn floats(value: &Value) -> Vec<f32> {
+pub(crate) fn floats(value: &Value) -> Vec<f32> {
     value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap() as f32).collect()
 }
 
-pub fn cosine(left: &[f32], right: &[f32]) -> f64 {
+pub(crate) fn cosine(left: &[f32], right: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     dot(left, right) / (dot(left, left) * dot(right, right)).sqrt()
 }
 
 /// The example photo of a cat, CC0.
-pub fn cat() -> Vec<u8> {
+pub(crate) fn cat() -> Vec<u8> {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let cat = std::fs::read_dir(examples).unwrap().flatten().map(|entry| entry.path()).find(|path| {
-        path.to_string_lossy().ends_with("cat.jpg")
-    });
+    let cat = std::fs::read_dir(examples)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.to_string_lossy().ends_with("cat.jpg"));
     std::fs::read(cat.expect("examples/ has a photo of a cat")).unwrap()
 }

@@ -11,7 +11,8 @@ const MOST_LINES: usize = 600;
 const EMPTY_NAMES: [&str; 5] = ["utils", "common", "helpers", "misc", "core"];
 
 /// Written in pieces, so that this file does not accuse itself.
-const LEFTOVERS: [&str; 4] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("db", "g!(")];
+const LEFTOVERS: [&str; 4] =
+    [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("db", "g!(")];
 
 /// Folders that hold no source of ours.
 const SKIPPED: [&str; 6] = ["target", "vendor", "data", ".git", "node_modules", "__pycache__"];

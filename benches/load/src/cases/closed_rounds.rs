@@ -1,14 +1,19 @@
 //! Rounds of a closed loop: the server, then the direct plans, never both at once.
 
+use anyhow::Context as _;
+
 use crate::bench::Bench;
 use crate::closed_loop::{ClosedLoop, Outcome};
 use crate::direct::Embedder;
-use crate::direct::lanes::Sessions;
+use crate::direct::lanes::{Pace, Sessions};
 use crate::direct::plan::{Plan, Role};
 use crate::figures::{median, quantile};
 use crate::process::Process;
 use crate::request::Request;
 use crate::verify;
+
+/// Items before the clock starts.
+const WARM_UP_ITEMS: usize = 64;
 
 /// One backbone with what is sent to it.
 pub(crate) struct Subject<E: Embedder> {
@@ -55,6 +60,8 @@ pub(crate) struct Rounds {
     pub(crate) resident_mb: Vec<f64>,
     /// An item.
     pub(crate) server_cpu_ms: Vec<f64>,
+    /// An item, of the fair plan.
+    pub(crate) direct_cpu_ms: Vec<f64>,
     /// A request.
     pub(crate) client_cpu_ms: Vec<f64>,
 }
@@ -73,20 +80,31 @@ impl<E: Embedder> Sample<E> {
 
     fn survey(&mut self, sessions: &mut Sessions<E>, seconds: f64) -> anyhow::Result<()> {
         for timed in &mut self.plans {
-            timed.rates.push(sessions.rate(&timed.plan, &self.items, seconds)?);
+            timed.rates.push(sessions.pace(&timed.plan, &self.items, seconds)?.items_per_second);
         }
         Ok(())
     }
 }
 
 impl Case {
-    /// Requests are repeated, whole, until every connection has at least two a pass.
+    /// Requests are repeated, whole, until every connection has at least one a pass.
     pub(crate) fn new(name: String, sample: usize, connections: usize, requests: Vec<Request>) -> Self {
-        let passes = (2 * connections).div_ceil(requests.len().max(1));
+        let passes = connections.div_ceil(requests.len().max(1));
         let repeated = (0..passes).flat_map(|_| &requests);
         let requests =
             repeated.map(|request| Request { bytes: request.bytes.clone(), items: request.items }).collect();
         Self { name, sample, connections, requests, rounds: Rounds::default() }
+    }
+
+    /// Enough requests for some tens of items: a long warm-up would leave connections idle that finish early, and the
+    /// server hangs up on those.
+    fn warm_up(&self) -> &[Request] {
+        let mut items = 0;
+        let enough = self.requests.iter().position(|request| {
+            items += request.items;
+            items >= WARM_UP_ITEMS
+        });
+        enough.map_or(self.requests.as_slice(), |last| &self.requests[..=last])
     }
 }
 
@@ -110,31 +128,28 @@ impl<E: Embedder> Subject<E> {
                     bench.scale.rounds,
                     self.cases[index].name
                 );
-                let mut direct = 0.0;
                 // Whichever goes second finds the machine as the first left it: they change places.
                 let server_first = (round + index) % 2 == 0;
-                if !server_first {
-                    direct = self.run_direct(bench, index)?;
-                }
+                let early = if server_first { None } else { Some(self.run_direct(bench, index)?) };
                 let served = self.run_server(bench, index, round == 0)?;
-                if server_first {
-                    direct = self.run_direct(bench, index)?;
-                }
+                let direct = match early {
+                    Some(direct) => direct,
+                    None => self.run_direct(bench, index)?,
+                };
                 let rounds = &mut self.cases[index].rounds;
                 rounds.served.push(served);
-                rounds.direct.push(direct);
-                rounds.ratio.push(served / direct);
+                rounds.direct.push(direct.items_per_second);
+                rounds.ratio.push(served / direct.items_per_second);
+                rounds.direct_cpu_ms.push(direct.cpu_ms_per_item);
             }
         }
         Ok(())
     }
 
-    fn run_direct(&mut self, bench: &Bench, case: usize) -> anyhow::Result<f64> {
+    fn run_direct(&mut self, bench: &Bench, case: usize) -> anyhow::Result<Pace> {
         let sample = &self.samples[self.cases[case].sample];
-        match sample.best(Role::Fair) {
-            Some(best) => self.sessions.rate(&best.plan, &sample.items, bench.scale.seconds),
-            None => Ok(f64::NAN),
-        }
+        let best = sample.best(Role::Fair).context("no fair plan")?;
+        self.sessions.pace(&best.plan, &sample.items, bench.scale.seconds)
     }
 
     /// Items a second of a fresh server; the other figures go to the case.
@@ -150,8 +165,7 @@ impl<E: Embedder> Subject<E> {
         let own = Process::new(std::process::id());
         let (outcome, server_cpu, own_cpu) = bench.client.block_on(async {
             let mut load = ClosedLoop::connect(server.address, case.connections).await?;
-            let warm_up = case.requests.len().min(2 * case.connections.max(8));
-            load.drive(&case.requests[..warm_up], 0.0).await?;
+            load.drive(case.warm_up(), 0.0).await?;
             let before = (server.process().cpu_seconds()?, own.cpu_seconds()?);
             let outcome = load.drive(&case.requests, bench.scale.seconds).await?;
             let after = (server.process().cpu_seconds()?, own.cpu_seconds()?);

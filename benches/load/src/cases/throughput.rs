@@ -12,7 +12,7 @@ use crate::figures::{Spread, quantile, sorted};
 use crate::request::Request;
 use crate::table::Table;
 
-const HEADER: [&str; 11] = [
+const HEADER: [&str; 12] = [
     "case",
     "items/s",
     "p50 ms",
@@ -23,6 +23,7 @@ const HEADER: [&str; 11] = [
     "direct, all sorted",
     "server RSS MB",
     "server CPU ms/item",
+    "direct CPU ms/item",
     "client CPU ms/request",
 ];
 
@@ -128,6 +129,7 @@ fn write_section<E: Embedder>(
             sample.best(Role::Sorted).map_or("–".into(), |best| show(&best.rates, 0)),
             show(&rounds.resident_mb, 0),
             show(&rounds.server_cpu_ms, 2),
+            show(&rounds.direct_cpu_ms, 2),
             show(&rounds.client_cpu_ms, 3),
         ]);
     }

@@ -8,6 +8,7 @@ use ort::environment::Environment;
 
 use super::plan::{Layout, Plan};
 use crate::backbone::Backbone;
+use crate::process::Process;
 
 /// One session that turns items into vectors.
 pub(crate) trait Embedder: Send + Sized {
@@ -19,6 +20,13 @@ pub(crate) trait Embedder: Send + Sized {
     /// # Errors
     /// ONNX Runtime's message, or the decoder's.
     fn embed(&mut self, items: &[&Self::Item]) -> anyhow::Result<Vec<Vec<f32>>>;
+}
+
+/// How fast a plan was.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    pub(crate) items_per_second: f64,
+    pub(crate) cpu_ms_per_item: f64,
 }
 
 /// The sessions of both layouts, loaded once.
@@ -42,19 +50,25 @@ impl<E: Embedder> Sessions<E> {
         Ok(Self { lanes: lanes?, wide: open(environment, backbone, cores)? })
     }
 
-    /// Items a second under the plan; whole passes over the items until `seconds` have gone.
+    /// Pace of the plan; whole passes over the items until `seconds` have gone.
     ///
     /// # Errors
     /// What a session answered.
-    pub(crate) fn rate(&mut self, plan: &Plan, items: &[E::Item], seconds: f64) -> anyhow::Result<f64> {
+    pub(crate) fn pace(&mut self, plan: &Plan, items: &[E::Item], seconds: f64) -> anyhow::Result<Pace> {
         let lanes = match plan.layout {
             Layout::Lanes => self.lanes.as_mut_slice(),
             Layout::Wide => std::slice::from_mut(&mut self.wide),
         };
         // Buffers and caches first, as the server has them warm too.
         run(lanes, &plan.groups[..plan.groups.len().min(8)], items, 0.0)?;
+        let own = Process::new(std::process::id());
+        let before = own.cpu_seconds()?;
         let (done, took) = run(lanes, &plan.groups, items, seconds)?;
-        Ok(done as f64 / took.as_secs_f64())
+        let cpu_seconds = own.cpu_seconds()? - before;
+        Ok(Pace {
+            items_per_second: done as f64 / took.as_secs_f64(),
+            cpu_ms_per_item: cpu_seconds * 1e3 / done as f64,
+        })
     }
 }
 

@@ -30,7 +30,8 @@ pub(super) fn class_weights(classes: &Table, label: &[f32], perplexity: f64) -> 
 
 /// Log-probability that the source head gives to a label's weights.
 pub(super) fn score(class_probabilities: &[f64], weights: &[f32]) -> f64 {
-    let support: f64 = class_probabilities.iter().zip(weights).map(|(p, weight)| p * f64::from(*weight)).sum();
+    let support: f64 =
+        class_probabilities.iter().zip(weights).map(|(p, weight)| p * f64::from(*weight)).sum();
     (support + FLOOR).ln()
 }
 

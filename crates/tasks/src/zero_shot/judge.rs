@@ -48,8 +48,13 @@ impl ZeroShot {
             ZeroShotSpec::Similarity(spec) => {
                 let dimension = folder.manifest().output.features.dimension;
                 let centre = spec.centre.as_ref().map(|file| read("centre", file)).transpose()?;
-                if let Some((table, _)) = centre.as_ref().filter(|(table, _)| (table.rows, table.columns) != (1, dimension)) {
-                    return Err(format!("centre: {} × {} where {dimension} values belong", table.rows, table.columns));
+                if let Some((table, _)) =
+                    centre.as_ref().filter(|(table, _)| (table.rows, table.columns) != (1, dimension))
+                {
+                    return Err(format!(
+                        "centre: {} × {} where {dimension} values belong",
+                        table.rows, table.columns
+                    ));
                 }
                 let (centre, key) = centre.unzip();
                 (Method::Similarity { spec: spec.clone(), centre }, key)
@@ -94,7 +99,8 @@ pub(crate) async fn observe(
         Method::Similarity { .. } => Want { features: true, logits: false },
         Method::Conse { .. } => Want { features: false, logits: true },
     };
-    items::compute(cx, served, data, Reading { field, want, truncate, prompt: None }, &cx.features, caller).await
+    items::compute(cx, served, data, Reading { field, want, truncate, prompt: None }, &cx.features, caller)
+        .await
 }
 
 /// Scores observed items against labels.
@@ -115,7 +121,8 @@ pub(crate) async fn judge(
     let text = text_backbone(cx, served, &method)?;
     let fingerprint = served.zero_shot.as_ref().map(|zero_shot| zero_shot.fingerprint);
     let fingerprint = fingerprint.ok_or(TaskError::Bug("zero-shot without a method"))?;
-    let recipe = Recipe { fingerprint: Key::of(&[fingerprint.as_bytes(), text.fingerprint().as_bytes()]), templates };
+    let recipe =
+        Recipe { fingerprint: Key::of(&[fingerprint.as_bytes(), text.fingerprint().as_bytes()]), templates };
     let combine = |vectors: &LabelVectors<'_>| method.prototype(labels, vectors);
     let Prototypes { vectors, tokens, timings } =
         prototypes(cx, text.served(served), question.labels, recipe, caller, combine).await?;
@@ -130,7 +137,10 @@ pub(crate) async fn judge(
     let scoring = {
         let method = Arc::clone(&method);
         move || -> Vec<Vec<f32>> {
-            evidence.iter().map(|item| calibrate(&method.scores(item, &vectors), &calibration, independent)).collect()
+            evidence
+                .iter()
+                .map(|item| calibrate(&method.scores(item, &vectors), &calibration, independent))
+                .collect()
         }
     };
     let probabilities = if products <= INLINE_PRODUCTS { scoring() } else { cx.offload.run(scoring).await? };
@@ -139,7 +149,10 @@ pub(crate) async fn judge(
 
 fn method(served: &Served) -> Result<Arc<Method>, TaskError> {
     let zero_shot = served.zero_shot.as_ref().ok_or_else(|| {
-        TaskError::invalid("model", format!("`{}` does not score labels that nobody trained on", served.backbone.id()))
+        TaskError::invalid(
+            "model",
+            format!("`{}` does not score labels that nobody trained on", served.backbone.id()),
+        )
     })?;
     Ok(Arc::clone(&zero_shot.method))
 }
@@ -177,10 +190,15 @@ impl TextBackbone {
 fn text_backbone(cx: &TaskContext, served: &Served, method: &Method) -> Result<TextBackbone, TaskError> {
     match method {
         Method::Similarity { .. } => Ok(TextBackbone::Itself(served.fingerprint)),
-        Method::Conse { spec, .. } => cx.catalog.get(&spec.text_backbone).map(TextBackbone::Other).map_err(|error| {
-            // The caller's model exists; what it leans on does not.
-            TaskError::BrokenModel { id: served.backbone.id().to_owned(), reason: format!("its text backbone: {error}") }
-        }),
+        Method::Conse { spec, .. } => {
+            cx.catalog.get(&spec.text_backbone).map(TextBackbone::Other).map_err(|error| {
+                // The caller's model exists; what it leans on does not.
+                TaskError::BrokenModel {
+                    id: served.backbone.id().to_owned(),
+                    reason: format!("its text backbone: {error}"),
+                }
+            })
+        }
     }
 }
 
@@ -218,7 +236,8 @@ impl Method {
 /// Scores as probabilities: against each other by a softmax, or each on its own by a logistic curve (Platt 1999).
 fn calibrate(scores: &[f64], calibration: &CalibrationSpec, independent: bool) -> Vec<f32> {
     if independent {
-        let logistic = |score: &f64| 1.0 / (1.0 + (-(calibration.slope * score + calibration.intercept)).exp());
+        let logistic =
+            |score: &f64| 1.0 / (1.0 + (-(calibration.slope * score + calibration.intercept)).exp());
         return scores.iter().map(|score| logistic(score) as f32).collect();
     }
     conse::spread(scores, calibration.temperature).into_iter().map(|probability| probability as f32).collect()
@@ -227,7 +246,9 @@ fn calibrate(scores: &[f64], calibration: &CalibrationSpec, independent: bool) -
 fn centred(vector: &[f32], centre: Option<&Table>) -> Vec<f32> {
     match centre {
         None => unit(vector.to_vec()),
-        Some(centre) => unit(vector.iter().zip(centre.row(0)).map(|(value, centre)| value - centre).collect()),
+        Some(centre) => {
+            unit(vector.iter().zip(centre.row(0)).map(|(value, centre)| value - centre).collect())
+        }
     }
 }
 

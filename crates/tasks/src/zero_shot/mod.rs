@@ -141,14 +141,20 @@ impl Ranking {
         let abstained = !self.multi_label && self.threshold.is_some_and(|threshold| score < threshold);
         let present = self.multi_label.then(|| {
             let threshold = self.threshold.unwrap_or(PRESENT);
-            order.iter().filter(|label| scores[**label] >= threshold).map(|label| labels[*label].clone()).collect()
+            order
+                .iter()
+                .filter(|label| scores[**label] >= threshold)
+                .map(|label| labels[*label].clone())
+                .collect()
         });
         let listed = order.iter().take(self.top_k.unwrap_or(MOST_SCORES));
         Labelled {
             index,
             label: best.filter(|_| !abstained).map(|best| labels[best].clone()),
             score,
-            scores: listed.map(|label| LabelScore { label: labels[*label].clone(), score: scores[*label] }).collect(),
+            scores: listed
+                .map(|label| LabelScore { label: labels[*label].clone(), score: scores[*label] })
+                .collect(),
             abstained,
             labels: present,
             truncated_tokens,
@@ -187,15 +193,19 @@ impl Task for ZeroShotLabels {
         cx.check_items(input.len())?;
         let data = input.into_data("input", served.modality(), params.modality)?;
         let items = observe(cx, &served, "input", data, params.truncate.unwrap_or_default(), caller).await?;
-        let question =
-            Question { labels: &labels, template: params.template.as_deref(), independent: ranking.multi_label };
+        let question = Question {
+            labels: &labels,
+            template: params.template.as_deref(),
+            independent: ranking.multi_label,
+        };
         let Judged { probabilities, tokens, timings } = judge(cx, &served, &items, question, caller).await?;
 
         let names: Vec<String> = labels.into_iter().map(|label| label.label).collect();
         let usage = Usage::of(items.tokens() + tokens);
         let timings = items.timings.beside(timings);
         let data = items.items.iter().zip(&probabilities).enumerate();
-        let data = data.map(|(index, (item, scores))| ranking.rank(index, &names, scores, item.truncated_tokens));
+        let data =
+            data.map(|(index, (item, scores))| ranking.rank(index, &names, scores, item.truncated_tokens));
         Ok(Done { answer: ZeroShotAnswer { object: "list", data: data.collect(), model, usage }, timings })
     }
 }

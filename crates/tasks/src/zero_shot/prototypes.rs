@@ -57,7 +57,8 @@ pub(super) async fn prototypes(
         keys.iter().map(|key| cx.labels.get(key).map(|cached| cached.features)).collect();
     let missing: Vec<usize> = (0..labels.len()).filter(|index| vectors[*index].is_none()).collect();
     let texts: Vec<Vec<String>> = missing.iter().map(|index| texts(&recipe, &labels[*index])).collect();
-    let (embedded, tokens, timings) = embed(cx, text, texts.iter().flatten().cloned().collect(), caller).await?;
+    let (embedded, tokens, timings) =
+        embed(cx, text, texts.iter().flatten().cloned().collect(), caller).await?;
 
     let mut rest = embedded.as_slice();
     for index in missing {
@@ -66,16 +67,23 @@ pub(super) async fn prototypes(
         let (description, after) = split(after, usize::from(label.description.is_some()))?;
         let (examples, after) = split(after, label.examples.len())?;
         rest = after;
-        let prototype: Arc<[f32]> =
-            combine(&LabelVectors { templated, description: description.first().map(AsRef::as_ref), examples }).into();
+        let prototype: Arc<[f32]> = combine(&LabelVectors {
+            templated,
+            description: description.first().map(AsRef::as_ref),
+            examples,
+        })
+        .into();
         cx.labels.put(keys[index], Cached { features: Arc::clone(&prototype), logits: Vec::new().into() });
         vectors[index] = Some(prototype);
     }
-    let vectors = vectors.into_iter().collect::<Option<Vec<_>>>().ok_or(TaskError::Bug("a label without prototype"))?;
+    let vectors =
+        vectors.into_iter().collect::<Option<Vec<_>>>().ok_or(TaskError::Bug("a label without prototype"))?;
     Ok(Prototypes { vectors, tokens, timings })
 }
 
-fn split(vectors: &[Arc<[f32]>], count: usize) -> Result<(&[Arc<[f32]>], &[Arc<[f32]>]), TaskError> {
+type Vectors = [Arc<[f32]>];
+
+fn split(vectors: &Vectors, count: usize) -> Result<(&Vectors, &Vectors), TaskError> {
     vectors.split_at_checked(count).ok_or(TaskError::Bug("fewer label vectors than label texts"))
 }
 
