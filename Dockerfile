@@ -33,6 +33,8 @@ COPY LICENSE /usr/local/share/doc/headstart/
 COPY models /headstart/models
 # The library is looked for beside the real executable, so a link on the path is enough.
 RUN ln -s /usr/local/lib/headstart/headstart /usr/local/bin/headstart
+# ONNX Runtime sends figures of its use to its makers, whatever its interface is told, unless this is set.
+ENV ORT_DISABLE_TELEMETRY=1
 # Options keep their defaults: `models` and `data` are folders of the working directory, and any HEADSTART_… variable or
 # mounted file can still change them. Only the address is set here, since the default is not reachable from outside.
 WORKDIR /headstart

@@ -17,6 +17,7 @@ OUTPUT = ROOT / "target" / "backbones"
 # Backbone → module with `build(packages, built) -> {file name: content}`, in order: `built` holds what earlier lines made.
 BACKBONES = {
     "all-minilm-l6-v2": "all_minilm_l6_v2",
+    "all-minilm-l6-v2-int8": "int8_all_minilm_l6_v2",
     "efficientnet-lite0": "efficientnet_lite0",
 }
 

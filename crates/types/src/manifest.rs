@@ -342,8 +342,8 @@ pub struct LabelSpec {
     pub templates: Vec<String>,
     /// Share of a label's description in its prototype, 0 to 1.
     pub description_weight: f32,
-    /// Share of a label's examples in its prototype, 0 to 1.
-    pub example_weight: f32,
+    /// How many examples weigh as much as the label's own words: n examples have the share n / (n + prior).
+    pub example_prior: f32,
 }
 
 /// How scores become probabilities.
@@ -378,13 +378,11 @@ impl ZeroShotSpec {
                 "must hold at least one sentence, each with `{}` once",
             );
         }
-        for (field, weight) in [
-            ("zero_shot.labels.description_weight", labels.description_weight),
-            ("zero_shot.labels.example_weight", labels.example_weight),
-        ] {
-            if !(0.0..=1.0).contains(&weight) {
-                return refuse(field, "must be between 0 and 1");
-            }
+        if !(0.0..=1.0).contains(&labels.description_weight) {
+            return refuse("zero_shot.labels.description_weight", "must be between 0 and 1");
+        }
+        if labels.example_prior < 0.0 {
+            return refuse("zero_shot.labels.example_prior", "must not be negative");
         }
         if calibration.temperature <= 0.0 {
             return refuse("zero_shot.calibration.temperature", "must be above 0");

@@ -210,7 +210,8 @@ impl Method {
             mixed = mix(&mixed, description, spec.description_weight);
         }
         if !vectors.examples.is_empty() {
-            mixed = mix(&mixed, &mean(vectors.examples), spec.example_weight);
+            let count = vectors.examples.len() as f32;
+            mixed = mix(&mixed, &mean(vectors.examples), count / (count + spec.example_prior));
         }
         match self {
             Self::Similarity { centre, .. } => centred(&mixed, centre.as_ref()),
