@@ -3,6 +3,9 @@ CARGO  ?= cargo
 PYTHON ?= python3
 SERVER  = target/release/headstart
 
+# Tests and benches load ONNX Runtime too; it must not send usage events from there either.
+export ORT_DISABLE_TELEMETRY = 1
+
 .PHONY: serve build setup test check verify fmt lint docs tidy openapi bench backbones
 
 # Serve the bundled backbones on 127.0.0.1:8080.

@@ -8,8 +8,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use headstart_engine::{Device, Engine, EngineError, EngineOptions, Folder, Runtime};
 use headstart_tasks::{Entry, LoadError, Served, TaskContext, TaskLimits};
 use headstart_telemetry::Metrics;
+use tokio::sync::Semaphore;
 
 use crate::config::{Config, DeviceName};
+
+/// Bytes per permit of [`App::bodies`].
+pub const BODY_UNIT: usize = 4096;
+
+/// Bodies of the largest size that may be held at a time.
+const LARGEST_BODIES: usize = 8;
 
 /// Everything a request needs.
 pub struct App {
@@ -19,7 +26,11 @@ pub struct App {
     pub tasks: TaskContext,
     /// Every metric.
     pub metrics: Arc<Metrics>,
+    /// Memory for bodies being read or worked on, in units of [`BODY_UNIT`] bytes.
+    pub bodies: Arc<Semaphore>,
+    loaded: AtomicBool,
     ready: AtomicBool,
+    stopping: AtomicBool,
 }
 
 impl App {
@@ -40,19 +51,38 @@ impl App {
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let tasks = TaskContext::new(limits, config.cache_bytes, cores, &metrics);
-        Ok(Self { config, tasks, metrics, ready: AtomicBool::new(false) })
+        let no = || AtomicBool::new(false);
+        let bodies = Arc::new(Semaphore::new((LARGEST_BODIES * config.max_body_bytes).div_ceil(BODY_UNIT)));
+        Ok(Self { config, tasks, metrics, bodies, loaded: no(), ready: no(), stopping: no() })
     }
 
-    /// Whether requests are taken.
+    /// Whether balancers should send requests here.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed)
+        self.ready.load(Ordering::SeqCst)
     }
 
-    /// Starts or stops taking requests.
-    pub fn set_ready(&self, ready: bool) {
-        self.ready.store(ready, Ordering::Relaxed);
-        self.metrics.ready.set(i64::from(ready));
+    /// Whether requests are answered; a stopping server still answers what reaches it.
+    #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        self.loaded.load(Ordering::SeqCst)
+    }
+
+    /// Backbones are loaded: ready, unless a stop came first.
+    pub fn finish_loading(&self) {
+        self.loaded.store(true, Ordering::SeqCst);
+        self.ready.store(true, Ordering::SeqCst);
+        self.metrics.ready.set(1);
+        if self.stopping.load(Ordering::SeqCst) {
+            self.begin_stopping();
+        }
+    }
+
+    /// No longer ready, for good.
+    pub fn begin_stopping(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.ready.store(false, Ordering::SeqCst);
+        self.metrics.ready.set(0);
     }
 
     /// Starts the engine.
@@ -78,8 +108,15 @@ impl App {
     /// When a models folder cannot be listed, holds no backbone, or CUDA is required and not usable.
     pub fn load_backbones(&self, engine: &Engine) -> anyhow::Result<()> {
         let mut folders: Vec<PathBuf> = Vec::new();
-        for root in &self.config.models {
-            folders.extend(Folder::list(root)?);
+        for folder in
+            self.config.models.iter().map(|root| Folder::list(root)).collect::<Result<Vec<_>, _>>()?.concat()
+        {
+            match folders.iter().find(|known| known.file_name() == folder.file_name()) {
+                Some(known) => {
+                    tracing::error!(kept = %known.display(), left_out = %folder.display(), "two backbones of one name");
+                }
+                None => folders.push(folder),
+            }
         }
         anyhow::ensure!(
             !folders.is_empty(),
@@ -91,7 +128,13 @@ impl App {
                 folders.iter().map(|folder| scope.spawn(|| self.load_one(engine, folder))).collect();
             loads.into_iter().filter_map(|load| load.join().ok().flatten()).next()
         });
-        required_cuda.map_or(Ok(()), |error| Err(error.into()))
+        if let Some(error) = required_cuda {
+            return Err(error.into());
+        }
+        let served =
+            self.tasks.catalog.list().into_iter().any(|(_, entry)| matches!(entry, Entry::Served(_)));
+        anyhow::ensure!(served, "no backbone could be loaded from {:?}", self.config.models);
+        Ok(())
     }
 
     /// Loads one folder into the catalog; returns the error that must stop the start, if any.

@@ -14,8 +14,9 @@ use crate::auth::{ApiKey, KeyError};
 /// Prefix of the environment's names.
 const PREFIX: &str = "HEADSTART_";
 
-/// Names under the prefix that belong to the test suite.
-const TEST_PREFIX: &str = "HEADSTART_TEST_";
+/// Names under the prefix that are not ours: the test suite's, and those that Kubernetes gives every pod beside a
+/// service named headstart.
+const FOREIGN: [&str; 3] = ["HEADSTART_TEST_", "HEADSTART_PORT", "HEADSTART_SERVICE_"];
 
 /// Options as they are given: by file, environment or flag. Absent means the default.
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
@@ -78,6 +79,9 @@ pub struct Options {
     /// Time accepted work is given after a stop signal, in seconds [default: 30]
     #[arg(long, env = "HEADSTART_DRAIN_SECONDS", value_name = "S")]
     pub drain_seconds: Option<u64>,
+    /// Time after a stop signal in which new connections are still accepted, in milliseconds [default: 500]
+    #[arg(long, env = "HEADSTART_DRAIN_NOTICE_MS", value_name = "MS")]
+    pub drain_notice_ms: Option<u64>,
     /// Keys as name:scope[+scope]:key, separated by commas; scopes are infer, train, admin
     #[arg(long, env = "HEADSTART_API_KEYS", value_name = "KEYS", hide_env_values = true)]
     pub api_keys: Option<String>,
@@ -152,6 +156,7 @@ pub struct Config {
     pub cache_bytes: u64,
     pub request_timeout_ms: u64,
     pub drain_seconds: u64,
+    pub drain_notice_ms: u64,
     #[serde(serialize_with = "names_only")]
     pub api_keys: Vec<ApiKey>,
     pub allow_unauthenticated: bool,
@@ -167,7 +172,7 @@ fn names_only<S: serde::Serializer>(keys: &[ApiKey], serializer: S) -> Result<S:
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{path} cannot be read: {source}")]
+    #[error("{path} cannot be read")]
     Read {
         /// The file.
         path: PathBuf,
@@ -175,7 +180,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file holds an unknown key or a bad value; the message names it.
-    #[error("{path}: {source}")]
+    #[error("{path}")]
     Parse {
         /// The file.
         path: PathBuf,
@@ -235,6 +240,7 @@ impl Config {
             cache_bytes: options.cache_bytes.unwrap_or(32 << 20),
             request_timeout_ms: options.request_timeout_ms.unwrap_or(60_000),
             drain_seconds: options.drain_seconds.unwrap_or(30),
+            drain_notice_ms: options.drain_notice_ms.unwrap_or(500),
             api_keys: ApiKey::parse_list(options.api_keys.as_deref().unwrap_or_default())?,
             allow_unauthenticated: options.allow_unauthenticated.unwrap_or(false),
             log_format: options.log_format.unwrap_or(LogFormatName::Text),
@@ -335,6 +341,7 @@ impl Options {
             cache_bytes: self.cache_bytes.or(below.cache_bytes),
             request_timeout_ms: self.request_timeout_ms.or(below.request_timeout_ms),
             drain_seconds: self.drain_seconds.or(below.drain_seconds),
+            drain_notice_ms: self.drain_notice_ms.or(below.drain_notice_ms),
             api_keys: self.api_keys.or(below.api_keys),
             allow_unauthenticated: self.allow_unauthenticated.or(below.allow_unauthenticated),
             log_format: self.log_format.or(below.log_format),
@@ -354,7 +361,8 @@ fn refuse_unknown_variables() -> Result<(), ConfigError> {
     let known = known_variables();
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
-        if name.starts_with(PREFIX) && !name.starts_with(TEST_PREFIX) && !known.contains(name.as_ref()) {
+        let foreign = FOREIGN.iter().any(|prefix| name.starts_with(prefix));
+        if name.starts_with(PREFIX) && !foreign && !known.contains(name.as_ref()) {
             return Err(ConfigError::UnknownVariable(name.into_owned()));
         }
     }

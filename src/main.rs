@@ -9,6 +9,7 @@ use headstart::config::Config;
 use headstart::{embed, http, models, serve};
 
 fn main() -> ExitCode {
+    silence_runtime();
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -16,6 +17,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// ONNX Runtime sends usage events and keeps a device id unless this variable is set; `with_telemetry(false)` alone does
+/// not stop it.
+#[expect(
+    unsafe_code,
+    clippy::disallowed_methods,
+    reason = "the variable must be there before the library is loaded"
+)]
+fn silence_runtime() {
+    // SAFETY: `main` has started no thread yet, so nothing reads the environment at the same time.
+    unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {

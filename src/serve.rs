@@ -12,17 +12,16 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 
 use crate::app::App;
 use crate::config::Config;
 use crate::http;
 
-/// A client that takes longer to send its header is cut off.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// How long balancers are given to see that the server is no longer ready.
-const UNREADY_NOTICE: Duration = Duration::from_millis(200);
+/// A client that takes longer to send its header, or to send another request, is cut off. Longer than balancers keep
+/// their idle connections, which would otherwise meet a closed one.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Serves until a stop signal.
 ///
@@ -34,7 +33,10 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
         .thread_name("http")
         .enable_all()
         .build()?;
-    runtime.block_on(run(config))
+    let served = runtime.block_on(run(config));
+    // What is still blocked here was given its time in `drain`.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {
@@ -50,8 +52,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     announce(address);
 
     // Signals first: one that comes during a load must not be lost.
-    let stop = stop_signal()?;
-    let serving = tokio::spawn(accept(listener, http::router(Arc::clone(&app)), Arc::clone(&app), stop));
+    let signals = Signals::listen()?;
+    let serving = tokio::spawn(accept(listener, http::router(Arc::clone(&app)), Arc::clone(&app), signals));
     let loading = Arc::clone(&app);
     let engine = tokio::task::spawn_blocking(move || {
         let engine = loading.start_engine()?;
@@ -59,7 +61,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         anyhow::Ok(engine)
     })
     .await??;
-    app.set_ready(true);
+    app.finish_loading();
     tracing::info!(%address, milliseconds = started.elapsed().as_millis() as u64, "ready");
     serving.await?;
     app.tasks.catalog.clear();
@@ -73,19 +75,19 @@ fn announce(address: SocketAddr) {
     let _ = writeln!(std::io::stdout(), "listening on http://{address}");
 }
 
-async fn accept(listener: TcpListener, router: Router, app: Arc<App>, stop: impl Future<Output = ()>) {
+async fn accept(listener: TcpListener, router: Router, app: Arc<App>, mut signals: Signals) {
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(app.config.max_connections));
-    let mut stop = std::pin::pin!(stop);
+    let mut notice = Box::pin(notice(&app, &mut signals));
     loop {
         // Waiting for a place leaves further connections in the kernel's backlog.
         let place = tokio::select! {
             place = Arc::clone(&places).acquire_owned() => place,
-            () = &mut stop => break,
+            () = &mut notice => break,
         };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = &mut stop => break,
+            () = &mut notice => break,
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
@@ -109,30 +111,49 @@ async fn accept(listener: TcpListener, router: Router, app: Arc<App>, stop: impl
             drop(place);
         });
     }
-    drain(listener, graceful, &app).await;
+    drop(listener);
+    drop(notice);
+    drain(graceful, &app, &mut signals).await;
 }
 
-async fn drain(listener: TcpListener, graceful: GracefulShutdown, app: &App) {
-    app.set_ready(false);
-    tracing::info!("stopping: no longer ready, answering what was accepted");
-    tokio::time::sleep(UNREADY_NOTICE).await;
-    drop(listener);
-    let limit = Duration::from_secs(app.config.drain_seconds);
-    if tokio::time::timeout(limit, graceful.shutdown()).await.is_err() {
-        tracing::warn!(seconds = limit.as_secs(), "the drain deadline passed with requests unanswered");
+/// Waits for a stop signal, then stops being ready but goes on accepting for as long as balancers need to notice.
+async fn notice(app: &App, signals: &mut Signals) {
+    signals.next().await;
+    app.begin_stopping();
+    tracing::info!("stopping: no longer ready, answering what is accepted");
+    tokio::select! {
+        () = tokio::time::sleep(Duration::from_millis(app.config.drain_notice_ms)) => {}
+        () = signals.next() => {}
     }
 }
 
-/// Resolves on SIGTERM or SIGINT.
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {},
-            _ = interrupt.recv() => {},
+/// Answers what was accepted, until the drain deadline or another stop signal.
+async fn drain(graceful: GracefulShutdown, app: &App, signals: &mut Signals) {
+    let limit = Duration::from_secs(app.config.drain_seconds);
+    tokio::select! {
+        () = graceful.shutdown() => {}
+        () = tokio::time::sleep(limit) => {
+            tracing::warn!(seconds = limit.as_secs(), "the drain deadline passed with requests unanswered");
         }
-    })
+        () = signals.next() => tracing::warn!("stopped a second time with requests unanswered"),
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {},
+            _ = self.interrupt.recv() => {},
+        }
+    }
 }

@@ -12,8 +12,9 @@ use headstart_types::{Media, Payload};
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
+use tokio::sync::OwnedSemaphorePermit;
 
-use crate::app::App;
+use crate::app::{App, BODY_UNIT};
 use crate::http::error::ApiError;
 
 /// Clients may ask for less time than the server gives.
@@ -43,6 +44,16 @@ pub(crate) fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, ApiError>
         }
     };
     Ok(Caller { deadline: Some(Instant::now() + asked.min(app.request_timeout())), class })
+}
+
+/// Takes memory for a request's body, or waits for some: bodies are read before their items are counted, so many large
+/// ones at once must not fill the machine. A body of unstated length counts as the largest.
+pub(crate) async fn body_memory(app: &App, headers: &HeaderMap) -> Result<OwnedSemaphorePermit, ApiError> {
+    let limit = app.config.max_body_bytes;
+    let stated = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let bytes = stated.and_then(|text| text.parse::<usize>().ok()).unwrap_or(limit).min(limit);
+    let units = u32::try_from(bytes.div_ceil(BODY_UNIT)).unwrap_or(u32::MAX);
+    Arc::clone(&app.bodies).acquire_many_owned(units).await.map_err(|_| ApiError::internal())
 }
 
 /// Reads the fields of a task from whatever body came.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
@@ -33,9 +33,9 @@ impl Drop for InFlight<'_> {
 pub(crate) async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id(&request);
-    let method = request.method().clone();
+    let method = method_name(request.method());
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
-    let span = tracing::info_span!("request", id = %id, %method, route = %route);
+    let span = tracing::info_span!("request", id = %id, method, route = %route);
     app.metrics.requests_in_flight.inc();
     let in_flight = InFlight(&app);
     let outcome = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
@@ -61,10 +61,10 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, request: Request, next:
         }
     };
     let status = response.status();
-    app.metrics.count_request(&route, method.as_str(), status.as_u16(), started.elapsed());
+    app.metrics.count_request(&route, method, status.as_u16(), started.elapsed());
     let milliseconds = started.elapsed().as_secs_f64() * 1e3;
     span.in_scope(|| {
-        if status.is_server_error() {
+        if status == axum::http::StatusCode::INTERNAL_SERVER_ERROR {
             tracing::warn!(status = status.as_u16(), milliseconds, "answered");
         } else {
             tracing::debug!(status = status.as_u16(), milliseconds, "answered");
@@ -74,6 +74,15 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, request: Request, next:
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
+}
+
+/// A closed set: clients may invent methods, metric labels must not follow them.
+fn method_name(method: &Method) -> &'static str {
+    [Method::GET, Method::POST, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE, Method::PATCH]
+        .iter()
+        .zip(["GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"])
+        .find_map(|(known, name)| (known == method).then_some(name))
+        .unwrap_or("other")
 }
 
 fn request_id(request: &Request) -> String {
@@ -111,11 +120,11 @@ pub(crate) async fn authorise(
     }
 }
 
-/// Refuses work while the server starts or stops.
+/// Refuses work while the server starts.
 pub(crate) async fn ready(
     State(app): State<Arc<App>>,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    if app.is_ready() { Ok(next.run(request).await) } else { Err(ApiError::not_ready()) }
+    if app.is_loaded() { Ok(next.run(request).await) } else { Err(ApiError::not_ready()) }
 }

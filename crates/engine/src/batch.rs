@@ -99,7 +99,8 @@ fn drop_dead(queue: &mut VecDeque<Entry>, now: Instant, picked: &mut Picked) {
             continue;
         }
         match queue.remove(index) {
-            Some(entry) if expired && !entry.reply.is_closed() => picked.expired.push(entry),
+            // Whoever waited may have given up at the same deadline; it is the deadline that ended the item.
+            Some(entry) if expired => picked.expired.push(entry),
             _ => picked.cancelled += 1,
         }
     }

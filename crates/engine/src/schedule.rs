@@ -165,11 +165,19 @@ impl Scheduler {
         }
     }
 
-    /// Stops taking items; lanes end when the queues are empty.
+    /// Stops: what still waits is answered with [`crate::EngineError::Stopped`], lanes end after their present call.
     pub(crate) fn stop(&self) {
-        let mut state = self.lock();
-        state.stopped = true;
-        while self.wake_one(&mut state) {}
+        let waiting: Vec<Entry> = {
+            let mut state = self.lock();
+            state.stopped = true;
+            while self.wake_one(&mut state) {}
+            state
+                .queues
+                .iter_mut()
+                .flat_map(|queue| queue.interactive.drain(..).chain(queue.bulk.drain(..)))
+                .collect()
+        };
+        refuse(waiting);
     }
 
     fn wait<'a>(&'a self, mut state: MutexGuard<'a, State>, lane: usize) -> MutexGuard<'a, State> {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+    Counter, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
 use crate::process;
@@ -168,7 +168,7 @@ struct ModelFamilies {
 struct ProcessGauges {
     resident_memory_bytes: IntGauge,
     peak_resident_memory_bytes: IntGauge,
-    cpu_seconds_total: Gauge,
+    cpu_seconds_total: Counter,
     open_files: IntGauge,
     threads: IntGauge,
 }
@@ -349,7 +349,7 @@ impl ModelFamilies {
             )?,
             preprocess_seconds: family.histograms(
                 "preprocess_seconds",
-                "Seconds of decoding, resizing or tokenising, a request.",
+                "Seconds of tokenising a request's texts, or of decoding and resizing one picture.",
                 model,
                 &SECONDS,
             )?,
@@ -399,7 +399,7 @@ impl ProcessGauges {
                 .gauge("process_resident_memory_bytes", "Resident memory in bytes.")?,
             peak_resident_memory_bytes: family
                 .gauge("process_peak_resident_memory_bytes", "Largest resident memory so far in bytes.")?,
-            cpu_seconds_total: family.add(Gauge::with_opts(options(
+            cpu_seconds_total: family.add(Counter::with_opts(options(
                 "process_cpu_seconds_total",
                 "CPU time used by all threads.",
             )))?,
@@ -411,7 +411,8 @@ impl ProcessGauges {
     fn refresh(&self) {
         self.resident_memory_bytes.set(process::resident_bytes().cast_signed());
         self.peak_resident_memory_bytes.set(process::peak_resident_bytes().cast_signed());
-        self.cpu_seconds_total.set(process::cpu_seconds());
+        let used = process::cpu_seconds() - self.cpu_seconds_total.get();
+        self.cpu_seconds_total.inc_by(used.max(0.0));
         self.open_files.set(process::open_files().cast_signed());
         self.threads.set(process::threads().cast_signed());
     }

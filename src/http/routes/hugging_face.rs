@@ -97,6 +97,7 @@ pub(crate) async fn infer(
     let caller = extract::caller(&app, request.headers())?;
     within(caller, async {
         let limit = app.config.max_body_bytes;
+        let _memory = extract::body_memory(&app, request.headers()).await?;
         let body: HuggingFaceBody = if extract::is_media(&extract::content_type(request.headers())) {
             let bytes = extract::read(request, limit).await?;
             HuggingFaceBody::picture(Payload::images(vec![Media::Bytes(bytes)]))

@@ -79,7 +79,7 @@ impl TestApp {
         let mut service = Self::unready(options);
         let engine = service.app.start_engine().unwrap();
         service.app.load_backbones(&engine).unwrap();
-        service.app.set_ready(true);
+        service.app.finish_loading();
         service._engine = Some(engine);
         service
     }

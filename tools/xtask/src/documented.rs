@@ -32,7 +32,7 @@ fn quoted(text: &str, marker: &str) -> Vec<String> {
 
 /// First arguments of the calls that register a family.
 fn metric_names(text: &str) -> Vec<String> {
-    let calls = [".counter(", ".counters(", ".gauge(", ".gauges(", ".histograms(", "(options("];
+    let calls = [".counter(", ".counters(", ".gauge(", ".gauges(", ".histograms(", "options("];
     let mut names: Vec<String> = calls
         .iter()
         .flat_map(|call| text.split(call).skip(1))

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     fn classes() -> Table {
-        let angles = (0..50).map(|step| f64::from(step) * 0.03);
+        let angles = (0..50).map(|step| f64::from(step) * 0.06);
         let values = angles.flat_map(|angle| [angle.cos() as f32, angle.sin() as f32]).collect();
         Table { rows: 50, columns: 2, values }
     }
