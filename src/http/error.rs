@@ -65,7 +65,7 @@ impl ApiError {
         self
     }
 
-    fn because(mut self, reason: Reason) -> Self {
+    pub(crate) fn because(mut self, reason: Reason) -> Self {
         self.reason = Some(reason);
         self
     }
@@ -111,7 +111,7 @@ impl ApiError {
     pub(crate) fn not_ready() -> Self {
         let error =
             Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, "not_ready", "the server is not ready");
-        Self { retry_after: Some(Duration::from_secs(1)), ..error.because(Reason::NotReady) }
+        Self { retry_after: Some(Duration::from_secs(1)), ..error }
     }
 
     pub(crate) fn deadline() -> Self {

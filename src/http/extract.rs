@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
+use axum::extract::multipart::MultipartError;
 use axum::extract::{FromRequest as _, Multipart, Request};
 use axum::http::{HeaderMap, header};
 use headstart_engine::Class;
 use headstart_tasks::{Caller, Task};
 use headstart_types::{Media, Payload};
 use http_body_util::BodyExt as _;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -142,9 +143,13 @@ pub(crate) fn parse_json<P: DeserializeOwned>(body: &[u8]) -> Result<P, ApiError
     let parsed = serde_path_to_error::deserialize::<_, P>(&mut reader).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.inner();
+        // A number where a word of a fixed set belongs is reported as bad syntax though the body is good JSON.
+        let good_json = || serde_json::from_slice::<IgnoredAny>(body).is_ok();
         match inner.classify() {
-            Category::Data if path == "." => ApiError::invalid_json(inner.to_string()),
-            Category::Data => ApiError::invalid(top_field(&path), format!("`{path}`: {inner}")),
+            Category::Data | Category::Syntax if path != "." && (inner.is_data() || good_json()) => {
+                ApiError::invalid(top_field(&path), format!("`{path}`: {inner}"))
+            }
+            Category::Data => ApiError::invalid_json(inner.to_string()),
             Category::Io | Category::Syntax | Category::Eof => {
                 ApiError::invalid_json(format!("the body is not JSON: {inner}"))
             }
@@ -182,12 +187,8 @@ async fn read_multipart(request: Request, limit: usize) -> Result<(String, Vec<M
     let mut fields = Vec::new();
     let mut files = Vec::new();
     loop {
-        let too_large = |error: axum::extract::multipart::MultipartError| {
-            if error.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
-                ApiError::body_too_large(limit)
-            } else {
-                bad(error.body_text())
-            }
+        let too_large = |error: MultipartError| {
+            if is_over_limit(&error) { ApiError::body_too_large(limit) } else { bad(error.body_text()) }
         };
         let Some(field) = multipart.next_field().await.map_err(too_large)? else { break };
         let name = field.name().unwrap_or_default().to_owned();
@@ -199,6 +200,18 @@ async fn read_multipart(request: Request, limit: usize) -> Result<(String, Vec<M
     }
     let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
     Ok((form, files))
+}
+
+/// Whether reading stopped at the body's limit, which the reader of parts wraps in errors of its own.
+fn is_over_limit(error: &MultipartError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Typed fields from a query or form, where everything is text.

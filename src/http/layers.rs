@@ -9,6 +9,7 @@ use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
+use headstart_telemetry::Reason;
 use tracing::Instrument as _;
 
 use crate::app::App;
@@ -126,5 +127,9 @@ pub(crate) async fn ready(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    if app.is_loaded() { Ok(next.run(request).await) } else { Err(ApiError::not_ready()) }
+    if app.is_loaded() {
+        Ok(next.run(request).await)
+    } else {
+        Err(ApiError::not_ready().because(Reason::NotReady))
+    }
 }

@@ -12,7 +12,7 @@ pub struct Limits {
     pub items: usize,
     /// Most padded tokens in a call; a single item may exceed it.
     pub tokens: usize,
-    /// Most padded tokens once items are longer than [`LONG`]: attention makes long batches dearer by the token.
+    /// Most padded tokens once items are longer than 64 tokens: attention makes long batches dearer by the token.
     pub long_tokens: usize,
     /// Largest ratio of padded to real tokens.
     pub waste: f64,

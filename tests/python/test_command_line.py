@@ -1,0 +1,287 @@
+"""The command line: options and their order, embedding of files, resuming, refusals."""
+
+import json
+import os
+import signal
+import subprocess
+import tomllib
+
+import numpy
+import pytest
+from pictures import photos, saved
+from reference import cosine, pixel_features, text_features
+from service import BINARY, FAST_TEXT, IMAGE, MODELS, PATIENCE_SECONDS, ROOT, TEXT, environment, wait_until
+from texts import banking_questions, made_texts
+
+
+def run(*arguments, **variables):
+    """Runs a command to its end."""
+    return subprocess.run(
+        [str(BINARY), *map(str, arguments)],
+        cwd=ROOT,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+
+
+def succeed(*arguments, **variables):
+    done = run(*arguments, **variables)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def refuse(*arguments, names, **variables):
+    """Runs a command that must fail at once and say why."""
+    done = run(*arguments, **variables)
+    assert done.returncode != 0, f"accepted: {arguments} {variables}"
+    for name in names:
+        assert name in done.stderr, f"{name!r} is not in: {done.stderr}"
+    assert "panicked" not in done.stderr
+    return done
+
+
+def printed(*arguments, **variables):
+    """The options in force."""
+    return tomllib.loads(succeed("serve", "--print-config", *arguments, **variables).stdout)
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Writes a configuration file."""
+
+    def write(text):
+        path = tmp_path / "options.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_the_defaults_are_printed_as_toml():
+    options = printed()
+    assert options["listen"] == "127.0.0.1:8080"
+    assert options["models"] == ["models"]
+    assert (options["max_items"], options["queue_items"]) == (2048, 4096)
+
+
+def test_the_environment_wins_over_the_file_and_a_flag_over_both(file):
+    path = file("max_items = 5\nmax_labels = 5\nmax_text_bytes = 5\n")
+    variables = {"HEADSTART_MAX_LABELS": "6", "HEADSTART_MAX_TEXT_BYTES": "6"}
+    options = printed("--config", path, "--max-text-bytes", 7, **variables)
+    assert (options["max_items"], options["max_labels"], options["max_text_bytes"]) == (5, 6, 7)
+
+
+def test_the_configuration_file_may_be_named_by_the_environment(file):
+    assert printed(HEADSTART_CONFIG=str(file("max_items = 9")))["max_items"] == 9
+
+
+def test_several_model_folders_can_be_named(tmp_path):
+    folders = [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert printed("--models", folders[0], "--models", folders[1])["models"] == folders
+    assert printed(HEADSTART_MODELS=":".join(folders))["models"] == folders
+
+
+def test_printed_options_never_hold_a_secret():
+    done = succeed("serve", "--print-config", HEADSTART_API_KEYS="team:infer:very-secret-key")
+    assert "team:infer" in done.stdout
+    assert "very-secret-key" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("text, names", [
+    ("no_such_option = 1", ["no_such_option"]),
+    ("[section]\nlisten = 1", ["section"]),
+    ('max_items = "many"', ["max_items"]),
+    ("max_items = 0", ["max-items"]),
+    ('listen = "nowhere"', ["listen"]),
+    ("max_items = 9\nqueue_items = 8", ["max-items", "queue-items"]),
+    ("max_items = 1\nmax_items = 2", ["max_items"]),
+    ("max_items = ", ["options.toml"]),
+])
+def test_a_bad_file_stops_the_start_and_is_named(file, text, names):
+    refuse("serve", "--config", file(text), names=names)
+
+
+@pytest.mark.parametrize("variables, names", [
+    ({"HEADSTART_NO_SUCH_OPTION": "1"}, ["HEADSTART_NO_SUCH_OPTION"]),
+    ({"HEADSTART_MAX_ITEMS": "many"}, ["max-items", "many"]),
+    ({"HEADSTART_LISTEN": "nowhere"}, ["listen", "nowhere"]),
+    ({"HEADSTART_LANES": "0"}, ["lanes"]),
+    ({"HEADSTART_REQUIRE_CUDA": "true"}, ["require-cuda"]),
+    ({"HEADSTART_API_KEYS": "team:infer:short"}, ["api-keys"]),
+    ({"HEADSTART_API_KEYS": "team:read:long-enough"}, ["api-keys", "read"]),
+    ({"HEADSTART_LOG": "no=such=filter"}, ["log"]),
+])
+def test_a_bad_variable_stops_the_start_and_is_named(variables, names):
+    done = refuse("serve", names=names, **variables)
+    assert "long-enough" not in done.stderr
+
+
+@pytest.mark.parametrize("flags, names", [
+    (["--no-such-option"], ["--no-such-option"]),
+    (["--max-items", "many"], ["--max-items", "many"]),
+    (["--listen", "127.0.0.1"], ["--listen"]),
+    (["--config", "no-such-file.toml"], ["no-such-file.toml"]),
+    (["--models", "no-such-folder"], ["no-such-folder"]),
+    (["--listen", "127.0.0.1:0", "--onnxruntime", "no-such-library.so"], ["no-such-library.so"]),
+])
+def test_a_bad_flag_stops_the_start_and_is_named(tmp_path, flags, names):
+    refuse("serve", "--data", tmp_path, *flags, names=names)
+
+
+def test_other_machines_are_not_served_without_keys_unless_told_so(start):
+    refuse("serve", "--listen", "0.0.0.0:0", names=["listen", "api-keys", "allow-unauthenticated"])
+    assert start("--allow-unauthenticated", listen="0.0.0.0:0").embed(TEXT, "a")
+    guarded = start(listen="0.0.0.0:0", HEADSTART_API_KEYS="app:infer:key-of-app")
+    assert guarded.http.get("/v1/models").status_code == 401
+
+
+def test_the_backbones_are_listed():
+    listed = succeed("models").stdout
+    for name, modality in ((TEXT, "text"), (IMAGE, "image")):
+        (line,) = [line for line in listed.splitlines() if line.split()[0] == name]
+        assert modality in line and "Apache-2.0" in line
+
+
+def test_a_broken_backbone_is_named_and_the_others_still_serve(tmp_path, start):
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / TEXT).symlink_to(MODELS / TEXT)
+    damaged = models / "damaged"
+    damaged.mkdir()
+    for file in (MODELS / TEXT).iterdir():
+        (damaged / file.name).symlink_to(file)
+    for name in ("headstart.toml", "model.onnx"):
+        (damaged / name).unlink()
+    manifest = (MODELS / TEXT / "headstart.toml").read_text()
+    (damaged / "headstart.toml").write_text(manifest.replace(f'id = "{TEXT}"', 'id = "damaged"'))
+    (damaged / "model.onnx").write_bytes(b"not a model")
+    done = run("models", "--models", models)
+    assert done.returncode != 0 and "sha256" in done.stdout.lower()
+    assert "damaged" in done.stdout and TEXT in done.stdout
+    service = start("--models", models)
+    broken = service.http.get("/v1/models/damaged").json()
+    assert broken["status"] == "broken" and broken["error"]
+    assert service.post("/v1/embeddings", {"model": "damaged", "input": "a"}).status_code == 503
+    assert service.embed(TEXT, "a")
+
+
+def test_the_openapi_document_is_the_committed_one():
+    document = succeed("openapi").stdout
+    assert json.loads(document)["info"]["title"] == "headstart"
+    assert document == (ROOT / "openapi" / "openapi.json").read_text()
+
+
+def vectors(path):
+    """The vectors of a `.npy` or `.jsonl` file."""
+    if path.suffix == ".npy":
+        return numpy.load(path)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["index"] for line in lines] == list(range(len(lines)))
+    return numpy.array([line["embedding"] for line in lines])
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".npy"])
+@pytest.mark.parametrize("form", ["lines", "json"])
+def test_texts_are_embedded_line_by_line(tmp_path, form, ending):
+    texts = banking_questions()[:70]
+    given = tmp_path / {"lines": "texts.txt", "json": "texts.jsonl"}[form]
+    lines = texts if form == "lines" else [json.dumps({"text": text, "label": "ignored"}) for text in texts]
+    given.write_text("".join(f"{line}\n" for line in lines))
+    output = tmp_path / f"vectors{ending}"
+    done = succeed("embed", given, "--model", TEXT, "--output", output)
+    assert "70" in done.stderr and TEXT in done.stderr
+    found = vectors(output)
+    assert found.shape == (70, 384)
+    for text, vector in list(zip(texts, found, strict=True))[::10]:
+        assert cosine(vector, text_features(TEXT, text)) > 0.99999
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".npy"])
+def test_a_folder_of_pictures_is_embedded_in_order_of_name(tmp_path, ending):
+    folder = tmp_path / "pictures"
+    (folder / "deeper").mkdir(parents=True)
+    names = ["b.png", "a.png", "deeper/c.png"]
+    for name, photo in zip(names, photos(), strict=True):
+        (folder / name).write_bytes(saved(photo, "PNG"))
+    (folder / "notes.txt").write_text("no picture")
+    output = tmp_path / f"vectors{ending}"
+    succeed("embed", folder, "--output", output)
+    found = vectors(output)
+    assert found.shape == (3, 1280)
+    in_order = [photos()[names.index(name)] for name in sorted(names)]
+    for photo, vector in zip(in_order, found, strict=True):
+        assert cosine(vector, pixel_features(IMAGE, photo)) > 0.99999
+
+
+def test_the_output_stands_beside_the_input_unless_named(tmp_path):
+    given = tmp_path / "texts.txt"
+    given.write_text("One.\nTwo.\n")
+    succeed("embed", given)
+    assert vectors(tmp_path / "texts.txt.jsonl").shape == (2, 384)
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".npy"])
+def test_a_run_that_was_killed_resumes_to_the_same_file(tmp_path, ending):
+    given = tmp_path / "texts.txt"
+    lines = [" ".join(text.split()) or "." for text in made_texts([3 + number % 20 for number in range(600)], seed=3)]
+    given.write_text("".join(f"{number} {line}\n" for number, line in enumerate(lines)))
+    whole, cut = tmp_path / f"whole{ending}", tmp_path / f"cut{ending}"
+    command = ["embed", given, "--model", TEXT, "--cache-bytes", 0, "--output"]
+    succeed(*command, whole)
+
+    def written():
+        return cut.stat().st_size if cut.exists() else 0
+
+    for share in (0.2, 0.5):
+        aim = share * whole.stat().st_size
+        process = subprocess.Popen(
+            [str(BINARY), *map(str, command), str(cut)], cwd=ROOT, env=environment(), stderr=subprocess.PIPE
+        )
+        wait_until(lambda aim=aim: written() > aim or process.poll() is not None, "some vectors are written")
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL, "it ended before it was killed"
+    # What a machine that loses power leaves: half a vector.
+    os.truncate(cut, written() - 7)
+    succeed(*command, cut)
+    assert cut.read_bytes() == whole.read_bytes()
+    finished = cut.stat().st_mtime_ns, cut.read_bytes()
+    succeed(*command, cut)
+    assert cut.read_bytes() == finished[1]
+
+
+def test_what_cannot_be_embedded_is_named(tmp_path):
+    refuse("embed", tmp_path / "no-such-file.txt", names=["no-such-file.txt"])
+    (tmp_path / "empty").mkdir()
+    refuse("embed", tmp_path / "empty", names=["empty", "png"])
+    texts = tmp_path / "texts.txt"
+    texts.write_text("One.\n\nThree.\n")
+    refuse("embed", texts, names=["line 2"])
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text('{"text": "One."}\n{"txt": "Two."}\n')
+    refuse("embed", broken, names=["line 2", "text"])
+    texts.write_text("One.\n")
+    refuse("embed", texts, "--output", tmp_path / "vectors.csv", names=["vectors.csv", ".npy"])
+    refuse("embed", texts, "--model", "no-such-model", names=["no-such-model"])
+    refuse("embed", texts, "--model", IMAGE, names=[IMAGE, "text"])
+    refuse("embed", texts, "--prompt", "no-such-prompt", "--model", TEXT, names=["no-such-prompt"])
+    picture = tmp_path / "pictures"
+    picture.mkdir()
+    (picture / "damaged.png").write_bytes(saved(photos()[0], "PNG")[:1000])
+    refuse("embed", picture, names=["1"])
+
+
+def test_an_output_of_another_run_is_not_mixed_with_this_one(tmp_path):
+    given = tmp_path / "texts.txt"
+    given.write_text("One.\n")
+    output = tmp_path / "vectors.jsonl"
+    output.write_text('{"index":0,"embedding":[1.0]}\n{"index":1,"embedding":[1.0]}\n')
+    refuse("embed", given, "--model", FAST_TEXT if (MODELS / FAST_TEXT).is_dir() else TEXT, "--output", output, names=["vectors.jsonl"])
+
+
+@pytest.mark.parametrize("command", ["serve", "embed", "models", "openapi"])
+def test_every_command_explains_itself(command):
+    assert "Usage" in succeed(command, "--help").stdout
