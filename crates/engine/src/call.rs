@@ -103,6 +103,8 @@ pub(crate) struct Scratch {
     type_ids: Vec<i64>,
     positions: Vec<i64>,
     dense: Vec<f32>,
+    /// Ask the runtime to give memory back with the call.
+    pub(crate) give_back: bool,
 }
 
 /// Tokens of one call.
@@ -172,11 +174,13 @@ fn run_tokens(
         }
     }
     let lengths: Vec<usize> = items.iter().map(|(input, _)| input.length()).collect();
-    graph.run(inputs, |outputs| read_rows(graph, readout, outputs, items, &lengths, shape.padded_length))
+    graph.run(inputs, scratch.give_back, |outputs| {
+        read_rows(graph, readout, outputs, items, &lengths, shape.padded_length)
+    })
 }
 
 fn fill_tokens(items: &[(&Input, Want)], padded: usize, scratch: &mut Scratch) -> Result<(), String> {
-    let Scratch { ids, mask, type_ids, positions, .. } = scratch;
+    let Scratch { ids, mask, type_ids, positions, dense: _, give_back: _ } = scratch;
     for buffer in [&mut *ids, &mut *mask, &mut *type_ids, &mut *positions] {
         buffer.clear();
         buffer.reserve(items.len() * padded);
@@ -228,7 +232,7 @@ fn run_dense(
     dims.extend_from_slice(item_shape);
     let tensor = TensorRef::from_array_view((dims, data)).map_err(|error| error.to_string())?;
     let lengths = vec![1; items.len()];
-    graph.run(vec![(name.into(), tensor.into())], |outputs| {
+    graph.run(vec![(name.into(), tensor.into())], scratch.give_back, |outputs| {
         read_rows(graph, readout, outputs, items, &lengths, 1)
     })
 }

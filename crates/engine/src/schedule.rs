@@ -11,6 +11,7 @@ use crate::backbone::Model;
 use crate::batch::{Picked, pick};
 use crate::call::{Class, Entry};
 use crate::memory;
+use crate::warm_up::give_memory_back;
 
 /// After this many interactive calls in a row, waiting bulk work gets one: it must not starve.
 const INTERACTIVE_RUN: usize = 16;
@@ -190,12 +191,15 @@ impl Scheduler {
             }
             if timeout.timed_out() && !state.trimmed && state.idle.len() == self.wake.len() {
                 state.trimmed = true;
+                // Not to be woken meanwhile: another lane is free at once.
+                state.idle.retain(|waiting| *waiting != lane);
+                let models: Vec<Arc<Model>> =
+                    state.queues.iter().map(|queue| Arc::clone(&queue.model)).collect();
                 drop(state);
+                models.iter().for_each(|model| give_memory_back(model));
+                drop(models);
                 memory::trim();
-                state = self.lock();
-                if !state.idle.contains(&lane) {
-                    return state;
-                }
+                return self.lock();
             }
         }
     }

@@ -10,7 +10,7 @@ use headstart_types::manifest::{Manifest, Pooling};
 use headstart_types::payload::Modality;
 use ort::ep;
 use ort::session::builder::{BuilderResult, GraphOptimizationLevel};
-use ort::session::{Session, SessionInputValue, SessionOutputs};
+use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
 use ort::value::{Outlet, TensorElementType, ValueType};
 
 use crate::engine::Device;
@@ -128,13 +128,15 @@ impl Graph {
         self.logits.as_ref().map(|(name, classes)| (name.as_str(), *classes))
     }
 
-    /// Runs the graph; `read` sees the outputs where the runtime left them.
+    /// Runs the graph; `read` sees the outputs where the runtime left them. With `give_back` the runtime frees what its
+    /// arena keeps and this call does not need.
     ///
     /// # Errors
     /// ONNX Runtime's message, or what `read` says.
     pub(crate) fn run<T>(
         &self,
         inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)>,
+        give_back: bool,
         read: impl FnOnce(&SessionOutputs<'_>) -> Result<T, String>,
     ) -> Result<T, String> {
         let _exclusive = self
@@ -147,8 +149,12 @@ impl Graph {
         // `InferenceSession::Run` as safe, and the CPU provider keeps no state between calls; every other provider
         // is serialised by `exclusive` above.
         let mut session = unsafe { ManuallyDrop::new(std::ptr::read(&raw const self.session)) };
-        let outputs = session.run(inputs).map_err(|error| error.to_string())?;
-        read(&outputs)
+        if !give_back {
+            return read(&session.run(inputs).map_err(|error| error.to_string())?);
+        }
+        let mut options = RunOptions::new().map_err(|error| error.to_string())?;
+        options.set("memory.enable_memory_arena_shrinkage", "cpu:0").map_err(|error| error.to_string())?;
+        read(&session.run_with_options(inputs, &options).map_err(|error| error.to_string())?)
     }
 }
 

@@ -38,6 +38,21 @@ pub(crate) fn warm_up(model: &Model, max_tokens: usize) -> Result<Option<f32>, S
     }
 }
 
+/// Makes a backbone's session give back the memory that its largest calls made it keep: the option works with a call, so
+/// the smallest one is made.
+pub(crate) fn give_memory_back(model: &Model) {
+    let item = match model.graph.reads() {
+        Reads::Dense { item_shape, .. } => Input::Dense(vec![0.0; item_shape.iter().product()]),
+        Reads::Tokens { .. } => tokens(2),
+    };
+    let want = Want { features: true, logits: false };
+    let mut scratch = Scratch::default();
+    scratch.give_back = true;
+    if let Err(message) = call::run(&model.graph, &model.readout, &[(&item, want)], &mut scratch) {
+        tracing::warn!(model = %model.id, %message, "memory could not be given back");
+    }
+}
+
 /// Ids that every vocabulary has, changing along the sequence so that no two tokens are alike.
 fn tokens(length: usize) -> Input {
     Input::Tokens {
