@@ -5,6 +5,8 @@ use std::sync::Mutex;
 
 use ort::environment::Environment;
 
+use crate::memory;
+
 /// The file name the library has beside the executable and under `vendor/`.
 const LIBRARY: &str =
     if cfg!(target_os = "macos") { "libonnxruntime.1.dylib" } else { "libonnxruntime.so.1" };
@@ -49,6 +51,7 @@ impl Runtime {
             Some(path) => path.to_path_buf(),
             None => find()?,
         };
+        memory::keep_large_blocks_apart();
         let unusable = |message: String| RuntimeError::Unusable { path: path.clone(), message };
         let environment = ort::init_from(&path)
             .map_err(|error| unusable(error.to_string()))?
