@@ -89,7 +89,7 @@ def main() -> None:
             _, logits = image.features_and_logits(pictures)
             weights = class_weights(prototypes, rules["perplexity"])
             found = np.log(softmax(logits.astype(np.float64), rules["class_temperature"]) @ weights.T + FLOOR)
-            correction = rules.get("independent_spread" if independent else "spread", 0.0)
+            correction = rules["independent_breadth" if independent else "breadth"]
             found = found - correction * np.log((weights**2).sum(1))
         calibration = rules["calibration"]
         if independent:

@@ -268,11 +268,8 @@ impl Manifest {
             self.output.logits.as_ref().map(|logits| ("output.logits.labels", logits.labels.as_str())),
         );
         match &self.zero_shot {
-            Some(ZeroShotSpec::Similarity(spec)) => {
-                files.extend(spec.centre.as_ref().map(|file| ("zero_shot.centre", file.as_str())));
-            }
             Some(ZeroShotSpec::Conse(spec)) => files.push(("zero_shot.classes", spec.classes.as_str())),
-            None => {}
+            Some(ZeroShotSpec::Similarity(_)) | None => {}
         }
         files
     }
@@ -312,8 +309,6 @@ pub struct SimilaritySpec {
     pub labels: LabelSpec,
     /// How scores become probabilities.
     pub calibration: CalibrationSpec,
-    /// `.npy` file with the vector `[dimension]` that is subtracted from items and labels.
-    pub centre: Option<String>,
 }
 
 /// Zero-shot by the source head (ConSE).
@@ -328,6 +323,12 @@ pub struct ConseSpec {
     pub perplexity: f64,
     /// Temperature of the source head's softmax.
     pub class_temperature: f64,
+    /// How much of a label's breadth is taken off its score when labels compete; 0 when absent.
+    #[serde(default)]
+    pub breadth: f64,
+    /// The same for labels that are scored on their own.
+    #[serde(default)]
+    pub independent_breadth: f64,
     /// How labels are read.
     pub labels: LabelSpec,
     /// How scores become probabilities.
@@ -368,6 +369,9 @@ impl ZeroShotSpec {
             }
             Self::Conse(spec) if spec.class_temperature <= 0.0 => {
                 return refuse("zero_shot.class_temperature", "must be above 0");
+            }
+            Self::Conse(spec) if spec.breadth < 0.0 || spec.independent_breadth < 0.0 => {
+                return refuse("zero_shot.breadth", "must not be negative, nor `independent_breadth`");
             }
             Self::Conse(spec) => (&spec.labels, &spec.calibration),
         };

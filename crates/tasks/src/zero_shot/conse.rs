@@ -35,6 +35,12 @@ pub(super) fn score(class_probabilities: &[f64], weights: &[f32]) -> f64 {
     (support + FLOOR).ln()
 }
 
+/// The score of an item whose class probabilities are the label's own weights, `ln Σ w²`. A label that spreads over many
+/// classes can never score as high as a narrow one.
+pub(super) fn own_score(weights: &[f32]) -> f64 {
+    weights.iter().map(|weight| f64::from(*weight).powi(2)).sum::<f64>().ln()
+}
+
 /// The source head's probabilities of its classes.
 pub(super) fn class_probabilities(logits: &[f32], temperature: f64) -> Vec<f64> {
     let logits: Vec<f64> = logits.iter().map(|logit| f64::from(*logit)).collect();
@@ -72,6 +78,13 @@ mod tests {
             assert!((entropy(&weights).exp() - perplexity).abs() < 0.05 * perplexity, "{perplexity}");
             assert!(weights.windows(2).all(|pair| pair[0] >= pair[1]), "nearer classes weigh more");
         }
+    }
+
+    #[test]
+    fn a_narrow_label_can_score_higher_than_a_broad_one() {
+        let own = |perplexity| own_score(&class_weights(&classes(), &[1.0, 0.0], perplexity));
+        assert!(own(2.0) > own(10.0) && own(10.0) > own(40.0));
+        assert!((own_score(&[0.25; 4]) - 0.25f64.ln()).abs() < 1e-9, "evenly over n classes: -ln n");
     }
 
     #[test]

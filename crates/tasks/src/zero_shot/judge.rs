@@ -26,8 +26,8 @@ pub(crate) struct ZeroShot {
 }
 
 enum Method {
-    /// Cosine of the item's and the label's embeddings, less a constant vector that all texts share.
-    Similarity { spec: SimilaritySpec, centre: Option<Table> },
+    /// Cosine of the item's and the label's embeddings.
+    Similarity { spec: SimilaritySpec },
     /// The source head's classes bridged to the labels by text vectors.
     Conse { spec: ConseSpec, classes: Table },
 }
@@ -38,35 +38,18 @@ impl ZeroShot {
     /// # Errors
     /// The field and what is wrong with it.
     pub(crate) fn load(folder: &Folder) -> Result<Option<Self>, String> {
-        let read = |field: &str, file: &str| {
-            let bytes = folder.read(file).map_err(|error| error.to_string())?;
-            let table = Table::read(&bytes).map_err(|problem| format!("{field}: {file}: {problem}"))?;
-            Ok::<_, String>((table, Key::of(&[&bytes])))
-        };
         let Some(spec) = &folder.manifest().zero_shot else { return Ok(None) };
-        let (method, file_key) = match spec {
-            ZeroShotSpec::Similarity(spec) => {
-                let dimension = folder.manifest().output.features.dimension;
-                let centre = spec.centre.as_ref().map(|file| read("centre", file)).transpose()?;
-                if let Some((table, _)) =
-                    centre.as_ref().filter(|(table, _)| (table.rows, table.columns) != (1, dimension))
-                {
-                    return Err(format!(
-                        "centre: {} × {} where {dimension} values belong",
-                        table.rows, table.columns
-                    ));
-                }
-                let (centre, key) = centre.unzip();
-                (Method::Similarity { spec: spec.clone(), centre }, key)
-            }
+        let (method, file) = match spec {
+            ZeroShotSpec::Similarity(spec) => (Method::Similarity { spec: spec.clone() }, Vec::new()),
             ZeroShotSpec::Conse(spec) => {
-                let (classes, key) = read("classes", &spec.classes)?;
-                (Method::Conse { spec: spec.clone(), classes }, Some(key))
+                let bytes = folder.read(&spec.classes).map_err(|error| error.to_string())?;
+                let classes = Table::read(&bytes)
+                    .map_err(|problem| format!("classes: {}: {problem}", spec.classes))?;
+                (Method::Conse { spec: spec.clone(), classes }, bytes)
             }
         };
         let constants = format!("{spec:?}");
-        let file_key = file_key.map(|key| key.as_bytes().to_vec()).unwrap_or_default();
-        Ok(Some(Self { method: Arc::new(method), fingerprint: Key::of(&[constants.as_bytes(), &file_key]) }))
+        Ok(Some(Self { method: Arc::new(method), fingerprint: Key::of(&[constants.as_bytes(), &file]) }))
     }
 }
 
@@ -113,7 +96,7 @@ pub(crate) async fn judge(
 ) -> Result<Judged, TaskError> {
     let method = method(served)?;
     let (labels, calibration) = match method.as_ref() {
-        Method::Similarity { spec, .. } => (&spec.labels, spec.calibration.clone()),
+        Method::Similarity { spec } => (&spec.labels, spec.calibration.clone()),
         Method::Conse { spec, .. } => (&spec.labels, spec.calibration.clone()),
     };
     let own_template = question.template.map(own_template).transpose()?;
@@ -137,9 +120,14 @@ pub(crate) async fn judge(
     let scoring = {
         let method = Arc::clone(&method);
         move || -> Vec<Vec<f32>> {
+            let corrections = method.corrections(&vectors, independent);
             evidence
                 .iter()
-                .map(|item| calibrate(&method.scores(item, &vectors), &calibration, independent))
+                .map(|item| {
+                    let mut scores = method.scores(item, &vectors);
+                    scores.iter_mut().zip(&corrections).for_each(|(score, correction)| *score -= correction);
+                    calibrate(&scores, &calibration, independent)
+                })
                 .collect()
         }
     };
@@ -214,7 +202,7 @@ impl Method {
             mixed = mix(&mixed, &mean(vectors.examples), count / (count + spec.example_prior));
         }
         match self {
-            Self::Similarity { centre, .. } => centred(&mixed, centre.as_ref()),
+            Self::Similarity { .. } => unit(mixed),
             Self::Conse { spec, classes } => conse::class_weights(classes, &unit(mixed), spec.perplexity),
         }
     }
@@ -222,13 +210,24 @@ impl Method {
     /// One item's score of each prototype, before calibration.
     fn scores(&self, item: &[f32], prototypes: &[Arc<[f32]>]) -> Vec<f64> {
         match self {
-            Self::Similarity { centre, .. } => {
-                let item = centred(item, centre.as_ref());
+            Self::Similarity { .. } => {
+                let item = unit(item.to_vec());
                 prototypes.iter().map(|prototype| dot(&item, prototype)).collect()
             }
             Self::Conse { spec, .. } => {
                 let classes = conse::class_probabilities(item, spec.class_temperature);
                 prototypes.iter().map(|weights| conse::score(&classes, weights)).collect()
+            }
+        }
+    }
+
+    /// What is taken off each prototype's scores.
+    fn corrections(&self, prototypes: &[Arc<[f32]>], independent: bool) -> Vec<f64> {
+        match self {
+            Self::Similarity { .. } => vec![0.0; prototypes.len()],
+            Self::Conse { spec, .. } => {
+                let share = if independent { spec.independent_breadth } else { spec.breadth };
+                prototypes.iter().map(|weights| share * conse::own_score(weights)).collect()
             }
         }
     }
@@ -242,15 +241,6 @@ fn calibrate(scores: &[f64], calibration: &CalibrationSpec, independent: bool) -
         return scores.iter().map(|score| logistic(score) as f32).collect();
     }
     conse::spread(scores, calibration.temperature).into_iter().map(|probability| probability as f32).collect()
-}
-
-fn centred(vector: &[f32], centre: Option<&Table>) -> Vec<f32> {
-    match centre {
-        None => unit(vector.to_vec()),
-        Some(centre) => {
-            unit(vector.iter().zip(centre.row(0)).map(|(value, centre)| value - centre).collect())
-        }
-    }
 }
 
 fn mean(vectors: &[Arc<[f32]>]) -> Vec<f32> {
