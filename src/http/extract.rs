@@ -61,6 +61,11 @@ pub(crate) async fn body_memory(app: &App, headers: &HeaderMap) -> Result<OwnedS
 pub(crate) async fn params<T: Task>(app: &Arc<App>, request: Request) -> Result<T::Params, ApiError> {
     let limit = app.config.max_body_bytes;
     let content_type = content_type(request.headers());
+    if !T::FORMS && (content_type == "multipart/form-data" || is_media(&content_type)) {
+        return Err(ApiError::unsupported(format!(
+            "the content type `{content_type}` is not taken here; send application/json"
+        )));
+    }
     let uri = request.uri().clone();
     match content_type.as_str() {
         "multipart/form-data" => {
@@ -147,7 +152,7 @@ pub(crate) fn parse_json<P: DeserializeOwned>(body: &[u8]) -> Result<P, ApiError
         let good_json = || serde_json::from_slice::<IgnoredAny>(body).is_ok();
         match inner.classify() {
             Category::Data | Category::Syntax if path != "." && (inner.is_data() || good_json()) => {
-                ApiError::invalid(top_field(&path), format!("`{path}`: {inner}"))
+                ApiError::invalid(top_field(&path), format!("`{path}`: {}", plain(&inner.to_string())))
             }
             Category::Data => ApiError::invalid_json(inner.to_string()),
             Category::Io | Category::Syntax | Category::Eof => {
@@ -157,6 +162,25 @@ pub(crate) fn parse_json<P: DeserializeOwned>(body: &[u8]) -> Result<P, ApiError
     })?;
     reader.end().map_err(|error| ApiError::invalid_json(format!("the body is not JSON: {error}")))?;
     Ok(parsed)
+}
+
+/// A parser's message with the names of JSON in place of Rust's.
+fn plain(message: &str) -> String {
+    const NAMES: [(&str, &str); 8] = [
+        ("expected usize", "expected a whole number of at least 0"),
+        ("expected u64", "expected a whole number of at least 0"),
+        ("expected u32", "expected a whole number of at least 0"),
+        ("expected f32", "expected a number"),
+        ("expected f64", "expected a number"),
+        ("expected a sequence", "expected a list"),
+        ("expected a map", "expected an object"),
+        ("invalid type: map", "invalid type: object"),
+    ];
+    NAMES
+        .iter()
+        .fold(message.replace("invalid type: sequence", "invalid type: list"), |text, (rust, json)| {
+            text.replace(rust, json)
+        })
 }
 
 fn top_field(path: &str) -> &str {
@@ -219,7 +243,7 @@ fn from_form<P: DeserializeOwned>(form: &str) -> Result<P, ApiError> {
     let reader = serde_html_form::Deserializer::new(form_urlencoded::parse(form.as_bytes()));
     serde_path_to_error::deserialize(reader).map_err(|error| {
         let path = error.path().to_string();
-        ApiError::invalid(top_field(&path), format!("`{path}`: {}", error.inner()))
+        ApiError::invalid(top_field(&path), format!("`{path}`: {}", plain(&error.inner().to_string())))
     })
 }
 

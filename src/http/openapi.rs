@@ -1,5 +1,8 @@
 //! The OpenAPI document: generated from the code, served, committed, compared by a test.
 
+use std::sync::OnceLock;
+
+use axum::body::Bytes;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use headstart_tasks::{Task, TaskVisitor, visit_all};
@@ -10,7 +13,7 @@ use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{OpenApi as Document, Ref, RefOr, Required, Schema};
-use utoipa::{OpenApi, ToSchema};
+use utoipa::{OpenApi, PartialSchema as _, ToSchema};
 
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::routes::{health, hugging_face, models};
@@ -73,10 +76,18 @@ pub(crate) fn operations() -> Vec<(String, &'static str)> {
 }
 
 pub(crate) async fn serve() -> Result<Response, ApiError> {
-    let json = document_json().map_err(|error| {
-        tracing::error!(%error, "the OpenAPI document could not be written");
-        ApiError::internal()
-    })?;
+    // It never changes while the process runs.
+    static DOCUMENT: OnceLock<Bytes> = OnceLock::new();
+    let json = match DOCUMENT.get() {
+        Some(json) => json.clone(),
+        None => {
+            let json = Bytes::from(document_json().map_err(|error| {
+                tracing::error!(%error, "the OpenAPI document could not be written");
+                ApiError::internal()
+            })?);
+            DOCUMENT.get_or_init(|| json).clone()
+        }
+    };
     Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
 }
 
@@ -92,12 +103,14 @@ impl TaskVisitor for AddTask<'_> {
             .schema(Some(Ref::from_schema_name(T::Params::name())))
             .example(serde_json::from_str(T::EXAMPLE).ok())
             .build();
-        let body = RequestBodyBuilder::new()
-            .content("application/json", json)
-            .content("multipart/form-data", ContentBuilder::new().schema(Some(multipart_schema())).build())
-            .content("image/*", ContentBuilder::new().schema(Some(binary())).build())
-            .required(Some(Required::True))
-            .build();
+        let mut body =
+            RequestBodyBuilder::new().content("application/json", json).required(Some(Required::True));
+        if T::FORMS {
+            let form = ContentBuilder::new().schema(Some(form_of(&T::Params::schema()))).build();
+            let picture = ContentBuilder::new().schema(Some(binary())).build();
+            body = body.content("multipart/form-data", form).content("image/*", picture);
+        }
+        let body = body.build();
         let answer = ContentBuilder::new().schema(Some(Ref::from_schema_name(T::Answer::name()))).build();
         let mut operation = OperationBuilder::new()
             .tag("Tasks")
@@ -149,16 +162,26 @@ fn add_schema<S: ToSchema>(schemas: &mut std::collections::BTreeMap<String, RefO
     schemas.extend(nested);
 }
 
-fn multipart_schema() -> RefOr<Schema> {
-    ObjectBuilder::new()
+/// A task's fields as parts of a form.
+fn form_of(fields: &RefOr<Schema>) -> RefOr<Schema> {
+    let mut form = ObjectBuilder::new()
         .description(Some(
-            "Pictures in parts named `file`, repeatable; every other field as a part of its name.",
+            "Pictures in parts named `file`, repeatable, in place of `input`; every other field as a part of its name, \
+             lists and objects as JSON.",
         ))
-        .property("model", ObjectBuilder::new().schema_type(Type::String))
         .property("file", binary())
-        .required("model")
-        .required("file")
-        .into()
+        .required("file");
+    if let RefOr::T(Schema::Object(object)) = fields {
+        for (name, schema) in object.properties.iter().filter(|(name, _)| *name != "input") {
+            form = form.property(name, schema.clone());
+        }
+        form = object
+            .required
+            .iter()
+            .filter(|name| *name != "input")
+            .fold(form, |form, name| form.required(name));
+    }
+    form.into()
 }
 
 fn binary() -> RefOr<Schema> {

@@ -32,13 +32,13 @@ pub struct DecisionsParams {
     #[schema(required = true, nullable = false, value_type = DecisionInput)]
     pub input: Option<Payload>,
     /// What to decide; 1 to 400 questions.
-    #[schema(required = true, nullable = false)]
+    #[schema(required = true, nullable = false, min_items = 1, max_items = 400)]
     pub questions: Option<Vec<Question>>,
 }
 
 /// A question about the input.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(tag = "type", rename_all = "lowercase")]
+#[serde(expecting = "a question: an object with `type`", tag = "type", rename_all = "lowercase")]
 #[schema(title = "DecisionQuestion")]
 pub enum Question {
     /// How likely a statement about the input is true.
@@ -55,6 +55,7 @@ pub enum Question {
         /// What is asked; a label model reads the choices alone, except for choices of true and false.
         instructions: String,
         /// 2 to 255 choices.
+        #[schema(min_items = 2, max_items = 255)]
         choices: Vec<Choice>,
     },
     /// A place on an ordered scale.
@@ -64,6 +65,7 @@ pub enum Question {
         /// What is asked.
         instructions: String,
         /// 2 to 255 levels, lowest first.
+        #[schema(min_items = 2, max_items = 255)]
         levels: Vec<Level>,
     },
 }
@@ -71,6 +73,7 @@ pub enum Question {
 /// One choice.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[schema(title = "DecisionChoice")]
+#[serde(expecting = "a choice: an object with `value`")]
 pub struct Choice {
     /// What the answer names.
     pub value: ChoiceValue,
@@ -80,7 +83,7 @@ pub struct Choice {
 
 /// A string or a truth value; the two are distinct.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(expecting = "a string or a boolean", untagged)]
 pub enum ChoiceValue {
     /// True or false.
     Bool(bool),
@@ -91,6 +94,7 @@ pub enum ChoiceValue {
 /// One level of a scale.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[schema(title = "DecisionLevel")]
+#[serde(expecting = "a level: an object with `label`")]
 pub struct Level {
     /// The level's name.
     pub label: String,
@@ -198,7 +202,7 @@ pub struct OutputTokensDetails {
 
 /// The input of a decisions request as it is written.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(expecting = "a text or a list of messages, each with `role` and `content`", untagged)]
 pub enum DecisionInput {
     /// A text.
     Text(String),
@@ -208,6 +212,7 @@ pub enum DecisionInput {
 
 /// A message.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "a message: an object with `role` and `content`")]
 pub struct DecisionMessage {
     /// Whose message it is; only `user` messages are judged.
     #[schema(example = "user")]
@@ -218,7 +223,7 @@ pub struct DecisionMessage {
 
 /// A message's text or parts.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(expecting = "a text or a list of parts", untagged)]
 pub enum DecisionContent {
     /// A text.
     Text(String),
@@ -228,7 +233,7 @@ pub enum DecisionContent {
 
 /// A part of a message.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(expecting = "a part: an object with `type`", tag = "type", rename_all = "snake_case")]
 pub enum DecisionPart {
     /// A text.
     InputText {
@@ -282,6 +287,8 @@ impl Task for Decisions {
     const DESCRIPTION: &'static str = "OpenAI's decisions in its own bodies, answered by zero-shot labels: choices and levels are the labels, a \
          predicate's instructions are one label scored on its own.";
     const EXAMPLE: &'static str = r#"{"model": "all-minilm-l6-v2", "input": "I want my money back.", "questions": [{"type": "choice", "name": "topic", "instructions": "What is it about?", "choices": [{"value": "refund"}, {"value": "delivery"}]}]}"#;
+    // Questions are objects in a list, which a form cannot hold.
+    const FORMS: bool = false;
     type Params = DecisionsParams;
     type Answer = DecisionsAnswer;
 

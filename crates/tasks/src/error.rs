@@ -55,6 +55,18 @@ impl TaskError {
     pub fn invalid(param: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Invalid { param: param.into(), problem: problem.into() }
     }
+
+    /// The same error for a body whose fields have other names: pairs of ours and the client's.
+    #[must_use]
+    pub fn renamed(mut self, names: &[(&str, &str)]) -> Self {
+        if let Self::Invalid { param, .. } | Self::Media { param, .. } = &mut self {
+            let (field, place) = param.split_at(param.find(['[', '.']).unwrap_or(param.len()));
+            if let Some((_, theirs)) = names.iter().find(|(ours, _)| *ours == field) {
+                *param = format!("{theirs}{place}");
+            }
+        }
+        self
+    }
 }
 
 impl From<InputError> for TaskError {

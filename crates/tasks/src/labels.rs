@@ -29,7 +29,7 @@ pub struct Labels(pub Vec<Label>);
 
 /// A label as it is written in requests.
 #[derive(Debug, serde::Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(expecting = "a label: a string, or an object with `label`", untagged)]
 #[schema(title = "Label")]
 pub enum LabelForm {
     /// The label alone.

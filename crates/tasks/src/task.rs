@@ -31,6 +31,8 @@ pub trait Task: Send + Sync + 'static {
     const DESCRIPTION: &'static str;
     /// A request that works on the bundled backbones, as JSON.
     const EXAMPLE: &'static str;
+    /// Whether its fields can also be parts of a form, or parameters beside a raw picture.
+    const FORMS: bool = true;
     /// The request's fields.
     type Params: DeserializeOwned + ToSchema + Send + 'static;
     /// The answer's fields.

@@ -143,7 +143,8 @@ impl utoipa::ToSchema for Payload {
 impl utoipa::PartialSchema for Payload {
     fn schema() -> RefOr<Schema> {
         let string = || ObjectBuilder::new().schema_type(Type::String).min_length(Some(1));
-        let token = || ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));
+        let token =
+            || ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(u32::MAX));
         let tokens = || ArrayBuilder::new().items(token()).min_items(Some(1));
         let object = |key: &str, value: Schema, says: &str| {
             ObjectBuilder::new().property(key, value).required(key).description(Some(says))

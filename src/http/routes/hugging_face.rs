@@ -7,7 +7,7 @@ use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use headstart_tasks::features::{Features, FeaturesParams};
 use headstart_tasks::zero_shot::{ZeroShotLabels, ZeroShotParams};
-use headstart_tasks::{Caller, Labels, Task as _};
+use headstart_tasks::{Caller, Labels, Task as _, TaskError};
 use headstart_types::payload::{Modality, Truncate};
 use headstart_types::{Media, Payload};
 use serde::Deserialize;
@@ -28,6 +28,7 @@ pub(crate) struct HuggingFaceBody {
     /// What is asked; `candidate_labels` makes it zero-shot, otherwise features come back.
     parameters: Option<HuggingFaceParameters>,
     /// Keep this many leading values and normalise again.
+    #[schema(minimum = 1)]
     dimensions: Option<usize>,
     /// Whether a text may be cut. Default true.
     truncate: Option<bool>,
@@ -39,9 +40,10 @@ pub(crate) struct HuggingFaceBody {
 
 /// Parameters of Hugging Face's zero-shot tasks.
 #[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
 pub(crate) struct HuggingFaceParameters {
     /// The labels.
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Option<Vec<String>>, min_items = 1)]
     candidate_labels: Option<Labels>,
     /// A sentence with `{}` where the label goes.
     hypothesis_template: Option<String>,
@@ -109,6 +111,14 @@ pub(crate) async fn infer(
     .await
 }
 
+/// Our names of fields and those of this body.
+const NAMES: [(&str, &str); 4] = [
+    ("input", "inputs"),
+    ("labels", "parameters.candidate_labels"),
+    ("template", "parameters.hypothesis_template"),
+    ("prompt", "prompt_name"),
+];
+
 async fn answer(
     app: &App,
     model: String,
@@ -137,7 +147,7 @@ async fn answer(
             truncate: Some(truncate),
             ..ZeroShotParams::default()
         };
-        let done = ZeroShotLabels::run(&app.tasks, params, caller).await?;
+        let done = ZeroShotLabels::run(&app.tasks, params, caller).await.map_err(in_their_words)?;
         let mut scores: Vec<_> = done.answer.data.into_iter().map(|labelled| labelled.scores).collect();
         return Ok(match (single, scores.len()) {
             (true, 1) => Json(scores.remove(0)).into_response(),
@@ -153,9 +163,13 @@ async fn answer(
         prompt: body.prompt_name,
         ..FeaturesParams::default()
     };
-    let done = Features::run(&app.tasks, params, caller).await?;
+    let done = Features::run(&app.tasks, params, caller).await.map_err(in_their_words)?;
     let vectors: Vec<_> = done.answer.data.into_iter().map(|embedding| embedding.embedding).collect();
     Ok(Json(vectors).into_response())
+}
+
+fn in_their_words(error: TaskError) -> ApiError {
+    error.renamed(&NAMES).into()
 }
 
 impl HuggingFaceBody {

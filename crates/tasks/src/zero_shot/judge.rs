@@ -43,8 +43,8 @@ impl ZeroShot {
             ZeroShotSpec::Similarity(spec) => (Method::Similarity { spec: spec.clone() }, Vec::new()),
             ZeroShotSpec::Conse(spec) => {
                 let bytes = folder.read(&spec.classes).map_err(|error| error.to_string())?;
-                let classes = Table::read(&bytes)
-                    .map_err(|problem| format!("classes: {}: {problem}", spec.classes))?;
+                let classes =
+                    Table::read(&bytes).map_err(|problem| format!("classes: {}: {problem}", spec.classes))?;
                 (Method::Conse { spec: spec.clone(), classes }, bytes)
             }
         };

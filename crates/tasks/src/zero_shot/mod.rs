@@ -38,7 +38,7 @@ pub struct ZeroShotParams {
     #[schema(required = true, nullable = false)]
     pub input: Option<Payload>,
     /// The labels: words, or objects that say more about each.
-    #[schema(required = true, nullable = false, value_type = Vec<LabelForm>)]
+    #[schema(required = true, nullable = false, value_type = Vec<LabelForm>, min_items = 1)]
     pub labels: Option<Labels>,
     /// A sentence with `{}` where the label goes; replaces the model's own.
     #[schema(example = "This text is about {}.")]
