@@ -6,7 +6,7 @@ SERVER  = target/release/headstart
 # Tests and benches load ONNX Runtime too; it must not send usage events from there either.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: serve build setup test check verify fmt lint docs tidy openapi bench backbones
+.PHONY: serve build setup test check verify prove fmt lint docs tidy openapi bench backbones
 
 # Serve the bundled backbones on 127.0.0.1:8080.
 serve: build
@@ -26,6 +26,10 @@ test: build
 
 # All that must hold before a change is taken.
 check: test verify
+
+# What takes long or needs more tools (Chromium, promtool); each proof skips itself where its tool is absent.
+prove: build
+	$(PYTHON) tests/python/run.py --prove -rs
 
 # `check` without the tests.
 verify: build fmt lint docs tidy

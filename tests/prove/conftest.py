@@ -1,0 +1,18 @@
+"""What the long tests share with the quick ones: running servers."""
+
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "python"))
+
+from service import Service  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory):
+    """A server with default options."""
+    running = Service(tmp_path_factory.mktemp("service"))
+    yield running
+    running.stop()
