@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use headstart_telemetry::ModelMetrics;
+use headstart_telemetry::{Metrics, ModelMetrics};
 use headstart_types::Manifest;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
 use crate::batch::Limits;
-use crate::call::{Class, Entry, Input, Readout, Row, Shape, Want};
+use crate::call::{Class, Entry, Input, Readout, Row, Scratch, Shape, Want};
 use crate::error::EngineError;
 use crate::folder::Folder;
+use crate::lane;
 use crate::memory;
 use crate::schedule::Scheduler;
 use crate::session::{Graph, Provider, Reads};
@@ -101,6 +103,7 @@ pub struct Backbone {
     folder: Folder,
     labels: Vec<String>,
     scheduler: Arc<Scheduler>,
+    metrics: Arc<Metrics>,
     places: Arc<Semaphore>,
     queue_items: usize,
     invariant: Option<f32>,
@@ -167,7 +170,7 @@ impl Backbone {
         model: Model,
         folder: Folder,
         labels: Vec<String>,
-        scheduler: Arc<Scheduler>,
+        (scheduler, metrics): (Arc<Scheduler>, Arc<Metrics>),
         queue_items: usize,
         invariant: Option<f32>,
     ) -> Self {
@@ -178,6 +181,7 @@ impl Backbone {
             folder,
             labels,
             scheduler,
+            metrics,
             places: Arc::new(Semaphore::new(queue_items)),
             queue_items,
             invariant,
@@ -274,7 +278,12 @@ impl Backbone {
             });
         }
         if !entries.is_empty() {
-            self.scheduler.submit(&self.model, request.class, entries);
+            let here = request.class == Class::Interactive && may_block();
+            if let Some(work) = self.scheduler.submit(&self.model, request.class, entries, here) {
+                tokio::task::block_in_place(|| {
+                    lane::run(&self.scheduler, &self.metrics, work, &mut Scratch::default());
+                });
+            }
         }
         Ok(tickets)
     }
@@ -286,6 +295,11 @@ impl Backbone {
         let nanoseconds = self.model.nanoseconds_per_item.load(Ordering::Relaxed) * needed / lanes;
         Duration::from_secs(nanoseconds.div_ceil(1_000_000_000).clamp(1, LONGEST_RETRY))
     }
+}
+
+/// Whether this thread may be kept busy for the length of a call: its runtime has others to take over its tasks.
+fn may_block() -> bool {
+    Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread)
 }
 
 impl Drop for Backbone {

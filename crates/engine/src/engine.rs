@@ -123,7 +123,7 @@ impl Engine {
             model,
             folder,
             labels,
-            Arc::clone(&self.scheduler),
+            (Arc::clone(&self.scheduler), Arc::clone(&self.metrics)),
             self.options.queue_items,
             invariant,
         ))

@@ -10,7 +10,7 @@ use headstart_telemetry::{Metrics, Outcome};
 use crate::backbone::Model;
 use crate::call::{self, Entry, Input, Row, Scratch, Shape, Timing, Want};
 use crate::error::EngineError;
-use crate::schedule::Scheduler;
+use crate::schedule::{Scheduler, Work};
 
 /// Starts one named thread per lane.
 ///
@@ -33,22 +33,27 @@ pub(crate) fn start(
 
 fn work(scheduler: &Scheduler, metrics: &Metrics, lane: usize) {
     let mut scratch = Scratch::default();
-    while let Some(mut work) = scheduler.next(lane) {
-        let picked = std::mem::take(&mut work.picked);
-        let model = &work.model;
-        model.metrics.count(Outcome::Cancelled, picked.cancelled as u64);
-        model.metrics.count(Outcome::Expired, picked.expired.len() as u64);
-        for entry in picked.expired {
-            let _ = entry.reply.send(Err(EngineError::DeadlineExceeded));
-        }
-        let mut took = Duration::ZERO;
-        if !picked.batch.is_empty() {
-            metrics.lanes_busy.inc();
-            took = run_batch(model, metrics, picked.batch, &mut scratch);
-            metrics.lanes_busy.dec();
-        }
-        scheduler.done(&work, took);
+    while let Some(work) = scheduler.next(lane) {
+        run(scheduler, metrics, work, &mut scratch);
     }
+}
+
+/// Runs what the scheduler handed out and answers everyone in it.
+pub(crate) fn run(scheduler: &Scheduler, metrics: &Metrics, mut work: Work, scratch: &mut Scratch) {
+    let picked = std::mem::take(&mut work.picked);
+    let model = &work.model;
+    model.metrics.count(Outcome::Cancelled, picked.cancelled as u64);
+    model.metrics.count(Outcome::Expired, picked.expired.len() as u64);
+    for entry in picked.expired {
+        let _ = entry.reply.send(Err(EngineError::DeadlineExceeded));
+    }
+    let mut took = Duration::ZERO;
+    if !picked.batch.is_empty() {
+        metrics.lanes_busy.inc();
+        took = run_batch(model, metrics, picked.batch, scratch);
+        metrics.lanes_busy.dec();
+    }
+    scheduler.done(&work, took);
 }
 
 fn run_batch(model: &Model, metrics: &Metrics, batch: Vec<Entry>, scratch: &mut Scratch) -> Duration {

@@ -108,17 +108,29 @@ impl Scheduler {
     }
 
     /// Queues items and wakes as many waiting lanes as they can use.
-    pub(crate) fn submit(&self, model: &Arc<Model>, class: Class, entries: Vec<Entry>) {
+    ///
+    /// With `here`, a single item that finds the machine idle comes back as work for the thread that asks, which must
+    /// run it: waking a lane and being woken by it would take longer than a short call's own overhead.
+    pub(crate) fn submit(
+        &self,
+        model: &Arc<Model>,
+        class: Class,
+        entries: Vec<Entry>,
+        here: bool,
+    ) -> Option<Work> {
         let mut state = self.lock();
         let earliest = state.earliest_virtual_time();
         let stopped = state.stopped;
+        let quiet = state.free_slots == self.wake.len() && state.queues.iter().all(Queue::is_empty);
         let Some(queue) = state.queues.iter_mut().find(|queue| Arc::ptr_eq(&queue.model, model)) else {
             drop(state);
-            return refuse(entries);
+            refuse(entries);
+            return None;
         };
         if stopped {
             drop(state);
-            return refuse(entries);
+            refuse(entries);
+            return None;
         }
         if queue.is_empty() && queue.running == 0 {
             // Time spent without work is not saved up.
@@ -129,11 +141,15 @@ impl Scheduler {
             Class::Interactive => queue.interactive.extend(entries),
             Class::Bulk => queue.bulk.extend(entries),
         }
+        if here && quiet && added == 1 {
+            return state.take(Instant::now(), self.wake.len());
+        }
         for _ in 0..added {
             if !self.wake_one(&mut state) {
                 break;
             }
         }
+        None
     }
 
     /// The next items for a lane; waits for some. `None` once the scheduler has stopped and its queues are empty.
@@ -163,6 +179,10 @@ impl Scheduler {
         if let Some(queue) = state.queues.iter_mut().find(|queue| Arc::ptr_eq(&queue.model, &work.model)) {
             queue.running -= 1;
             queue.virtual_time += took.as_secs_f64() * slots as f64 - work.charged;
+        }
+        // A lane looks for more by itself; another thread that ran a call does not, and lanes may have found no slot.
+        if state.queues.iter().any(|queue| !queue.is_empty()) {
+            self.wake_one(&mut state);
         }
     }
 
