@@ -1,8 +1,14 @@
-//! The nouns of headstart: what a backbone folder states, and what a request carries. No input or output happens here.
+//! The nouns of headstart: what a backbone folder states, what a request carries, what is kept. No input or output
+//! happens here.
 
+pub mod classifier;
+pub mod file;
+pub mod ids;
 pub mod input;
+pub mod job;
 pub mod manifest;
 pub mod payload;
+pub mod report;
 
 pub use input::{InputError, Payload};
 pub use manifest::{Manifest, ManifestError};

@@ -1,0 +1,129 @@
+//! A head as bytes: always the same for the same head, and refused when anything about them is off.
+
+use std::{fmt::Write as _, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    container::{Reader, Writer},
+    error::MethodError,
+    head::{Backbone, Head, HeadParts, Tail},
+};
+
+/// What [`save`] writes and [`load`] reads. A change of meaning is a new number.
+pub const FORMAT: u32 = 1;
+
+const WHAT: &str = "head";
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    format: u32,
+    method: String,
+    hyperparameters: Map<String, Value>,
+    backbone: Backbone,
+    classes: Vec<String>,
+    dim: usize,
+    multi_label: bool,
+    normalise: bool,
+    tail: TailKind,
+    temperature: f32,
+    thresholds: Option<Vec<f32>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+enum TailKind {
+    Identity {},
+    Layer {},
+    Cache { scale: f32, alpha: f32, beta: f32 },
+}
+
+/// The head's bytes: a safetensors file with the matrices, and all else as JSON in its metadata.
+///
+/// # Errors
+///
+/// [`MethodError::Stored`] when the bytes cannot be built.
+pub fn save(head: &Head) -> Result<Vec<u8>, MethodError> {
+    let parts = head.parts();
+    let mut writer = Writer::default();
+    writer.matrix("rows", parts.rows.view());
+    writer.floats("bias", &parts.bias);
+    let tail = match &parts.tail {
+        Tail::Identity => TailKind::Identity {},
+        Tail::Layer { weights, bias } => {
+            writer.matrix("tail.weights", weights.view());
+            writer.floats("tail.bias", bias);
+            TailKind::Layer {}
+        }
+        Tail::Cache { classes, scale, alpha, beta, mass } => {
+            writer.floats("tail.mass", mass);
+            writer.indices("tail.classes", classes);
+            TailKind::Cache { scale: *scale, alpha: *alpha, beta: *beta }
+        }
+    };
+    let document = Document {
+        format: FORMAT,
+        method: parts.method.clone(),
+        hyperparameters: parts.hyperparameters.clone(),
+        backbone: parts.backbone.clone(),
+        classes: parts.classes.to_vec(),
+        dim: head.dim(),
+        multi_label: parts.multi_label,
+        normalise: parts.normalise,
+        tail,
+        temperature: parts.temperature,
+        thresholds: parts.thresholds.clone(),
+    };
+    writer.finish(WHAT, &document)
+}
+
+/// The head behind bytes from anywhere.
+///
+/// # Errors
+///
+/// [`MethodError::Stored`] or [`MethodError::Head`] naming the first thing that does not fit.
+pub fn load(bytes: &[u8]) -> Result<Head, MethodError> {
+    let reader = Reader::new(WHAT, bytes)?;
+    let document: Document = reader.document()?;
+    if document.format != FORMAT {
+        return Err(reader.error(format!("format {} is not {FORMAT}", document.format)));
+    }
+    let rows = reader.matrix("rows")?;
+    if rows.ncols() != document.dim {
+        return Err(reader.error(format!("rows of {} numbers, not {}", rows.ncols(), document.dim)));
+    }
+    let tail = match document.tail {
+        TailKind::Identity {} => Tail::Identity,
+        TailKind::Layer {} => {
+            Tail::Layer { weights: reader.matrix("tail.weights")?, bias: reader.floats("tail.bias")? }
+        }
+        TailKind::Cache { scale, alpha, beta } => {
+            let classes = reader.indices("tail.classes")?;
+            Tail::Cache { classes, scale, alpha, beta, mass: reader.floats("tail.mass")? }
+        }
+    };
+    Head::new(HeadParts {
+        method: document.method,
+        hyperparameters: document.hyperparameters,
+        backbone: document.backbone,
+        classes: document.classes.into(),
+        multi_label: document.multi_label,
+        normalise: document.normalise,
+        rows: rows.into_shared(),
+        bias: Arc::from(reader.floats("bias")?),
+        tail,
+        temperature: document.temperature,
+        thresholds: document.thresholds,
+    })
+}
+
+/// The content address of stored bytes: their SHA-256 in lower-case hexadecimal digits.
+pub fn address(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}

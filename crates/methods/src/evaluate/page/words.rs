@@ -1,0 +1,62 @@
+//! Numbers and places in words.
+
+use headstart_types::report::{Estimate, Hyperparameter, Row, Verdict};
+
+/// A share in percent.
+pub(super) fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+/// A figure in percent with its interval.
+pub(super) fn estimate(estimate: Estimate) -> String {
+    format!("{:.1} % ({:.1} to {:.1})", estimate.value * 100.0, estimate.low * 100.0, estimate.high * 100.0)
+}
+
+/// Where an item stands.
+pub(super) fn row(row: &Row) -> String {
+    let place = match (&row.path, row.line) {
+        (Some(path), Some(line)) => format!("{path}, line {line}"),
+        (Some(path), None) => path.clone(),
+        (None, Some(line)) => format!("line {line}"),
+        (None, None) => "unknown".to_owned(),
+    };
+    match &row.split {
+        Some(split) => format!("{split}: {place}"),
+        None => place,
+    }
+}
+
+/// A hyperparameter's value.
+pub(super) fn hyperparameter(value: &Hyperparameter) -> String {
+    match value {
+        Hyperparameter::Flag(flag) => flag.to_string(),
+        Hyperparameter::Count(count) => count.to_string(),
+        Hyperparameter::Number(number) => number.to_string(),
+        Hyperparameter::Word(word) => word.clone(),
+    }
+}
+
+/// A verdict's class in the style sheet.
+pub(super) fn class(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Helped => "helped",
+        Verdict::NoDifference => "dim",
+        Verdict::Hurt => "hurt",
+    }
+}
+
+/// Bytes in binary units.
+pub(super) fn bytes(bytes: u64) -> String {
+    const MIB: f64 = 1024.0 * 1024.0;
+    let size = bytes as f64 / MIB;
+    if size >= 1024.0 { format!("{:.1} GiB", size / 1024.0) } else { format!("{size:.1} MiB") }
+}
+
+/// A label cut to what fits beside a chart.
+pub(super) fn short(label: &str) -> String {
+    const FITS: usize = 14;
+    if label.chars().count() <= FITS {
+        return label.to_owned();
+    }
+    label.chars().take(FITS - 1).chain(['…']).collect()
+}

@@ -1,0 +1,24 @@
+//! Classifier heads on frozen features: fitted, judged, stored and applied. Features in, head out; no files, no clock.
+
+pub mod artifact;
+pub mod auto;
+pub mod calibrate;
+mod container;
+pub mod data;
+mod error;
+pub mod evaluate;
+pub mod head;
+pub mod linear_probe;
+mod method;
+pub mod mlp;
+pub mod optim;
+mod parallel;
+pub mod prototype;
+pub mod rng;
+mod score;
+pub mod split;
+
+pub use error::MethodError;
+pub use method::{
+    Checkpoint, Control, FitData, Fitted, HeldOut, METHODS, Method, Needs, Params, Unattended, method,
+};

@@ -1,0 +1,4 @@
+//! Minimisers: L-BFGS for smooth convex problems, AdamW for minibatches.
+
+pub mod adamw;
+pub mod lbfgs;

@@ -1,0 +1,108 @@
+//! The HTML page: whole, harmless, and in need of nothing else.
+
+use headstart_methods::data::Targets;
+use headstart_methods::evaluate::OutOfSample;
+use headstart_methods::evaluate::page::render;
+use headstart_methods::evaluate::transfer::Names;
+use headstart_types::report::{DuplicatePair, Duplicates, Metrics, Report, Row, Stage, Twin};
+use ndarray::Array2;
+
+use crate::evidence::Case;
+use crate::report::{level_curve, two_classes};
+
+const HOSTILE: &str = r#"<script>alert("1")</script>&"#;
+
+/// A report with every part, all its words hostile.
+fn full() -> Report {
+    let mut case = two_classes(200);
+    case.classes = vec![HOSTILE.to_owned(), format!("a label that is far too long for a chart {HOSTILE}")];
+    let curve = level_curve(&case, 1000);
+    let groups: Vec<Option<String>> = (0..200)
+        .map(|row| Some(if row % 5 == 0 { HOSTILE.to_owned() } else { "plain".to_owned() }))
+        .collect();
+    let targets = Targets::Single((0..40).map(|row| u32::from(row % 2 == 0 || row == 3)).collect());
+    let probabilities =
+        Array2::from_shape_fn((40, 2), |(row, class)| if row % 2 == class { 0.1 } else { 0.9 });
+    let place =
+        |line| Row { split: Some("train".to_owned()), line: Some(line), path: Some(HOSTILE.to_owned()) };
+    let rows: Vec<Row> = (0..40).map(place).collect();
+    let twins = DuplicatePair { first: place(1), second: place(2), twin: Twin::Exact };
+    let zero_shot = Array2::from_elem((200, 2), 0.5);
+    case.report(|evidence| {
+        evidence.temperature = Some(1.5);
+        evidence.held_out.groups = Some(&groups);
+        evidence.held_out.zero_shot = Some(zero_shot.view());
+        evidence.out_of_sample =
+            Some(OutOfSample { probabilities: probabilities.view(), targets: &targets, rows: &rows });
+        evidence.curve = Some((&curve, Names { learner: HOSTILE, baseline: "words" }));
+        evidence.duplicates =
+            Some(Duplicates { exact: 1, near: 0, across_splits: 1, conflicting: 0, pairs: vec![twins] });
+        evidence.stages =
+            vec![Stage { name: "features".to_owned(), seconds: 1.5, items: 64, peak_bytes: Some(1 << 30) }];
+    })
+}
+
+/// Every element opened is closed, in order. Quotes and angle brackets of the data are escaped, so tags are all there is
+/// between angle brackets.
+fn balanced(html: &str) -> bool {
+    // Those of drawings are not among the elements that HTML closes by itself.
+    const EMPTY: [&str; 2] = ["meta", "!DOCTYPE"];
+    let mut open = Vec::new();
+    for tag in html.split('<').skip(1) {
+        let name: String = tag.chars().take_while(|c| !matches!(c, ' ' | '>')).collect();
+        let drawn = EMPTY.contains(&name.as_str());
+        match name.strip_prefix('/') {
+            Some(closed) if open.pop().as_deref() != Some(closed) => return false,
+            Some(_) => {}
+            None if drawn => {}
+            None => open.push(name),
+        }
+    }
+    open.is_empty()
+}
+
+#[test]
+fn every_part_is_there_and_what_came_with_the_data_is_escaped() {
+    let html = render(&full());
+    for part in [
+        "quality",
+        "transfer",
+        "confusion",
+        "calibration",
+        "coverage",
+        "curves",
+        "groups",
+        "suspicious",
+        "duplicates",
+        "run",
+        "stages",
+        "warnings",
+    ] {
+        assert!(html.contains(&format!("<section id=\"{part}\">")), "{part} is missing");
+    }
+    assert!(!html.contains("<script"), "unescaped");
+    assert!(html.contains("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;"));
+    assert_eq!(html.matches("<svg").count(), 7, "one drawing a chart");
+    assert!(balanced(&html));
+    for number in ["NaN", "inf"] {
+        assert!(!html.contains(number), "{number}");
+    }
+}
+
+#[test]
+fn nothing_is_fetched_from_elsewhere() {
+    let html = render(&full());
+    for reference in ["http:", "https:", "src=", "href=", "url(", "@import", "style=\""] {
+        assert!(!html.contains(reference), "{reference}");
+    }
+}
+
+#[test]
+fn several_labels_have_a_page_too() {
+    let logits = Array2::from_shape_fn((30, 3), |(row, label)| if row % 3 == label { 2.0 } else { -2.0 });
+    let case = Case::new(logits, Targets::Multi((0..30).map(|row| vec![row % 3]).collect()));
+    let report = case.report(|_| {});
+    assert!(matches!(report.metrics, Metrics::MultiLabel(_)));
+    let html = render(&report);
+    assert!(html.contains("micro F1 100.0 %") && balanced(&html));
+}

@@ -1,0 +1,302 @@
+//! SQLite in this process: one thread writes, others read, a write-ahead log lets them pass each other.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Backend, Batch, Row, Statement, Value, Written};
+use crate::error::StoreError;
+
+/// Each file is applied once, in order, and never edited: `user_version` counts them.
+const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/sqlite/0001_start.sql")];
+
+/// How long a writer waits for another process's transaction.
+const BUSY: Duration = Duration::from_secs(10);
+/// Connections that read.
+const READERS: usize = 2;
+/// Work that waits for a connection; senders beyond wait themselves.
+const QUEUE: usize = 64;
+
+type Work = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// A thread with its connection.
+struct Worker {
+    work: Option<mpsc::Sender<Work>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A database in one file, or in memory.
+pub(crate) struct Sqlite {
+    /// `None` in memory, where nobody else can open it.
+    file: Option<PathBuf>,
+    writer: Worker,
+    /// Empty in memory: the writer reads.
+    readers: Vec<Worker>,
+    turn: AtomicUsize,
+}
+
+impl Sqlite {
+    /// Opens or makes the database in `file`. Blocking.
+    pub(crate) fn open(file: &Path) -> Result<Self, StoreError> {
+        // Processes that start together would meet in the change of mode, which waits for nobody.
+        let start = std::fs::File::create(file.with_extension("lock"))
+            .and_then(|start| start.lock().map(|()| start))
+            .map_err(|error| StoreError::io("lock the database", error))?;
+        let mut writer = connect(file)?;
+        // The mode is a property of the file: every later connection finds it.
+        writer.pragma_update(None, "journal_mode", "wal").map_err(translate)?;
+        migrate(&mut writer)?;
+        drop(start);
+        let mut readers = Vec::with_capacity(READERS);
+        for number in 0..READERS {
+            let reader = connect(file)?;
+            reader.pragma_update(None, "query_only", true).map_err(translate)?;
+            readers.push(Worker::start(format!("store-read-{number}"), reader)?);
+        }
+        let writer = Worker::start("store-write".into(), writer)?;
+        Ok(Self { file: Some(file.to_owned()), writer, readers, turn: AtomicUsize::new(0) })
+    }
+
+    /// A database that ends with the process. Blocking.
+    pub(crate) fn in_memory() -> Result<Self, StoreError> {
+        let mut connection = Connection::open_in_memory().map_err(translate)?;
+        prepare(&connection)?;
+        migrate(&mut connection)?;
+        let writer = Worker::start("store-write".into(), connection)?;
+        Ok(Self { file: None, writer, readers: Vec::new(), turn: AtomicUsize::new(0) })
+    }
+
+    fn reader(&self) -> &Worker {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.readers.get(turn % self.readers.len().max(1)).unwrap_or(&self.writer)
+    }
+}
+
+#[async_trait]
+impl Backend for Sqlite {
+    async fn read(&self, statement: Statement) -> Result<Vec<Row>, StoreError> {
+        self.reader().run(move |connection| run(connection, &statement).map(|(rows, _)| rows)).await
+    }
+
+    async fn write(&self, batch: Batch) -> Result<Written, StoreError> {
+        self.writer.run(move |connection| write(connection, &batch)).await
+    }
+
+    async fn copy_to(&self, file: &Path) -> Result<(), StoreError> {
+        let to = file.to_owned();
+        let copy = move |connection: &mut Connection| -> Result<(), StoreError> {
+            let name = to
+                .to_str()
+                .ok_or_else(|| StoreError::Invalid { field: "file", problem: "is no Unicode path".into() })?;
+            connection.execute("VACUUM INTO ?1", [name]).map_err(translate)?;
+            let copied = std::fs::File::open(&to).map_err(|error| StoreError::io("open the copy", error))?;
+            copied.sync_all().map_err(|error| StoreError::io("sync the copy", error))
+        };
+        let Some(file) = self.file.clone() else { return self.writer.run(copy).await };
+        // A connection of its own: a large copy must not hold up readers.
+        let outcome = tokio::task::spawn_blocking(move || copy(&mut connect(&file)?)).await;
+        outcome.map_err(|_| StoreError::Closed)?
+    }
+}
+
+/// Reads a database file that is not in use and leaves no trace beside it. Blocking.
+pub(crate) fn read_file(file: &Path, statement: &Statement) -> Result<Vec<Row>, StoreError> {
+    run(&connect_to_read(file)?, statement).map(|(rows, _)| rows)
+}
+
+/// Checks a database file that is not in use. Blocking.
+pub(crate) fn check_file(file: &Path) -> Result<(), StoreError> {
+    let connection = connect_to_read(file)?;
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(translate)?;
+    let known = MIGRATIONS.len() as i64;
+    if found > known {
+        return Err(StoreError::Newer { found, known });
+    }
+    let verdict: String =
+        connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(translate)?;
+    if verdict == "ok" { Ok(()) } else { Err(StoreError::corrupt("the database", verdict)) }
+}
+
+impl Worker {
+    fn start(name: String, mut connection: Connection) -> Result<Self, StoreError> {
+        let (work, mut queue) = mpsc::channel::<Work>(QUEUE);
+        let body = move || {
+            while let Some(work) = queue.blocking_recv() {
+                work(&mut connection);
+            }
+        };
+        let thread = std::thread::Builder::new().name(name).spawn(body);
+        let thread = thread.map_err(|error| StoreError::io("start a thread", error))?;
+        Ok(Self { work: Some(work), thread: Some(thread) })
+    }
+
+    async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let work: Work = Box::new(move |connection| {
+            // The caller may have gone; what was asked for is done all the same.
+            let _ = reply.send(work(connection));
+        });
+        let queue = self.work.as_ref().ok_or(StoreError::Closed)?;
+        queue.send(work).await.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.work = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn connect(file: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open(file).map_err(translate)?;
+    prepare(&connection)?;
+    Ok(connection)
+}
+
+fn connect_to_read(file: &Path) -> Result<Connection, StoreError> {
+    Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(translate)
+}
+
+fn prepare(connection: &Connection) -> Result<(), StoreError> {
+    let set = || -> rusqlite::Result<()> {
+        connection.busy_timeout(BUSY)?;
+        // A commit is on the disk before it is answered, also when the power fails.
+        connection.pragma_update(None, "synchronous", "full")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(())
+    };
+    set().map_err(translate)
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    // The version is read inside the transaction: two processes may start at the same time.
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(translate)?;
+    let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(translate)?;
+    let known = MIGRATIONS.len() as i64;
+    if found > known {
+        return Err(StoreError::Newer { found, known });
+    }
+    for (sql, number) in MIGRATIONS.iter().zip(1..).filter(|(_, number)| *number > found) {
+        transaction.execute_batch(sql).map_err(translate)?;
+        transaction.pragma_update(None, "user_version", number).map_err(translate)?;
+    }
+    transaction.commit().map_err(translate)
+}
+
+fn write(connection: &mut Connection, batch: &Batch) -> Result<Written, StoreError> {
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(translate)?;
+    let mut rows = Vec::new();
+    let mut touched = 0;
+    for (place, (statement, must)) in batch.steps.iter().enumerate() {
+        let (returned, count) = run(&transaction, statement)?;
+        if *must && count == 0 {
+            return Ok(Written::Missed(place));
+        }
+        rows.push(returned);
+        touched += count;
+    }
+    let mut revision = None;
+    if !batch.quiet && touched > 0 {
+        let grow = "UPDATE meta SET value = value + 1 WHERE name = 'revision' RETURNING value";
+        let value: i64 = transaction.query_row(grow, [], |row| row.get(0)).map_err(translate)?;
+        revision = Some(value.max(0).cast_unsigned());
+    }
+    transaction.commit().map_err(translate)?;
+    Ok(Written::Done { rows, revision })
+}
+
+/// Runs a statement: the rows it returned and how many it touched.
+fn run(connection: &Connection, statement: &Statement) -> Result<(Vec<Row>, usize), StoreError> {
+    let inner = || -> rusqlite::Result<(Vec<Row>, usize)> {
+        let mut prepared = connection.prepare_cached(&statement.sql.replace('$', "?"))?;
+        let columns = prepared.column_count();
+        let values = rusqlite::params_from_iter(statement.values.iter().map(Bound));
+        if columns == 0 {
+            return prepared.execute(values).map(|count| (Vec::new(), count));
+        }
+        let mut found = prepared.query(values)?;
+        let mut rows = Vec::new();
+        while let Some(row) = found.next()? {
+            rows.push((0..columns).map(|column| row.get_ref(column).map(owned)).collect::<Result<_, _>>()?);
+        }
+        let count = rows.len();
+        Ok((rows, count))
+    };
+    inner().map_err(translate)
+}
+
+struct Bound<'a>(&'a Value);
+
+impl rusqlite::ToSql for Bound<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self.0 {
+            Value::Null => ValueRef::Null,
+            Value::Integer(value) => ValueRef::Integer(*value),
+            Value::Text(text) => ValueRef::Text(text.as_bytes()),
+        }))
+    }
+}
+
+/// Columns are integers and texts alone; anything else reads as null and fails where it is decoded.
+fn owned(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Integer(value) => Value::Integer(value),
+        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Null | ValueRef::Real(_) | ValueRef::Blob(_) => Value::Null,
+    }
+}
+
+fn translate(error: rusqlite::Error) -> StoreError {
+    let code = error.sqlite_error_code();
+    if code == Some(ErrorCode::DiskFull) {
+        StoreError::DiskFull
+    } else if matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) {
+        StoreError::corrupt("the database", error)
+    } else {
+        StoreError::Database(Box::new(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_an_error_of_its_own_and_undoes_the_batch() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+        connection.query_row(&format!("PRAGMA max_page_count = {}", pages + 2), [], |_| Ok(())).unwrap();
+        let put = "INSERT INTO meta (name, value) VALUES ($1, 1)";
+        let batch = Batch::new().must(put, vec!["small".into()]).must(put, vec!["x".repeat(100_000).into()]);
+        assert!(matches!(write(&mut connection, &batch), Err(StoreError::DiskFull)));
+        let count = Statement::new("SELECT COUNT(*) FROM meta", Vec::new());
+        assert_eq!(run(&connection, &count).unwrap().0, [[Value::Integer(1)]]);
+    }
+
+    #[test]
+    fn migrations_run_once() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        migrate(&mut connection).unwrap();
+        let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+        assert_eq!(version, MIGRATIONS.len() as i64);
+    }
+}

@@ -1,0 +1,56 @@
+//! Files that are not blobs yet: each process has a folder of its own, and whoever starts next clears those of the dead.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const LOCK: &str = "lock";
+
+/// This process's folder. It goes when dropped, or is cleared by the next start.
+pub(crate) struct Staging {
+    folder: PathBuf,
+    next: AtomicU64,
+    /// Locked as long as the process lives, however it ends.
+    _alive: File,
+}
+
+impl Staging {
+    /// Makes a folder under `root`, after removing those whose process is gone.
+    pub(crate) fn open(root: &Path) -> io::Result<Self> {
+        fs::create_dir_all(root)?;
+        // One start at a time: between a folder's making and its locking it looks dead.
+        let gate = File::create(root.join(LOCK))?;
+        gate.lock()?;
+        let mut free = 0;
+        for entry in fs::read_dir(root)? {
+            let entry = entry?;
+            if !entry.file_type()?.is_dir() {
+                continue;
+            }
+            if File::create(entry.path().join(LOCK))?.try_lock().is_ok() {
+                fs::remove_dir_all(entry.path())?;
+            } else if let Some(number) = entry.file_name().to_str().and_then(|name| name.parse::<u64>().ok())
+            {
+                free = free.max(number.saturating_add(1));
+            }
+        }
+        let folder = root.join(free.to_string());
+        fs::create_dir(&folder)?;
+        let alive = File::create(folder.join(LOCK))?;
+        alive.lock()?;
+        Ok(Self { folder, next: AtomicU64::new(0), _alive: alive })
+    }
+
+    /// A name nobody else uses.
+    pub(crate) fn fresh(&self) -> PathBuf {
+        self.folder.join(format!("{}.part", self.next.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed at the next start.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}

@@ -1,0 +1,104 @@
+//! Why the store refused or failed.
+
+use headstart_types::ids::JobId;
+
+/// Why the store refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No such row for whoever asks.
+    #[error("{what} `{id}` does not exist")]
+    NotFound {
+        /// The kind of row.
+        what: &'static str,
+        /// What was asked for.
+        id: String,
+    },
+    /// The row's state does not allow it; the message says which.
+    #[error("{0}")]
+    Conflict(String),
+    /// Another worker holds the job, or it is over: nothing was written.
+    #[error("the lease on job `{0}` is lost")]
+    LeaseLost(JobId),
+    /// A key has as many rows of a kind as it may.
+    #[error("at most {limit} {what} at a time")]
+    TooMany {
+        /// The kind of row, in the plural.
+        what: &'static str,
+        /// The limit.
+        limit: u32,
+    },
+    /// A key's files would take more room than it has.
+    #[error("{needed} bytes more would exceed the quota: {used} of {limit} bytes are used")]
+    Quota {
+        /// Bytes its files take.
+        used: u64,
+        /// Bytes they may take.
+        limit: u64,
+        /// Bytes of the new file.
+        needed: u64,
+    },
+    /// An argument that no row can hold.
+    #[error("`{field}` {problem}")]
+    Invalid {
+        /// The argument.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The disk, or the quota of the user on it, is full.
+    #[error("the disk is full")]
+    DiskFull,
+    /// A newer build has changed the database's form.
+    #[error("the database has form {found}, this build knows {known}: run a newer build or restore a backup")]
+    Newer {
+        /// The database's form.
+        found: i64,
+        /// The newest form that this build knows.
+        known: i64,
+    },
+    /// A row or blob holds what the store never writes.
+    #[error("{what} is corrupt: {problem}")]
+    Corrupt {
+        /// Where it stands.
+        what: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The database failed.
+    #[error("database: {0}")]
+    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A file could not be read or written.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The store is shutting down.
+    #[error("the store is closed")]
+    Closed,
+    /// What cannot happen did.
+    #[error("bug: {0}")]
+    Bug(&'static str),
+}
+
+impl StoreError {
+    /// An error of the file system, with a full disk told apart.
+    pub(crate) fn io(what: impl Into<String>, source: std::io::Error) -> Self {
+        use std::io::ErrorKind;
+        if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+            Self::DiskFull
+        } else {
+            Self::Io { what: what.into(), source }
+        }
+    }
+
+    pub(crate) fn missing(what: &'static str, id: impl ToString) -> Self {
+        Self::NotFound { what, id: id.to_string() }
+    }
+
+    pub(crate) fn corrupt(what: impl Into<String>, problem: impl ToString) -> Self {
+        Self::Corrupt { what: what.into(), problem: problem.to_string() }
+    }
+}

@@ -1,0 +1,184 @@
+//! Files: what is known of them, who may have how many bytes, what keeps them from going.
+
+use headstart_types::classifier::ClassifierVersion;
+use headstart_types::file::{FileRow, FileState};
+use headstart_types::ids::FileId;
+
+use crate::backend::{Batch, Reader, Row, Value, to_json};
+use crate::error::StoreError;
+use crate::page::{Page, PageRequest, Scope};
+use crate::store::Store;
+
+const COLUMNS: &str = "id, key, filename, purpose, bytes, sha256, created_at, expires_at, state, status_details, \
+    problems, summary";
+
+/// A job that is not over and uses the file `$1`.
+const IN_USE: &str = "SELECT 1 FROM jobs WHERE (training_file = files.id OR validation_file = files.id) \
+    AND state NOT IN ('succeeded', 'failed', 'cancelled')";
+
+/// Most rows that retention looks at in one go.
+const EXPIRED: i64 = 1_000;
+
+/// Which files a list holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileFilter {
+    /// Only those for this purpose.
+    pub purpose: Option<String>,
+}
+
+/// What a deleted file leaves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeletedFile {
+    /// Its last row.
+    pub file: FileRow,
+    /// Versions that were trained or tuned on it and still exist.
+    pub versions: Vec<ClassifierVersion>,
+}
+
+fn decode(row: Row) -> Result<FileRow, StoreError> {
+    let mut row = Reader::new("files", row);
+    Ok(FileRow {
+        id: row.parsed()?,
+        key: row.text()?,
+        filename: row.text()?,
+        purpose: row.text()?,
+        bytes: row.count()?,
+        sha256: row.parsed()?,
+        created_at: row.integer()?,
+        expires_at: row.optional_integer()?,
+        state: row.named(FileState::of)?,
+        status_details: row.optional_text()?,
+        problems: row.json()?,
+        summary: row.json()?,
+    })
+}
+
+fn bytes_value(bytes: u64) -> Result<Value, StoreError> {
+    i64::try_from(bytes)
+        .map(Value::Integer)
+        .map_err(|_| StoreError::Invalid { field: "bytes", problem: "is out of range".into() })
+}
+
+impl Store {
+    /// Writes a file's row; its blob must be durable before. `quota` bounds the bytes of the key's files.
+    ///
+    /// # Errors
+    /// [`StoreError::Quota`]; [`StoreError::Conflict`] for an id that exists.
+    pub async fn create_file(&self, file: &FileRow, quota: u64) -> Result<(), StoreError> {
+        let sql = format!(
+            "INSERT INTO files ({COLUMNS}) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 \
+             WHERE (SELECT COALESCE(SUM(bytes), 0) FROM files WHERE key = $2) + $5 <= $13 \
+             ON CONFLICT (id) DO NOTHING"
+        );
+        let values = vec![
+            (&file.id).into(),
+            file.key.as_str().into(),
+            file.filename.as_str().into(),
+            file.purpose.as_str().into(),
+            bytes_value(file.bytes)?,
+            (&file.sha256).into(),
+            file.created_at.into(),
+            file.expires_at.into(),
+            file.state.as_str().into(),
+            file.status_details.clone().into(),
+            to_json(&file.problems)?.into(),
+            to_json(&file.summary)?.into(),
+            i64::try_from(quota).unwrap_or(i64::MAX).into(),
+        ];
+        if self.write(Batch::new().must(sql, values)).await?.is_ok() {
+            return Ok(());
+        }
+        if self.file(Scope::All, &file.id).await.is_ok() {
+            return Err(StoreError::Conflict(format!("file `{}` exists", file.id)));
+        }
+        let used = self.bytes_used(&file.key).await?;
+        Err(StoreError::Quota { used, limit: quota, needed: file.bytes })
+    }
+
+    /// Bytes of a key's files.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn bytes_used(&self, key: &str) -> Result<u64, StoreError> {
+        let sql = "SELECT COALESCE(SUM(bytes), 0) FROM files WHERE key = $1";
+        let rows = self.read(sql, vec![key.into()]).await?;
+        rows.into_iter().next().map_or(Ok(0), |row| Reader::new("files", row).count())
+    }
+
+    /// One file.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] also for another key's file.
+    pub async fn file(&self, scope: Scope<'_>, id: &FileId) -> Result<FileRow, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM files WHERE id = $1 AND ($2 IS NULL OR key = $2)");
+        let rows = self.read(sql, vec![id.into(), scope.value()]).await?;
+        rows.into_iter().next().map_or_else(|| Err(StoreError::missing("file", id)), decode)
+    }
+
+    /// Files in order of their ids, which is the order they were made in.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn files(
+        &self,
+        scope: Scope<'_>,
+        filter: &FileFilter,
+        page: &PageRequest<FileId>,
+    ) -> Result<Page<FileRow>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM files WHERE ($1 IS NULL OR key = $1) AND ($2 IS NULL OR purpose = $2) \
+             AND ($3 IS NULL OR id {} $3) ORDER BY id {} LIMIT $4",
+            page.order.beyond(),
+            page.order.sql()
+        );
+        let limit = i64::from(page.limit).saturating_add(1);
+        let values =
+            vec![scope.value(), filter.purpose.clone().into(), page.after.as_ref().into(), limit.into()];
+        let rows = self.read(sql, values).await?;
+        Ok(Page::of(rows.into_iter().map(decode).collect::<Result<_, _>>()?, page.limit))
+    }
+
+    /// Deletes a file's row; its blob goes with the next collection. Names the versions trained on it.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] while a job that is not over uses it, [`StoreError::NotFound`].
+    pub async fn delete_file(&self, scope: Scope<'_>, id: &FileId) -> Result<DeletedFile, StoreError> {
+        let sql = format!(
+            "DELETE FROM files WHERE id = $1 AND ($2 IS NULL OR key = $2) AND NOT EXISTS ({IN_USE}) \
+             RETURNING {COLUMNS}"
+        );
+        match self.write(Batch::new().must(sql, vec![id.into(), scope.value()])).await? {
+            Ok(rows) => {
+                let row = rows.into_iter().next().and_then(|rows| rows.into_iter().next());
+                let file = decode(row.ok_or(StoreError::Bug("a deleted file was not returned"))?)?;
+                Ok(DeletedFile { file, versions: self.trained_on(id).await? })
+            }
+            Err(_) => {
+                self.file(scope, id).await?;
+                Err(StoreError::Conflict(format!("file `{id}` is used by a job that is not over")))
+            }
+        }
+    }
+
+    /// Versions that were trained or tuned on a file.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn trained_on(&self, id: &FileId) -> Result<Vec<ClassifierVersion>, StoreError> {
+        let condition = "training_file = $1 OR validation_file = $1";
+        self.versions_where(condition, vec![id.into()]).await
+    }
+
+    /// Files whose time is over and that no unfinished job uses, oldest first, at most a thousand.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn expired_files(&self, now: i64) -> Result<Vec<FileRow>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM files WHERE expires_at IS NOT NULL AND expires_at <= $1 \
+             AND NOT EXISTS ({IN_USE}) ORDER BY expires_at, id LIMIT $2"
+        );
+        let rows = self.read(sql, vec![now.into(), EXPIRED.into()]).await?;
+        rows.into_iter().map(decode).collect()
+    }
+}

@@ -1,0 +1,167 @@
+//! Requests that may be sent again: the first does the work, the others get its answer.
+
+use crate::backend::{Batch, Reader, Value};
+use crate::error::StoreError;
+use crate::jobs::TRIES;
+use crate::store::{Store, check_duration};
+
+/// What names a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestKey {
+    /// Name of the API key.
+    pub key: String,
+    /// Method and route.
+    pub route: String,
+    /// The client's token.
+    pub token: String,
+}
+
+/// An answer as it was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredAnswer {
+    /// The status code.
+    pub status: u16,
+    /// The body.
+    pub body: String,
+}
+
+/// The right to answer a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ticket {
+    request: RequestKey,
+    hold: i64,
+    created_at: i64,
+    /// The id that the request's row is to have. After a crash it is that of the first try, whose row may exist.
+    pub resource: String,
+}
+
+/// What to do with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// Do it, then [`Store::complete`] or [`Store::abandon`].
+    Fresh(Ticket),
+    /// It is being done.
+    InProgress,
+    /// It was done.
+    Answered(StoredAnswer),
+}
+
+/// A row that no longer counts, by a clock that may have been set back. `$4` is now.
+const OVER: &str = "(created_at + keep_ms <= $4 OR created_at - keep_ms > $4)";
+
+impl RequestKey {
+    fn values(&self) -> Vec<Value> {
+        vec![self.key.as_str().into(), self.route.as_str().into(), self.token.as_str().into()]
+    }
+}
+
+impl Store {
+    /// Asks for the right to answer. `fingerprint` stands for the body, `resource` is the id of the row to be made;
+    /// whoever does not answer within `hold_ms` loses the right, and after `keep_ms` the request is forgotten.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] for another body under the same key.
+    pub async fn begin(
+        &self,
+        request: &RequestKey,
+        fingerprint: &str,
+        resource: &str,
+        hold_ms: i64,
+        keep_ms: i64,
+        now: i64,
+    ) -> Result<Begun, StoreError> {
+        check_duration("hold_ms", hold_ms)?;
+        for _ in 0..TRIES {
+            let mut over = request.values();
+            over.push(now.into());
+            let mut values = request.values();
+            values.extend([now.into(), fingerprint.into(), resource.into()]);
+            values.extend([hold_ms.into(), keep_ms.max(hold_ms).into()]);
+            let batch = Batch::quiet()
+                .then(
+                    format!(
+                        "DELETE FROM idempotency WHERE key = $1 AND route = $2 AND token = $3 AND {OVER}"
+                    ),
+                    over,
+                )
+                .must(
+                    "INSERT INTO idempotency (key, route, token, created_at, held_at, fingerprint, resource, \
+                     hold_ms, keep_ms, hold) VALUES ($1, $2, $3, $4, $4, $5, $6, $7, $8, 1) \
+                     ON CONFLICT (key, route, token) DO UPDATE SET hold = idempotency.hold + 1, \
+                     held_at = excluded.held_at, hold_ms = excluded.hold_ms \
+                     WHERE idempotency.status IS NULL AND idempotency.fingerprint = excluded.fingerprint \
+                     AND (idempotency.held_at + idempotency.hold_ms <= $4 \
+                     OR idempotency.held_at - idempotency.hold_ms > $4) \
+                     RETURNING hold, created_at, resource",
+                    values,
+                );
+            if let Ok(rows) = self.write(batch).await? {
+                let row = rows.into_iter().nth(1).and_then(|rows| rows.into_iter().next());
+                let row = row.ok_or(StoreError::Bug("a new request was not returned"))?;
+                let mut row = Reader::new("idempotency", row);
+                return Ok(Begun::Fresh(Ticket {
+                    request: request.clone(),
+                    hold: row.integer()?,
+                    created_at: row.integer()?,
+                    resource: row.text()?,
+                }));
+            }
+            let sql = "SELECT fingerprint, status, body FROM idempotency \
+                WHERE key = $1 AND route = $2 AND token = $3";
+            let Some(row) = self.read(sql, request.values()).await?.into_iter().next() else { continue };
+            let mut row = Reader::new("idempotency", row);
+            if row.text()? != fingerprint {
+                let message = "the idempotency key was used with another request body";
+                return Err(StoreError::Conflict(message.into()));
+            }
+            return Ok(match row.optional_count()? {
+                None => Begun::InProgress,
+                Some(status) => Begun::Answered(StoredAnswer { status, body: row.text()? }),
+            });
+        }
+        Err(StoreError::Conflict("the request is repeated too fast".into()))
+    }
+
+    /// Keeps an answer for those who ask again.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when the right to answer was lost.
+    pub async fn complete(&self, ticket: &Ticket, answer: &StoredAnswer) -> Result<(), StoreError> {
+        let mut values = ticket.values();
+        values.extend([i64::from(answer.status).into(), answer.body.as_str().into()]);
+        let sql = format!("UPDATE idempotency SET status = $6, body = $7 WHERE {HELD}");
+        self.write(Batch::quiet().must(sql, values)).await?.map(|_| ()).map_err(|_| {
+            StoreError::Conflict("another request with the same idempotency key took over".into())
+        })
+    }
+
+    /// Gives the right to answer back: the request may be tried again at once.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn abandon(&self, ticket: &Ticket) -> Result<(), StoreError> {
+        let sql = format!("DELETE FROM idempotency WHERE {HELD}");
+        self.write(Batch::quiet().then(sql, ticket.values())).await.map(|_| ())
+    }
+
+    /// Forgets requests whose time is over.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn forget_requests(&self, now: i64) -> Result<(), StoreError> {
+        let sql = format!("DELETE FROM idempotency WHERE {}", OVER.replace("$4", "$1"));
+        self.write(Batch::quiet().then(sql, vec![now.into()])).await.map(|_| ())
+    }
+}
+
+/// The condition that a ticket still counts; its values are [`Ticket::values`], `$1` to `$5`.
+const HELD: &str =
+    "key = $1 AND route = $2 AND token = $3 AND hold = $4 AND created_at = $5 AND status IS NULL";
+
+impl Ticket {
+    fn values(&self) -> Vec<Value> {
+        let mut values = self.request.values();
+        values.extend([self.hold.into(), self.created_at.into()]);
+        values
+    }
+}

@@ -1,0 +1,86 @@
+//! States of training that can be served, one a step.
+
+use headstart_types::ids::{CheckpointId, JobId, Sha256};
+use headstart_types::job::{Checkpoint, Lease};
+use serde_json::Value as Json;
+
+use super::claim::{FENCE, fence};
+use crate::backend::{Batch, Reader, Value, to_json};
+use crate::error::StoreError;
+use crate::page::{Page, PageRequest};
+use crate::store::Store;
+
+/// Most checkpoints kept of a job; the oldest go first.
+const CHECKPOINTS: i64 = 100;
+
+impl Store {
+    /// Writes the checkpoint after `step`; written again after a restart, it stays one. The artifact must be durable
+    /// before.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`].
+    pub async fn put_checkpoint(
+        &self,
+        lease: &Lease,
+        step: u64,
+        artifact: &Sha256,
+        metrics: &Json,
+        now: i64,
+    ) -> Result<CheckpointId, StoreError> {
+        let number = i64::try_from(step)
+            .map_err(|_| StoreError::Invalid { field: "step", problem: "is out of range".into() })?;
+        let sql = format!(
+            "INSERT INTO checkpoints (job, step, artifact, metrics, created_at) SELECT id, $4, $5, $6, $7 FROM jobs \
+             WHERE {FENCE} AND state IN ('running', 'paused') ON CONFLICT (job, step) DO UPDATE SET \
+             artifact = excluded.artifact, metrics = excluded.metrics, created_at = excluded.created_at"
+        );
+        let mut values = fence(lease);
+        values.extend([number.into(), artifact.into(), to_json(metrics)?.into(), now.into()]);
+        let batch = Batch::new().must(sql, values).then(
+            "DELETE FROM checkpoints WHERE job = $1 AND step <= \
+             (SELECT step FROM checkpoints WHERE job = $1 ORDER BY step DESC LIMIT 1 OFFSET $2)",
+            vec![(&lease.id).into(), CHECKPOINTS.into()],
+        );
+        self.held(lease, batch).await?;
+        Ok(CheckpointId::of(&lease.id, step))
+    }
+
+    /// A job's checkpoints. The job must be known to be the caller's.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for an `after` of another job.
+    pub async fn checkpoints(
+        &self,
+        job: &JobId,
+        page: &PageRequest<CheckpointId>,
+    ) -> Result<Page<Checkpoint>, StoreError> {
+        let after = match &page.after {
+            None => Value::Null,
+            Some(id) => {
+                let step = id.step(job).and_then(|step| i64::try_from(step).ok());
+                step.ok_or_else(|| StoreError::missing("checkpoint", id))?.into()
+            }
+        };
+        let sql = format!(
+            "SELECT step, artifact, metrics, created_at FROM checkpoints \
+             WHERE job = $1 AND ($2 IS NULL OR step {} $2) ORDER BY step {} LIMIT $3",
+            page.order.beyond(),
+            page.order.sql()
+        );
+        let limit = i64::from(page.limit).saturating_add(1);
+        let rows = self.read(sql, vec![job.into(), after, limit.into()]).await?;
+        let decode = |row| -> Result<Checkpoint, StoreError> {
+            let mut row = Reader::new("checkpoints", row);
+            let step = row.count()?;
+            Ok(Checkpoint {
+                id: CheckpointId::of(job, step),
+                job: job.clone(),
+                step,
+                artifact: row.parsed()?,
+                metrics: row.json()?,
+                created_at: row.integer()?,
+            })
+        };
+        Ok(Page::of(rows.into_iter().map(decode).collect::<Result<_, _>>()?, page.limit))
+    }
+}

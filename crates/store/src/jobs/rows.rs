@@ -1,0 +1,261 @@
+//! Job rows: made, read, listed, counted, forgotten.
+
+use headstart_types::ids::JobId;
+use headstart_types::job::{Job, JobParams, JobState, NewEvent, NewJob};
+
+use super::events::with_event;
+use super::states::{FINAL, Trigger, next};
+use crate::backend::{Batch, Reader, Row, Value, to_json};
+use crate::error::StoreError;
+use crate::page::{Page, PageRequest, Scope};
+use crate::registry::check_name;
+use crate::store::Store;
+
+/// The columns of a [`Job`], in the order [`decode`] reads them.
+pub(crate) const COLUMNS: &str = "id, key, state, model, method, classifier, suffix, training_file, \
+    validation_file, seed, metadata, params_version, params, progress, error, fine_tuned_model, report, attempt, \
+    lost, created_at, started_at, finished_at, updated_at";
+
+/// How often a change is tried again when another came between reading and writing.
+pub(crate) const TRIES: usize = 16;
+
+/// Most bytes of a job's parameters and of its metadata, as JSON.
+const JSON_BYTES: usize = 64 * 1024;
+
+pub(crate) fn decode(row: Row) -> Result<Job, StoreError> {
+    let mut row = Reader::new("jobs", row);
+    Ok(Job {
+        id: row.parsed()?,
+        key: row.text()?,
+        state: row.named(JobState::of)?,
+        model: row.text()?,
+        method: row.text()?,
+        classifier: row.text()?,
+        suffix: row.optional_text()?,
+        training_file: row.parsed()?,
+        validation_file: row.optional_parsed()?,
+        seed: row.integer()?,
+        metadata: row.json()?,
+        params: JobParams { version: row.count()?, value: row.json()? },
+        progress: row.optional_json()?,
+        error: row.optional_json()?,
+        fine_tuned_model: row.optional_text()?,
+        report: row.optional_parsed()?,
+        attempt: row.count()?,
+        lost: row.count()?,
+        created_at: row.integer()?,
+        started_at: row.optional_integer()?,
+        finished_at: row.optional_integer()?,
+        updated_at: row.integer()?,
+    })
+}
+
+/// Which jobs a list holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JobFilter {
+    /// Only those in this state.
+    pub state: Option<JobState>,
+    /// Only those whose metadata holds these pairs.
+    pub metadata: Vec<(String, String)>,
+}
+
+/// What waits and what runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QueueSize {
+    /// Jobs in a state that is not final.
+    pub jobs: Vec<(JobState, u64)>,
+    /// Since when the oldest queued job waits.
+    pub oldest_queued_at: Option<i64>,
+}
+
+impl Store {
+    /// Writes a job's row, which is its place in the queue. `queued_max` bounds the key's waiting jobs.
+    ///
+    /// # Errors
+    /// [`StoreError::TooMany`] at the bound, [`StoreError::NotFound`] for a file that is gone,
+    /// [`StoreError::Conflict`] for one that has problems or an id that exists.
+    pub async fn create_job(&self, new: &NewJob, queued_max: u32, now: i64) -> Result<Job, StoreError> {
+        check_name("suffix", &new.classifier)?;
+        let (metadata, params) = (to_json(&new.metadata)?, to_json(&new.params.value)?);
+        for (field, text) in [("metadata", &metadata), ("params", &params)] {
+            if text.len() > JSON_BYTES {
+                let problem = format!("is longer than {JSON_BYTES} bytes");
+                return Err(StoreError::Invalid { field, problem });
+            }
+        }
+        let state = if new.validate_first { JobState::ValidatingFiles } else { JobState::Queued };
+        let usable = "SELECT 1 FROM files WHERE state = 'processed' AND id =";
+        let sql = format!(
+            "INSERT INTO jobs (id, key, state, model, method, classifier, suffix, training_file, validation_file, \
+             seed, metadata, params_version, params, created_at, updated_at, queued_at) \
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14, $14 \
+             WHERE (SELECT COUNT(*) FROM jobs WHERE key = $2 AND state IN ('validating_files', 'queued')) < $15 \
+             AND EXISTS ({usable} $8) AND ($9 IS NULL OR EXISTS ({usable} $9)) \
+             ON CONFLICT (id) DO NOTHING RETURNING {COLUMNS}"
+        );
+        let values = vec![
+            (&new.id).into(),
+            new.key.as_str().into(),
+            state.as_str().into(),
+            new.model.as_str().into(),
+            new.method.as_str().into(),
+            new.classifier.as_str().into(),
+            new.suffix.clone().into(),
+            (&new.training_file).into(),
+            new.validation_file.as_ref().into(),
+            new.seed.into(),
+            metadata.into(),
+            new.params.version.into(),
+            params.into(),
+            now.into(),
+            queued_max.into(),
+        ];
+        let batch = Batch::new().must(sql, values);
+        let batch = with_event(batch, &new.id, &NewEvent::info("job created"), now)?;
+        match self.write(batch).await? {
+            Ok(rows) => one(rows),
+            Err(_) => Err(self.why_not_created(new, queued_max).await?),
+        }
+    }
+
+    async fn why_not_created(&self, new: &NewJob, queued_max: u32) -> Result<StoreError, StoreError> {
+        for file in std::iter::once(&new.training_file).chain(&new.validation_file) {
+            // NotFound leaves by itself.
+            let row = self.file(Scope::All, file).await?;
+            if row.state == headstart_types::file::FileState::Error {
+                return Ok(StoreError::Conflict(format!(
+                    "file `{file}` has problems and cannot be trained on"
+                )));
+            }
+        }
+        if self.job(Scope::All, &new.id).await.is_ok() {
+            return Ok(StoreError::Conflict(format!("job `{}` exists", new.id)));
+        }
+        Ok(StoreError::TooMany { what: "queued jobs", limit: queued_max })
+    }
+
+    /// One job.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] also for another key's job.
+    pub async fn job(&self, scope: Scope<'_>, id: &JobId) -> Result<Job, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM jobs WHERE id = $1 AND ($2 IS NULL OR key = $2)");
+        let rows = self.read(sql, vec![id.into(), scope.value()]).await?;
+        rows.into_iter().next().map_or_else(|| Err(StoreError::missing("job", id)), decode)
+    }
+
+    /// Jobs in order of their ids, which is the order they were made in.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn jobs(
+        &self,
+        scope: Scope<'_>,
+        filter: &JobFilter,
+        page: &PageRequest<JobId>,
+    ) -> Result<Page<Job>, StoreError> {
+        let mut values: Vec<Value> = vec![
+            scope.value(),
+            filter.state.map(JobState::as_str).into(),
+            page.after.as_ref().into(),
+            i64::from(page.limit).saturating_add(1).into(),
+        ];
+        let mut sql = format!(
+            "SELECT {COLUMNS} FROM jobs WHERE ($1 IS NULL OR key = $1) AND ($2 IS NULL OR state = $2) \
+             AND ($3 IS NULL OR id {} $3)",
+            page.order.beyond()
+        );
+        for (name, value) in &filter.metadata {
+            // Both sides are JSON, where a quote inside a string is escaped: the pair can stand nowhere else.
+            let pair = to_json(&std::collections::BTreeMap::from([(name, value)]))?;
+            values.push(pair.trim_start_matches('{').trim_end_matches('}').into());
+            sql.push_str(&format!(" AND replace(metadata, ${}, '') <> metadata", values.len()));
+        }
+        sql.push_str(&format!(" ORDER BY id {} LIMIT $4", page.order.sql()));
+        let rows = self.read(sql, values).await?;
+        let jobs = rows.into_iter().map(decode).collect::<Result<_, _>>()?;
+        Ok(Page::of(jobs, page.limit))
+    }
+
+    /// What waits and what runs.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn queue_size(&self) -> Result<QueueSize, StoreError> {
+        let sql = format!(
+            "SELECT state, COUNT(*), MIN(CASE WHEN state = 'queued' THEN queued_at END) FROM jobs \
+             WHERE state NOT IN ({FINAL}) GROUP BY state ORDER BY state"
+        );
+        let mut size = QueueSize::default();
+        for row in self.read(sql, Vec::new()).await? {
+            let mut row = Reader::new("jobs", row);
+            size.jobs.push((row.named(JobState::of)?, row.count()?));
+            size.oldest_queued_at = size.oldest_queued_at.or(row.optional_integer()?);
+        }
+        Ok(size)
+    }
+
+    /// Forgets a job that is over, with its events and checkpoints. Its versions stay.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] while it is not over, [`StoreError::NotFound`].
+    pub async fn delete_job(&self, scope: Scope<'_>, id: &JobId) -> Result<(), StoreError> {
+        let sql =
+            format!("DELETE FROM jobs WHERE id = $1 AND ($2 IS NULL OR key = $2) AND state IN ({FINAL})");
+        if self.write(Batch::new().must(sql, vec![id.into(), scope.value()])).await?.is_ok() {
+            return Ok(());
+        }
+        let job = self.job(scope, id).await?;
+        Err(StoreError::Conflict(format!("job `{id}` is `{}`", job.state.as_str())))
+    }
+
+    /// Moves a job as its owner or the service wishes; the worker that has it learns of it by its heartbeat.
+    pub(crate) async fn move_job(
+        &self,
+        scope: Scope<'_>,
+        id: &JobId,
+        trigger: Trigger,
+        change: (&str, Vec<Value>),
+        event: &NewEvent,
+        now: i64,
+    ) -> Result<Job, StoreError> {
+        for _ in 0..TRIES {
+            let job = self.job(scope, id).await?;
+            let state = next(job.state, trigger)?;
+            let finished = if state.is_final() { Value::Integer(now) } else { Value::Null };
+            let sql = format!(
+                "UPDATE jobs SET state = $1, updated_at = $2, finished_at = $3{} \
+                 WHERE id = $4 AND state = $5 AND attempt = $6 RETURNING {COLUMNS}",
+                change.0
+            );
+            let mut values: Vec<Value> = vec![
+                state.as_str().into(),
+                now.into(),
+                finished,
+                id.into(),
+                job.state.as_str().into(),
+                job.attempt.into(),
+            ];
+            values.extend(change.1.iter().cloned());
+            let mut batch = Batch::new().must(sql, values);
+            if state.is_final() {
+                batch = without_steps(batch, id);
+            }
+            if let Ok(rows) = self.write(with_event(batch, id, event, now)?).await? {
+                return one(rows);
+            }
+        }
+        Err(StoreError::Conflict(format!("job `{id}` changes too fast")))
+    }
+}
+
+/// A job that is over resumes no more: its step outputs may go.
+pub(crate) fn without_steps(batch: Batch, id: &JobId) -> Batch {
+    batch.then("DELETE FROM steps WHERE job = $1", vec![id.into()])
+}
+
+/// The job that a batch's first statement returned.
+pub(crate) fn one(rows: Vec<Vec<Row>>) -> Result<Job, StoreError> {
+    let row = rows.into_iter().next().and_then(|rows| rows.into_iter().next());
+    decode(row.ok_or(StoreError::Bug("a statement that touched a row returned none"))?)
+}

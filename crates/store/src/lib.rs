@@ -1,0 +1,26 @@
+//! What survives: files, jobs with their events and checkpoints, classifiers and their versions, idempotency keys, and
+//! blobs. Rows live in SQLite inside one folder, bytes beside them; states, leases and limits are the same over any
+//! back end. Nothing here knows what a job does.
+//!
+//! Every time is an argument, in milliseconds since the epoch, so that tests own the clock.
+
+mod backend;
+mod backup;
+mod blobs;
+mod error;
+mod files;
+mod idempotency;
+mod jobs;
+mod page;
+mod registry;
+mod store;
+
+pub use backup::{BackedUp, restore};
+pub use blobs::{BlobInfo, BlobReader, BlobStore, BlobWriter, Collected, LocalBlobs};
+pub use error::StoreError;
+pub use files::{DeletedFile, FileFilter};
+pub use idempotency::{Begun, RequestKey, StoredAnswer, Ticket};
+pub use jobs::{Beat, ClaimLimits, JobFilter, QueueSize, Trigger, next};
+pub use page::{Order, Page, PageRequest, Scope};
+pub use registry::{Published, When};
+pub use store::{MAX_LEASE_MS, Store};

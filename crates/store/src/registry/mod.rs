@@ -1,0 +1,9 @@
+//! The registry: classifiers, their immutable versions, and which version answers.
+
+mod pointers;
+mod publish;
+mod rows;
+
+pub use publish::{Published, When};
+
+pub(crate) use rows::check_name;

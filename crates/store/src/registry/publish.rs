@@ -1,0 +1,216 @@
+//! New versions: written whole, with their job's success or alone.
+
+use headstart_types::classifier::{ClassifierId, ClassifierVersion, NewVersion, Reason};
+use headstart_types::ids::{FileId, JobId, Sha256};
+use headstart_types::job::{Lease, NewEvent};
+
+use super::rows::{VERSION_COLUMNS, check_name, decode_version, named};
+use crate::backend::{Batch, Row, Value, to_json};
+use crate::error::StoreError;
+use crate::jobs::{FENCE, TRIES, fence, with_event, without_steps};
+use crate::store::Store;
+
+/// When a new version becomes production.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// When the classifier has none.
+    First,
+    /// At once.
+    Always,
+}
+
+/// A version that was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Published {
+    /// The version.
+    pub version: ClassifierVersion,
+    /// Whether it became production.
+    pub promoted: bool,
+}
+
+/// What a version was made from.
+#[derive(Default)]
+struct Made<'a> {
+    job: Option<&'a JobId>,
+    training_file: Option<&'a FileId>,
+    validation_file: Option<&'a FileId>,
+}
+
+/// How the classifier's row changes with a new version.
+struct Change {
+    promote: bool,
+    /// Production before, when it is left behind.
+    before: Option<u32>,
+    /// The history after, when it changes.
+    history: Option<String>,
+    /// The revision that must still be, when the change was computed from a row.
+    revision: Option<i64>,
+}
+
+impl Store {
+    /// Ends a job with its version: version row, state and event in one transaction, or nothing. The first version of
+    /// a name becomes production. Artifact and report must be durable before.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`] also when the job was paused, cancelled or finished meanwhile.
+    pub async fn finish(
+        &self,
+        lease: &Lease,
+        version: &NewVersion,
+        report: Option<&Sha256>,
+        now: i64,
+    ) -> Result<Published, StoreError> {
+        let job = self.leased_job(lease).await?;
+        let id = ClassifierId { key: job.key.clone(), name: job.classifier.clone() };
+        let mut values = fence(lease);
+        values.extend([now.into(), report.into()]);
+        let sql = format!(
+            "UPDATE jobs SET state = 'succeeded', finished_at = $4, updated_at = $4, report = $5 \
+             WHERE {FENCE} AND state = 'running'"
+        );
+        let batch = Batch::new().must(sql, values);
+        let made = Made {
+            job: Some(&job.id),
+            training_file: Some(&job.training_file),
+            validation_file: job.validation_file.as_ref(),
+        };
+        let change = Change { promote: false, before: None, history: None, revision: None };
+        let reason = Reason { who: job.key, reason: format!("job {} succeeded", job.id), gate: None };
+        let (batch, place) = add_version(batch, &id, version, &made, &change, &reason, now)?;
+        let batch = batch.then(
+            "UPDATE jobs SET fine_tuned_model = classifier || '@' || \
+             (SELECT number FROM versions WHERE versions.job = jobs.id) WHERE id = $1",
+            vec![(&job.id).into()],
+        );
+        let event = NewEvent::info("job succeeded, its classifier is ready");
+        let batch = with_event(without_steps(batch, &job.id), &job.id, &event, now)?;
+        published(self.held(lease, batch).await?, place)
+    }
+
+    /// Writes a version that no job made, as when labels or examples change. `expected` is the classifier's last
+    /// version as the caller read it; 0 stands for a classifier that does not exist yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when another version came between, [`StoreError::Invalid`] for a name.
+    pub async fn publish(
+        &self,
+        id: &ClassifierId,
+        version: &NewVersion,
+        when: When,
+        expected: Option<u32>,
+        reason: &Reason,
+        now: i64,
+    ) -> Result<Published, StoreError> {
+        check_name("name", &id.name)?;
+        for _ in 0..TRIES {
+            let known = match self.classifier(id).await {
+                Ok(known) => Some(known),
+                Err(StoreError::NotFound { .. }) => None,
+                Err(error) => return Err(error),
+            };
+            let last = known.as_ref().map_or(0, |known| known.last_version);
+            if expected.is_some_and(|expected| expected != last) {
+                return Err(StoreError::Conflict(format!("classifier `{}` has changed meanwhile", id.name)));
+            }
+            let change = match &known {
+                Some(known) => {
+                    let before = known.production.filter(|_| when == When::Always);
+                    let mut history = known.history.clone();
+                    history.extend(before);
+                    Change {
+                        promote: when == When::Always,
+                        before,
+                        history: Some(to_json(&super::pointers::recent(history))?),
+                        revision: Some(i64::try_from(known.revision).unwrap_or(i64::MAX)),
+                    }
+                }
+                None => Change { promote: true, before: None, history: None, revision: Some(-1) },
+            };
+            let (batch, place) =
+                add_version(Batch::new(), id, version, &Made::default(), &change, reason, now)?;
+            if let Ok(rows) = self.write(batch).await? {
+                return published(rows, place);
+            }
+        }
+        Err(StoreError::Conflict(format!("classifier `{}` changes too fast", id.name)))
+    }
+}
+
+/// Adds a version to a batch; also the place of the first of its statements.
+fn add_version(
+    batch: Batch,
+    id: &ClassifierId,
+    version: &NewVersion,
+    made: &Made<'_>,
+    change: &Change,
+    reason: &Reason,
+    now: i64,
+) -> Result<(Batch, usize), StoreError> {
+    let place = batch.steps.len();
+    let with_name = |more: Vec<Value>| named(id).into_iter().chain(more).collect::<Vec<_>>();
+    // Revision -1 stands for a classifier that is not there: a deleted one counts as that.
+    let batch = batch
+        .must(
+            "INSERT INTO classifiers (key, name, created_at, last_version, production) VALUES ($1, $2, $3, 1, 1) \
+             ON CONFLICT (key, name) DO UPDATE SET last_version = classifiers.last_version + 1, \
+             created_at = CASE WHEN classifiers.deleted_at IS NULL THEN classifiers.created_at ELSE $3 END, \
+             production = CASE WHEN classifiers.production IS NULL OR $4 = 1 \
+             THEN classifiers.last_version + 1 ELSE classifiers.production END, \
+             traffic = CASE WHEN $4 = 1 THEN '{}' ELSE classifiers.traffic END, \
+             history = COALESCE($5, classifiers.history), deleted_at = NULL, revision = classifiers.revision + 1 \
+             WHERE $6 IS NULL OR $6 = classifiers.revision OR ($6 = -1 AND classifiers.deleted_at IS NOT NULL)",
+            with_name(vec![
+                now.into(),
+                i64::from(change.promote).into(),
+                change.history.clone().into(),
+                change.revision.into(),
+            ]),
+        )
+        .must(
+            format!(
+                "INSERT INTO versions (key, name, number, origin, artifact, report, metrics, backbone, \
+                 backbone_sha256, job, training_file, validation_file, created_at) \
+                 SELECT key, name, last_version, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM classifiers \
+                 WHERE key = $1 AND name = $2 RETURNING {VERSION_COLUMNS}"
+            ),
+            with_name(vec![
+                version.origin.as_str().into(),
+                (&version.artifact).into(),
+                version.report.as_ref().into(),
+                to_json(&version.metrics)?.into(),
+                version.backbone.as_str().into(),
+                version.backbone_sha256.as_str().into(),
+                made.job.into(),
+                made.training_file.into(),
+                made.validation_file.into(),
+                now.into(),
+            ]),
+        )
+        .then(
+            "UPDATE classifiers SET audit_count = audit_count + 1 \
+             WHERE key = $1 AND name = $2 AND production = last_version",
+            with_name(Vec::new()),
+        )
+        .then(
+            "INSERT INTO audits (key, name, number, created_at, action, who, before, after, reason, gate) \
+             SELECT key, name, audit_count, $3, 'publish', $4, $5, production, $6, $7 FROM classifiers \
+             WHERE key = $1 AND name = $2 AND production = last_version RETURNING number",
+            with_name(vec![
+                now.into(),
+                reason.who.as_str().into(),
+                change.before.into(),
+                reason.reason.as_str().into(),
+                reason.gate.as_ref().map(to_json).transpose()?.into(),
+            ]),
+        );
+    Ok((batch, place))
+}
+
+/// The version that the statements from `place` on wrote.
+fn published(rows: Vec<Vec<Row>>, place: usize) -> Result<Published, StoreError> {
+    let mut rows = rows.into_iter().skip(place + 1);
+    let row = rows.next().and_then(|rows| rows.into_iter().next());
+    let version = decode_version(row.ok_or(StoreError::Bug("a new version was not returned"))?)?;
+    let promoted = rows.nth(1).is_some_and(|audits| !audits.is_empty());
+    Ok(Published { version, promoted })
+}

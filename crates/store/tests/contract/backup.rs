@@ -1,0 +1,93 @@
+//! Copies made while the store serves, and brought back.
+
+use headstart_store::{PageRequest, Scope, Store, StoreError, restore};
+
+use crate::support::{T, claim, contract, file_of, intent, job, job_on, version};
+
+contract!(a_backup_brings_back_rows_and_blobs, a_damaged_backup_is_refused);
+
+/// A store with a trained classifier and blobs behind it.
+async fn fill(store: &Store) {
+    let artifact = store.blobs().put(b"weights").await.unwrap().sha256;
+    job(store, "alice", T).await;
+    let (lease, _) = claim(store, "w", T).await;
+    let mut new = version();
+    (new.artifact, new.report) = (artifact, None);
+    store.finish(&lease, &new, None, T).await.unwrap();
+    // The files of these tests have no bytes of their own; give them some.
+    for row in store.files(Scope::All, &Default::default(), &PageRequest::newest(99)).await.unwrap().data {
+        store.delete_file(Scope::All, &row.id).await.unwrap();
+    }
+    let mut row = file_of("alice", 8, T);
+    row.sha256 = store.blobs().put(b"examples").await.unwrap().sha256;
+    store.create_file(&row, u64::MAX).await.unwrap();
+    store.blobs().put(b"stray").await.unwrap();
+}
+
+async fn a_backup_brings_back_rows_and_blobs(store: Store) {
+    fill(&store).await;
+    let place = tempfile::tempdir().unwrap();
+    let (copy, back) = (place.path().join("copy"), place.path().join("back"));
+    // Rows are written while it runs; the copy is of one moment.
+    let (writer, examples) = (store.clone(), store.blobs().put(b"examples").await.unwrap().sha256);
+    let busy = tokio::spawn(async move {
+        for number in 0..50 {
+            let mut row = file_of("bob", 8, T + number);
+            row.sha256 = examples.clone();
+            writer.create_file(&row, u64::MAX).await.unwrap();
+            writer.create_job(&job_on(&row.id, "bob", T + number), 99, T + number).await.unwrap();
+        }
+    });
+    store.backup(&copy).await.unwrap();
+    busy.await.unwrap();
+    assert!(matches!(store.backup(&copy).await, Err(StoreError::Conflict(_))));
+    assert_eq!(restore(&copy, &back).unwrap().blobs, 2);
+    assert!(matches!(restore(&copy, &back), Err(StoreError::Conflict(_))));
+    let again = Store::open(&back).await.unwrap();
+    assert_eq!(again.classifier(&intent()).await.unwrap(), store.classifier(&intent()).await.unwrap());
+    let found = again.version(&intent(), 1).await.unwrap();
+    assert_eq!(again.blobs().read(&found.artifact, 99).await.unwrap(), b"weights");
+    assert_eq!(again.bytes_used("alice").await.unwrap(), 8);
+    let jobs = again.jobs(Scope::Key("bob"), &Default::default(), &PageRequest::newest(99)).await.unwrap();
+    for job in jobs.data {
+        again.file(Scope::All, &job.training_file).await.unwrap();
+    }
+    // What is written to the one does not reach the other.
+    job(&again, "carol", T).await;
+    assert_eq!(store.bytes_used("carol").await.unwrap(), 0);
+}
+
+async fn a_damaged_backup_is_refused(store: Store) {
+    fill(&store).await;
+    let place = tempfile::tempdir().unwrap();
+    let (copy, back) = (place.path().join("copy"), place.path().join("back"));
+    assert_eq!(store.backup(&copy).await.unwrap().blobs, 2);
+    assert!(matches!(restore(&place.path().join("nowhere"), &back), Err(StoreError::NotFound { .. })));
+    let artifact = store.version(&intent(), 1).await.unwrap().artifact;
+    let blob = copy.join("blobs").join(&artifact.as_str()[..2]).join(&artifact.as_str()[2..]);
+    // Not written over: it may share its bytes with the store.
+    std::fs::remove_file(&blob).unwrap();
+    let missing = restore(&copy, &back);
+    assert!(matches!(missing, Err(StoreError::Corrupt { .. })), "{missing:?}");
+    std::fs::write(&blob, b"other weights").unwrap();
+    let changed = restore(&copy, &back).unwrap_err().to_string();
+    assert!(changed.contains("its bytes have changed"), "{changed}");
+    assert!(!back.exists());
+    assert_eq!(store.blobs().read(&artifact, 99).await.unwrap(), b"weights");
+    std::fs::write(copy.join("store.db"), b"not a database, not at all, whatever it is called").unwrap();
+    assert!(restore(&copy, &back).is_err());
+}
+
+#[tokio::test]
+async fn a_folder_of_a_newer_build_is_refused_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Store::open(folder.path()).await.unwrap());
+    let file = folder.path().join("store.db");
+    let connection = rusqlite::Connection::open(&file).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(connection);
+    let refused = Store::open(folder.path()).await.map(|_| ());
+    assert!(matches!(refused, Err(StoreError::Newer { found: 99, .. })), "{refused:?}");
+    let restored = restore(folder.path(), &folder.path().join("back"));
+    assert!(matches!(restored, Err(StoreError::Newer { .. })), "{restored:?}");
+}

@@ -1,0 +1,233 @@
+//! Versions, pointers and audit rows.
+
+use std::collections::BTreeMap;
+
+use headstart_store::{Order, PageRequest, Scope, Store, StoreError, When};
+use headstart_types::classifier::{ClassifierId, NewVersion, Origin};
+use headstart_types::job::JobState;
+
+use crate::support::{T, claim, contract, digest, intent, job, reason, version};
+
+contract!(
+    finishing_a_job_writes_version_state_and_event_together,
+    the_first_version_is_promoted_and_later_ones_wait,
+    promotion_and_rollback_move_one_pointer_and_are_written_down,
+    a_promotion_after_production_has_moved_is_a_conflict,
+    traffic_shadow_and_aliases_name_versions_that_exist,
+    a_version_in_use_stays,
+    a_deleted_classifiers_numbers_are_not_used_again,
+    examples_make_versions_that_answer_at_once,
+    a_version_published_in_between_is_a_conflict,
+    keys_do_not_share_names,
+);
+
+/// Runs a job to its version.
+async fn trained(store: &Store, now: i64) -> u32 {
+    job(store, "alice", now).await;
+    let (lease, _) = claim(store, "w", now).await;
+    store.finish(&lease, &version(), Some(&digest("b1")), now).await.unwrap().version.number
+}
+
+async fn finishing_a_job_writes_version_state_and_event_together(store: Store) {
+    let made = job(&store, "alice", T).await;
+    let (lease, _) = claim(&store, "w", T).await;
+    store.put_step(&lease, "features", &digest("11"), T).await.unwrap();
+    let done = store.finish(&lease, &version(), Some(&digest("b1")), T + 9).await.unwrap();
+    assert!(done.promoted);
+    assert_eq!(done.version.model_name(), "intent@1");
+    assert_eq!(done.version.job.as_ref(), Some(&made.id));
+    assert_eq!(done.version.training_file.as_ref(), Some(&made.training_file));
+    assert_eq!((&done.version.artifact, done.version.created_at), (&digest("a1"), T + 9));
+    assert_eq!(store.version(&intent(), 1).await.unwrap(), done.version);
+    let over = store.job(Scope::All, &made.id).await.unwrap();
+    assert_eq!((over.state, over.fine_tuned_model.as_deref()), (JobState::Succeeded, Some("intent@1")));
+    assert_eq!((over.report, over.finished_at), (Some(digest("b1")), Some(T + 9)));
+    let events = store.events(&made.id, &PageRequest::newest(1)).await.unwrap().data;
+    assert!(events[0].message.contains("succeeded"));
+    assert!(store.steps(&made.id).await.unwrap().is_empty());
+    assert!(matches!(store.finish(&lease, &version(), None, T).await, Err(StoreError::LeaseLost(_))));
+    assert_eq!(store.versions(&intent(), &PageRequest::newest(9)).await.unwrap().data.len(), 1);
+}
+
+async fn the_first_version_is_promoted_and_later_ones_wait(store: Store) {
+    assert_eq!(trained(&store, T).await, 1);
+    assert_eq!(trained(&store, T + 1).await, 2);
+    let classifier = store.classifier(&intent()).await.unwrap();
+    assert_eq!((classifier.production, classifier.last_version), (Some(1), 2));
+    assert_eq!(classifier.created_at, T);
+    let audits = store.audits(&intent(), &PageRequest::newest(9)).await.unwrap().data;
+    assert_eq!(audits.len(), 1);
+    assert_eq!((audits[0].action.as_str(), audits[0].from, audits[0].to), ("publish", None, Some(1)));
+}
+
+async fn promotion_and_rollback_move_one_pointer_and_are_written_down(store: Store) {
+    for number in 0..3 {
+        trained(&store, T + number).await;
+    }
+    let id = intent();
+    store.promote(&id, 2, None, &reason(), T + 10).await.unwrap();
+    let promoted = store.promote(&id, 3, Some(2), &reason(), T + 11).await.unwrap();
+    assert_eq!((promoted.production, &promoted.history), (Some(3), &vec![1, 2]));
+    assert_eq!(store.classifier(&id).await.unwrap(), promoted);
+    assert_eq!(store.rollback(&id, &reason(), T + 12).await.unwrap().production, Some(2));
+    assert_eq!(store.rollback(&id, &reason(), T + 13).await.unwrap().production, Some(1));
+    assert!(matches!(store.rollback(&id, &reason(), T).await, Err(StoreError::Conflict(_))));
+    assert!(matches!(store.promote(&id, 9, None, &reason(), T).await, Err(StoreError::NotFound { .. })));
+    let oldest = PageRequest { after: Some(1), limit: 9, order: Order::Ascending };
+    let audits = store.audits(&id, &oldest).await.unwrap().data;
+    let moves: Vec<_> = audits.iter().map(|row| (row.action.as_str(), row.from, row.to)).collect();
+    let (promote, rollback) = ("promote", "rollback");
+    assert_eq!(
+        moves,
+        [
+            (promote, Some(1), Some(2)),
+            (promote, Some(2), Some(3)),
+            (rollback, Some(3), Some(2)),
+            (rollback, Some(2), Some(1))
+        ]
+    );
+    assert_eq!((audits[0].number, audits[0].created_at, audits[0].who.as_str()), (2, T + 10, "alice"));
+    assert_eq!((audits[0].reason.as_str(), &audits[0].gate), ("because", &reason().gate));
+}
+
+async fn a_promotion_after_production_has_moved_is_a_conflict(store: Store) {
+    for number in 0..3 {
+        trained(&store, T + number).await;
+    }
+    store.promote(&intent(), 2, Some(1), &reason(), T).await.unwrap();
+    let late = store.promote(&intent(), 3, Some(1), &reason(), T).await;
+    assert!(matches!(late, Err(StoreError::Conflict(_))), "{late:?}");
+    assert_eq!(store.classifier(&intent()).await.unwrap().production, Some(2));
+}
+
+async fn traffic_shadow_and_aliases_name_versions_that_exist(store: Store) {
+    trained(&store, T).await;
+    trained(&store, T + 1).await;
+    let (id, why) = (intent(), reason());
+    for wrong in [vec![(1, 99)], vec![(1, 60), (2, 60)], vec![(1, 100), (2, 0)]] {
+        let refused = store.set_traffic(&id, &BTreeMap::from_iter(wrong), &why, T).await;
+        assert!(matches!(refused, Err(StoreError::Invalid { .. })), "{refused:?}");
+    }
+    let unknown = store.set_traffic(&id, &BTreeMap::from([(1, 50), (7, 50)]), &why, T).await;
+    assert!(matches!(unknown, Err(StoreError::NotFound { .. })));
+    let split = BTreeMap::from([(1, 90), (2, 10)]);
+    assert_eq!(store.set_traffic(&id, &split, &why, T).await.unwrap().traffic, split);
+    assert!(matches!(store.set_shadow(&id, Some(3), &why, T).await, Err(StoreError::NotFound { .. })));
+    store.set_shadow(&id, Some(2), &why, T).await.unwrap();
+    store.set_alias(&id, "candidate", Some(2), &why, T).await.unwrap();
+    for wrong in ["", "12", "a@b"] {
+        let refused = store.set_alias(&id, wrong, Some(1), &why, T).await;
+        assert!(matches!(refused, Err(StoreError::Invalid { .. })), "{wrong}");
+    }
+    let classifier = store.classifier(&id).await.unwrap();
+    assert_eq!((classifier.shadow, classifier.aliases.get("candidate")), (Some(2), Some(&2)));
+    // A promotion answers all requests again.
+    assert!(store.promote(&id, 2, None, &why, T).await.unwrap().traffic.is_empty());
+    assert_eq!(store.set_shadow(&id, None, &why, T).await.unwrap().shadow, None);
+    assert!(store.set_alias(&id, "candidate", None, &why, T).await.unwrap().aliases.is_empty());
+    assert!(matches!(
+        store.set_alias(&id, "candidate", None, &why, T).await,
+        Err(StoreError::NotFound { .. })
+    ));
+}
+
+async fn a_version_in_use_stays(store: Store) {
+    for number in 0..4 {
+        trained(&store, T + number).await;
+    }
+    let (id, why) = (intent(), reason());
+    store.set_shadow(&id, Some(2), &why, T).await.unwrap();
+    store.set_alias(&id, "old", Some(3), &why, T).await.unwrap();
+    for number in [1, 2, 3] {
+        let refused = store.delete_version(&id, number, &why, T).await;
+        assert!(matches!(refused, Err(StoreError::Conflict(_))), "{number}");
+    }
+    store.promote(&id, 4, None, &why, T).await.unwrap();
+    assert!(store.delete_version(&id, 1, &why, T).await.unwrap().history.is_empty());
+    assert!(matches!(store.version(&id, 1).await, Err(StoreError::NotFound { .. })));
+    assert!(matches!(store.rollback(&id, &why, T).await, Err(StoreError::Conflict(_))));
+    assert_eq!(trained(&store, T + 9).await, 5);
+}
+
+async fn a_deleted_classifiers_numbers_are_not_used_again(store: Store) {
+    trained(&store, T).await;
+    trained(&store, T).await;
+    store.delete_classifier(&intent(), &reason(), T + 1).await.unwrap();
+    assert!(matches!(store.classifier(&intent()).await, Err(StoreError::NotFound { .. })));
+    assert!(store.classifiers(Scope::All, None, 9).await.unwrap().data.is_empty());
+    assert!(store.versions(&intent(), &PageRequest::newest(9)).await.unwrap().data.is_empty());
+    assert!(matches!(
+        store.delete_classifier(&intent(), &reason(), T).await,
+        Err(StoreError::NotFound { .. })
+    ));
+    assert_eq!(trained(&store, T + 2).await, 3);
+    let again = store.classifier(&intent()).await.unwrap();
+    assert_eq!((again.production, again.created_at), (Some(3), T + 2));
+    assert!(again.history.is_empty());
+    let audits = store.audits(&intent(), &PageRequest::newest(9)).await.unwrap().data;
+    let actions: Vec<&str> = audits.iter().map(|row| row.action.as_str()).collect();
+    assert_eq!(actions, ["publish", "delete", "publish"]);
+}
+
+fn examples(digits: &str) -> NewVersion {
+    NewVersion { origin: Origin::Examples, artifact: digest(digits), report: None, ..version() }
+}
+
+async fn examples_make_versions_that_answer_at_once(store: Store) {
+    let (id, why) = (intent(), reason());
+    let first = store.publish(&id, &examples("01"), When::Always, Some(0), &why, T).await.unwrap();
+    assert!(first.promoted);
+    assert_eq!((first.version.origin, &first.version.job), (Origin::Examples, &None));
+    let second = store.publish(&id, &examples("02"), When::Always, Some(1), &why, T).await.unwrap();
+    assert!(second.promoted);
+    let third = store.publish(&id, &examples("03"), When::First, None, &why, T).await.unwrap();
+    assert!(!third.promoted);
+    let classifier = store.classifier(&id).await.unwrap();
+    assert_eq!((classifier.production, &classifier.history), (Some(2), &vec![1]));
+    let audits = store.audits(&id, &PageRequest::newest(9)).await.unwrap().data;
+    assert_eq!(
+        audits.iter().map(|row| (row.from, row.to)).collect::<Vec<_>>(),
+        [(Some(1), Some(2)), (None, Some(1))]
+    );
+    let unnamed = ClassifierId { key: "alice".into(), name: "a@b".into() };
+    let refused = store.publish(&unnamed, &examples("01"), When::First, None, &why, T).await;
+    assert!(matches!(refused, Err(StoreError::Invalid { field: "name", .. })));
+}
+
+async fn a_version_published_in_between_is_a_conflict(store: Store) {
+    let (id, why) = (intent(), reason());
+    store.publish(&id, &examples("01"), When::Always, Some(0), &why, T).await.unwrap();
+    let twice = store.publish(&id, &examples("02"), When::Always, Some(0), &why, T).await;
+    assert!(matches!(twice, Err(StoreError::Conflict(_))), "{twice:?}");
+    // Many at once: each is written, none twice, none lost.
+    let writers: Vec<_> = (0..8)
+        .map(|_| {
+            let (store, id, why) = (store.clone(), id.clone(), why.clone());
+            tokio::spawn(
+                async move { store.publish(&id, &examples("03"), When::Always, None, &why, T).await },
+            )
+        })
+        .collect();
+    let mut numbers = Vec::new();
+    for writer in writers {
+        numbers.push(writer.await.unwrap().unwrap().version.number);
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (2..=9).collect::<Vec<u32>>());
+    assert_eq!(store.classifier(&id).await.unwrap().history, (1..=8).collect::<Vec<u32>>());
+}
+
+async fn keys_do_not_share_names(store: Store) {
+    trained(&store, T).await;
+    let other = ClassifierId { key: "bob".into(), ..intent() };
+    assert!(matches!(store.classifier(&other).await, Err(StoreError::NotFound { .. })));
+    store.publish(&other, &examples("01"), When::First, None, &reason(), T).await.unwrap();
+    let third = ClassifierId { key: "alice".into(), name: "topic".into() };
+    store.publish(&third, &examples("01"), When::First, None, &reason(), T).await.unwrap();
+    let own = store.classifiers(Scope::Key("bob"), None, 9).await.unwrap().data;
+    assert_eq!(own.iter().map(|classifier| &classifier.id).collect::<Vec<_>>(), [&other]);
+    let page = store.classifiers(Scope::All, Some(&intent()), 1).await.unwrap();
+    assert_eq!((&page.data[0].id, page.has_more), (&third, true));
+    let page = store.classifiers(Scope::All, Some(&third), 1).await.unwrap();
+    assert_eq!((&page.data[0].id, page.has_more), (&other, false));
+}

@@ -1,0 +1,105 @@
+//! File rows: quota, lists, retention, and what keeps a file.
+
+use headstart_store::{FileFilter, Order, PageRequest, Scope, Store, StoreError};
+use headstart_types::file::FileState;
+use headstart_types::ids::FileId;
+use serde_json::json;
+
+use crate::support::{T, claim, contract, file, file_of, job, job_on, version};
+
+contract!(
+    a_file_comes_back_as_it_was_written,
+    a_key_keeps_within_its_bytes,
+    files_are_listed_by_purpose_in_pages_either_way,
+    a_file_in_use_stays_until_its_job_is_over,
+    deleting_a_file_names_what_was_trained_on_it,
+    expired_files_are_those_whose_time_is_over_and_that_nobody_uses,
+);
+
+async fn a_file_comes_back_as_it_was_written(store: Store) {
+    let mut row = file_of("alice", 1 << 40, T);
+    row.filename = "Übung \"1\".jsonl".into();
+    row.state = FileState::Error;
+    row.status_details = Some("3 problems".into());
+    row.problems = json!([{"line": 3, "code": "no_label", "message": "has no label"}]);
+    row.expires_at = Some(T + 1);
+    store.create_file(&row, u64::MAX).await.unwrap();
+    assert_eq!(store.file(Scope::Key("alice"), &row.id).await.unwrap(), row);
+    assert!(matches!(store.file(Scope::Key("bob"), &row.id).await, Err(StoreError::NotFound { .. })));
+    assert!(matches!(store.create_file(&row, u64::MAX).await, Err(StoreError::Conflict(_))));
+}
+
+async fn a_key_keeps_within_its_bytes(store: Store) {
+    store.create_file(&file_of("alice", 60, T), 100).await.unwrap();
+    let refused = store.create_file(&file_of("alice", 41, T), 100).await;
+    assert!(matches!(refused, Err(StoreError::Quota { used: 60, limit: 100, needed: 41 })), "{refused:?}");
+    store.create_file(&file_of("alice", 40, T), 100).await.unwrap();
+    store.create_file(&file_of("bob", 100, T), 100).await.unwrap();
+    assert_eq!(store.bytes_used("alice").await.unwrap(), 100);
+    assert_eq!(store.bytes_used("nobody").await.unwrap(), 0);
+}
+
+async fn files_are_listed_by_purpose_in_pages_either_way(store: Store) {
+    let mut ids = Vec::new();
+    for number in 0..5 {
+        let mut row = file_of("alice", 1, T + number);
+        row.purpose = if number == 2 { "user_data".into() } else { "fine-tune".into() };
+        store.create_file(&row, u64::MAX).await.unwrap();
+        ids.push(row.id);
+    }
+    file(&store, "bob", T).await;
+    let list = async |order, after: Option<FileId>, purpose: Option<&str>| {
+        let filter = FileFilter { purpose: purpose.map(Into::into) };
+        let page = PageRequest { after, limit: 3, order };
+        let page = store.files(Scope::Key("alice"), &filter, &page).await.unwrap();
+        (page.data.into_iter().map(|row| row.id).collect::<Vec<_>>(), page.has_more)
+    };
+    let reversed: Vec<FileId> = ids.iter().rev().cloned().collect();
+    assert_eq!(list(Order::Descending, None, None).await, (reversed[..3].to_vec(), true));
+    let after = Some(reversed[2].clone());
+    // The client may delete what it has read: the next page does not need it.
+    store.delete_file(Scope::All, &reversed[2]).await.unwrap();
+    assert_eq!(list(Order::Descending, after, None).await, (reversed[3..].to_vec(), false));
+    assert_eq!(list(Order::Ascending, None, Some("fine-tune")).await.0, [0, 1, 3].map(|n| ids[n].clone()));
+}
+
+async fn a_file_in_use_stays_until_its_job_is_over(store: Store) {
+    let (training, validation) = (file(&store, "alice", T).await, file(&store, "alice", T).await);
+    let mut new = job_on(&training.id, "alice", T);
+    new.validation_file = Some(validation.id.clone());
+    let made = store.create_job(&new, 10, T).await.unwrap();
+    for id in [&training.id, &validation.id] {
+        let refused = store.delete_file(Scope::Key("alice"), id).await;
+        assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
+    }
+    let foreign = store.delete_file(Scope::Key("bob"), &training.id).await;
+    assert!(matches!(foreign, Err(StoreError::NotFound { .. })));
+    store.cancel(Scope::All, &made.id, T).await.unwrap();
+    let deleted = store.delete_file(Scope::Key("alice"), &training.id).await.unwrap();
+    assert_eq!((deleted.file.id, deleted.versions), (training.id.clone(), Vec::new()));
+    assert!(matches!(store.file(Scope::All, &training.id).await, Err(StoreError::NotFound { .. })));
+}
+
+async fn deleting_a_file_names_what_was_trained_on_it(store: Store) {
+    let made = job(&store, "alice", T).await;
+    let (lease, _) = claim(&store, "w", T).await;
+    store.finish(&lease, &version(), None, T).await.unwrap();
+    store.delete_job(Scope::All, &made.id).await.unwrap();
+    let deleted = store.delete_file(Scope::All, &made.training_file).await.unwrap();
+    let names: Vec<String> = deleted.versions.iter().map(|version| version.model_name()).collect();
+    assert_eq!(names, ["intent@1"]);
+}
+
+async fn expired_files_are_those_whose_time_is_over_and_that_nobody_uses(store: Store) {
+    let mut rows = Vec::new();
+    for expires_at in [None, Some(T + 10), Some(T + 20), Some(T + 5)] {
+        let mut row = file_of("alice", 1, T);
+        row.expires_at = expires_at;
+        store.create_file(&row, u64::MAX).await.unwrap();
+        rows.push(row);
+    }
+    let expired = store.expired_files(T + 10).await.unwrap();
+    assert_eq!(expired, [rows[3].clone(), rows[1].clone()]);
+    store.create_job(&job_on(&rows[3].id, "alice", T), 10, T).await.unwrap();
+    assert_eq!(store.expired_files(T + 10).await.unwrap(), [rows[1].clone()]);
+}

@@ -1,0 +1,83 @@
+//! Requests that are sent again.
+
+use headstart_store::{Begun, RequestKey, Store, StoreError, StoredAnswer, Ticket};
+
+use crate::support::{T, contract};
+
+contract!(
+    a_repeated_request_gets_the_first_answer,
+    the_same_key_with_another_body_is_a_conflict,
+    a_request_whose_worker_died_is_tried_again_with_the_same_id,
+    an_abandoned_request_may_be_tried_at_once,
+    answers_are_forgotten_after_their_time,
+);
+
+const HOLD: i64 = 1_000;
+const KEEP: i64 = 60_000;
+
+fn request(token: &str) -> RequestKey {
+    RequestKey { key: "alice".into(), route: "POST /v1/files".into(), token: token.into() }
+}
+
+async fn begin(store: &Store, fingerprint: &str, resource: &str, now: i64) -> Result<Begun, StoreError> {
+    store.begin(&request("token"), fingerprint, resource, HOLD, KEEP, now).await
+}
+
+async fn fresh(store: &Store, resource: &str, now: i64) -> Ticket {
+    match begin(store, "body", resource, now).await.unwrap() {
+        Begun::Fresh(ticket) => ticket,
+        other @ (Begun::InProgress | Begun::Answered(_)) => panic!("{other:?}"),
+    }
+}
+
+fn answer() -> StoredAnswer {
+    StoredAnswer { status: 200, body: "{\"id\":\"file-1\"}".into() }
+}
+
+async fn a_repeated_request_gets_the_first_answer(store: Store) {
+    let ticket = fresh(&store, "file-1", T).await;
+    assert_eq!(ticket.resource, "file-1");
+    assert_eq!(begin(&store, "body", "file-2", T + 1).await.unwrap(), Begun::InProgress);
+    store.complete(&ticket, &answer()).await.unwrap();
+    assert_eq!(begin(&store, "body", "file-3", T + 2).await.unwrap(), Begun::Answered(answer()));
+    let mut other = request("token");
+    other.key = "bob".into();
+    let begun = store.begin(&other, "body", "file-4", HOLD, KEEP, T).await.unwrap();
+    assert!(matches!(begun, Begun::Fresh(_)));
+}
+
+async fn the_same_key_with_another_body_is_a_conflict(store: Store) {
+    let ticket = fresh(&store, "file-1", T).await;
+    assert!(matches!(begin(&store, "other", "file-2", T).await, Err(StoreError::Conflict(_))));
+    store.complete(&ticket, &answer()).await.unwrap();
+    assert!(matches!(begin(&store, "other", "file-2", T).await, Err(StoreError::Conflict(_))));
+}
+
+async fn a_request_whose_worker_died_is_tried_again_with_the_same_id(store: Store) {
+    let dead = fresh(&store, "file-1", T).await;
+    let second = fresh(&store, "file-2", T + HOLD).await;
+    assert_eq!(second.resource, "file-1");
+    assert!(matches!(store.complete(&dead, &answer()).await, Err(StoreError::Conflict(_))));
+    // A clock set back does not keep the marker for ever.
+    let third = fresh(&store, "file-3", T - 50_000).await;
+    store.complete(&third, &answer()).await.unwrap();
+}
+
+async fn an_abandoned_request_may_be_tried_at_once(store: Store) {
+    let ticket = fresh(&store, "file-1", T).await;
+    store.abandon(&ticket).await.unwrap();
+    let again = fresh(&store, "file-2", T + 1).await;
+    assert_eq!(again.resource, "file-2");
+    store.abandon(&ticket).await.unwrap();
+    assert_eq!(begin(&store, "body", "file-3", T + 1).await.unwrap(), Begun::InProgress);
+}
+
+async fn answers_are_forgotten_after_their_time(store: Store) {
+    let ticket = fresh(&store, "file-1", T).await;
+    store.complete(&ticket, &answer()).await.unwrap();
+    store.forget_requests(T + KEEP - 1).await.unwrap();
+    assert!(matches!(begin(&store, "body", "x", T + KEEP - 1).await.unwrap(), Begun::Answered(_)));
+    assert!(matches!(begin(&store, "other", "file-9", T + KEEP).await.unwrap(), Begun::Fresh(_)));
+    store.forget_requests(T + 3 * KEEP).await.unwrap();
+    assert!(matches!(begin(&store, "third", "file-9", T + 3 * KEEP).await.unwrap(), Begun::Fresh(_)));
+}

@@ -1,0 +1,14 @@
+//! What every back end must keep to: one suite, run for each of them.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod backup;
+mod blobs;
+mod classifiers;
+mod crash;
+mod files;
+mod idempotency;
+mod jobs;
+mod queue;
+mod support;
+mod workers;

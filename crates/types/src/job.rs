@@ -1,0 +1,283 @@
+//! Jobs: what is asked for, how far it is, what came of it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::ids::{CheckpointId, EventId, FileId, JobId, Sha256};
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Its files are being looked at.
+    ValidatingFiles,
+    /// It waits for a worker.
+    Queued,
+    /// A worker has it.
+    Running,
+    /// Stopped by its owner until it is resumed.
+    Paused,
+    /// Its classifier exists.
+    Succeeded,
+    /// It ended without a classifier.
+    Failed,
+    /// Its owner ended it.
+    Cancelled,
+}
+
+impl JobState {
+    /// Every state, in the order a job passes them.
+    pub const ALL: [Self; 7] = [
+        Self::ValidatingFiles,
+        Self::Queued,
+        Self::Running,
+        Self::Paused,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    /// The name in answers and rows.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ValidatingFiles => "validating_files",
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The state of a name.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+
+    /// Whether nothing will change any more.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// A method's parameters, as JSON with the version of their format.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobParams {
+    /// Version of the format, so that old rows stay readable.
+    pub version: u32,
+    /// The parameters.
+    pub value: Value,
+}
+
+/// A job that is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewJob {
+    /// Its id.
+    pub id: JobId,
+    /// Name of the API key that asks.
+    pub key: String,
+    /// The backbone.
+    pub model: String,
+    /// How the classifier is fitted.
+    pub method: String,
+    /// The classifier's name.
+    pub classifier: String,
+    /// The name as the client gave it, if it did.
+    pub suffix: Option<String>,
+    /// The examples.
+    pub training_file: FileId,
+    /// Examples for tuning and stopping.
+    pub validation_file: Option<FileId>,
+    /// All chance of the job follows from it.
+    pub seed: i64,
+    /// The client's own notes.
+    pub metadata: BTreeMap<String, String>,
+    /// The method's parameters.
+    pub params: JobParams,
+    /// Whether its files must be looked at before it may be claimed.
+    pub validate_first: bool,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Progress {
+    /// Units of work done.
+    pub step: u64,
+    /// Units of work in all.
+    pub total: u64,
+    /// Estimated time to the end, in seconds.
+    pub eta_seconds: Option<u64>,
+}
+
+/// Why a job failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobError {
+    /// For programs.
+    pub code: String,
+    /// For people.
+    pub message: String,
+    /// The parameter at fault, where there is one.
+    pub param: Option<String>,
+}
+
+/// A job. Times are milliseconds since the epoch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// Name of the API key that made it.
+    pub key: String,
+    /// Where it stands.
+    pub state: JobState,
+    /// The backbone.
+    pub model: String,
+    /// How the classifier is fitted.
+    pub method: String,
+    /// The classifier's name.
+    pub classifier: String,
+    /// The name as the client gave it, if it did.
+    pub suffix: Option<String>,
+    /// The examples.
+    pub training_file: FileId,
+    /// Examples for tuning and stopping.
+    pub validation_file: Option<FileId>,
+    /// All chance of the job follows from it.
+    pub seed: i64,
+    /// The client's own notes.
+    pub metadata: BTreeMap<String, String>,
+    /// The method's parameters.
+    pub params: JobParams,
+    /// How far it is; `None` before the first report.
+    pub progress: Option<Progress>,
+    /// Why it failed; `None` on a healthy job.
+    pub error: Option<JobError>,
+    /// `name@version` once it succeeded.
+    pub fine_tuned_model: Option<String>,
+    /// The report's blob.
+    pub report: Option<Sha256>,
+    /// How often a worker took it.
+    pub attempt: u32,
+    /// How often a worker was lost while it had it.
+    pub lost: u32,
+    /// When it was made.
+    pub created_at: i64,
+    /// When a worker first took it.
+    pub started_at: Option<i64>,
+    /// When it ended.
+    pub finished_at: Option<i64>,
+    /// When it last changed; heartbeats do not count.
+    pub updated_at: i64,
+}
+
+/// A worker's hold on a job. Whatever it writes names all three; once another holds the job, nothing is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The job.
+    pub id: JobId,
+    /// The worker.
+    pub owner: String,
+    /// Which attempt at the job this is, from 1.
+    pub attempt: u32,
+}
+
+/// Weight of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Good to know.
+    Info,
+    /// Something to look at.
+    Warn,
+    /// Something went wrong.
+    Error,
+}
+
+impl Level {
+    /// The name in answers and rows.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+
+    /// The level of a name.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        [Self::Info, Self::Warn, Self::Error].into_iter().find(|level| level.as_str() == name)
+    }
+}
+
+/// An event to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewEvent {
+    /// Its weight.
+    pub level: Level,
+    /// One sentence.
+    pub message: String,
+    /// Numbers, for an event that carries metrics.
+    pub data: Option<Value>,
+}
+
+impl NewEvent {
+    /// A sentence without numbers.
+    #[must_use]
+    pub fn info(message: impl Into<String>) -> Self {
+        Self { level: Level::Info, message: message.into(), data: None }
+    }
+}
+
+/// An event of a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobEvent {
+    /// Its id.
+    pub id: EventId,
+    /// When it was written, milliseconds since the epoch.
+    pub created_at: i64,
+    /// Its weight.
+    pub level: Level,
+    /// One sentence.
+    pub message: String,
+    /// Numbers, for an event that carries metrics.
+    pub data: Option<Value>,
+}
+
+/// A state of training that can be served.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Its id.
+    pub id: CheckpointId,
+    /// The job it belongs to.
+    pub job: JobId,
+    /// The step it was taken after.
+    pub step: u64,
+    /// The artifact's blob.
+    pub artifact: Sha256,
+    /// Numbers at that step.
+    pub metrics: Value,
+    /// When it was taken, milliseconds since the epoch.
+    pub created_at: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_has_one_name_in_rows_and_in_answers() {
+        for state in JobState::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+            assert_eq!(JobState::of(state.as_str()), Some(state));
+        }
+        assert_eq!(JobState::of("pending"), None);
+    }
+}

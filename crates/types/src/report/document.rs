@@ -1,0 +1,101 @@
+//! The document as a whole: what was run, how good it is, and what to know before trusting it.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::data::{Duplicates, Groups, Suspicious};
+use super::quality::{BinaryCurves, Calibration, Confusion, Coverage, Estimate, Metrics};
+use super::run::Run;
+use super::transfer::Transfer;
+
+/// The report format this build writes.
+pub const VERSION: u32 = 1;
+
+/// What a fine-tuning job says about its classifier. Shares are 0 to 1, intervals cover 95 %.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Report {
+    /// Format version.
+    #[schema(example = 1)]
+    pub version: u32,
+    /// One or two plain sentences: how good, against what, and whether transfer helped.
+    pub verdict: String,
+    /// What was run, enough to run it again.
+    pub run: Run,
+    /// Quality on the held-out items.
+    pub metrics: Metrics,
+    /// Accuracy of always naming the commonest class of the training items; single-label problems only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub majority_accuracy: Option<f64>,
+    /// What is taken for what; single-label problems only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confusion: Option<Confusion>,
+    /// ROC and precision–recall curves; two classes only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curves: Option<BinaryCurves>,
+    /// Whether scores mean what they say; single-label problems only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
+    /// Accuracy against the share of items answered; single-label problems only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Coverage>,
+    /// Transfer against no transfer, by the number of examples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<Transfer>,
+    /// Quality of the backbone's zero-shot labels on the same items, in the measure of the learning curve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zero_shot: Option<Estimate>,
+    /// Training items whose label looks wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspicious: Option<Suspicious>,
+    /// Items that occur more than once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicates: Option<Duplicates>,
+    /// Quality by group, where the data names groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Groups>,
+    /// Where the time went.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<Stage>,
+    /// What to know before trusting the figures.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Note>,
+    /// What a report of this kind has and this one lacks, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
+}
+
+/// One stage of the job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Stage {
+    /// Its name.
+    #[schema(example = "features")]
+    pub name: String,
+    /// Wall-clock seconds.
+    pub seconds: f64,
+    /// Items it worked on.
+    pub items: u64,
+    /// Largest resident memory of the process while it ran, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_bytes: Option<u64>,
+}
+
+/// A warning.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Note {
+    /// A stable word for programs.
+    #[schema(example = "few_examples")]
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// A part that is missing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LeftOut {
+    /// The part.
+    #[schema(example = "learning curve at 64 examples a class")]
+    pub part: String,
+    /// Why it is missing.
+    #[schema(example = "the time for the report was spent")]
+    pub reason: String,
+}

@@ -1,0 +1,17 @@
+//! The report of a fine-tuning job: one versioned JSON document.
+
+mod data;
+mod document;
+mod quality;
+mod run;
+mod transfer;
+
+pub use data::{DuplicatePair, Duplicates, Gap, GroupMetrics, Groups, Row, Suspicious, SuspiciousRow, Twin};
+pub use document::{LeftOut, Note, Report, Stage, VERSION};
+pub use quality::{
+    BinaryCurves, Calibration, ClassMetrics, Confused, Confusion, Coverage, CoveragePoint, CoverageTarget,
+    Estimate, LabelMetrics, Metrics, MultiLabelMetrics, PrecisionRecallPoint, Reliability, ReliabilityBin,
+    RocPoint, SingleLabelMetrics,
+};
+pub use run::{BackboneUsed, ClassCounts, DatasetUsed, Hyperparameter, Run};
+pub use transfer::{Difference, LearningPoint, Quality, Transfer, Verdict};
