@@ -1,11 +1,13 @@
 //! The composition root: configuration in, running engine and loaded backbones out. The only place that wires.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use anyhow::Context as _;
 use headstart_engine::{Device, Engine, EngineError, EngineOptions, Folder, Runtime};
+use headstart_store::Store;
 use headstart_tasks::{Entry, LoadError, Served, TaskContext, TaskLimits};
 use headstart_telemetry::Metrics;
 use tokio::sync::Semaphore;
@@ -14,6 +16,9 @@ use crate::config::{Config, DeviceName};
 
 /// Bytes per permit of [`App::bodies`].
 pub const BODY_UNIT: usize = 4096;
+
+/// Uploads that are inspected at a time: each decodes on every core.
+const INSPECTIONS: usize = 2;
 
 /// Bodies of the largest size that may be held at a time.
 const LARGEST_BODIES: usize = 8;
@@ -26,8 +31,12 @@ pub struct App {
     pub tasks: TaskContext,
     /// Every metric.
     pub metrics: Arc<Metrics>,
+    /// What survives the process; `None` until it is open.
+    store: OnceLock<Store>,
     /// Memory for bodies being read or worked on, in units of [`BODY_UNIT`] bytes.
     pub bodies: Arc<Semaphore>,
+    /// Places for inspections of uploads.
+    pub inspections: Arc<Semaphore>,
     loaded: AtomicBool,
     ready: AtomicBool,
     stopping: AtomicBool,
@@ -53,7 +62,46 @@ impl App {
         let tasks = TaskContext::new(limits, config.cache_bytes, cores, &metrics);
         let no = || AtomicBool::new(false);
         let bodies = Arc::new(Semaphore::new((LARGEST_BODIES * config.max_body_bytes).div_ceil(BODY_UNIT)));
-        Ok(Self { config, tasks, metrics, bodies, loaded: no(), ready: no(), stopping: no() })
+        let inspections = Arc::new(Semaphore::new(INSPECTIONS));
+        let store = OnceLock::new();
+        Ok(Self {
+            config,
+            tasks,
+            metrics,
+            store,
+            bodies,
+            inspections,
+            loaded: no(),
+            ready: no(),
+            stopping: no(),
+        })
+    }
+
+    /// Opens the store in the data folder.
+    ///
+    /// # Errors
+    /// When it cannot be made or read, or a newer build wrote it.
+    pub async fn open_store(&self) -> anyhow::Result<()> {
+        let data = &self.config.data;
+        let store = Store::open(data).await.with_context(|| format!("`data`: {}", data.display()))?;
+        let _ = self.store.set(store);
+        Ok(())
+    }
+
+    /// What survives the process; `None` until [`App::open_store`] was called.
+    #[must_use]
+    pub fn store(&self) -> Option<&Store> {
+        self.store.get()
+    }
+
+    /// Limits of uploaded data sets; whoever reads an inspected file must use the same.
+    #[must_use]
+    pub fn dataset_limits(&self) -> headstart_datasets::Limits {
+        headstart_datasets::Limits {
+            max_text_bytes: self.config.max_text_bytes,
+            media: self.tasks.limits.image,
+            ..headstart_datasets::Limits::default()
+        }
     }
 
     /// Whether balancers should send requests here.
@@ -66,6 +114,12 @@ impl App {
     #[must_use]
     pub fn is_loaded(&self) -> bool {
         self.loaded.load(Ordering::SeqCst)
+    }
+
+    /// Whether the process is about to end: answers without an end should find one.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
     }
 
     /// Backbones are loaded: ready, unless a stop came first.

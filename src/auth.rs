@@ -30,10 +30,24 @@ impl Scope {
     }
 }
 
+/// Who asks, as far as rows are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The key's name; empty where no keys are set.
+    pub key: &'static str,
+    /// Whether it sees and moves what others made.
+    pub admin: bool,
+}
+
+impl Identity {
+    /// Whoever asks where no keys are set: everything is theirs.
+    pub const NOBODY: Self = Self { key: "", admin: true };
+}
+
 /// A key that is known by its hash alone.
 #[derive(Debug, Clone)]
 pub struct ApiKey {
-    name: String,
+    name: &'static str,
     scopes: Vec<Scope>,
     digest: [u8; 32],
 }
@@ -89,7 +103,9 @@ impl ApiKey {
                         .ok_or_else(|| KeyError::Scope { entry: number, scope: scope.to_owned() })
                 })
                 .collect::<Result<_, _>>()?;
-            keys.push(Self { name: name.to_owned(), scopes, digest: Sha256::digest(key).into() });
+            // Read once at the start; requests, jobs and rows name it as long as the process lives.
+            let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
+            keys.push(Self { name, scopes, digest: Sha256::digest(key).into() });
         }
         Ok(keys)
     }
@@ -113,10 +129,10 @@ impl ApiKey {
         self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)
     }
 
-    /// The key's name, for logs.
+    /// Who presents it.
     #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
+    pub fn identity(&self) -> Identity {
+        Identity { key: self.name, admin: self.scopes.contains(&Scope::Admin) }
     }
 
     /// `name:scope+scope`, for people.
@@ -137,7 +153,7 @@ mod tests {
         let app = ApiKey::find(&keys, "secret-1").unwrap();
         assert!(app.allows(Scope::Infer) && !app.allows(Scope::Train));
         let ops = ApiKey::find(&keys, "secret:2").unwrap();
-        assert!(ops.name() == "ops" && ops.allows(Scope::Train));
+        assert!(ops.identity() == Identity { key: "ops", admin: true } && ops.allows(Scope::Train));
         assert!(ApiKey::find(&keys, "secret-3").is_none());
         assert!(ApiKey::find(&keys, "").is_none());
     }

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Options;
 use crate::embed::EmbedArguments;
+use crate::train::TrainArguments;
 
 /// Serves pretrained ONNX backbones over REST: features and zero-shot labels for text and images.
 #[derive(Debug, Parser)]
@@ -45,6 +46,27 @@ pub enum Command {
     },
     /// List the backbones and whether each loads
     Models {
+        /// A TOML file with options; environment and flags win over it
+        #[arg(long, env = "HEADSTART_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Everything else
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Train a classifier on a file and print its report
+    Train {
+        /// A TOML file with options; environment and flags win over it
+        #[arg(long, env = "HEADSTART_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// What to train on and how
+        #[command(flatten)]
+        arguments: TrainArguments,
+        /// Everything else
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Do the jobs of the data folder without serving
+    Worker {
         /// A TOML file with options; environment and flags win over it
         #[arg(long, env = "HEADSTART_CONFIG", value_name = "FILE")]
         config: Option<PathBuf>,

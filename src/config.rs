@@ -73,6 +73,24 @@ pub struct Options {
     /// Memory for computed vectors in bytes; 0 keeps none [default: 33554432]
     #[arg(long, env = "HEADSTART_CACHE_BYTES", value_name = "BYTES")]
     pub cache_bytes: Option<u64>,
+    /// Fine-tuning jobs at a time in this process; 0 leaves them to others [default: 1]
+    #[arg(long, env = "HEADSTART_WORKERS", value_name = "N")]
+    pub workers: Option<usize>,
+    /// Largest uploaded file in bytes [default: 1073741824]
+    #[arg(long, env = "HEADSTART_MAX_FILE_BYTES", value_name = "BYTES")]
+    pub max_file_bytes: Option<u64>,
+    /// Bytes of files a key may keep [default: 10737418240]
+    #[arg(long, env = "HEADSTART_KEY_FILE_BYTES", value_name = "BYTES")]
+    pub key_file_bytes: Option<u64>,
+    /// Jobs of a key that may wait [default: 100]
+    #[arg(long, env = "HEADSTART_KEY_QUEUED_JOBS", value_name = "N")]
+    pub key_queued_jobs: Option<u32>,
+    /// Jobs of a key that may run at a time [default: 4]
+    #[arg(long, env = "HEADSTART_KEY_RUNNING_JOBS", value_name = "N")]
+    pub key_running_jobs: Option<u32>,
+    /// How long a worker keeps a job without a sign of life, in seconds [default: 30]
+    #[arg(long, env = "HEADSTART_LEASE_SECONDS", value_name = "S")]
+    pub lease_seconds: Option<u32>,
     /// Longest time for one request in milliseconds; X-Request-Timeout-Ms may ask for less [default: 60000]
     #[arg(long, env = "HEADSTART_REQUEST_TIMEOUT_MS", value_name = "MS")]
     pub request_timeout_ms: Option<u64>,
@@ -154,6 +172,12 @@ pub struct Config {
     pub max_image_pixels: u64,
     pub max_connections: usize,
     pub cache_bytes: u64,
+    pub workers: usize,
+    pub max_file_bytes: u64,
+    pub key_file_bytes: u64,
+    pub key_queued_jobs: u32,
+    pub key_running_jobs: u32,
+    pub lease_seconds: u32,
     pub request_timeout_ms: u64,
     pub drain_seconds: u64,
     pub drain_notice_ms: u64,
@@ -238,6 +262,12 @@ impl Config {
             max_image_pixels: options.max_image_pixels.unwrap_or(50_000_000),
             max_connections: options.max_connections.unwrap_or(4096),
             cache_bytes: options.cache_bytes.unwrap_or(32 << 20),
+            workers: options.workers.unwrap_or(1),
+            max_file_bytes: options.max_file_bytes.unwrap_or(1 << 30),
+            key_file_bytes: options.key_file_bytes.unwrap_or(10 << 30),
+            key_queued_jobs: options.key_queued_jobs.unwrap_or(100),
+            key_running_jobs: options.key_running_jobs.unwrap_or(4),
+            lease_seconds: options.lease_seconds.unwrap_or(30),
             request_timeout_ms: options.request_timeout_ms.unwrap_or(60_000),
             drain_seconds: options.drain_seconds.unwrap_or(30),
             drain_notice_ms: options.drain_notice_ms.unwrap_or(500),
@@ -285,6 +315,15 @@ impl Config {
         }
         if self.max_image_pixels == 0 {
             return refuse("max-image-pixels", "must be at least 1");
+        }
+        if !(1..=3600).contains(&self.lease_seconds) {
+            return refuse("lease-seconds", "must be between 1 and 3600");
+        }
+        if self.workers > 64 {
+            return refuse("workers", "must be at most 64");
+        }
+        if self.key_running_jobs == 0 {
+            return refuse("key-running-jobs", "must be at least 1");
         }
         if self.require_cuda && self.device == DeviceName::Cpu {
             return refuse("require-cuda", "needs `device` to be cuda");
@@ -339,6 +378,12 @@ impl Options {
             max_image_pixels: self.max_image_pixels.or(below.max_image_pixels),
             max_connections: self.max_connections.or(below.max_connections),
             cache_bytes: self.cache_bytes.or(below.cache_bytes),
+            workers: self.workers.or(below.workers),
+            max_file_bytes: self.max_file_bytes.or(below.max_file_bytes),
+            key_file_bytes: self.key_file_bytes.or(below.key_file_bytes),
+            key_queued_jobs: self.key_queued_jobs.or(below.key_queued_jobs),
+            key_running_jobs: self.key_running_jobs.or(below.key_running_jobs),
+            lease_seconds: self.lease_seconds.or(below.lease_seconds),
             request_timeout_ms: self.request_timeout_ms.or(below.request_timeout_ms),
             drain_seconds: self.drain_seconds.or(below.drain_seconds),
             drain_notice_ms: self.drain_notice_ms.or(below.drain_notice_ms),

@@ -99,7 +99,7 @@ pub fn run(config: Config, arguments: EmbedArguments) -> anyhow::Result<()> {
             prompt: arguments.prompt.clone(),
             ..FeaturesParams::default()
         };
-        let caller = Caller { deadline: None, class: Class::Bulk };
+        let caller = Caller { deadline: None, class: Class::Bulk, key: "" };
         let done = runtime
             .block_on(Features::run(&app.tasks, params, caller))
             .with_context(|| format!("items from number {} on", first + 1))?;

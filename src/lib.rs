@@ -3,8 +3,13 @@
 pub mod app;
 pub mod auth;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod embed;
 pub mod http;
 pub mod models;
+pub mod rollout;
 pub mod serve;
+mod signals;
+pub mod train;
+pub mod worker;

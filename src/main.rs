@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use headstart::cli::{Cli, Command};
 use headstart::config::Config;
-use headstart::{embed, http, models, serve};
+use headstart::{embed, http, models, serve, train, worker};
 
 fn main() -> ExitCode {
     silence_runtime();
@@ -46,6 +46,16 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             let config = Config::load(*options, config.as_deref())?;
             start_log(&config)?;
             embed::run(config, arguments)
+        }
+        Command::Train { config, arguments, options } => {
+            let config = Config::load(*options, config.as_deref())?;
+            start_log(&config)?;
+            train::run(config, arguments)
+        }
+        Command::Worker { config, options } => {
+            let config = Config::load(*options, config.as_deref())?;
+            start_log(&config)?;
+            worker::work(config)
         }
         Command::Models { config, options } => models::run(Config::load(*options, config.as_deref())?),
         Command::Openapi => {

@@ -12,12 +12,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 
 use crate::app::App;
 use crate::config::Config;
 use crate::http;
+use crate::rollout::Rollout;
+use crate::signals::Signals;
+use crate::worker::Workers;
 
 /// A client that takes longer to send its header, or to send another request, is cut off. Longer than balancers keep
 /// their idle connections, which would otherwise meet a closed one.
@@ -54,6 +56,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     // Signals first: one that comes during a load must not be lost.
     let signals = Signals::listen()?;
     let serving = tokio::spawn(accept(listener, http::router(Arc::clone(&app)), Arc::clone(&app), signals));
+    app.open_store().await?;
     let loading = Arc::clone(&app);
     let engine = tokio::task::spawn_blocking(move || {
         let engine = loading.start_engine()?;
@@ -63,7 +66,14 @@ async fn run(config: Config) -> anyhow::Result<()> {
     .await??;
     app.finish_loading();
     tracing::info!(%address, milliseconds = started.elapsed().as_millis() as u64, "ready");
+    let rollout = tokio::spawn(Rollout::new(Arc::clone(&app)).run());
+    let workers = Workers::start(&app);
     serving.await?;
+    let patience = Duration::from_secs(app.config.drain_seconds);
+    if tokio::time::timeout(patience, workers.stop()).await.is_err() {
+        tracing::warn!("a job did not stop in time; it goes on from its last step when it is claimed again");
+    }
+    rollout.abort();
     app.tasks.catalog.clear();
     tokio::task::spawn_blocking(move || drop(engine)).await?;
     tracing::info!("stopped");
@@ -136,24 +146,5 @@ async fn drain(graceful: GracefulShutdown, app: &App, signals: &mut Signals) {
             tracing::warn!(seconds = limit.as_secs(), "the drain deadline passed with requests unanswered");
         }
         () = signals.next() => tracing::warn!("stopped a second time with requests unanswered"),
-    }
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {},
-            _ = self.interrupt.recv() => {},
-        }
     }
 }

@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use headstart_engine::EngineError;
 use headstart_media::MediaError;
+use headstart_store::StoreError;
 use headstart_tasks::TaskError;
 use headstart_telemetry::Reason;
 use serde::Serialize;
@@ -60,7 +61,8 @@ impl ApiError {
         Self { status, kind, code, param: None, message: message.into(), retry_after: None, reason: None }
     }
 
-    fn about(mut self, param: impl Into<String>) -> Self {
+    /// Names the field it is about.
+    pub(crate) fn about(mut self, param: impl Into<String>) -> Self {
         self.param = Some(param.into());
         self
     }
@@ -108,6 +110,16 @@ impl ApiError {
             .because(Reason::Unauthorised)
     }
 
+    /// A state that does not allow it; asking again would not help.
+    pub(crate) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict_error", "conflict", message)
+    }
+
+    /// Nothing of that id for whoever asks.
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, INVALID, "not_found", message)
+    }
+
     pub(crate) fn not_ready() -> Self {
         let error =
             Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, "not_ready", "the server is not ready");
@@ -138,6 +150,10 @@ impl ApiError {
         let headers = response.headers_mut();
         if let Some(after) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+        if self.status == StatusCode::CONFLICT {
+            // The official client repeats a 409 unless it is told otherwise.
+            headers.insert("x-should-retry", HeaderValue::from_static("false"));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -172,6 +188,43 @@ impl From<TaskError> for ApiError {
             TaskError::Media { param, source } => from_media(&source, param, message),
             TaskError::Engine(source) => from_engine(&source),
             TaskError::Bug(what) => bug(what),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            StoreError::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, INVALID, "not_found", message),
+            StoreError::Conflict(_) => Self::conflict(message),
+            StoreError::TooMany { .. } => {
+                let limited = Self::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "rate_limit_error",
+                    "rate_limit_exceeded",
+                    message,
+                );
+                Self { retry_after: Some(Duration::from_secs(30)), ..limited }
+            }
+            StoreError::Quota { .. } => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID, "body_too_large", message).about("file")
+            }
+            StoreError::Invalid { field, .. } => Self::invalid(field, message),
+            StoreError::DiskFull => {
+                tracing::error!(%message, "nothing more can be stored");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, "not_ready", message)
+            }
+            StoreError::LeaseLost(_)
+            | StoreError::Newer { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Database(_)
+            | StoreError::Io { .. }
+            | StoreError::Closed
+            | StoreError::Bug(_) => {
+                tracing::error!(%message, "the store failed");
+                Self::internal()
+            }
         }
     }
 }

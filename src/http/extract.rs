@@ -16,6 +16,7 @@ use serde_json::error::Category;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::app::{App, BODY_UNIT};
+use crate::auth::Identity;
 use crate::http::error::ApiError;
 
 /// Clients may ask for less time than the server gives.
@@ -25,7 +26,9 @@ const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
 const PRIORITY_HEADER: &str = "x-priority";
 
 /// What the headers say of the caller.
-pub(crate) fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, ApiError> {
+pub(crate) fn caller(app: &App, request: &Request) -> Result<Caller, ApiError> {
+    let headers = request.headers();
+    let key = request.extensions().get::<Identity>().map_or("", |identity| identity.key);
     let asked = match headers.get(TIMEOUT_HEADER) {
         None => app.request_timeout(),
         Some(value) => {
@@ -44,7 +47,7 @@ pub(crate) fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, ApiError>
             return Err(ApiError::invalid("X-Priority", "`X-Priority` must be `interactive` or `bulk`"));
         }
     };
-    Ok(Caller { deadline: Some(Instant::now() + asked.min(app.request_timeout())), class })
+    Ok(Caller { deadline: Some(Instant::now() + asked.min(app.request_timeout())), class, key })
 }
 
 /// Takes memory for a request's body, or waits for some: bodies are read before their items are counted, so many large
@@ -88,6 +91,11 @@ pub(crate) async fn params<T: Task>(app: &Arc<App>, request: Request) -> Result<
 
 /// Reads a JSON body.
 pub(crate) async fn json<P: DeserializeOwned>(request: Request, limit: usize) -> Result<P, ApiError> {
+    parse_json(&json_bytes(request, limit).await?)
+}
+
+/// Reads a body that is said to be JSON.
+pub(crate) async fn json_bytes(request: Request, limit: usize) -> Result<Bytes, ApiError> {
     let content_type = content_type(request.headers());
     let body = read(request, limit).await?;
     let looks_like_json = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
@@ -102,7 +110,7 @@ pub(crate) async fn json<P: DeserializeOwned>(request: Request, limit: usize) ->
             )));
         }
     }
-    parse_json(&body)
+    Ok(body)
 }
 
 /// Deepest nesting of a JSON body; fields that are skipped count too.

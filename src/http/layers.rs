@@ -13,7 +13,7 @@ use headstart_telemetry::Reason;
 use tracing::Instrument as _;
 
 use crate::app::App;
-use crate::auth::{ApiKey, Scope};
+use crate::auth::{ApiKey, Identity, Scope};
 use crate::http::error::ApiError;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -99,11 +99,12 @@ fn request_id(request: &Request) -> String {
 /// Lets a request through whose key has the scope; every request where no keys are set.
 pub(crate) async fn authorise(
     State((app, scope)): State<(Arc<App>, Scope)>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
     let keys = &app.config.api_keys;
     if keys.is_empty() {
+        request.extensions_mut().insert(Identity::NOBODY);
         return Ok(next.run(request).await);
     }
     let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -116,7 +117,10 @@ pub(crate) async fn authorise(
     };
     match ApiKey::find(keys, presented) {
         None => Err(ApiError::unauthorised("the API key is not known")),
-        Some(key) if key.allows(scope) => Ok(next.run(request).await),
+        Some(key) if key.allows(scope) => {
+            request.extensions_mut().insert(key.identity());
+            Ok(next.run(request).await)
+        }
         Some(_) => Err(ApiError::forbidden(scope)),
     }
 }

@@ -2,9 +2,13 @@
 
 mod error;
 mod extract;
+mod idempotent;
 mod layers;
+mod listing;
+mod objects;
 pub mod openapi;
 mod router;
 mod routes;
+mod visible;
 
 pub use router::router;

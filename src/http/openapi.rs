@@ -1,5 +1,6 @@
 //! The OpenAPI document: generated from the code, served, committed, compared by a test.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use axum::body::Bytes;
@@ -13,26 +14,36 @@ use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{OpenApi as Document, Ref, RefOr, Required, Schema};
-use utoipa::{OpenApi, PartialSchema as _, ToSchema};
+use utoipa::{IntoResponses, OpenApi, PartialSchema as _, ToSchema};
 
 use crate::http::error::{ApiError, ErrorBody};
-use crate::http::routes::{health, hugging_face, models};
+use crate::http::routes::{classifiers, events, files, health, hugging_face, jobs, models, pointers};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "headstart",
-        description = "Pretrained backbones over REST: features and zero-shot labels for texts and images. Bodies \
+        description = "Pretrained backbones over REST: features, zero-shot labels and fine-tuned classifiers for texts and images. Bodies \
                        follow the OpenAI API where it has the route, so its official clients work unchanged."
     ),
     tags(
         (name = "Tasks", description = "Ask a model"),
         (name = "Other clients' bodies", description = "The same engine in the bodies of other APIs"),
         (name = "Models", description = "What can be asked"),
+        (name = "Files", description = "Examples to learn from"),
+        (name = "Fine-tuning", description = "Jobs that make classifiers"),
+        (name = "Classifiers", description = "What jobs made: versions, and which of them answers"),
         (name = "Operations", description = "For balancers and monitors"),
     ),
     paths(
-        hugging_face::infer, models::list, models::retrieve,
+        hugging_face::infer, models::list, models::retrieve, classifiers::delete_model,
+        files::upload, files::list, files::retrieve, files::content, files::delete,
+        jobs::create, jobs::list, jobs::retrieve, jobs::cancel, jobs::pause, jobs::resume,
+        events::events, events::checkpoints, jobs::report,
+        classifiers::list, classifiers::retrieve, classifiers::delete, classifiers::delete_version,
+        classifiers::report,
+        pointers::promote, pointers::rollback, pointers::traffic, pointers::set_alias,
+        pointers::delete_alias,
         health::live, health::ready, health::metrics
     ),
     components(schemas(ErrorBody))
@@ -63,7 +74,12 @@ pub fn document_json() -> anyhow::Result<String> {
 /// Every documented operation as route pattern and method.
 pub(crate) fn operations() -> Vec<(String, &'static str)> {
     let methods = |item: &PathItem| {
-        [(item.get.is_some(), "GET"), (item.post.is_some(), "POST"), (item.delete.is_some(), "DELETE")]
+        [
+            (item.get.is_some(), "GET"),
+            (item.post.is_some(), "POST"),
+            (item.put.is_some(), "PUT"),
+            (item.delete.is_some(), "DELETE"),
+        ]
     };
     document()
         .paths
@@ -150,12 +166,35 @@ const TASK_ERRORS: [(&str, &str); 10] = [
     ("504", "The request's deadline passed."),
 ];
 
+/// The errors of routes over stored rows.
+pub(crate) struct RowErrors;
+
+impl IntoResponses for RowErrors {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        ROW_ERRORS
+            .iter()
+            .map(|(status, description)| ((*status).to_owned(), error_response(description).build().into()))
+            .collect()
+    }
+}
+
+const ROW_ERRORS: [(&str, &str); 8] = [
+    ("400", "A field is missing or wrong; `param` names it."),
+    ("401", "Missing or unknown key."),
+    ("403", "The key lacks the scope."),
+    ("404", "Nothing of that name for this key."),
+    ("409", "The state does not allow it; asking again would not help."),
+    ("429", "The key has as many as it may."),
+    ("500", "Something broke; the log has the request's id."),
+    ("503", "The server starts or stops, or the disk is full."),
+];
+
 fn error_response(description: &str) -> ResponseBuilder {
     let body = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorBody::name()))).build();
     ResponseBuilder::new().description(description).content("application/json", body)
 }
 
-fn add_schema<S: ToSchema>(schemas: &mut std::collections::BTreeMap<String, RefOr<Schema>>) {
+fn add_schema<S: ToSchema>(schemas: &mut BTreeMap<String, RefOr<Schema>>) {
     let mut nested = Vec::new();
     S::schemas(&mut nested);
     schemas.insert(S::name().into_owned(), S::schema());

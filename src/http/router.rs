@@ -3,27 +3,56 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post, put};
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::app::App;
 use crate::auth::Scope;
 use crate::http::error::ApiError;
-use crate::http::routes::{health, hugging_face, models, tasks};
+use crate::http::routes::{classifiers, events, files, health, hugging_face, jobs, models, pointers, tasks};
 use crate::http::{layers, openapi};
 
 /// Every route of the service.
 pub fn router(app: Arc<App>) -> Router {
     let infer = tasks::routes(&app)
         .route("/hf/{model}", post(hugging_face::infer))
+        // Bodies are bounded by an option of their own.
+        .layer(DefaultBodyLimit::disable())
         // Work is refused while the server starts or stops; the lists below are not.
         .route_layer(from_fn_with_state(Arc::clone(&app), layers::ready))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{id}", get(models::retrieve))
         .route_layer(from_fn_with_state((Arc::clone(&app), Scope::Infer), layers::authorise));
+
+    let train = Router::new()
+        // Uploads count their bytes themselves.
+        .route("/v1/files", post(files::upload).layer(DefaultBodyLimit::disable()).get(files::list))
+        .route("/v1/files/{file}", get(files::retrieve).delete(files::delete))
+        .route("/v1/files/{file}/content", get(files::content))
+        .route("/v1/fine_tuning/jobs", get(jobs::list).post(jobs::create))
+        .route("/v1/fine_tuning/jobs/{job}", get(jobs::retrieve))
+        .route("/v1/fine_tuning/jobs/{job}/events", get(events::events))
+        .route("/v1/fine_tuning/jobs/{job}/checkpoints", get(events::checkpoints))
+        .route("/v1/fine_tuning/jobs/{job}/report", get(jobs::report))
+        .route("/v1/fine_tuning/jobs/{job}/cancel", post(jobs::cancel))
+        .route("/v1/fine_tuning/jobs/{job}/pause", post(jobs::pause))
+        .route("/v1/fine_tuning/jobs/{job}/resume", post(jobs::resume))
+        .route("/v1/classifiers", get(classifiers::list))
+        .route("/v1/classifiers/{name}", get(classifiers::retrieve).delete(classifiers::delete))
+        .route("/v1/classifiers/{name}/rollback", post(pointers::rollback))
+        .route("/v1/classifiers/{name}/traffic", put(pointers::traffic))
+        .route(
+            "/v1/classifiers/{name}/aliases/{alias}",
+            put(pointers::set_alias).delete(pointers::delete_alias),
+        )
+        .route("/v1/classifiers/{name}/versions/{version}", delete(classifiers::delete_version))
+        .route("/v1/classifiers/{name}/versions/{version}/promote", post(pointers::promote))
+        .route("/v1/classifiers/{name}/versions/{version}/report", get(classifiers::report))
+        .route("/v1/models/{id}", delete(classifiers::delete_model))
+        .route_layer(from_fn_with_state((Arc::clone(&app), Scope::Train), layers::authorise));
 
     let open = Router::new()
         .route("/livez", get(health::live))
@@ -36,6 +65,7 @@ pub fn router(app: Arc<App>) -> Router {
     }
     Router::new()
         .merge(infer)
+        .merge(train)
         .merge(open)
         .merge(SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json")))
         .fallback(no_route)

@@ -7,12 +7,17 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod api_classifiers;
 mod api_embeddings;
 mod api_errors;
+mod api_files;
 mod api_images;
+mod api_job_events;
+mod api_jobs;
 mod api_keys;
 mod api_models;
 mod api_zero_shot;
 mod engine_promises;
+mod fine_tuning;
 mod operations;
 mod support;

@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
 
+use crate::support::training::{form, questions, upload};
 use crate::support::{TEXT, TestApp};
 
 #[tokio::test]
@@ -57,14 +58,76 @@ async fn the_document_describes_every_route_and_each_route_answers() {
     assert_eq!(document, serde_json::from_str::<Value>(&committed).unwrap(), "`make openapi` mends it");
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
-            let path = path.replace("{id}", TEXT).replace("{model}", TEXT);
+            let name = operation["operationId"].as_str().unwrap_or_default();
+            // A store each: nothing that one operation leaves may be in another's way.
+            let service = TestApp::with_store("").await;
+            service.answering("intents");
+            let rows = Rows::prepare(&service, name).await;
             let example = &operation["requestBody"]["content"]["application/json"]["example"];
-            let request = Request::builder().method(method.to_uppercase().as_str()).uri(&path);
-            let request =
-                request.header("content-type", "application/json").body(Body::from(example.to_string()));
-            let reply = service.send(request.unwrap()).await;
+            let request = if name == "upload_file" {
+                let purpose = ("purpose", None, b"fine-tune".as_slice());
+                upload("", form(&[purpose, ("file", Some("a.jsonl"), questions(8).as_bytes())]))
+            } else {
+                let path = rows.fill(path, if name == "delete_model" { &rows.classifier } else { TEXT });
+                let mut example = example.clone();
+                if example.get("training_file").is_some() {
+                    example["training_file"] = rows.file.clone().into();
+                }
+                let request = Request::builder().method(method.to_uppercase().as_str()).uri(&path);
+                request
+                    .header("content-type", "application/json")
+                    .body(Body::from(example.to_string()))
+                    .unwrap()
+            };
+            let reply = service.send(request).await;
             assert_eq!(reply.status, 200, "{method} {path}: {}", reply.text());
         }
+    }
+}
+
+/// What the placeholders of a route stand for.
+struct Rows {
+    file: String,
+    job: String,
+    classifier: String,
+    version: &'static str,
+}
+
+impl Rows {
+    /// Makes rows in the state that an operation needs.
+    async fn prepare(service: &TestApp, operation: &str) -> Self {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let file = text(&service.file("", &questions(8)).await["id"]);
+        let classifier = format!("c-{}", operation.replace('_', "-"));
+        if operation.contains("classifier") || matches!(operation, "delete_model" | "fine_tuning_job_report")
+        {
+            let job = service.classifier("", &classifier, 2).await.id.to_string();
+            let post = async |path: &str, body: Value| {
+                let method = if path.contains("aliases") { "PUT" } else { "POST" };
+                service.ask("", method, &format!("/v1/classifiers/{classifier}/{path}"), body).await.ok();
+            };
+            match operation {
+                "rollback_classifier" => post("versions/2/promote", Value::Null).await,
+                "delete_classifier_alias" => post("aliases/champion", json!({"version": 2})).await,
+                _ => {}
+            }
+            return Self { file, job, classifier, version: "2" };
+        }
+        let job = text(&service.job("", &classifier).await["id"]);
+        if operation == "resume_fine_tuning_job" {
+            service.ask("", "POST", &format!("/v1/fine_tuning/jobs/{job}/pause"), Value::Null).await.ok();
+        }
+        Self { file, job, classifier, version: "2" }
+    }
+
+    fn fill(&self, path: &str, model: &str) -> String {
+        path.replace("{id}", model)
+            .replace("{model}", model)
+            .replace("{file}", &self.file)
+            .replace("{job}", &self.job)
+            .replace("{name}", &self.classifier)
+            .replace("{version}", self.version)
+            .replace("{alias}", "champion")
     }
 }
 

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
+from service import ROOT, TEXT, wait_until
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -65,3 +66,20 @@ def test_an_example_can_be_tried_out_and_answers(page, service):
     expect(answer.locator(".response-col_status").first).to_contain_text("200", timeout=30_000)
     body = json.loads(answer.locator(".highlight-code code").first.inner_text())
     assert body["object"] == "list" and body["data"][0]["label"]
+
+
+def test_a_jobs_report_is_a_page_with_its_curves_drawn(page, service):
+    examples = (ROOT / "examples" / "banking77.csv").read_bytes()
+    file = service.http.post("/v1/files", data={"purpose": "fine-tune"}, files={"file": ("banking77.csv", examples)}).json()
+    job = service.post("/v1/fine_tuning/jobs", {"model": TEXT, "training_file": file["id"]}).json()
+    url = f"/v1/fine_tuning/jobs/{job['id']}"
+    ended = wait_until(lambda: (now := service.http.get(url).json())["status"] in ("succeeded", "failed") and now, "the job ends")
+    assert ended["status"] == "succeeded", ended
+    report = service.http.get(f"{url}/report").json()
+    page.goto(f"{service.url}{url}/report")
+    expect(page.get_by_text(report["transfer"]["sentence"].split(".")[0]).first).to_be_visible()
+    drawings = page.locator("svg")
+    assert drawings.count() >= 4, "confusion, reliability, coverage, learning curve"
+    for index in range(drawings.count()):
+        box = drawings.nth(index).bounding_box()
+        assert box["width"] > 100 and box["height"] > 50

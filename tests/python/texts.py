@@ -1,6 +1,8 @@
 """Texts to embed: real questions from the examples, and made ones of every length and script."""
 
 import csv
+import os
+import pathlib
 import random
 
 from service import EXAMPLES
@@ -24,3 +26,20 @@ def made_texts(lengths, seed=7):
     chance = random.Random(seed)
     separators = [" "] * 12 + ["  ", ", ", ". ", "\n", "\t"]
     return ["".join(chance.choice(WORDS) + chance.choice(separators) for _ in range(length)) for length in lengths]
+
+
+def labelled_examples():
+    """The rows of the example file: text and label."""
+    with (EXAMPLES / "banking77.csv").open(newline="", encoding="utf-8") as file:
+        return [(row["text"], row["label"]) for row in csv.DictReader(file)]
+
+
+def data_set(name):
+    """A public data set's training file as bytes and its test rows; `None` twice where no data are at hand."""
+    root = os.environ.get("HEADSTART_TEST_DATA")
+    if not root:
+        return None, None
+    folder = pathlib.Path(root) / "datasets" / "text"
+    with (folder / f"{name}_test.csv").open(newline="", encoding="utf-8") as file:
+        test = [(row["text"], row["label"]) for row in csv.DictReader(file)]
+    return (folder / f"{name}_train.csv").read_bytes(), test

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::cache::VectorCache;
 use crate::catalog::Catalog;
+use crate::classifiers::Classifiers;
 use crate::error::TaskError;
 use crate::offload::Offload;
 
@@ -32,6 +33,8 @@ pub struct TaskLimits {
 pub struct TaskContext {
     /// The backbones.
     pub catalog: Catalog,
+    /// Fine-tuned classifiers.
+    pub classifiers: Classifiers,
     /// Limits that hold before work is done.
     pub limits: TaskLimits,
     pub(crate) features: Arc<VectorCache>,
@@ -47,6 +50,8 @@ pub struct Caller {
     pub deadline: Option<Instant>,
     /// Whether somebody waits.
     pub class: Class,
+    /// Name of the API key, whose classifiers are meant; empty where no keys are set.
+    pub key: &'static str,
 }
 
 /// Bytes a label's embedding may keep beside the features' cache.
@@ -58,6 +63,7 @@ impl TaskContext {
     pub fn new(limits: TaskLimits, cache_bytes: u64, cpu_threads: usize, metrics: &Metrics) -> Self {
         Self {
             catalog: Catalog::default(),
+            classifiers: Classifiers::default(),
             limits,
             features: Arc::new(VectorCache::new(cache_bytes, metrics.for_cache("features"))),
             labels: Arc::new(VectorCache::new(LABEL_CACHE_BYTES, metrics.for_cache("labels"))),

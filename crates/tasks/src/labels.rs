@@ -29,7 +29,7 @@ pub struct Labels(pub Vec<Label>);
 
 /// A label as it is written in requests.
 #[derive(Debug, serde::Deserialize, ToSchema)]
-#[serde(expecting = "a label: a string, or an object with `label`", untagged)]
+#[serde(expecting = "a label is a string or an object with `label`, `description`, `examples`", untagged)]
 #[schema(title = "Label")]
 pub enum LabelForm {
     /// The label alone.
@@ -123,14 +123,7 @@ impl<'de> Visitor<'de> for LabelsVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Labels, A::Error> {
         let mut labels: Vec<Label> = Vec::with_capacity(list.size_hint().unwrap_or(0).min(4096));
-        while let Some(form) = list.next_element::<LabelForm>().map_err(|error| {
-            let text = error.to_string();
-            if text.contains("untagged") {
-                de::Error::custom("a label is a string or an object with `label`, `description`, `examples`")
-            } else {
-                error
-            }
-        })? {
+        while let Some(form) = list.next_element::<LabelForm>()? {
             labels.push(form.into());
         }
         // A form has no lists inside a field: `labels=["a","b"]` arrives as one text.

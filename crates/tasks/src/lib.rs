@@ -2,6 +2,8 @@
 
 mod cache;
 mod catalog;
+pub mod classifiers;
+pub mod classify;
 mod context;
 pub mod decisions;
 mod error;

@@ -61,6 +61,7 @@ pub fn visit_all(visitor: &mut impl TaskVisitor) {
     visitor.visit::<crate::zero_shot::ZeroShotLabels>();
     visitor.visit::<crate::similarity::Similarity>();
     visitor.visit::<crate::decisions::Decisions>();
+    visitor.visit::<crate::classify::Classify>();
 }
 
 /// Takes a field that must be there.

@@ -5,4 +5,4 @@ pub mod metrics;
 mod process;
 
 pub use log::LogFormat;
-pub use metrics::{CacheMetrics, Metrics, ModelMetrics, Outcome, Reason};
+pub use metrics::{CacheMetrics, JobEnd, Metrics, ModelMetrics, Outcome, Reason};

@@ -74,6 +74,43 @@ impl Outcome {
     }
 }
 
+/// How a worker's hold on a job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobEnd {
+    /// Its classifier exists.
+    Succeeded,
+    /// It cannot succeed.
+    Failed,
+    /// Its owner paused it.
+    Paused,
+    /// Its owner ended it.
+    Cancelled,
+    /// It went back to the queue: the process stops, or it is tried again.
+    Released,
+    /// Another worker has it.
+    Lost,
+}
+
+impl JobEnd {
+    const ALL: [Self; 6] =
+        [Self::Succeeded, Self::Failed, Self::Paused, Self::Cancelled, Self::Released, Self::Lost];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Paused => "paused",
+            Self::Cancelled => "cancelled",
+            Self::Released => "released",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// States of jobs that are not over, and stages of a job, as labels.
+const JOB_STATES: [&str; 4] = ["validating_files", "queued", "running", "paused"];
+const JOB_STAGES: [&str; 3] = ["features", "fit", "evaluate"];
+
 /// Hits, misses and size of one cache.
 #[derive(Debug, Clone)]
 pub struct CacheMetrics {
@@ -144,6 +181,13 @@ pub struct Metrics {
     pub lanes_busy: IntGauge,
     /// One while the server takes work.
     pub ready: IntGauge,
+    /// Seconds the oldest queued job has waited.
+    pub jobs_oldest_queued_seconds: Gauge,
+    /// Versions of classifiers that answer.
+    pub classifier_versions: IntGauge,
+    jobs: IntGaugeVec,
+    jobs_ended_total: IntCounterVec,
+    job_stage_seconds: HistogramVec,
     model: ModelFamilies,
     process: ProcessGauges,
 }
@@ -219,6 +263,7 @@ fn options(name: &str, help: &str) -> Opts {
 const SECONDS: [f64; 17] =
     [1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 const ITEMS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+const STAGE_SECONDS: [f64; 9] = [0.01, 0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0];
 const COST: [f64; 11] = [1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 16384.0];
 
 impl Metrics {
@@ -266,6 +311,24 @@ impl Metrics {
             lanes_busy: family.gauge("lanes_busy", "Lanes inside a call of ONNX Runtime.")?,
             ready: family
                 .gauge("ready", "One while the server takes work, zero while it starts or drains.")?,
+            jobs_oldest_queued_seconds: family.add(Gauge::with_opts(options(
+                "jobs_oldest_queued_seconds",
+                "Seconds the oldest queued job has waited; zero when none waits.",
+            )))?,
+            classifier_versions: family
+                .gauge("classifier_versions", "Versions of classifiers that answer.")?,
+            jobs: family.gauges("jobs", "Jobs that are not over, by state.", &["state"])?,
+            jobs_ended_total: family.counters(
+                "jobs_ended_total",
+                "Jobs that this process worked on, by how that ended.",
+                &["outcome"],
+            )?,
+            job_stage_seconds: family.histograms(
+                "job_stage_seconds",
+                "Seconds of one stage of a job.",
+                &["stage"],
+                &STAGE_SECONDS,
+            )?,
             model: ModelFamilies::new(&family)?,
             process: ProcessGauges::new(&family)?,
             registry,
@@ -273,6 +336,11 @@ impl Metrics {
         for reason in Reason::ALL {
             metrics.rejections_total.with_label_values(&[reason.as_str()]);
         }
+        for end in JobEnd::ALL {
+            metrics.jobs_ended_total.with_label_values(&[end.as_str()]);
+        }
+        JOB_STATES.iter().for_each(|state| drop(metrics.jobs.with_label_values(&[state])));
+        JOB_STAGES.iter().for_each(|stage| drop(metrics.job_stage_seconds.with_label_values(&[stage])));
         Ok(metrics)
     }
 
@@ -323,6 +391,24 @@ impl Metrics {
     /// Counts a refusal.
     pub fn reject(&self, reason: Reason) {
         self.rejections_total.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// States the jobs that are not over; states that are not given have none.
+    pub fn set_jobs(&self, counts: &[(&str, u64)]) {
+        for state in JOB_STATES {
+            let count = counts.iter().find(|(name, _)| *name == state).map_or(0, |(_, count)| *count);
+            self.jobs.with_label_values(&[state]).set(count.cast_signed());
+        }
+    }
+
+    /// Counts the end of a worker's hold on a job.
+    pub fn end_job(&self, end: JobEnd) {
+        self.jobs_ended_total.with_label_values(&[end.as_str()]).inc();
+    }
+
+    /// Observes a stage of a job.
+    pub fn observe_stage(&self, stage: &'static str, duration: Duration) {
+        self.job_stage_seconds.with_label_values(&[stage]).observe(duration.as_secs_f64());
     }
 
     /// Everything in Prometheus' text format.

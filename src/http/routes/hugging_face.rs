@@ -96,7 +96,7 @@ pub(crate) async fn infer(
     Path(model): Path<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let caller = extract::caller(&app, request.headers())?;
+    let caller = extract::caller(&app, &request)?;
     within(caller, async {
         let limit = app.config.max_body_bytes;
         let _memory = extract::body_memory(&app, request.headers()).await?;

@@ -1,6 +1,14 @@
 //! One file per group of routes.
 
+pub(crate) mod classifiers;
+pub(crate) mod events;
+pub(crate) mod files;
 pub(crate) mod health;
 pub(crate) mod hugging_face;
+mod job_request;
+pub(crate) mod jobs;
 pub(crate) mod models;
+pub(crate) mod pointers;
+pub(crate) mod reports;
 pub(crate) mod tasks;
+mod upload;

@@ -29,7 +29,7 @@ pub(crate) fn routes(_: &Arc<App>) -> Router<Arc<App>> {
 }
 
 async fn handle<T: Task>(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    let caller = extract::caller(&app, request.headers())?;
+    let caller = extract::caller(&app, &request)?;
     let done = within(caller, async {
         let _memory = extract::body_memory(&app, request.headers()).await?;
         let params = extract::params::<T>(&app, request).await?;

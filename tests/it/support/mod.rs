@@ -1,5 +1,7 @@
 //! A service without a socket: router, engine and backbones in the test's own process.
 
+pub(crate) mod training;
+
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -27,6 +29,7 @@ pub(crate) struct TestApp {
     router: Router,
     pub(crate) app: Arc<App>,
     _engine: Option<Engine>,
+    _data: Option<tempfile::TempDir>,
 }
 
 /// What came back.
@@ -90,7 +93,26 @@ impl TestApp {
         let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
         options.models = options.models.or(Some(vec![models]));
         let app = Arc::new(App::new(Config::resolve(options).unwrap()).unwrap());
-        Self { router: headstart::http::router(Arc::clone(&app)), app, _engine: None }
+        Self { router: headstart::http::router(Arc::clone(&app)), app, _engine: None, _data: None }
+    }
+
+    /// A service with a store of its own, as TOML; its backbones are those of [`TestApp::shared`].
+    pub(crate) async fn with_store(options: &str) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let mut service =
+            Self::unready(&format!("data = {:?}\n{options}", data.path().display().to_string()));
+        service.app.open_store().await.unwrap();
+        for (id, entry) in Self::shared().app.tasks.catalog.list() {
+            service.app.tasks.catalog.insert(id, entry);
+        }
+        service.app.finish_loading();
+        service._data = Some(data);
+        service
+    }
+
+    /// An answer whose body is still to come.
+    pub(crate) async fn open(&self, request: Request<Body>) -> axum::response::Response {
+        self.router.clone().oneshot(request).await.unwrap()
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {

@@ -133,6 +133,18 @@ impl Ranking {
     /// Sorts, cuts and judges one item's scores, given in the order of `labels`.
     #[must_use]
     pub fn rank(self, index: usize, labels: &[String], scores: &[f32], truncated_tokens: usize) -> Labelled {
+        self.rank_by(index, labels, scores, truncated_tokens, None)
+    }
+
+    /// The same with a threshold of each label's own, which holds where the request states none.
+    pub(crate) fn rank_by(
+        self,
+        index: usize,
+        labels: &[String],
+        scores: &[f32],
+        truncated_tokens: usize,
+        thresholds: Option<&[f32]>,
+    ) -> Labelled {
         let mut order: Vec<usize> = (0..scores.len()).collect();
         // Equal scores keep the caller's order, so that answers do not change between calls.
         order.sort_by(|left, right| scores[*right].total_cmp(&scores[*left]).then(left.cmp(right)));
@@ -140,10 +152,10 @@ impl Ranking {
         let score = best.map_or(0.0, |best| scores[best]);
         let abstained = !self.multi_label && self.threshold.is_some_and(|threshold| score < threshold);
         let present = self.multi_label.then(|| {
-            let threshold = self.threshold.unwrap_or(PRESENT);
+            let own = |label: usize| thresholds.and_then(|each| each.get(label).copied()).unwrap_or(PRESENT);
             order
                 .iter()
-                .filter(|label| scores[**label] >= threshold)
+                .filter(|label| scores[**label] >= self.threshold.unwrap_or_else(|| own(**label)))
                 .map(|label| labels[*label].clone())
                 .collect()
         });

@@ -1,0 +1,251 @@
+//! Classifiers that answer: versions by name, and the heads of each backbone in one stack.
+//!
+//! Readers take a snapshot and never wait for whoever loads a version; a version that replaces another is seen by the
+//! next request.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use headstart_methods::head::{Head, HeadId, Stack};
+
+use crate::error::TaskError;
+
+/// A version that answers.
+#[derive(Debug, Clone)]
+pub struct LiveVersion {
+    /// From 1 within its classifier.
+    pub number: u32,
+    /// When it was made, seconds since the epoch.
+    pub created_at: u64,
+    /// The backbone whose features it reads.
+    pub backbone: Arc<str>,
+    /// The fitted head.
+    pub head: Arc<Head>,
+    id: HeadId,
+}
+
+/// A classifier's versions and pointers.
+#[derive(Debug, Clone, Default)]
+pub struct LiveClassifier {
+    /// Versions by number.
+    pub versions: BTreeMap<u32, LiveVersion>,
+    /// What the bare name means.
+    pub production: Option<u32>,
+    /// Names of versions, as in `name@alias`.
+    pub aliases: BTreeMap<String, u32>,
+    /// Percent of requests to the bare name by version; empty when production answers all.
+    pub traffic: BTreeMap<u32, u8>,
+}
+
+impl LiveClassifier {
+    /// The version that a traffic split gives to `user`: the same one as long as the split stays.
+    fn share_of(&self, name: &str, user: &str) -> Option<u32> {
+        let digest = blake3::hash(&[name.as_bytes(), b"\0", user.as_bytes()].concat());
+        let (low, _) = digest.as_bytes().split_first_chunk::<8>()?;
+        let mut place = u64::from_le_bytes(*low) % 100;
+        self.traffic.iter().find_map(|(version, percent)| {
+            let percent = u64::from(*percent);
+            if place < percent {
+                return Some(*version);
+            }
+            place -= percent;
+            None
+        })
+    }
+}
+
+/// Which classifier: the API key's name and its own.
+type Owned = (String, String);
+
+#[derive(Default, Clone)]
+struct Snapshot {
+    classifiers: HashMap<Owned, Arc<LiveClassifier>>,
+    stacks: HashMap<Arc<str>, Stack>,
+}
+
+/// All classifiers that answer.
+#[derive(Default)]
+pub struct Classifiers {
+    snapshot: RwLock<Arc<Snapshot>>,
+    /// One change at a time.
+    changing: Mutex<()>,
+}
+
+/// A version that a request asked for, with the stack its head lies in.
+#[derive(Clone)]
+pub(crate) struct Chosen {
+    pub(crate) name: String,
+    pub(crate) version: LiveVersion,
+    snapshot: Arc<Snapshot>,
+}
+
+impl Chosen {
+    pub(crate) fn head(&self) -> HeadId {
+        self.version.id
+    }
+
+    pub(crate) fn stack(&self) -> Option<&Stack> {
+        self.snapshot.stacks.get(&self.version.backbone)
+    }
+}
+
+/// A version to be loaded.
+#[derive(Debug, Clone)]
+pub struct NewVersion {
+    /// From 1 within its classifier.
+    pub number: u32,
+    /// When it was made, seconds since the epoch.
+    pub created_at: u64,
+    /// The fitted head; it names its backbone.
+    pub head: Arc<Head>,
+}
+
+/// How a classifier should look.
+#[derive(Debug, Clone, Default)]
+pub struct Pointers {
+    /// What the bare name means.
+    pub production: Option<u32>,
+    /// Names of versions.
+    pub aliases: BTreeMap<String, u32>,
+    /// Percent of requests to the bare name by version.
+    pub traffic: BTreeMap<u32, u8>,
+}
+
+impl Classifiers {
+    /// The numbers of a classifier's versions that answer.
+    #[must_use]
+    pub fn loaded(&self, key: &str, name: &str) -> Vec<u32> {
+        let snapshot = self.snapshot();
+        let owned = (key.to_owned(), name.to_owned());
+        snapshot
+            .classifiers
+            .get(&owned)
+            .map(|live| live.versions.keys().copied().collect())
+            .unwrap_or_default()
+    }
+
+    /// A key's classifiers by name.
+    #[must_use]
+    pub fn list(&self, key: &str) -> Vec<(String, Arc<LiveClassifier>)> {
+        let snapshot = self.snapshot();
+        let mut found: Vec<_> = snapshot
+            .classifiers
+            .iter()
+            .filter(|((owner, _), _)| owner == key)
+            .map(|((_, name), live)| (name.clone(), Arc::clone(live)))
+            .collect();
+        found.sort_by(|left, right| left.0.cmp(&right.0));
+        found
+    }
+
+    /// How many versions answer.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.snapshot().stacks.values().map(Stack::len).sum()
+    }
+
+    /// Makes a classifier look as given: `added` versions join those that answer, those not in `kept` go.
+    ///
+    /// # Errors
+    /// [`TaskError::Bug`] for a head of another width than its backbone's other heads.
+    pub fn set(
+        &self,
+        (key, name): (&str, &str),
+        kept: &[u32],
+        added: Vec<NewVersion>,
+        pointers: Pointers,
+    ) -> Result<(), TaskError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = Snapshot::clone(&self.snapshot());
+        let owned = (key.to_owned(), name.to_owned());
+        let mut live =
+            next.classifiers.get(&owned).map(|live| LiveClassifier::clone(live)).unwrap_or_default();
+        for number in
+            live.versions.keys().copied().filter(|number| !kept.contains(number)).collect::<Vec<_>>()
+        {
+            next.forget(live.versions.remove(&number));
+        }
+        for NewVersion { number, created_at, head } in added {
+            let backbone: Arc<str> = head.parts().backbone.id.as_str().into();
+            let stack = next.stacks.entry(Arc::clone(&backbone)).or_insert_with(|| Stack::new(head.dim()));
+            let id = stack.add(&head).map_err(|_| TaskError::Bug("heads of one backbone differ in width"))?;
+            let replaced =
+                live.versions.insert(number, LiveVersion { number, created_at, backbone, head, id });
+            next.forget(replaced);
+        }
+        live.production = pointers.production;
+        live.aliases = pointers.aliases;
+        live.traffic = pointers.traffic;
+        next.classifiers.insert(owned, Arc::new(live));
+        self.put(next);
+        Ok(())
+    }
+
+    /// Forgets a classifier.
+    pub fn remove(&self, key: &str, name: &str) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = Snapshot::clone(&self.snapshot());
+        if let Some(live) = next.classifiers.remove(&(key.to_owned(), name.to_owned())) {
+            for version in live.versions.values() {
+                next.forget(Some(version.clone()));
+            }
+            self.put(next);
+        }
+    }
+
+    /// The versions that `models` name for a key: `name`, `name@3`, `name@production` or `name@alias`; all of one moment.
+    ///
+    /// # Errors
+    /// [`TaskError::UnknownModel`].
+    pub(crate) fn choose(&self, key: &str, models: &[String], user: &str) -> Result<Vec<Chosen>, TaskError> {
+        let snapshot = self.snapshot();
+        models.iter().map(|model| snapshot.choose(key, model, user)).collect()
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn put(&self, next: Snapshot) {
+        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+    }
+}
+
+impl Snapshot {
+    fn choose(self: &Arc<Self>, key: &str, model: &str, user: &str) -> Result<Chosen, TaskError> {
+        let unknown = || TaskError::UnknownModel(model.to_owned());
+        let (name, version) = match model.split_once('@') {
+            Some((name, version)) => (name, version),
+            None => (model, "production"),
+        };
+        let live = self.classifiers.get(&(key.to_owned(), name.to_owned())).ok_or_else(unknown)?;
+        let number = match version {
+            "production" => live.share_of(name, user).or(live.production),
+            version => version.parse().ok().or_else(|| live.aliases.get(version).copied()),
+        };
+        let version = number.and_then(|number| live.versions.get(&number)).ok_or_else(unknown)?.clone();
+        Ok(Chosen { name: model.to_owned(), version, snapshot: Arc::clone(self) })
+    }
+
+    fn forget(&mut self, version: Option<LiveVersion>) {
+        let Some(version) = version else { return };
+        if let Some(stack) = self.stacks.get_mut(&version.backbone) {
+            stack.remove(version.id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_split_keeps_its_shares_and_every_user_at_one_version() {
+        let split = LiveClassifier { traffic: [(1, 90), (2, 10)].into(), ..LiveClassifier::default() };
+        let of = |user: usize| split.share_of("intents", &format!("user {user}")).unwrap();
+        let second = (0..10_000).filter(|user| of(*user) == 2).count();
+        assert!((850..1150).contains(&second), "{second} of 10,000 at 10 %");
+        assert!((0..100).all(|user| of(user) == of(user)));
+        assert_eq!(LiveClassifier::default().share_of("intents", "somebody"), None);
+    }
+}

@@ -1,0 +1,282 @@
+//! What a client asks of a new job, checked field by field before there is a row.
+
+use std::collections::BTreeMap;
+
+use headstart_datasets::Inspection;
+use headstart_methods::{METHODS, Method, MethodError, method};
+use headstart_types::file::{FileRow, FileState};
+use headstart_types::ids::JobId;
+use headstart_types::job::{JobParams, NewJob};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::http::error::ApiError;
+use crate::http::objects::file::inspection;
+use crate::http::routes::{files, upload};
+use crate::http::visible::Visible;
+
+/// Most pairs of metadata, and the longest key and value in characters.
+const METADATA: (usize, usize, usize) = (16, 64, 512);
+/// Longest suffix in characters.
+const SUFFIX: usize = 64;
+/// Version of the form of a job's parameters.
+const PARAMS_VERSION: u32 = 1;
+/// OpenAI's names, which mean nothing here; clients send them as `auto`.
+const IGNORED: [&str; 3] = ["batch_size", "learning_rate_multiplier", "n_epochs"];
+
+/// A job that is asked for.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct JobRequest {
+    /// The backbone.
+    #[schema(required = true, nullable = false, example = "all-minilm-l6-v2")]
+    model: Option<String>,
+    /// Id of a processed file with the examples.
+    #[schema(required = true, nullable = false)]
+    training_file: Option<String>,
+    /// Id of a processed file for tuning and stopping.
+    validation_file: Option<String>,
+    /// How the classifier is fitted: `{"type": T, T: {"hyperparameters": {…}}}`. `supervised` means `auto`.
+    #[schema(value_type = Option<Object>)]
+    method: Option<Map<String, Value>>,
+    /// In place of `method.supervised.hyperparameters`, for older clients.
+    #[schema(value_type = Option<Object>)]
+    hyperparameters: Option<Map<String, Value>>,
+    /// All chance of the job follows from it; drawn when absent.
+    #[schema(minimum = 0)]
+    seed: Option<i64>,
+    /// The classifier's name: letters, digits, `-` and `_`; others become `-`. Made up when absent.
+    #[schema(max_length = 64, example = "support")]
+    suffix: Option<String>,
+    /// The client's own notes: at most 16 pairs.
+    metadata: Option<BTreeMap<String, String>>,
+}
+
+/// Checks everything and makes the row.
+pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -> Result<NewJob, ApiError> {
+    let missing = |name: &str| ApiError::invalid(name, format!("`{name}` is missing"));
+    let model = request.model.ok_or_else(|| missing("model"))?;
+    let served = visible.app.tasks.catalog.get(&model)?;
+    let training = request.training_file.ok_or_else(|| missing("training_file"))?;
+    let (method, params) = fit(request.method, request.hyperparameters)?;
+    let seed = match request.seed {
+        Some(seed) if seed < 0 => {
+            return Err(ApiError::invalid("seed", "`seed` must be a whole number of at least 0"));
+        }
+        Some(seed) => seed,
+        // Every JSON reader takes 31 bits.
+        None => i64::from(u32::from_le_bytes(upload::chance()?) >> 1),
+    };
+    let metadata = request.metadata.unwrap_or_default();
+    check_metadata(&metadata)?;
+    let classifier = name(visible, &model, request.suffix.as_deref())?;
+
+    let (training, learned) = usable(visible, "training_file", &training).await?;
+    let modality = served.modality();
+    let check = |field: &str, found: &Inspection| {
+        if found.modality == Some(modality) {
+            return Ok(());
+        }
+        let has = found.modality.map_or("nothing", |modality| modality.as_str());
+        let problem = format!("`{field}` holds {has}; `{model}` reads {}", modality.as_str());
+        Err(ApiError::invalid(field, problem))
+    };
+    check("training_file", &learned)?;
+    let validation = match request.validation_file {
+        None => None,
+        Some(file) => {
+            let (file, tuned) = usable(visible, "validation_file", &file).await?;
+            check("validation_file", &tuned)?;
+            fits(&learned, &tuned)?;
+            Some(file.id)
+        }
+    };
+    Ok(NewJob {
+        id,
+        key: visible.identity.key.to_owned(),
+        model,
+        method: method.to_owned(),
+        classifier,
+        suffix: request.suffix,
+        training_file: training.id,
+        validation_file: validation,
+        seed,
+        metadata,
+        params: JobParams { version: PARAMS_VERSION, value: Value::Object(params) },
+        validate_first: false,
+    })
+}
+
+/// A file that can be trained on, and what was found in it.
+async fn usable(visible: &Visible, field: &str, id: &str) -> Result<(FileRow, Inspection), ApiError> {
+    let row = files::row(visible, id).await.map_err(|error| error.about(field))?;
+    if row.state == FileState::Error {
+        let why = row.status_details.unwrap_or_default();
+        return Err(ApiError::invalid(field, format!("`{field}`: file `{id}` has problems: {why}")));
+    }
+    let found = inspection(&row)?;
+    Ok((row, found))
+}
+
+/// Whether a classifier of the one file's classes can be tuned on the other.
+fn fits(learned: &Inspection, tuned: &Inspection) -> Result<(), ApiError> {
+    let refuse =
+        |problem: String| Err(ApiError::invalid("validation_file", format!("`validation_file` {problem}")));
+    if learned.multi_label != tuned.multi_label {
+        return refuse("and `training_file` must both have one label a row, or both lists".into());
+    }
+    let known: std::collections::BTreeSet<&str> =
+        learned.summary.classes.iter().map(|class| class.label.as_str()).collect();
+    match tuned.summary.classes.iter().find(|class| !known.contains(class.label.as_str())) {
+        Some(class) => refuse(format!("has the class `{}`, which `training_file` has not", class.label)),
+        None => Ok(()),
+    }
+}
+
+/// The method and its resolved hyperparameters.
+fn fit(
+    given: Option<Map<String, Value>>,
+    older: Option<Map<String, Value>>,
+) -> Result<(&'static str, Map<String, Value>), ApiError> {
+    let older = without_auto(older.unwrap_or_default());
+    let Some(given) = given else {
+        let method = best()?;
+        return resolved(method, "", &older);
+    };
+    if !older.is_empty() {
+        let problem = "`hyperparameters` belongs into `method` where there is one";
+        return Err(ApiError::invalid("hyperparameters", problem));
+    }
+    let kind = match given.get("type") {
+        Some(Value::String(kind)) => kind.as_str(),
+        Some(_) | None => return Err(ApiError::invalid("method.type", "`method.type` must be a text")),
+    };
+    let found = if matches!(kind, "supervised" | "auto") { Some(best()?) } else { method(kind) };
+    let found = found.ok_or_else(|| {
+        let names: Vec<&str> = METHODS.iter().map(|method| method.name()).collect();
+        let problem = format!("`method.type` is `{kind}`; methods are supervised, {}", names.join(", "));
+        ApiError::invalid("method.type", problem)
+    })?;
+    let object = |path: String, value: Option<&Value>| match value {
+        None | Some(Value::Null) => Ok(Map::new()),
+        Some(Value::Object(fields)) => Ok(fields.clone()),
+        Some(_) => Err(ApiError::invalid(path.clone(), format!("`{path}` must be an object"))),
+    };
+    let body = object(format!("method.{kind}"), given.get(kind))?;
+    let fields = object(format!("method.{kind}.hyperparameters"), body.get("hyperparameters"))?;
+    let fields = if kind == "supervised" { without_auto(fields) } else { fields };
+    resolved(found, &format!("method.{kind}."), &fields)
+}
+
+/// What `supervised` means: the method that chooses, or where this build has none, the one that always suits.
+fn best() -> Result<&'static dyn Method, ApiError> {
+    method("auto").or_else(|| method("linear_probe")).ok_or_else(ApiError::internal)
+}
+
+fn without_auto(mut fields: Map<String, Value>) -> Map<String, Value> {
+    fields.retain(|name, value| {
+        !(IGNORED.contains(&name.as_str()) && (value.is_null() || value.as_str() == Some("auto")))
+    });
+    fields
+}
+
+fn resolved(
+    method: &'static dyn Method,
+    prefix: &str,
+    fields: &Map<String, Value>,
+) -> Result<(&'static str, Map<String, Value>), ApiError> {
+    match method.check(fields) {
+        Ok(params) => Ok((method.name(), params.as_map().clone())),
+        Err(MethodError::Hyperparameter { path, problem }) => {
+            let path = format!("{prefix}{path}");
+            let message = format!("`{path}`: {problem}");
+            Err(ApiError::invalid(path, message))
+        }
+        Err(error) => Err(ApiError::invalid("method", format!("`method`: {error}"))),
+    }
+}
+
+fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), ApiError> {
+    let (pairs, key, value) = METADATA;
+    let long = |text: &str, most: usize| text.chars().count() > most;
+    let problem = if metadata.len() > pairs {
+        format!("has more than {pairs} pairs")
+    } else if metadata.keys().any(|name| long(name, key)) {
+        format!("has a key of more than {key} characters")
+    } else if metadata.values().any(|text| long(text, value)) {
+        format!("has a value of more than {value} characters")
+    } else {
+        return Ok(());
+    };
+    Err(ApiError::invalid("metadata", format!("`metadata` {problem}")))
+}
+
+/// The classifier's name: from the suffix, or made up.
+fn name(visible: &Visible, model: &str, suffix: Option<&str>) -> Result<String, ApiError> {
+    let refuse = |problem: &str| Err(ApiError::invalid("suffix", format!("`suffix` {problem}")));
+    let Some(suffix) = suffix else {
+        let chance: [u8; 4] = upload::chance()?;
+        return Ok(format!("{}-{:08x}", sanitised(model), u32::from_le_bytes(chance)));
+    };
+    if suffix.chars().count() > SUFFIX {
+        return refuse(&format!("has more than {SUFFIX} characters"));
+    }
+    let name = sanitised(suffix);
+    if name.is_empty() {
+        return refuse("has no letter or digit from a to z and 0 to 9");
+    }
+    if visible.app.tasks.catalog.entry(&name).is_some() {
+        return refuse("is the name of a backbone");
+    }
+    Ok(name)
+}
+
+/// Small letters, digits, `-` and `_`; whatever else stands between them becomes one `-`.
+fn sanitised(text: &str) -> String {
+    let mut name = String::new();
+    for character in text.chars().map(|character| character.to_ascii_lowercase()) {
+        if character.is_ascii_alphanumeric() || character == '_' {
+            name.push(character);
+        } else if !name.ends_with('-') {
+            name.push('-');
+        }
+    }
+    name.trim_matches('-').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn asked(method: Value, older: Value) -> Result<&'static str, String> {
+        let object = |value: Value| value.as_object().cloned();
+        fit(object(method), object(older)).map(|(name, _)| name).map_err(|error| format!("{error:?}"))
+    }
+
+    #[test]
+    fn a_name_keeps_what_a_url_can_hold() {
+        assert_eq!(sanitised("Support  Café / Tickets_2!"), "support-caf-tickets_2");
+        assert_eq!(sanitised("é"), "");
+    }
+
+    #[test]
+    fn the_official_clients_autos_are_ignored_wherever_they_stand() {
+        let autos = json!({"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto"});
+        let method = json!({"type": "supervised", "supervised": {"hyperparameters": autos}});
+        assert_eq!(asked(method, Value::Null), asked(Value::Null, Value::Null));
+        assert_eq!(asked(Value::Null, autos), asked(Value::Null, Value::Null));
+        let refused = asked(Value::Null, json!({"n_epochs": 3})).unwrap_err();
+        assert!(refused.contains("Some(\"hyperparameters.n_epochs\")"), "{refused}");
+    }
+
+    #[test]
+    fn a_wrong_hyperparameter_is_named_by_its_whole_path() {
+        let method = json!({"type": "linear_probe", "linear_probe": {"hyperparameters": {"c": -1}}});
+        let refused = asked(method, Value::Null).unwrap_err();
+        assert!(refused.contains("Some(\"method.linear_probe.hyperparameters.c\")"), "{refused}");
+        let refused = asked(json!({"type": "dpo"}), Value::Null).unwrap_err();
+        assert!(refused.contains("method.type") && refused.contains("linear_probe"), "{refused}");
+    }
+}

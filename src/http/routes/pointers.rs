@@ -1,0 +1,220 @@
+//! Which version of a classifier answers: promoted, rolled back, split, named.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::{Path, Request};
+use axum::response::Response;
+use headstart_types::classifier::{Classifier, ClassifierId};
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::clock;
+use crate::http::error::ApiError;
+use crate::http::extract;
+use crate::http::idempotent::{Sent, once};
+use crate::http::objects::classifier::ClassifierObject;
+use crate::http::openapi::RowErrors;
+use crate::http::routes::classifiers::number;
+use crate::http::routes::jobs::BODY_BYTES;
+use crate::http::visible::Visible;
+
+/// How a version is promoted. Everything may be left out.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub(crate) struct Promotion {
+    /// Why, for the audit.
+    #[schema(example = "better on last week's questions")]
+    reason: Option<String>,
+    /// Only while this version is production.
+    if_production: Option<u32>,
+    /// A comparison that must be won first.
+    #[schema(value_type = Option<Object>)]
+    gate: Option<Value>,
+}
+
+/// Why a classifier is rolled back. Everything may be left out.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub(crate) struct Rollback {
+    /// Why, for the audit.
+    reason: Option<String>,
+}
+
+/// Which version an alias means.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct Aliased {
+    /// The version's number.
+    version: u32,
+}
+
+fn object(visible: &Visible, id: &ClassifierId, classifier: Classifier) -> ClassifierObject {
+    ClassifierObject::brief(visible.name_of(id), classifier)
+}
+
+/// Makes a version production.
+#[utoipa::path(
+    post,
+    path = "/v1/classifiers/{name}/versions/{version}/promote",
+    operation_id = "promote_classifier_version",
+    tag = "Classifiers",
+    summary = "Make a version production",
+    description = "The bare name means it from now on; a traffic split ends.",
+    params(
+        ("name" = String, Path, description = "The classifier's name"),
+        ("version" = u32, Path, description = "The version's number"),
+    ),
+    request_body(content = Promotion, example = json!({"reason": "better on last week's questions"})),
+    responses((status = 200, description = "The classifier.", body = ClassifierObject), RowErrors),
+    security((), ("key" = []))
+)]
+pub(crate) async fn promote(
+    visible: Visible,
+    Path((name, version)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let headers = request.headers().clone();
+    let body = extract::read(request, BODY_BYTES).await?;
+    let place = format!("{name}@{version}");
+    let route = "POST /v1/classifiers/{name}/versions/{version}/promote";
+    let sent = Sent { headers: &headers, route, place: &place, body: &body };
+    let (visible, body, name, version) = (&visible, &body, &name, &version);
+    once(visible, sent, place.clone(), |_| async move {
+        let asked: Promotion =
+            if body.is_empty() { Promotion::default() } else { extract::parse_json(body)? };
+        if asked.gate.is_some() {
+            // Promoting without the comparison that was asked for would be worse than not promoting.
+            return Err(ApiError::invalid("gate", "`gate`: this server compares no versions"));
+        }
+        let id = visible.classifier(name)?;
+        let number = number(name, version)?;
+        let reason = visible.reason(asked.reason);
+        let now = clock::now_ms();
+        let moved = visible.store.promote(&id, number, asked.if_production, &reason, now).await?;
+        Ok(object(visible, &id, moved))
+    })
+    .await
+}
+
+/// Makes the version production that was so before.
+#[utoipa::path(
+    post,
+    path = "/v1/classifiers/{name}/rollback",
+    operation_id = "rollback_classifier",
+    tag = "Classifiers",
+    summary = "Go back to the version before",
+    description = "Asked again, to the one before that; a traffic split ends.",
+    params(("name" = String, Path, description = "The classifier's name")),
+    request_body(content = Rollback, example = json!({"reason": "complaints"})),
+    responses((status = 200, description = "The classifier.", body = ClassifierObject), RowErrors),
+    security((), ("key" = []))
+)]
+pub(crate) async fn rollback(
+    visible: Visible,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let headers = request.headers().clone();
+    let body = extract::read(request, BODY_BYTES).await?;
+    let route = "POST /v1/classifiers/{name}/rollback";
+    let sent = Sent { headers: &headers, route, place: &name, body: &body };
+    let (visible, body, name) = (&visible, &body, &name);
+    once(visible, sent, name.clone(), |_| async move {
+        let asked: Rollback = if body.is_empty() { Rollback::default() } else { extract::parse_json(body)? };
+        let id = visible.classifier(name)?;
+        let moved = visible.store.rollback(&id, &visible.reason(asked.reason), clock::now_ms()).await?;
+        Ok(object(visible, &id, moved))
+    })
+    .await
+}
+
+/// Splits requests between versions.
+#[utoipa::path(
+    put,
+    path = "/v1/classifiers/{name}/traffic",
+    operation_id = "set_classifier_traffic",
+    tag = "Classifiers",
+    summary = "Split requests between versions",
+    description = "Percents by version that sum to 100; an empty object gives all to production.",
+    params(("name" = String, Path, description = "The classifier's name")),
+    request_body(content = BTreeMap<String, u8>, example = json!({"1": 90, "2": 10})),
+    responses((status = 200, description = "The classifier.", body = ClassifierObject), RowErrors),
+    security((), ("key" = []))
+)]
+pub(crate) async fn traffic(
+    visible: Visible,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Json<ClassifierObject>, ApiError> {
+    let asked: BTreeMap<String, u8> = extract::json(request, BODY_BYTES).await?;
+    let mut split = BTreeMap::new();
+    for (version, percent) in asked {
+        let number: u32 = version
+            .parse()
+            .map_err(|_| ApiError::invalid("traffic", format!("`{version}` is no version's number")))?;
+        split.insert(number, percent);
+    }
+    let id = visible.classifier(&name)?;
+    let moved = visible.store.set_traffic(&id, &split, &visible.reason(None), clock::now_ms()).await?;
+    Ok(Json(object(&visible, &id, moved)))
+}
+
+/// Names a version.
+#[utoipa::path(
+    put,
+    path = "/v1/classifiers/{name}/aliases/{alias}",
+    operation_id = "set_classifier_alias",
+    tag = "Classifiers",
+    summary = "Name a version",
+    description = "Requests reach it as `name@alias`.",
+    params(
+        ("name" = String, Path, description = "The classifier's name"),
+        ("alias" = String, Path, description = "The alias"),
+    ),
+    request_body(content = Aliased, example = json!({"version": 2})),
+    responses((status = 200, description = "The classifier.", body = ClassifierObject), RowErrors),
+    security((), ("key" = []))
+)]
+pub(crate) async fn set_alias(
+    visible: Visible,
+    Path((name, alias)): Path<(String, String)>,
+    request: Request,
+) -> Result<Json<ClassifierObject>, ApiError> {
+    let asked: Aliased = extract::json(request, BODY_BYTES).await?;
+    alias_to(&visible, &name, &alias, Some(asked.version)).await
+}
+
+/// Takes a version's name away.
+#[utoipa::path(
+    delete,
+    path = "/v1/classifiers/{name}/aliases/{alias}",
+    operation_id = "delete_classifier_alias",
+    tag = "Classifiers",
+    summary = "Take a version's name away",
+    params(
+        ("name" = String, Path, description = "The classifier's name"),
+        ("alias" = String, Path, description = "The alias"),
+    ),
+    responses((status = 200, description = "The classifier.", body = ClassifierObject), RowErrors),
+    security((), ("key" = []))
+)]
+pub(crate) async fn delete_alias(
+    visible: Visible,
+    Path((name, alias)): Path<(String, String)>,
+) -> Result<Json<ClassifierObject>, ApiError> {
+    alias_to(&visible, &name, &alias, None).await
+}
+
+async fn alias_to(
+    visible: &Visible,
+    name: &str,
+    alias: &str,
+    version: Option<u32>,
+) -> Result<Json<ClassifierObject>, ApiError> {
+    if alias == "production" {
+        return Err(ApiError::invalid("alias", "`production` is what `promote` moves"));
+    }
+    let id = visible.classifier(name)?;
+    let reason = visible.reason(None);
+    let moved = visible.store.set_alias(&id, alias, version, &reason, clock::now_ms()).await?;
+    Ok(Json(object(visible, &id, moved)))
+}

@@ -1,0 +1,230 @@
+//! An upload on its way to a file's row: counted, stored, inspected.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::extract::multipart::{Field, MultipartError};
+use axum::extract::{FromRequest as _, Multipart, Request};
+use headstart_datasets::{DatasetError, Inspection, Source};
+use headstart_store::BlobInfo;
+use headstart_types::file::{FileRow, FileState};
+use headstart_types::ids::FileId;
+
+use crate::clock;
+use crate::http::error::ApiError;
+use crate::http::objects::file::FileObject;
+use crate::http::visible::Visible;
+
+/// Longest field beside the file, in bytes.
+const FIELD_BYTES: usize = 1024;
+/// Longest name kept of a file, in bytes.
+const NAME_BYTES: usize = 255;
+/// For how long a file may be kept, in seconds.
+const EXPIRY: std::ops::RangeInclusive<i64> = 3600..=2_592_000;
+/// The one purpose.
+const PURPOSE: &str = "fine-tune";
+
+/// What the parts of the form said.
+#[derive(Default)]
+struct Form {
+    blob: Option<(BlobInfo, String)>,
+    purpose: bool,
+    anchor: bool,
+    seconds: Option<i64>,
+    validate_only: bool,
+}
+
+/// Takes an upload in.
+pub(crate) async fn receive(visible: &Visible, request: Request) -> Result<FileObject, ApiError> {
+    let form = read(visible, request).await?;
+    let missing = |name: &str| ApiError::invalid(name, format!("`{name}` is missing"));
+    if !form.purpose {
+        return Err(missing("purpose"));
+    }
+    if form.anchor && form.seconds.is_none() {
+        return Err(missing("expires_after[seconds]"));
+    }
+    let (blob, filename) = form.blob.ok_or_else(|| missing("file"))?;
+    let inspection = inspect(visible, &blob, &filename).await?;
+    let now = clock::now_ms();
+    let row = FileRow {
+        id: FileId::new(now, chance()?),
+        key: visible.identity.key.to_owned(),
+        filename,
+        purpose: PURPOSE.to_owned(),
+        bytes: blob.bytes,
+        sha256: blob.sha256,
+        created_at: now,
+        expires_at: form.seconds.map(|seconds| now.saturating_add(seconds * 1000)),
+        state: if inspection.is_usable() { FileState::Processed } else { FileState::Error },
+        status_details: inspection.status_details(),
+        problems: json(&inspection.problems)?,
+        summary: json(&inspection)?,
+    };
+    if form.validate_only {
+        // The blob has no row: the next collection removes it.
+        return FileObject::looked_at(row);
+    }
+    visible.store.create_file(&row, visible.app.config.key_file_bytes).await?;
+    FileObject::new(row)
+}
+
+/// Random bytes of an id.
+pub(crate) fn chance<const N: usize>() -> Result<[u8; N], ApiError> {
+    clock::chance().map_err(|error| {
+        tracing::error!(%error, "the system gives no random bytes");
+        ApiError::internal()
+    })
+}
+
+fn json(value: &impl serde::Serialize) -> Result<serde_json::Value, ApiError> {
+    serde_json::to_value(value).map_err(|error| {
+        tracing::error!(%error, "an inspection cannot be written");
+        ApiError::internal()
+    })
+}
+
+async fn read(visible: &Visible, request: Request) -> Result<Form, ApiError> {
+    let mut parts = Multipart::from_request(request, &()).await.map_err(|rejection| {
+        ApiError::unsupported(format!("send multipart/form-data: {}", rejection.body_text()))
+    })?;
+    let mut form = Form::default();
+    while let Some(field) = in_time(visible, parts.next_field()).await? {
+        let name = field.name().unwrap_or_default().to_owned();
+        match name.as_str() {
+            "file" if form.blob.is_some() => {
+                return Err(ApiError::invalid("file", "`file` is given twice"));
+            }
+            "file" => form.blob = Some(store(visible, field).await?),
+            _ => {
+                let text = text(visible, &name, field).await?;
+                form.set(&name, text.trim())?;
+            }
+        }
+    }
+    Ok(form)
+}
+
+impl Form {
+    fn set(&mut self, name: &str, text: &str) -> Result<(), ApiError> {
+        let refuse = |problem: &str| Err(ApiError::invalid(name, format!("`{name}` {problem}")));
+        match name {
+            "purpose" if text == PURPOSE => self.purpose = true,
+            "purpose" => return refuse(&format!("must be `{PURPOSE}`")),
+            "expires_after[anchor]" if text == "created_at" => self.anchor = true,
+            "expires_after[anchor]" => return refuse("must be `created_at`"),
+            "expires_after[seconds]" => match text.parse() {
+                Ok(seconds) if EXPIRY.contains(&seconds) => self.seconds = Some(seconds),
+                Ok(_) | Err(_) => return refuse("must be a whole number from 3600 to 2592000"),
+            },
+            "validate_only" => match text {
+                "true" => self.validate_only = true,
+                "false" | "" => self.validate_only = false,
+                _ => return refuse("must be `true` or `false`"),
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// The next part or piece; a client that sends nothing for too long is given up.
+async fn in_time<T>(
+    visible: &Visible,
+    next: impl Future<Output = Result<Option<T>, MultipartError>>,
+) -> Result<Option<T>, ApiError> {
+    let next = tokio::time::timeout(visible.app.request_timeout(), next).await;
+    next.map_err(|_| ApiError::deadline())?.map_err(|error| {
+        ApiError::invalid_json(format!("the multipart body could not be read: {}", error.body_text()))
+    })
+}
+
+async fn text(visible: &Visible, name: &str, mut field: Field<'_>) -> Result<String, ApiError> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = in_time(visible, field.chunk()).await? {
+        if bytes.len() + piece.len() > FIELD_BYTES {
+            return Err(ApiError::invalid(name, format!("`{name}` is longer than {FIELD_BYTES} bytes")));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    String::from_utf8(bytes).map_err(|_| ApiError::invalid(name, format!("`{name}` is not UTF-8")))
+}
+
+/// Writes a part to a blob, piece by piece as it comes.
+async fn store(visible: &Visible, mut field: Field<'_>) -> Result<(BlobInfo, String), ApiError> {
+    let config = &visible.app.config;
+    let filename = filename(field.file_name());
+    let used = visible.store.bytes_used(visible.identity.key).await?;
+    let left = config.key_file_bytes.saturating_sub(used);
+    let mut writer = visible.store.blobs().begin().await?;
+    let mut bytes = 0_u64;
+    while let Some(piece) = in_time(visible, field.chunk()).await? {
+        bytes += piece.len() as u64;
+        if bytes > config.max_file_bytes {
+            let limit = usize::try_from(config.max_file_bytes).unwrap_or(usize::MAX);
+            return Err(ApiError::body_too_large(limit).about("file"));
+        }
+        if bytes > left {
+            let limit = config.key_file_bytes;
+            return Err(headstart_store::StoreError::Quota { used, limit, needed: bytes }.into());
+        }
+        writer.write(&piece).await?;
+    }
+    Ok((writer.finish().await?, filename))
+}
+
+/// The last part of the name that came with a file, fit to be shown.
+fn filename(given: Option<&str>) -> String {
+    let last = given.unwrap_or_default().rsplit(['/', '\\']).next().unwrap_or_default();
+    let mut name: String = last.chars().filter(|c| !c.is_control()).collect();
+    name.truncate(name.floor_char_boundary(NAME_BYTES));
+    if name.is_empty() { "upload".to_owned() } else { name }
+}
+
+/// Stops an inspection whose client has left.
+struct Waiting(Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Looks at every row, on a thread that may block.
+async fn inspect(visible: &Visible, blob: &BlobInfo, name: &str) -> Result<Inspection, ApiError> {
+    let place = Arc::clone(&visible.app.inspections).acquire_owned().await;
+    let place = place.map_err(|_| ApiError::internal())?;
+    let path = visible.store.blobs().path(&blob.sha256).await?;
+    let limits = visible.app.dataset_limits();
+    let name = name.to_owned();
+    let left = Arc::new(AtomicBool::new(false));
+    let waiting = Waiting(Arc::clone(&left));
+    let work = move || {
+        let _place = place;
+        let source = Source::new(std::fs::File::open(path)?, &name)?;
+        headstart_datasets::inspect(&source, &limits, &mut |_| {
+            if left.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+    };
+    let done: Result<Inspection, DatasetError> =
+        tokio::task::spawn_blocking(work).await.map_err(|_| ApiError::internal())?;
+    drop(waiting);
+    done.map_err(|error| {
+        tracing::error!(%error, "an upload could not be inspected");
+        ApiError::internal()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::filename;
+
+    #[test]
+    fn a_name_is_its_last_part_without_control_characters() {
+        assert_eq!(filename(Some("C:\\data\\a\u{7}b.csv")), "ab.csv");
+        assert_eq!(filename(Some("../../")), "upload");
+        assert_eq!(filename(None), "upload");
+        assert_eq!(filename(Some(&"é".repeat(200))).len(), 254);
+    }
+}

@@ -1,0 +1,61 @@
+//! What a caller may see: the store behind a request, and whose rows are shown.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use std::sync::Arc;
+
+use headstart_store::{Scope, Store};
+use headstart_types::classifier::{ClassifierId, Reason};
+
+use crate::app::App;
+use crate::auth::Identity;
+use crate::http::error::ApiError;
+
+/// The store as one caller sees it.
+pub(crate) struct Visible {
+    pub(crate) app: Arc<App>,
+    pub(crate) store: Store,
+    pub(crate) identity: Identity,
+}
+
+impl FromRequestParts<Arc<App>> for Visible {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let identity = parts.extensions.get::<Identity>().copied().ok_or_else(ApiError::internal)?;
+        let store = app.store().cloned().ok_or_else(ApiError::not_ready)?;
+        Ok(Self { app: Arc::clone(app), store, identity })
+    }
+}
+
+impl Visible {
+    /// Whose files and jobs are shown.
+    pub(crate) fn scope(&self) -> Scope<'static> {
+        if self.sees_all() { Scope::All } else { Scope::Key(self.identity.key) }
+    }
+
+    fn sees_all(&self) -> bool {
+        self.identity.admin && !self.app.config.api_keys.is_empty()
+    }
+
+    /// The classifier of a name: the caller's own, or for an administrator `owner/name`.
+    pub(crate) fn classifier(&self, id: &str) -> Result<ClassifierId, ApiError> {
+        match id.rsplit_once('/') {
+            None => Ok(ClassifierId { key: self.identity.key.to_owned(), name: id.to_owned() }),
+            Some((key, name)) if self.sees_all() => {
+                Ok(ClassifierId { key: key.to_owned(), name: name.to_owned() })
+            }
+            Some(_) => Err(ApiError::not_found(format!("classifier `{id}` does not exist"))),
+        }
+    }
+
+    /// The name under which the caller reaches a classifier.
+    pub(crate) fn name_of(&self, id: &ClassifierId) -> String {
+        if id.key == self.identity.key { id.name.clone() } else { format!("{}/{}", id.key, id.name) }
+    }
+
+    /// The caller's reason for moving a pointer.
+    pub(crate) fn reason(&self, words: Option<String>) -> Reason {
+        Reason { who: self.identity.key.to_owned(), reason: words.unwrap_or_default(), gate: None }
+    }
+}

@@ -1,0 +1,244 @@
+//! `headstart train`: a file of examples in, a classifier and its report out, at the terminal.
+
+use std::fs::File;
+use std::io::{IsTerminal as _, Write as _};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Args;
+use headstart_datasets::{Inspection, Limits, Source, inspect};
+use headstart_store::{Scope, Store};
+use headstart_types::file::{FileRow, FileState};
+use headstart_types::ids::{FileId, JobId};
+use headstart_types::job::{Job, JobParams, JobState, NewJob};
+use headstart_types::payload::Modality;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
+
+use crate::app::App;
+use crate::clock::{chance, now_ms};
+use crate::config::Config;
+use crate::worker::Workers;
+
+/// Findings of a file that are printed.
+const PRINTED: usize = 20;
+
+/// How often progress is drawn.
+const DRAW_EVERY: Duration = Duration::from_millis(100);
+
+/// Arguments of `headstart train`.
+#[derive(Debug, Args)]
+pub struct TrainArguments {
+    /// Labelled examples: JSON lines, CSV, TSV, Parquet, or a zip or tar of one folder a class
+    #[arg(value_name = "FILE")]
+    input: PathBuf,
+    /// The backbone [default: the first in order of name that reads the examples]
+    #[arg(long, value_name = "NAME")]
+    backbone: Option<String>,
+    /// How the classifier is fitted: auto, linear_probe, mlp, prototype
+    #[arg(long, value_name = "METHOD", default_value = "auto")]
+    method: String,
+    /// The method's hyperparameters as a JSON object
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    hyperparameters: String,
+    /// The classifier's name [default: the file's name]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// All chance follows from it
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    seed: i64,
+}
+
+/// Trains, prints the report, and leaves the classifier in the data folder.
+///
+/// # Errors
+/// Naming what is wrong with the file, the backbone or the method.
+pub fn run(mut config: Config, arguments: TrainArguments) -> anyhow::Result<()> {
+    config.workers = 1;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(train(config, arguments))
+}
+
+async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> {
+    let input = &arguments.input;
+    let hyperparameters: Value =
+        serde_json::from_str(&arguments.hyperparameters).context("`hyperparameters`")?;
+    let given = hyperparameters.as_object().context("`hyperparameters` is not an object")?;
+    let method = headstart_methods::method(&arguments.method)
+        .with_context(|| format!("there is no method `{}`", arguments.method))?;
+    method.check(given)?;
+    let app = Arc::new(App::new(config)?);
+    app.open_store().await?;
+    let store = app.store().context("the store is closed")?.clone();
+    let (file, inspection) = take_in(&store, input).await?;
+    print_findings(&inspection)?;
+    if let Some(problem) = inspection.status_details() {
+        store.delete_file(Scope::All, &file).await?;
+        bail!("{} cannot be trained on: {problem}", input.display());
+    }
+    let modality = inspection.modality.context("the file has no examples")?;
+    let loading = Arc::clone(&app);
+    let engine = tokio::task::spawn_blocking(move || {
+        let engine = loading.start_engine()?;
+        loading.load_backbones(&engine)?;
+        anyhow::Ok(engine)
+    })
+    .await??;
+    let new = NewJob {
+        id: JobId::new(now_ms(), chance()?),
+        key: String::new(),
+        model: backbone(&app, arguments.backbone.as_deref(), modality)?,
+        method: method.name().to_owned(),
+        classifier: classifier_name(&arguments),
+        suffix: arguments.name.clone(),
+        training_file: file,
+        validation_file: None,
+        seed: arguments.seed,
+        metadata: Default::default(),
+        params: JobParams { version: 1, value: hyperparameters },
+        validate_first: false,
+    };
+    let job = store.create_job(&new, u32::MAX, now_ms()).await?;
+    let workers = Workers::start(&app);
+    let job = watch(&store, &job.id).await?;
+    workers.stop().await;
+    app.tasks.catalog.clear();
+    tokio::task::spawn_blocking(move || drop(engine)).await?;
+    conclude(&store, &job).await
+}
+
+/// Stores a file and reads it whole.
+async fn take_in(store: &Store, input: &PathBuf) -> anyhow::Result<(FileId, Inspection)> {
+    let context = || input.display().to_string();
+    let mut from = tokio::fs::File::open(input).await.with_context(context)?;
+    let mut writer = store.blobs().begin().await?;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let read = from.read(&mut buffer).await.with_context(context)?;
+        if read == 0 {
+            break;
+        }
+        writer.write(buffer.get(..read).unwrap_or_default()).await?;
+    }
+    let blob = writer.finish().await?;
+    let name = input.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let (path, named) = (store.blobs().path(&blob.sha256).await?, name.clone());
+    let inspection = tokio::task::spawn_blocking(move || {
+        let source = Source::new(File::open(path)?, &named)?;
+        anyhow::Ok(inspect(&source, &Limits::default(), &mut |_| ControlFlow::Continue(()))?)
+    })
+    .await??;
+    let id = FileId::new(now_ms(), chance()?);
+    let state = if inspection.is_usable() { FileState::Processed } else { FileState::Error };
+    let row = FileRow {
+        id: id.clone(),
+        key: String::new(),
+        filename: name,
+        purpose: "fine-tune".into(),
+        bytes: blob.bytes,
+        sha256: blob.sha256,
+        created_at: now_ms(),
+        expires_at: None,
+        state,
+        status_details: inspection.status_details(),
+        problems: serde_json::to_value(&inspection.problems)?,
+        summary: serde_json::to_value(&inspection)?,
+    };
+    store.create_file(&row, u64::MAX).await?;
+    Ok((id, inspection))
+}
+
+fn print_findings(inspection: &Inspection) -> anyhow::Result<()> {
+    let mut err = std::io::stderr().lock();
+    let summary = &inspection.summary;
+    writeln!(err, "{} examples of {} classes", summary.examples, summary.classes.len())?;
+    let found = inspection.problems.iter().map(|finding| ("problem", finding));
+    let found = found.chain(inspection.warnings.iter().map(|finding| ("warning", finding)));
+    for (kind, finding) in found.take(PRINTED) {
+        let place = match (finding.line, &finding.path) {
+            (Some(line), _) => format!("line {line}: "),
+            (None, Some(path)) => format!("{path}: "),
+            (None, None) => String::new(),
+        };
+        writeln!(err, "{kind}: {place}{}", finding.message)?;
+    }
+    Ok(())
+}
+
+fn backbone(app: &App, asked: Option<&str>, modality: Modality) -> anyhow::Result<String> {
+    let reads = |id: &str| app.tasks.catalog.get(id).is_ok_and(|served| served.modality() == modality);
+    if let Some(asked) = asked {
+        app.tasks.catalog.get(asked)?;
+        ensure!(reads(asked), "`{asked}` does not read {}", modality.as_str());
+        return Ok(asked.to_owned());
+    }
+    let found = app.tasks.catalog.list().into_iter().map(|(id, _)| id).find(|id| reads(id));
+    found.with_context(|| format!("no backbone reads {}", modality.as_str()))
+}
+
+/// The name asked for, or the file's, in the letters that names may have.
+fn classifier_name(arguments: &TrainArguments) -> String {
+    let stem = arguments.input.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
+    let name = arguments.name.clone().unwrap_or(stem);
+    let name: String = name
+        .chars()
+        .map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' })
+        .take(64)
+        .collect();
+    if name.is_empty() { "classifier".into() } else { name }
+}
+
+/// Draws the job's progress until it ends.
+async fn watch(store: &Store, id: &JobId) -> anyhow::Result<Job> {
+    let target = if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let bar = ProgressBar::with_draw_target(None, target);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len}  {msg}") {
+        bar.set_style(style);
+    }
+    let (mut changes, mut said) = (store.changes(), None);
+    loop {
+        let job = store.job(Scope::All, id).await?;
+        if let Some(progress) = job.progress {
+            bar.set_length(progress.total);
+            bar.set_position(progress.step);
+        }
+        let newest = store.events(id, &headstart_store::PageRequest::newest(1)).await?.data.pop();
+        if let Some(event) = newest.filter(|event| said.as_ref() != Some(&event.id)) {
+            bar.set_message(event.message.clone());
+            said = Some(event.id);
+        }
+        if job.state.is_final() {
+            bar.finish_and_clear();
+            return Ok(job);
+        }
+        let _ = tokio::time::timeout(DRAW_EVERY * 10, changes.changed()).await;
+        tokio::time::sleep(DRAW_EVERY).await;
+    }
+}
+
+/// The report on standard output, the classifier's name on standard error.
+async fn conclude(store: &Store, job: &Job) -> anyhow::Result<()> {
+    if job.state != JobState::Succeeded {
+        let message = job.error.as_ref().map_or("it was cancelled", |error| error.message.as_str());
+        bail!("the job ended as `{}`: {message}", job.state.as_str());
+    }
+    let report = job.report.as_ref().context("the job left no report")?;
+    let report: Value = serde_json::from_slice(&store.blobs().read(report, 1 << 30).await?)?;
+    writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&report)?)?;
+    let name = json!(job.fine_tuned_model);
+    writeln!(
+        std::io::stderr(),
+        "{} is in {}",
+        name.as_str().unwrap_or_default(),
+        store.folder().unwrap_or(".".as_ref()).display()
+    )?;
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! `headstart worker`: jobs without serving.
+
+use std::sync::Arc;
+
+use anyhow::ensure;
+
+use crate::app::App;
+use crate::config::Config;
+use crate::signals::Signals;
+use crate::worker::Workers;
+
+/// Does jobs of the data folder until a stop signal.
+///
+/// # Errors
+/// When ONNX Runtime is missing, or the models or data folder is unusable.
+pub fn work(config: Config) -> anyhow::Result<()> {
+    ensure!(config.workers > 0, "`workers` is 0: nothing would be done");
+    let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("worker").enable_all().build()?;
+    runtime.block_on(async {
+        let mut signals = Signals::listen()?;
+        let app = Arc::new(App::new(config)?);
+        app.open_store().await?;
+        let loading = Arc::clone(&app);
+        let engine = tokio::task::spawn_blocking(move || {
+            let engine = loading.start_engine()?;
+            loading.load_backbones(&engine)?;
+            anyhow::Ok(engine)
+        })
+        .await??;
+        let workers = Workers::start(&app);
+        tracing::info!(workers = app.config.workers, "looking for jobs");
+        signals.next().await;
+        tracing::info!("stopping: unfinished jobs go back to the queue");
+        workers.stop().await;
+        app.tasks.catalog.clear();
+        tokio::task::spawn_blocking(move || drop(engine)).await?;
+        Ok(())
+    })
+}

@@ -1,0 +1,146 @@
+//! How a job is told to stop, and how a fit reports from its own thread.
+
+use std::ops::ControlFlow;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use headstart_methods::{Checkpoint, Control, MethodError, artifact};
+use headstart_store::{Store, StoreError};
+use headstart_types::job::{JobError, Lease, NewEvent, Progress};
+use serde_json::{Map, Value};
+use tokio::runtime::Handle;
+
+use crate::clock::now_ms;
+
+/// Progress is written at most this often: a fit may take a step every few microseconds.
+const REPORT_EVERY: Duration = Duration::from_millis(500);
+
+/// The step under which a fit's state is kept.
+pub(super) const FIT_STATE: &str = "fit";
+
+/// Why a job does not go on.
+#[derive(Debug, Clone)]
+pub(super) enum Stop {
+    /// Its owner paused it.
+    Paused,
+    /// Its owner ended it.
+    Cancelled,
+    /// Another worker has it.
+    Lost,
+    /// The process stops.
+    Shutdown,
+    /// It cannot succeed as it is.
+    Refused(JobError),
+    /// The service failed; another try may succeed.
+    Broken(String),
+}
+
+impl Stop {
+    /// A job that cannot succeed: `param` is what its owner can change.
+    pub(super) fn refused(code: &str, message: impl Into<String>, param: &str) -> Self {
+        Self::Refused(JobError { code: code.into(), message: message.into(), param: Some(param.into()) })
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        if matches!(error, StoreError::LeaseLost(_)) { Self::Lost } else { Self::Broken(error.to_string()) }
+    }
+}
+
+impl From<MethodError> for Stop {
+    fn from(error: MethodError) -> Self {
+        let message = error.to_string();
+        match error {
+            MethodError::Hyperparameter { path, .. } => Self::refused("invalid_value", message, &path),
+            MethodError::Unsuitable(_)
+            | MethodError::Data(_)
+            | MethodError::Split(_)
+            | MethodError::Diverged => Self::refused("unsuitable_data", message, "training_file"),
+            MethodError::Cancelled
+            | MethodError::Stored { .. }
+            | MethodError::Head { .. }
+            | MethodError::Width { .. }
+            | MethodError::Unknown { .. } => Self::Broken(message),
+        }
+    }
+}
+
+/// A stop that anyone may ask for, once.
+#[derive(Debug, Default)]
+pub(super) struct Halt(OnceLock<Stop>);
+
+impl Halt {
+    pub(super) fn set(&self, stop: Stop) {
+        let _ = self.0.set(stop);
+    }
+
+    /// # Errors
+    /// The stop that was asked for.
+    pub(super) fn check(&self) -> Result<(), Stop> {
+        self.0.get().map_or(Ok(()), |stop| Err(stop.clone()))
+    }
+}
+
+/// Reports of a fit, written from the thread it runs on.
+pub(super) struct FitControl {
+    pub(super) runtime: Handle,
+    pub(super) store: Store,
+    pub(super) lease: Lease,
+    pub(super) halt: Arc<Halt>,
+    pub(super) state: Option<Vec<u8>>,
+    pub(super) started: Instant,
+    pub(super) reported: Option<Instant>,
+}
+
+impl FitControl {
+    fn write<T>(&self, what: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
+        match self.runtime.block_on(what) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.halt.set(error.into());
+                None
+            }
+        }
+    }
+}
+
+impl Control for FitControl {
+    fn progress(&mut self, step: usize, total: usize, _: &[(&'static str, f64)]) -> ControlFlow<()> {
+        if self.halt.check().is_err() {
+            return ControlFlow::Break(());
+        }
+        if self.reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
+            self.reported = Some(Instant::now());
+            let left = total.saturating_sub(step) as f64 / step.max(1) as f64;
+            let eta = (self.started.elapsed().as_secs_f64() * left).ceil() as u64;
+            let progress = Progress { step: step as u64, total: total as u64, eta_seconds: Some(eta) };
+            self.write(self.store.set_progress(&self.lease, progress, now_ms()));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn checkpoint(&mut self, checkpoint: Checkpoint) {
+        let metrics: Map<String, Value> =
+            checkpoint.metrics.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
+        let (store, lease) = (self.store.clone(), self.lease.clone());
+        self.write(async move {
+            let now = now_ms();
+            let state = store.blobs().put(&checkpoint.state).await?.sha256;
+            store.put_step(&lease, FIT_STATE, &state, now).await?;
+            if let Some(bytes) = checkpoint.head.as_ref().and_then(|head| artifact::save(head).ok()) {
+                let artifact = store.blobs().put(&bytes).await?.sha256;
+                let metrics = Value::Object(metrics.clone());
+                store.put_checkpoint(&lease, checkpoint.step as u64, &artifact, &metrics, now).await?;
+                let message = format!("step {}", checkpoint.step);
+                let event = NewEvent { data: Some(metrics), ..NewEvent::info(message) };
+                store.add_event(&lease, &event, now).await?;
+            }
+            Ok(())
+        });
+    }
+
+    fn resume(&mut self) -> Option<Vec<u8>> {
+        self.state.take()
+    }
+}

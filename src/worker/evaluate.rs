@@ -1,0 +1,294 @@
+//! What a job's report says: how good the head is on rows that nothing was learned from or tuned on, and whether
+//! transfer helped, by the same learner on raw inputs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use headstart_datasets::Inspection;
+use headstart_methods::data::{Examples, Targets};
+use headstart_methods::evaluate::baseline::{picture, tf_idf};
+use headstart_methods::evaluate::learning_curve::{Curve, Ground, Learners, measure};
+use headstart_methods::evaluate::transfer::Names;
+use headstart_methods::evaluate::{self, calibration};
+use headstart_methods::{FitData, Fitted, Unattended, method};
+use headstart_telemetry::Metrics;
+use headstart_types::file::FileRow;
+use headstart_types::job::Job;
+use headstart_types::report::{
+    BackboneUsed, ClassCounts, DatasetUsed, Duplicates, Hyperparameter, Note, Report, Row, Run, Stage,
+};
+use ndarray::Array2;
+use serde_json::{Map, Value, json};
+
+use crate::worker::control::{Halt, Stop};
+use crate::worker::fine_tune::Parts;
+use crate::worker::table::Table;
+
+/// Time for the learning curve; points that do not fit in are named in the report.
+const CURVE_SECONDS: u64 = 60;
+
+/// Inverse strength of the shrinkage of both learners of the curve, as the baselines have it.
+const CURVE_C: f64 = 10.0;
+
+/// Inputs as they were uploaded, of training and held-out rows.
+pub(super) enum Raw {
+    Texts(tf_idf::Texts),
+    Pictures(picture::Pictures),
+}
+
+/// What the report is made from.
+pub(super) struct Evidence {
+    pub(super) job: Job,
+    pub(super) file: FileRow,
+    pub(super) inspection: Inspection,
+    pub(super) source_task: String,
+    pub(super) table: Arc<Table>,
+    pub(super) parts: Arc<Parts>,
+    pub(super) fitted: Arc<Fitted>,
+    pub(super) raw: Raw,
+    pub(super) halt: Arc<Halt>,
+}
+
+/// How long each stage took, and over how many items.
+#[derive(Debug, Default)]
+pub(super) struct StageTimes(Vec<(&'static str, Duration, u64)>);
+
+impl StageTimes {
+    pub(super) async fn measure<T>(
+        &mut self,
+        stage: &'static str,
+        items: u64,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let started = Instant::now();
+        let value = work.await;
+        self.0.push((stage, started.elapsed(), items));
+        value
+    }
+
+    /// Says how many items a stage had, once that is known.
+    pub(super) fn count(&mut self, stage: &str, items: usize) {
+        self.0.iter_mut().filter(|(name, ..)| *name == stage).for_each(|(_, _, of)| *of = items as u64);
+    }
+
+    pub(super) fn observe(&self, metrics: &Metrics) {
+        self.0.iter().for_each(|(stage, took, _)| metrics.observe_stage(stage, *took));
+    }
+
+    fn listed(&self) -> Vec<Stage> {
+        let stage = |(name, took, items): &(&str, Duration, u64)| Stage {
+            name: (*name).to_owned(),
+            seconds: took.as_secs_f64(),
+            items: *items,
+            peak_bytes: None,
+        };
+        self.0.iter().map(stage).collect()
+    }
+}
+
+/// The report, but for the times of its stages. Takes a while; stops when the job does.
+///
+/// # Errors
+/// The job's stop, or what does not fit together.
+pub(super) fn report(evidence: &Evidence) -> Result<Report, Stop> {
+    let Evidence { table, parts, fitted, .. } = evidence;
+    let train = table.examples(&parts.learn)?;
+    let held_out = table.examples(&parts.score)?;
+    let classes = table.head.classes.as_slice();
+    let logits = fitted.head.logits(held_out.features())?;
+    let head = fitted.head.parts();
+    let groups = table.group_names(&parts.score);
+    let curve = curve(evidence, &train, &held_out)?;
+    let learner = format!("logistic regression on {}", evidence.job.model);
+    let baseline = match &evidence.raw {
+        Raw::Texts(_) => "logistic regression on TF-IDF of words and pairs of words",
+        Raw::Pictures(_) => "logistic regression on colours, gradients and 8 × 8 pixels",
+    };
+    let thresholds: Option<Vec<f64>> =
+        head.thresholds.as_ref().map(|each| each.iter().copied().map(f64::from).collect());
+    let judged = Judged::of(evidence, &train);
+    let found = evaluate::evaluate(evaluate::Evidence {
+        run: run(evidence),
+        classes,
+        train_counts: &train.targets().counts(classes.len()),
+        held_out: evaluate::HeldOut {
+            logits: logits.view(),
+            targets: held_out.targets(),
+            groups: groups.as_deref(),
+            zero_shot: None,
+        },
+        temperature: Some(f64::from(head.temperature)),
+        thresholds: thresholds.as_deref(),
+        out_of_sample: judged.as_ref().map(Judged::lend),
+        curve: Some((&curve, Names { learner: &learner, baseline })),
+        duplicates: Some(duplicates(&evidence.inspection)),
+        stages: Vec::new(),
+        warnings: vec![Note {
+            code: "source_task".into(),
+            message: format!(
+                "the backbone was trained on {}; what it leans to comes along",
+                evidence.source_task
+            ),
+        }],
+        left_out: Vec::new(),
+    });
+    found.map_err(|error| Stop::Broken(error.to_string()))
+}
+
+/// Training rows as folds that did not learn them see them.
+struct Judged {
+    probabilities: Array2<f32>,
+    targets: Targets,
+    rows: Vec<Row>,
+}
+
+impl Judged {
+    fn of(evidence: &Evidence, train: &Examples) -> Option<Self> {
+        let held = evidence.fitted.held_out.as_ref()?;
+        // Rows beyond the training rows are those of validation.
+        let kept: Vec<usize> = (0..held.rows.len())
+            .filter(|at| held.rows.get(*at).is_some_and(|row| *row < train.len()))
+            .collect();
+        let rows: Vec<usize> = kept.iter().filter_map(|at| held.rows.get(*at).copied()).collect();
+        let head = evidence.fitted.head.parts();
+        let temperature = f64::from(head.temperature);
+        let logits = held.logits.select(ndarray::Axis(0), &kept);
+        let probabilities = if head.multi_label {
+            calibration::sigmoid(logits.view(), temperature)
+        } else {
+            calibration::softmax(logits.view(), temperature)
+        };
+        let place = |row: &usize| evidence.parts.learn.get(*row).map(|row| evidence.table.place(*row));
+        Some(Self {
+            probabilities: probabilities.mapv(|value| value as f32),
+            targets: train.targets().select(&rows),
+            rows: rows.iter().filter_map(place).collect(),
+        })
+        .filter(|judged| !judged.rows.is_empty())
+    }
+
+    fn lend(&self) -> evaluate::OutOfSample<'_> {
+        evaluate::OutOfSample {
+            probabilities: self.probabilities.view(),
+            targets: &self.targets,
+            rows: &self.rows,
+        }
+    }
+}
+
+fn curve(evidence: &Evidence, train: &Examples, held_out: &Examples) -> Result<Curve, Stop> {
+    let probe = method("linear_probe").ok_or_else(|| Stop::Broken("no linear probe".into()))?;
+    let given = Map::from_iter([("c".to_owned(), json!(CURVE_C))]);
+    let params = probe.check(&given)?;
+    let backbone = evidence.fitted.head.parts().backbone.clone();
+    let halt = &evidence.halt;
+    let mut transfer = |rows: &[usize], seed: u64| -> Result<Array2<f32>, Stop> {
+        halt.check()?;
+        let some = train.select(rows);
+        let data = FitData { train: &some, validation: None, backbone: backbone.clone(), threads: 1 };
+        let fitted = probe.fit(&data, &params, seed, &mut Unattended)?;
+        Ok(fitted.head.probabilities(held_out.features())?)
+    };
+    let classes = train.classes().len();
+    let mut no_transfer = |rows: &[usize], seed: u64| -> Result<Array2<f32>, Stop> {
+        halt.check()?;
+        Ok(match &evidence.raw {
+            Raw::Texts(texts) => texts.scores(rows, train.targets(), classes, seed),
+            Raw::Pictures(pictures) => pictures.scores(rows, train.targets(), classes, seed),
+        })
+    };
+    let ground = Ground {
+        train: train.targets(),
+        held_out: held_out.targets(),
+        classes,
+        seed: evidence.job.seed.cast_unsigned(),
+    };
+    let mut learners = Learners { transfer: &mut transfer, no_transfer: &mut no_transfer };
+    let until = Instant::now() + Duration::from_secs(CURVE_SECONDS);
+    measure(&ground, &mut learners, &|| Instant::now() >= until)
+}
+
+fn run(evidence: &Evidence) -> Run {
+    let Evidence { job, file, table, parts, fitted, .. } = evidence;
+    let head = fitted.head.parts();
+    let targets = table.targets();
+    let named = [("train", &parts.learn), ("val", &parts.tune), (parts.scored_as(), &parts.score)];
+    let named: Vec<_> = named.into_iter().filter(|(_, rows)| !rows.is_empty()).collect();
+    let counts: Vec<(&str, Vec<usize>)> = named
+        .iter()
+        .map(|(name, rows)| (*name, targets.select(rows).counts(table.head.classes.len())))
+        .collect();
+    let class = |(class, label): (usize, &String)| ClassCounts {
+        label: label.clone(),
+        items: counts
+            .iter()
+            .filter_map(|(name, of)| of.get(class).map(|count| ((*name).to_owned(), *count)))
+            .collect(),
+    };
+    Run {
+        backbone: BackboneUsed {
+            id: head.backbone.id.clone(),
+            sha256: head.backbone.sha256.clone(),
+            source_task: Some(evidence.source_task.clone()),
+        },
+        method: head.method.clone(),
+        method_reason: Some(fitted.summary.clone()),
+        hyperparameters: hyperparameters(&head.hyperparameters),
+        seed: job.seed.cast_unsigned(),
+        software: env!("CARGO_PKG_VERSION").to_owned(),
+        dataset: DatasetUsed {
+            sha256: file.sha256.to_string(),
+            splits: named.iter().map(|(name, rows)| ((*name).to_owned(), rows.len())).collect(),
+            held_out: parts.scored_as().to_owned(),
+            classes: table.head.classes.iter().enumerate().map(class).collect(),
+        },
+    }
+}
+
+fn hyperparameters(fields: &Map<String, Value>) -> BTreeMap<String, Hyperparameter> {
+    let read = |value: &Value| match value {
+        Value::Null => None,
+        Value::Bool(flag) => Some(Hyperparameter::Flag(*flag)),
+        Value::Number(number) => Some(
+            number
+                .as_u64()
+                .map(Hyperparameter::Count)
+                .unwrap_or_else(|| Hyperparameter::Number(number.as_f64().unwrap_or_default())),
+        ),
+        Value::String(word) => Some(Hyperparameter::Word(word.clone())),
+        Value::Array(_) | Value::Object(_) => Some(Hyperparameter::Word(value.to_string())),
+    };
+    fields.iter().filter_map(|(name, value)| Some((name.clone(), read(value)?))).collect()
+}
+
+fn duplicates(inspection: &Inspection) -> Duplicates {
+    let found = inspection.summary.duplicates;
+    let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    Duplicates {
+        exact: count(found.within_splits + found.across_splits),
+        near: count(found.near_across_splits),
+        across_splits: count(found.across_splits + found.near_across_splits),
+        conflicting: count(found.label_conflicts),
+        pairs: Vec::new(),
+    }
+}
+
+/// The report's bytes.
+///
+/// # Errors
+/// When it has no JSON form.
+pub(super) fn to_json(mut report: Report, times: &StageTimes) -> Result<Vec<u8>, Stop> {
+    report.stages = times.listed();
+    serde_json::to_vec(&report).map_err(|error| Stop::Broken(error.to_string()))
+}
+
+/// The figures that lists of versions show.
+pub(super) fn listed(report: &Report) -> Value {
+    serde_json::to_value(&report.metrics).map_or(Value::Null, |metrics| {
+        let kept = ["accuracy", "balanced_accuracy", "macro_f1", "micro_f1"];
+        let value =
+            |name: &str| metrics.pointer(&format!("/{name}/value")).or_else(|| metrics.get(name)).cloned();
+        kept.into_iter().filter_map(|name| Some((name.to_owned(), value(name)?))).collect()
+    })
+}

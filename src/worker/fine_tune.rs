@@ -1,0 +1,389 @@
+//! A fine-tuning job, step by step: features of its examples, rows parted, head fitted, judged, published.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use headstart_datasets::{
+    Content, Example, HeldOut, Inspection, Limits, Source, Split, SplitPlan, Tuning, Use,
+};
+use headstart_engine::{Class, EngineError};
+use headstart_methods::head::Backbone;
+use headstart_methods::{FitData, Fitted, METHODS, MethodError, artifact, method, split};
+use headstart_store::{Scope, Store};
+use headstart_tasks::features::{Features, FeaturesParams, Vector};
+use headstart_tasks::{Caller, Task as _, TaskError};
+use headstart_types::classifier::{NewVersion, Origin};
+use headstart_types::file::FileRow;
+use headstart_types::ids::{FileId, Sha256};
+use headstart_types::job::{Job, Lease, NewEvent, Progress};
+use headstart_types::report::Report;
+use headstart_types::{Media, Payload};
+use serde_json::{Map, Value};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use crate::app::App;
+use crate::clock::now_ms;
+use crate::worker::control::{FIT_STATE, FitControl, Halt, Stop};
+use crate::worker::evaluate::{self, Evidence, StageTimes};
+use crate::worker::raw;
+use crate::worker::table::{Row, Table, TableBuilder};
+
+/// Examples whose features are computed at a time.
+const BATCH: usize = 128;
+
+/// A full queue is asked again after this long.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// The step under which the table is kept.
+const FEATURES: &str = "features";
+
+/// Largest output of a step, in bytes.
+const LARGEST_STEP: u64 = 16 << 30;
+
+/// What every step has at hand.
+struct Context<'a> {
+    app: &'a Arc<App>,
+    store: &'a Store,
+    lease: &'a Lease,
+    job: &'a Job,
+    halt: &'a Arc<Halt>,
+    done: BTreeMap<String, Sha256>,
+}
+
+/// Which rows are learned from, tuned on and scored.
+pub(super) struct Parts {
+    pub(super) plan: SplitPlan,
+    pub(super) learn: Vec<usize>,
+    pub(super) tune: Vec<usize>,
+    pub(super) score: Vec<usize>,
+}
+
+/// Does a job from wherever it was left.
+///
+/// # Errors
+/// Why it does not go on.
+pub(super) async fn run(
+    app: &Arc<App>,
+    store: &Store,
+    lease: &Lease,
+    job: &Job,
+    halt: &Arc<Halt>,
+) -> Result<(), Stop> {
+    let done = store.steps(&job.id).await?;
+    let cx = Context { app, store, lease, job, halt, done };
+    let mut times = StageTimes::default();
+    let table = times.measure("features", 0, cx.table()).await?;
+    let table = Arc::new(table);
+    times.count("features", table.head.labels.len());
+    let parts = Arc::new(part(&table, job)?);
+    cx.say(format!(
+        "{} rows to learn from, {} to tune on, {} to score",
+        parts.learn.len(),
+        parts.tune.len(),
+        parts.score.len()
+    ))
+    .await?;
+    let fitted = Arc::new(times.measure("fit", parts.learn.len() as u64, cx.fit(&table, &parts)).await?);
+    cx.say(fitted.summary.clone()).await?;
+    let judging = cx.judge(Arc::clone(&table), Arc::clone(&parts), Arc::clone(&fitted));
+    let report = times.measure("evaluate", parts.score.len() as u64, judging).await?;
+    cx.say(report.verdict.clone()).await?;
+    times.observe(&app.metrics);
+    let listed = evaluate::listed(&report);
+    cx.publish(&fitted, &evaluate::to_json(report, &times)?, listed).await
+}
+
+impl Parts {
+    /// The name of the split that is scored.
+    pub(super) fn scored_as(&self) -> &'static str {
+        match self.plan.held_out {
+            HeldOut::Test => "test",
+            HeldOut::Val => "val",
+            HeldOut::Drawn => "held_out",
+        }
+    }
+}
+
+/// Rows by their use: as the file's splits say, and where they say nothing, a seeded stratified fifth is scored.
+fn part(table: &Table, job: &Job) -> Result<Parts, Stop> {
+    let mut counts = headstart_datasets::SplitCounts::default();
+    for split in &table.head.splits {
+        match split {
+            Some(Split::Train) => counts.train += 1,
+            Some(Split::Val) => counts.val += 1,
+            Some(Split::Test) => counts.test += 1,
+            None => counts.none += 1,
+        }
+    }
+    let plan = SplitPlan::new(&counts, table.head.group_names.len() as u64);
+    let of = |wanted: Use| -> Vec<usize> {
+        let rows = table.head.splits.iter().enumerate();
+        rows.filter(|(_, split)| plan.use_of(**split) == wanted).map(|(row, _)| row).collect()
+    };
+    let (mut learn, mut tune, mut score) = (of(Use::Learn), of(Use::Tune), of(Use::Score));
+    if score.is_empty() {
+        let targets = table.targets().select(&learn);
+        let groups = table.head.groups.as_ref();
+        let groups: Option<Vec<u32>> =
+            groups.map(|groups| learn.iter().filter_map(|row| groups.get(*row).copied()).collect());
+        let seed = job.seed.cast_unsigned();
+        let drawn =
+            split::hold_out(&targets, table.head.classes.len(), groups.as_deref(), split::HELD_OUT, seed)
+                .map_err(MethodError::from)?;
+        let rows = |of: &[usize]| of.iter().filter_map(|at| learn.get(*at).copied()).collect::<Vec<_>>();
+        (score, learn) = (rows(&drawn.held_out), rows(&drawn.train));
+    }
+    if plan.tuning == Tuning::Folds {
+        tune.clear();
+    }
+    Ok(Parts { plan, learn, tune, score })
+}
+
+impl Context<'_> {
+    async fn say(&self, message: String) -> Result<(), Stop> {
+        self.halt.check()?;
+        Ok(self.store.add_event(self.lease, &NewEvent::info(message), now_ms()).await?)
+    }
+
+    /// The first step's output: read where it is there, computed where it is not.
+    async fn table(&self) -> Result<Table, Stop> {
+        if let Some(blob) = self.done.get(FEATURES) {
+            let bytes = self.store.blobs().read(blob, LARGEST_STEP).await?;
+            if let Some(table) = Table::from_bytes(&bytes) {
+                return Ok(table);
+            }
+            tracing::warn!(job.id = %self.job.id, "a step's output is not readable and is made anew");
+        }
+        self.say("features of the examples are computed".into()).await?;
+        let (training, inspection) = self.file(&self.job.training_file).await?;
+        let classes: Vec<String> =
+            inspection.summary.classes.iter().map(|class| class.label.clone()).collect();
+        let served = self.app.tasks.catalog.get(&self.job.model).map_err(|error| broken(&error))?;
+        let dimension = served.backbone.manifest().output.features.dimension;
+        drop(served);
+        let grouped = inspection.summary.groups > 0;
+        let mut builder = TableBuilder::new(classes, inspection.multi_label, grouped, dimension);
+        let mut total = inspection.summary.examples;
+        let validation = match &self.job.validation_file {
+            Some(id) => Some(self.file(id).await?),
+            None => None,
+        };
+        total += validation.as_ref().map_or(0, |(_, inspection)| inspection.summary.examples);
+        let mut progress = Counted { done: 0, total, started: Instant::now() };
+        self.embed(&training, &inspection, None, &mut builder, &mut progress).await?;
+        if let Some((file, inspection)) = &validation {
+            self.embed(file, inspection, Some(Split::Val), &mut builder, &mut progress).await?;
+        }
+        let table = builder.finish().ok_or_else(|| Stop::Broken("features of different widths".into()))?;
+        let bytes = table.to_bytes().map_err(|error| Stop::Broken(error.to_string()))?;
+        let blob = self.store.blobs().put(&bytes).await?.sha256;
+        self.store.put_step(self.lease, FEATURES, &blob, now_ms()).await?;
+        Ok(table)
+    }
+
+    async fn file(&self, id: &FileId) -> Result<(FileRow, Inspection), Stop> {
+        let file = self.store.file(Scope::All, id).await?;
+        let inspection = serde_json::from_value(file.summary.clone())
+            .map_err(|error| Stop::Broken(format!("what is known of {id} cannot be read: {error}")))?;
+        Ok((file, inspection))
+    }
+
+    /// Reads a file's examples on a thread of its own and computes their features as they come.
+    async fn embed(
+        &self,
+        file: &FileRow,
+        inspection: &Inspection,
+        split: Option<Split>,
+        builder: &mut TableBuilder,
+        progress: &mut Counted,
+    ) -> Result<(), Stop> {
+        let path = self.store.blobs().path(&file.sha256).await?;
+        let (name, inspection) = (file.filename.clone(), inspection.clone());
+        let (sender, mut receiver) = mpsc::channel::<Vec<Example>>(2);
+        let reading = tokio::task::spawn_blocking(move || -> Result<(), String> {
+            let file = File::open(path).map_err(|error| error.to_string())?;
+            let source = Source::new(file, &name).map_err(|error| error.to_string())?;
+            let limits = Limits::default();
+            let mut examples =
+                headstart_datasets::read(&source, &inspection, &limits).map_err(|error| error.to_string())?;
+            loop {
+                let batch: Result<Vec<Example>, _> = examples.by_ref().take(BATCH).collect();
+                let batch = batch.map_err(|error| error.to_string())?;
+                if batch.is_empty() || sender.blocking_send(batch).is_err() {
+                    return Ok(());
+                }
+            }
+        });
+        while let Some(batch) = receiver.recv().await {
+            self.halt.check()?;
+            let count = batch.len() as u64;
+            let (rows, payload) = unpack(batch, split);
+            for (row, features) in rows.into_iter().zip(self.features(payload).await?) {
+                builder.add(row, &features);
+            }
+            progress.done += count;
+            self.store.set_progress(self.lease, progress.report(), now_ms()).await?;
+        }
+        match reading.await {
+            Ok(read) => read.map_err(Stop::Broken),
+            Err(_) => Err(Stop::Broken("the reader of a file panicked".into())),
+        }
+    }
+
+    /// The features that requests would get, computed behind whatever requests wait.
+    async fn features(&self, payload: Payload) -> Result<Vec<Vec<f32>>, Stop> {
+        let caller = Caller { deadline: None, class: Class::Bulk, key: "" };
+        loop {
+            let params = FeaturesParams {
+                model: Some(self.job.model.clone()),
+                input: Some(payload.clone()),
+                ..FeaturesParams::default()
+            };
+            match Features::run(&self.app.tasks, params, caller).await {
+                Ok(done) => {
+                    let vectors = done.answer.data.into_iter().map(|embedding| match embedding.embedding {
+                        Vector::Float(vector) => vector.as_slice().to_vec(),
+                        Vector::Base64(_) => Vec::new(),
+                    });
+                    return Ok(vectors.collect());
+                }
+                Err(TaskError::Engine(EngineError::QueueFull { .. })) => {
+                    self.halt.check()?;
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+                Err(error) => return Err(broken(&error)),
+            }
+        }
+    }
+
+    /// Fits the head on a thread of its own.
+    async fn fit(&self, table: &Arc<Table>, parts: &Parts) -> Result<Fitted, Stop> {
+        self.halt.check()?;
+        let method = method(&self.job.method)
+            .ok_or_else(|| Stop::refused("invalid_value", unknown_method(&self.job.method), "method"))?;
+        let given = self.job.params.value.as_object().cloned().unwrap_or_else(Map::new);
+        let params = method.check(&given)?;
+        let served = self.app.tasks.catalog.get(&self.job.model).map_err(|error| broken(&error))?;
+        let manifest = &served.backbone.manifest().backbone;
+        let backbone = Backbone { id: manifest.id.clone(), sha256: manifest.sha256.clone() };
+        let state = match self.done.get(FIT_STATE) {
+            Some(blob) => Some(self.store.blobs().read(blob, LARGEST_STEP).await?),
+            None => None,
+        };
+        let train = table.examples(&parts.learn)?;
+        let validation = if parts.tune.is_empty() { None } else { Some(table.examples(&parts.tune)?) };
+        let mut control = FitControl {
+            runtime: Handle::current(),
+            store: self.store.clone(),
+            lease: self.lease.clone(),
+            halt: Arc::clone(self.halt),
+            state,
+            started: Instant::now(),
+            reported: None,
+        };
+        let seed = self.job.seed.cast_unsigned();
+        // Half the cores at most: requests come first.
+        let threads = (std::thread::available_parallelism().map_or(1, usize::from) / 2).max(1);
+        let fitting = tokio::task::spawn_blocking(move || {
+            let data = FitData { train: &train, validation: validation.as_ref(), backbone, threads };
+            method.fit(&data, &params, seed, &mut control)
+        });
+        let fitted = fitting.await.map_err(|_| Stop::Broken("the fit panicked".into()))?;
+        self.halt.check()?;
+        Ok(fitted?)
+    }
+
+    /// Judges the head on a thread of its own.
+    async fn judge(&self, table: Arc<Table>, parts: Arc<Parts>, fitted: Arc<Fitted>) -> Result<Report, Stop> {
+        self.halt.check()?;
+        let served = self.app.tasks.catalog.get(&self.job.model).map_err(|error| broken(&error))?;
+        let source_task = served.backbone.manifest().backbone.source_task.clone();
+        drop(served);
+        let (file, inspection) = self.file(&self.job.training_file).await?;
+        let mut files =
+            vec![(self.store.blobs().path(&file.sha256).await?, file.filename.clone(), inspection.clone())];
+        if let Some(id) = &self.job.validation_file {
+            let (file, inspection) = self.file(id).await?;
+            files.push((self.store.blobs().path(&file.sha256).await?, file.filename, inspection));
+        }
+        let (job, halt) = (self.job.clone(), Arc::clone(self.halt));
+        let judging = tokio::task::spawn_blocking(move || {
+            let raw = raw::read(&files, &table, &parts)?;
+            evaluate::report(&Evidence {
+                job,
+                file,
+                inspection,
+                source_task,
+                table,
+                parts,
+                fitted,
+                raw,
+                halt,
+            })
+        });
+        judging.await.map_err(|_| Stop::Broken("the evaluation panicked".into()))?
+    }
+
+    /// Makes head and report durable, then writes version, state and event in one transaction.
+    async fn publish(&self, fitted: &Fitted, report: &[u8], listed: Value) -> Result<(), Stop> {
+        let bytes = artifact::save(&fitted.head)?;
+        let artifact = self.store.blobs().put(&bytes).await?.sha256;
+        let report_blob = self.store.blobs().put(report).await?.sha256;
+        let backbone = &fitted.head.parts().backbone;
+        let version = NewVersion {
+            origin: Origin::Job,
+            artifact,
+            report: Some(report_blob.clone()),
+            metrics: listed,
+            backbone: backbone.id.clone(),
+            backbone_sha256: backbone.sha256.clone(),
+        };
+        self.halt.check()?;
+        let published = self.store.finish(self.lease, &version, Some(&report_blob), now_ms()).await?;
+        tracing::info!(job.id = %self.job.id, version = %published.version.model_name(), "job succeeded");
+        Ok(())
+    }
+}
+
+/// How many examples are done.
+struct Counted {
+    done: u64,
+    total: u64,
+    started: Instant,
+}
+
+impl Counted {
+    fn report(&self) -> Progress {
+        let left = self.total.saturating_sub(self.done) as f64 / self.done.max(1) as f64;
+        let eta = (self.started.elapsed().as_secs_f64() * left).ceil() as u64;
+        Progress { step: self.done, total: self.total, eta_seconds: Some(eta) }
+    }
+}
+
+fn unpack(batch: Vec<Example>, split: Option<Split>) -> (Vec<Row>, Payload) {
+    let mut rows = Vec::with_capacity(batch.len());
+    let (mut texts, mut images) = (Vec::new(), Vec::new());
+    for example in batch {
+        let split = split.or(example.split);
+        let place = example.place.to_string();
+        rows.push(Row { labels: example.labels, group: example.group, split, place });
+        match example.content {
+            Content::Text(text) => texts.push(text),
+            Content::Image(bytes) => images.push(Media::Bytes(bytes.into())),
+        }
+    }
+    let payload = if images.is_empty() { Payload::texts(texts) } else { Payload::images(images) };
+    (rows, payload)
+}
+
+fn unknown_method(name: &str) -> String {
+    let known: Vec<&str> = METHODS.iter().map(|method| method.name()).collect();
+    format!("there is no method `{name}`; there are {}", known.join(", "))
+}
+
+fn broken(error: &TaskError) -> Stop {
+    Stop::Broken(error.to_string())
+}

@@ -1,0 +1,12 @@
+//! Background work: jobs are claimed from the store, done step by step, and given back when the process stops.
+
+mod alone;
+mod control;
+mod evaluate;
+mod fine_tune;
+mod raw;
+mod run;
+mod table;
+
+pub use alone::work;
+pub use run::Workers;

@@ -1,0 +1,162 @@
+//! Workers: each claims a job, keeps its lease alive, does it, and looks for the next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headstart_store::{Beat, ClaimLimits, Store, StoreError};
+use headstart_telemetry::JobEnd;
+use headstart_types::job::{Job, JobError, Lease, Level, NewEvent};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::app::App;
+use crate::clock::now_ms;
+use crate::worker::control::{Halt, Stop};
+use crate::worker::fine_tune;
+
+/// Jobs of other processes are looked for this often; those queued here are seen at once.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// A flag of a job is looked at again this soon after any row changed.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// A job that has cost this many workers is given up.
+const LOST_MAX: u32 = 5;
+
+/// A job that failed for the service's own reasons waits this long, in milliseconds, before it is tried again.
+const RETRY_AFTER_MS: i64 = 10_000;
+
+/// Such failures before a job is given up.
+const TRIES: u32 = 3;
+
+/// The workers of this process.
+pub struct Workers {
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Workers {
+    /// Starts as many workers as the configuration asks for.
+    #[must_use]
+    pub fn start(app: &Arc<App>) -> Self {
+        let stop = watch::Sender::new(false);
+        let mut tasks = JoinSet::new();
+        for number in 0..app.config.workers {
+            let owner = format!("{}-{number}", uuid::Uuid::now_v7().simple());
+            tasks.spawn(work(Arc::clone(app), owner, stop.subscribe()));
+        }
+        Self { stop, tasks }
+    }
+
+    /// Stops after the step at hand; unfinished jobs go back to the queue with what they have.
+    pub async fn stop(mut self) {
+        let _ = self.stop.send(true);
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+async fn work(app: Arc<App>, owner: String, mut stop: watch::Receiver<bool>) {
+    let Some(store) = app.store().cloned() else { return };
+    let mut changes = store.changes();
+    while !*stop.borrow() {
+        changes.mark_unchanged();
+        let limits = ClaimLimits {
+            lease_ms: i64::from(app.config.lease_seconds) * 1000,
+            lost_max: LOST_MAX,
+            running_max: app.config.key_running_jobs,
+        };
+        match store.claim(&owner, limits, now_ms()).await {
+            Ok(Some((lease, job))) => {
+                one_job(&app, &store, &lease, job, stop.clone()).await;
+                continue;
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "no job could be claimed"),
+        }
+        tokio::select! {
+            _ = stop.changed() => {}
+            _ = tokio::time::timeout(LOOK_EVERY, changes.changed()) => {}
+        }
+    }
+}
+
+async fn one_job(app: &Arc<App>, store: &Store, lease: &Lease, job: Job, stop: watch::Receiver<bool>) {
+    tracing::info!(job.id = %job.id, job.method = %job.method, attempt = lease.attempt, "job started");
+    let halt = Arc::new(Halt::default());
+    let beating =
+        tokio::spawn(keep(store.clone(), lease.clone(), Arc::clone(&halt), app.config.lease_seconds, stop));
+    let done = fine_tune::run(app, store, lease, &job, &halt).await;
+    beating.abort();
+    let Err(stop) = done else { return app.metrics.end_job(JobEnd::Succeeded) };
+    match end(store, lease, &job, stop).await {
+        Ok(ended) => app.metrics.end_job(ended),
+        Err(error) => {
+            app.metrics.end_job(JobEnd::Lost);
+            // The lease runs out by itself; another worker goes on from the steps that are there.
+            tracing::error!(job.id = %job.id, %error, "the job's end could not be written");
+        }
+    }
+}
+
+/// Renews the lease until it is told to stop; what a renewal says is passed on to the job.
+async fn keep(
+    store: Store,
+    lease: Lease,
+    halt: Arc<Halt>,
+    lease_seconds: u32,
+    mut stop: watch::Receiver<bool>,
+) {
+    let every = Duration::from_secs(u64::from(lease_seconds)) / 3;
+    let lease_ms = i64::from(lease_seconds) * 1000;
+    let mut changes = store.changes();
+    loop {
+        changes.mark_unchanged();
+        match store.heartbeat(&lease, lease_ms, now_ms()).await {
+            Ok(Beat::Held) => {}
+            Ok(Beat::Paused) => return halt.set(Stop::Paused),
+            Ok(Beat::Cancelled) => return halt.set(Stop::Cancelled),
+            Ok(Beat::Lost) => return halt.set(Stop::Lost),
+            Err(error) => tracing::warn!(job.id = %lease.id, %error, "a lease could not be renewed"),
+        }
+        tokio::select! {
+            _ = stop.changed() => return halt.set(Stop::Shutdown),
+            _ = tokio::time::sleep(every) => {}
+            _ = changes.changed() => tokio::time::sleep(SETTLE).await,
+        }
+    }
+}
+
+async fn end(store: &Store, lease: &Lease, job: &Job, stop: Stop) -> Result<JobEnd, StoreError> {
+    let now = now_ms();
+    match stop {
+        // Whoever paused or cancelled has written the state; whoever has the lease now writes the rest.
+        Stop::Paused => return Ok(JobEnd::Paused),
+        Stop::Cancelled => return Ok(JobEnd::Cancelled),
+        Stop::Lost => return Ok(JobEnd::Lost),
+        Stop::Shutdown => {
+            store.release(lease, 0, now).await?;
+            return Ok(JobEnd::Released);
+        }
+        Stop::Refused(error) => {
+            tracing::info!(job.id = %job.id, code = %error.code, "job failed");
+            store.fail(lease, &error, now).await?;
+        }
+        Stop::Broken(message) if lease.attempt < TRIES => {
+            tracing::error!(job.id = %job.id, %message, "a job broke and is tried again");
+            let event = NewEvent { level: Level::Warn, message: "the job is tried again".into(), data: None };
+            store.add_event(lease, &event, now).await?;
+            store.release(lease, RETRY_AFTER_MS, now).await?;
+            return Ok(JobEnd::Released);
+        }
+        Stop::Broken(message) => {
+            tracing::error!(job.id = %job.id, %message, "a job broke");
+            let error = JobError {
+                code: "internal_error".into(),
+                message: "the service could not do this job; its log says why".into(),
+                param: None,
+            };
+            store.fail(lease, &error, now).await?;
+        }
+    }
+    Ok(JobEnd::Failed)
+}

@@ -1,0 +1,178 @@
+//! Classifiers: which version answers, who moved it there, and what is gone; each key has its own.
+
+use axum::http::HeaderValue;
+use serde_json::{Value, json};
+
+use crate::support::training::{KEYS, request};
+use crate::support::{TEXT, TestApp};
+
+const SUPPORT: &str = "/v1/classifiers/support";
+
+#[tokio::test]
+async fn the_first_version_is_production_and_later_ones_wait() {
+    let service = TestApp::with_store("").await;
+    let job = service.classifier("", "support", 2).await;
+    let found = service.get(SUPPORT).await.ok();
+    assert_eq!((&found["id"], &found["object"]), (&json!("support"), &json!("classifier")));
+    assert_eq!((&found["production"], &found["last_version"]), (&json!(1), &json!(2)));
+    let version = &found["versions"][0];
+    assert_eq!((&version["id"], &version["job"]), (&json!("support@2"), &json!(job.id.as_str())));
+    assert_eq!((&version["backbone"], &version["metrics"]), (&json!(TEXT), &json!({"accuracy": 0.9})));
+    assert_eq!((&found["audit"][0]["action"], &found["audit"][0]["to"]), (&json!("publish"), &json!(1)));
+    let report = service.get(&format!("{SUPPORT}/versions/2/report")).await.ok();
+    assert_eq!(report, json!({"accuracy": 0.9}));
+    for path in [
+        "/v1/classifiers/none",
+        &format!("{SUPPORT}/versions/3/report"),
+        &format!("{SUPPORT}/versions/x/report"),
+    ] {
+        assert_eq!(service.get(path).await.error(), (404, "not_found".into(), None), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_promotion_and_a_rollback_are_written_down() {
+    let service = TestApp::with_store("").await;
+    service.classifier("", "support", 2).await;
+    let promote = format!("{SUPPORT}/versions/2/promote");
+    let moved = service.ask("", "POST", &promote, json!({"reason": "it is better"})).await.ok();
+    assert_eq!((&moved["production"], &moved["history"]), (&json!(2), &json!([1])));
+    let stale = service.ask("", "POST", &promote, json!({"if_production": 1})).await;
+    assert_eq!(stale.error(), (409, "conflict".into(), None));
+    let gated = service.ask("", "POST", &promote, json!({"gate": {"metric": "accuracy"}})).await;
+    assert_eq!(gated.error(), (400, "invalid_value".into(), Some("gate".into())));
+    let back = service.ask("", "POST", &format!("{SUPPORT}/rollback"), Value::Null).await.ok();
+    assert_eq!(back["production"], 1);
+    let further = service.ask("", "POST", &format!("{SUPPORT}/rollback"), Value::Null).await;
+    assert_eq!(further.error(), (409, "conflict".into(), None));
+    assert_eq!(
+        service.ask("", "POST", &format!("{SUPPORT}/versions/9/promote"), json!({})).await.error().0,
+        404
+    );
+    let audit = service.get(SUPPORT).await.ok()["audit"].clone();
+    let actions: Vec<&str> =
+        audit.as_array().unwrap().iter().map(|row| row["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["rollback", "promote", "publish"]);
+    assert_eq!(
+        (&audit[1]["reason"], &audit[1]["from"], &audit[1]["to"]),
+        (&json!("it is better"), &json!(1), &json!(2))
+    );
+}
+
+#[tokio::test]
+async fn a_rollback_sent_again_under_its_key_goes_back_once() {
+    let service = TestApp::with_store("").await;
+    service.classifier("", "support", 3).await;
+    for version in [2, 3] {
+        service.ask("", "POST", &format!("{SUPPORT}/versions/{version}/promote"), Value::Null).await.ok();
+    }
+    for _ in 0..2 {
+        let mut request = request("", "POST", &format!("{SUPPORT}/rollback"), &Value::Null);
+        request.headers_mut().insert("idempotency-key", HeaderValue::from_static("back"));
+        assert_eq!(service.send(request).await.ok()["production"], 2);
+    }
+}
+
+#[tokio::test]
+async fn traffic_and_aliases_point_at_versions_that_exist() {
+    let service = TestApp::with_store("").await;
+    service.classifier("", "support", 2).await;
+    let put =
+        async |tail: &str, body: Value| service.ask("", "PUT", &format!("{SUPPORT}/{tail}"), body).await;
+    assert_eq!(put("traffic", json!({"1": 90, "2": 10})).await.ok()["traffic"], json!({"1": 90, "2": 10}));
+    for (body, status) in [
+        (json!({"1": 90}), 400),
+        (json!({"one": 100}), 400),
+        (json!({"1": 101}), 400),
+        (json!({"9": 100}), 404),
+        (json!({"1": 300}), 400),
+    ] {
+        assert_eq!(put("traffic", body.clone()).await.error().0, status, "{body}");
+    }
+    assert_eq!(put("traffic", json!({})).await.ok()["traffic"], json!({}));
+    assert_eq!(put("aliases/champion", json!({"version": 2})).await.ok()["aliases"], json!({"champion": 2}));
+    for alias in ["7", "production"] {
+        let refused = put(&format!("aliases/{alias}"), json!({"version": 2})).await;
+        assert_eq!(refused.error(), (400, "invalid_value".into(), Some("alias".into())), "{alias}");
+    }
+    let gone = service.ask("", "DELETE", &format!("{SUPPORT}/aliases/champion"), Value::Null).await.ok();
+    assert_eq!(gone["aliases"], json!({}));
+}
+
+#[tokio::test]
+async fn what_answers_cannot_be_deleted_and_the_whole_classifier_can() {
+    let service = TestApp::with_store("").await;
+    service.classifier("", "support", 2).await;
+    let delete = async |path: &str| service.ask("", "DELETE", path, Value::Null).await;
+    assert_eq!(delete(&format!("{SUPPORT}/versions/1")).await.error(), (409, "conflict".into(), None));
+    assert_eq!(
+        delete(&format!("{SUPPORT}/versions/2")).await.ok(),
+        json!({"id": "support@2", "object": "classifier.version", "deleted": true})
+    );
+    assert_eq!(delete(SUPPORT).await.ok(), json!({"id": "support", "object": "classifier", "deleted": true}));
+    assert_eq!(service.get(SUPPORT).await.error().0, 404);
+    assert_eq!(delete(SUPPORT).await.error().0, 404);
+}
+
+#[tokio::test]
+async fn the_official_clients_delete_takes_fine_tuned_models_and_leaves_backbones() {
+    let service = TestApp::with_store("").await;
+    service.classifier("", "support", 2).await;
+    let delete =
+        async |name: &str| service.ask("", "DELETE", &format!("/v1/models/{name}"), Value::Null).await;
+    assert_eq!(delete(TEXT).await.error(), (409, "conflict".into(), None));
+    for unknown in ["none", "none@1", "support@9", "support@x"] {
+        let reply = delete(unknown).await;
+        assert_eq!(reply.error(), (404, "model_not_found".into(), Some("model".into())), "{unknown}");
+    }
+    assert_eq!(delete("support@1").await.error().0, 409);
+    assert_eq!(
+        delete("support@2").await.ok(),
+        json!({"id": "support@2", "object": "model", "deleted": true})
+    );
+    delete("support@1").await.ok();
+    assert_eq!(service.get(SUPPORT).await.error().0, 404, "the last version takes the classifier along");
+}
+
+#[tokio::test]
+async fn classifiers_are_listed_by_name_in_pages() {
+    let service = TestApp::with_store("").await;
+    for name in ["b", "a", "c"] {
+        service.classifier("", name, 1).await;
+    }
+    let first = service.get("/v1/classifiers?limit=2").await.ok();
+    assert_eq!((&first["data"][0]["id"], &first["last_id"]), (&json!("a"), &json!("b")));
+    assert_eq!((&first["has_more"], &first["data"][0]["versions"]), (&json!(true), &Value::Null));
+    let rest = service.get("/v1/classifiers?limit=2&after=b").await.ok();
+    assert_eq!((&rest["data"][0]["id"], &rest["has_more"]), (&json!("c"), &json!(false)));
+}
+
+#[tokio::test]
+async fn another_keys_classifier_is_not_there_and_the_administrator_names_its_owner() {
+    let service = TestApp::with_store(KEYS).await;
+    service.classifier("anna", "support", 2).await;
+    service.classifier("bert", "other", 1).await;
+    for (method, path) in [
+        ("GET", SUPPORT.to_owned()),
+        ("DELETE", SUPPORT.to_owned()),
+        ("POST", format!("{SUPPORT}/rollback")),
+        ("POST", format!("{SUPPORT}/versions/2/promote")),
+        ("GET", format!("{SUPPORT}/versions/1/report")),
+        ("DELETE", format!("{SUPPORT}/versions/2")),
+        ("GET", "/v1/classifiers/anna%2Fsupport".to_owned()),
+    ] {
+        let reply = service.ask("bert", method, &path, Value::Null).await;
+        assert_eq!(reply.error(), (404, "not_found".into(), None), "{method} {path}");
+    }
+    assert_eq!(service.ask("bert", "DELETE", "/v1/models/support", Value::Null).await.error().0, 404);
+    let all = service.ask("root", "GET", "/v1/classifiers", Value::Null).await.ok();
+    assert_eq!(
+        (&all["data"][0]["id"], &all["data"][1]["id"]),
+        (&json!("anna/support"), &json!("bert/other"))
+    );
+    let path = "/v1/classifiers/anna%2Fsupport";
+    let moved = service.ask("root", "POST", &format!("{path}/versions/2/promote"), Value::Null).await.ok();
+    assert_eq!(moved["production"], 2);
+    let seen = service.ask("anna", "GET", SUPPORT, Value::Null).await.ok();
+    assert_eq!((&seen["production"], &seen["audit"][0]["who"]), (&json!(2), &json!("root")));
+}

@@ -1,0 +1,215 @@
+//! A file becomes a job, a job a version, a version an answer.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headstart::clock::now_ms;
+use headstart::rollout::Rollout;
+use headstart::worker::Workers;
+use headstart_datasets::{Limits, Source, inspect};
+use headstart_store::{Scope, Store};
+use headstart_types::classifier::ClassifierId;
+use headstart_types::file::{FileRow, FileState};
+use headstart_types::ids::{FileId, JobId};
+use headstart_types::job::{Job, JobParams, JobState, NewJob};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::{TEXT, TestApp};
+
+/// A service with a store of its own.
+struct Lab {
+    service: TestApp,
+    store: Store,
+    _folder: TempDir,
+}
+
+impl Lab {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let service = TestApp::start(&format!("data = {:?}\nworkers = 1", folder.path()));
+        service.app.open_store().await.unwrap();
+        let store = service.app.store().unwrap().clone();
+        Self { service, store, _folder: folder }
+    }
+
+    async fn upload(&self, csv: &str) -> FileId {
+        let blob = self.store.blobs().put(csv.as_bytes()).await.unwrap();
+        let path = self.store.blobs().path(&blob.sha256).await.unwrap();
+        let source = Source::new(std::fs::File::open(path).unwrap(), "intents.csv").unwrap();
+        let inspection = inspect(&source, &Limits::default(), &mut |_| ControlFlow::Continue(())).unwrap();
+        assert!(inspection.is_usable(), "{:?}", inspection.problems);
+        let id = FileId::new(1, [7; 10]);
+        let file = FileRow {
+            id: id.clone(),
+            key: String::new(),
+            filename: "intents.csv".into(),
+            purpose: "fine-tune".into(),
+            bytes: blob.bytes,
+            sha256: blob.sha256,
+            created_at: 1,
+            expires_at: None,
+            state: FileState::Processed,
+            status_details: None,
+            problems: json!([]),
+            summary: serde_json::to_value(&inspection).unwrap(),
+        };
+        self.store.create_file(&file, u64::MAX).await.unwrap();
+        id
+    }
+
+    async fn queue(&self, file: &FileId, method: &str, chance: u8) -> JobId {
+        let new = NewJob {
+            id: JobId::new(1, [chance; 10]),
+            key: String::new(),
+            model: TEXT.into(),
+            method: method.into(),
+            classifier: "intents".into(),
+            suffix: None,
+            training_file: file.clone(),
+            validation_file: None,
+            seed: 7,
+            metadata: Default::default(),
+            params: JobParams { version: 1, value: json!({}) },
+            validate_first: false,
+        };
+        self.store.create_job(&new, 10, 1).await.unwrap().id
+    }
+
+    async fn ended(&self, id: &JobId) -> Job {
+        loop {
+            let job = self.store.job(Scope::All, id).await.unwrap();
+            if job.state.is_final() {
+                return job;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Three intents, fourteen sentences each, no two alike.
+fn intents() -> String {
+    let subjects = ["my order", "the parcel", "this jacket", "a lamp", "the phone", "our sofa", "the book"];
+    let forms = [
+        ("refund", ["I want my money back for {}", "please refund {}"]),
+        ("delivery", ["when does {} arrive", "{} is still not here, where is it"]),
+        ("praise", ["I am so happy with {}", "{} is wonderful, thank you"]),
+    ];
+    let mut csv = "text,label\n".to_owned();
+    for (label, sentences) in forms {
+        for (sentence, subject) in sentences.iter().flat_map(|one| subjects.map(|subject| (*one, subject))) {
+            csv.push_str(&format!("\"{}\",{label}\n", sentence.replace("{}", subject)));
+        }
+    }
+    csv
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_becomes_a_classifier_that_answers() {
+    let lab = Lab::new().await;
+    let file = lab.upload(&intents()).await;
+    let workers = Workers::start(&lab.service.app);
+    let rollout = tokio::spawn(Rollout::new(Arc::clone(&lab.service.app)).run());
+    for (chance, method) in (1..).zip(["linear_probe", "prototype", "mlp", "auto"]) {
+        let job = lab.ended(&lab.queue(&file, method, chance).await).await;
+        assert_eq!(job.state, JobState::Succeeded, "{method}: {:?}", job.error);
+        let name = job.fine_tuned_model.unwrap();
+        let body = json!({"model": name, "input": ["Give me my money back!", "Where is my package?"]});
+        let answer = loop {
+            let reply = lab.service.post("/v1/classify", &body).await;
+            if reply.status == 200 {
+                break reply.json();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        assert_eq!(answer["data"][0]["label"], "refund", "{method}: {answer}");
+        assert_eq!(answer["data"][1]["label"], "delivery", "{method}: {answer}");
+        let report = lab.store.blobs().read(&job.report.unwrap(), 1 << 20).await.unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+        assert!(report["metrics"]["accuracy"]["value"].as_f64().unwrap() > 0.9, "{method}: {report}");
+    }
+    let all = json!({"model": ["intents", "intents@2", "intents@production"], "input": "Thanks, I love it"});
+    let answer = lab.service.post("/v1/classify", &all).await.ok();
+    let names: Vec<&str> =
+        answer["data"].as_array().unwrap().iter().map(|one| one["classifier"].as_str().unwrap()).collect();
+    assert_eq!(names, ["intents", "intents@2", "intents@production"]);
+    assert_eq!(answer["data"][0]["scores"], answer["data"][2]["scores"], "the first version is production");
+    workers.stop().await;
+    rollout.abort();
+}
+
+/// The artifact of a job's version.
+async fn artifact(lab: &Lab, job: &Job) -> Vec<u8> {
+    let id = ClassifierId { key: String::new(), name: job.classifier.clone() };
+    let (_, number) = job.fine_tuned_model.as_ref().unwrap().split_once('@').unwrap();
+    let version = lab.store.version(&id, number.parse().unwrap()).await.unwrap();
+    lab.store.blobs().read(&version.artifact, 1 << 30).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_worker_is_stopped_at_any_step_ends_with_the_bytes_of_an_undisturbed_one() {
+    let lab = Lab::new().await;
+    let file = lab.upload(&intents()).await;
+    let workers = Workers::start(&lab.service.app);
+    let undisturbed = lab.ended(&lab.queue(&file, "mlp", 1).await).await;
+    workers.stop().await;
+    let expected = artifact(&lab, &undisturbed).await;
+
+    let id = lab.queue(&file, "mlp", 2).await;
+    let mut stops = 0u64;
+    let disturbed = loop {
+        let job = lab.store.job(Scope::All, &id).await.unwrap();
+        if job.state.is_final() {
+            break job;
+        }
+        let workers = Workers::start(&lab.service.app);
+        tokio::time::sleep(Duration::from_millis(5 + 23 * stops)).await;
+        workers.stop().await;
+        stops += 1;
+    };
+    assert_eq!(disturbed.state, JobState::Succeeded, "{:?}", disturbed.error);
+    assert!(stops > 1, "it was never stopped on its way");
+    assert!(artifact(&lab, &disturbed).await == expected, "other bytes after {stops} stops");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_paused_resumed_and_cancelled_while_it_runs() {
+    let lab = Lab::new().await;
+    let file = lab.upload(&intents()).await;
+    let workers = Workers::start(&lab.service.app);
+    let id = lab.queue(&file, "auto", 1).await;
+    let running = async |id: &JobId| {
+        while lab.store.job(Scope::All, id).await.unwrap().state != JobState::Running {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    running(&id).await;
+    assert_eq!(lab.store.pause(Scope::All, &id, now_ms()).await.unwrap().state, JobState::Paused);
+    // The worker lets go of it and takes the next one.
+    let other = lab.ended(&lab.queue(&file, "prototype", 2).await).await;
+    assert_eq!(other.state, JobState::Succeeded);
+    assert_eq!(lab.store.job(Scope::All, &id).await.unwrap().state, JobState::Paused);
+    lab.store.resume(Scope::All, &id, now_ms()).await.unwrap();
+    assert_eq!(lab.ended(&id).await.state, JobState::Succeeded);
+
+    let id = lab.queue(&file, "auto", 3).await;
+    running(&id).await;
+    lab.store.cancel(Scope::All, &id, now_ms()).await.unwrap();
+    let after = lab.ended(&lab.queue(&file, "prototype", 4).await).await;
+    assert_eq!(after.fine_tuned_model.as_deref(), Some("intents@3"), "a cancelled job makes no version");
+    assert_eq!(lab.store.job(Scope::All, &id).await.unwrap().state, JobState::Cancelled);
+    workers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_cannot_succeed_says_why_and_names_what_to_change() {
+    let lab = Lab::new().await;
+    let file = lab.upload("text,label\na cat,x\na dog,x\na car,y\na bus,y\n").await;
+    let workers = Workers::start(&lab.service.app);
+    let job = lab.ended(&lab.queue(&file, "no_such_method", 1).await).await;
+    let error = job.error.unwrap();
+    assert_eq!((job.state, error.param.as_deref()), (JobState::Failed, Some("method")));
+    assert!(error.message.contains("linear_probe"), "{}", error.message);
+    workers.stop().await;
+}

@@ -1,0 +1,87 @@
+"""Jobs outlive the process: killed at random moments, they end as if nothing had happened."""
+
+import json
+import os
+import random
+import time
+
+import openai
+from service import PATIENCE_SECONDS, TEXT, Service, wait_until
+
+# Of one job: below the number of lost workers after which a job is given up.
+KILLS_A_JOB = 3
+KILLS = int(os.environ.get("HEADSTART_KILLS", "6"))
+
+ENDED = {"succeeded", "failed", "cancelled"}
+QUESTIONS = ["will it pour today", "a bright and warm afternoon", "clouds and a little drizzle"]
+
+
+def rows():
+    chance = random.Random(3)
+    words = {"rain": "wet grey drizzle cloud pour umbrella storm".split(), "sun": "bright warm blue sky shine clear hot".split()}
+    for number in range(300):
+        label = ("rain", "sun")[number % 2]
+        yield {"text": " ".join(chance.choices(words[label], k=6)) + f" {number}", "label": label}
+
+
+class Life:
+    """A service on one data folder, through several processes."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.begin()
+
+    def begin(self):
+        self.service = Service(self.folder, "--lease-seconds", 1)
+        self.client = openai.OpenAI(base_url=f"{self.service.url}/v1", api_key="none", max_retries=0)
+
+    def kill(self):
+        self.client.close()
+        self.service.http.close()
+        self.service._process.kill()
+        self.service._process.wait(PATIENCE_SECONDS)
+
+    def job(self, id):
+        return self.client.fine_tuning.jobs.retrieve(id)
+
+    def finished(self, id):
+        return wait_until(lambda: (job := self.job(id)).status in ENDED and job, f"{id} ends")
+
+    def answers(self, model):
+        reply = wait_until(
+            lambda: (reply := self.service.post("/v1/classify", {"model": model, "input": QUESTIONS})).status_code == 200 and reply,
+            f"{model} answers",
+        )
+        return [datum["scores"] for datum in reply.json()["data"]]
+
+
+def test_jobs_killed_at_random_moments_end_with_the_numbers_of_an_undisturbed_one(tmp_path):
+    chance, life = random.Random(11), Life(tmp_path)
+    content = "\n".join(json.dumps(row) for row in rows()).encode()
+    file = life.client.files.create(file=("weather.jsonl", content), purpose="fine-tune")
+    method = {"type": "mlp", "mlp": {"hyperparameters": {}}}
+
+    def ask():
+        body = {"method": method}
+        return life.client.fine_tuning.jobs.create(model=TEXT, training_file=file.id, suffix="weather", seed=9, extra_body=body).id
+
+    undisturbed = life.finished(ask())
+    assert undisturbed.status == "succeeded", undisturbed
+    expected = life.answers(undisturbed.fine_tuned_model)
+    took = max(undisturbed.finished_at - undisturbed.created_at, 1)
+    killed = 0
+    while killed < KILLS:
+        job = ask()
+        for _ in range(KILLS_A_JOB):
+            time.sleep(chance.uniform(0, 1.2 * took))
+            life.kill()
+            killed += 1
+            life.begin()
+        done = life.finished(job)
+        assert done.status == "succeeded", done
+        # Bit for bit: the report has its times, the classifier has none.
+        assert life.answers(done.fine_tuned_model) == expected
+    versions = life.service.http.get("/v1/classifiers/weather").json()["versions"]
+    assert len(versions) == 1 + killed // KILLS_A_JOB, "each job made one version, and none a half one"
+    assert life.answers("weather") == expected
+    life.service.stop()
