@@ -139,6 +139,20 @@ impl App {
         self.metrics.ready.set(0);
     }
 
+    /// Starts the engine and loads every backbone, off the asynchronous threads.
+    ///
+    /// # Errors
+    /// Those of [`App::start_engine`] and [`App::load_backbones`].
+    pub async fn load(self: &Arc<Self>) -> anyhow::Result<Engine> {
+        let app = Arc::clone(self);
+        tokio::task::spawn_blocking(move || {
+            let engine = app.start_engine()?;
+            app.load_backbones(&engine)?;
+            Ok(engine)
+        })
+        .await?
+    }
+
     /// Starts the engine.
     ///
     /// # Errors

@@ -57,13 +57,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let signals = Signals::listen()?;
     let serving = tokio::spawn(accept(listener, http::router(Arc::clone(&app)), Arc::clone(&app), signals));
     app.open_store().await?;
-    let loading = Arc::clone(&app);
-    let engine = tokio::task::spawn_blocking(move || {
-        let engine = loading.start_engine()?;
-        loading.load_backbones(&engine)?;
-        anyhow::Ok(engine)
-    })
-    .await??;
+    let engine = app.load().await?;
     app.finish_loading();
     tracing::info!(%address, milliseconds = started.elapsed().as_millis() as u64, "ready");
     let rollout = tokio::spawn(Rollout::new(Arc::clone(&app)).run());

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
-use headstart_datasets::{Inspection, Limits, Source, inspect};
+use headstart_datasets::{Inspection, Source, inspect};
 use headstart_store::{Scope, Store};
 use headstart_types::file::{FileRow, FileState};
 use headstart_types::ids::{FileId, JobId};
@@ -74,20 +74,14 @@ async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> 
     let app = Arc::new(App::new(config)?);
     app.open_store().await?;
     let store = app.store().context("the store is closed")?.clone();
-    let (file, inspection) = take_in(&store, input).await?;
+    let (file, inspection) = take_in(&app, &store, input).await?;
     print_findings(&inspection)?;
     if let Some(problem) = inspection.status_details() {
         store.delete_file(Scope::All, &file).await?;
         bail!("{} cannot be trained on: {problem}", input.display());
     }
     let modality = inspection.modality.context("the file has no examples")?;
-    let loading = Arc::clone(&app);
-    let engine = tokio::task::spawn_blocking(move || {
-        let engine = loading.start_engine()?;
-        loading.load_backbones(&engine)?;
-        anyhow::Ok(engine)
-    })
-    .await??;
+    let engine = app.load().await?;
     let new = NewJob {
         id: JobId::new(now_ms(), chance()?),
         key: String::new(),
@@ -112,7 +106,7 @@ async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> 
 }
 
 /// Stores a file and reads it whole.
-async fn take_in(store: &Store, input: &PathBuf) -> anyhow::Result<(FileId, Inspection)> {
+async fn take_in(app: &App, store: &Store, input: &PathBuf) -> anyhow::Result<(FileId, Inspection)> {
     let context = || input.display().to_string();
     let mut from = tokio::fs::File::open(input).await.with_context(context)?;
     let mut writer = store.blobs().begin().await?;
@@ -127,9 +121,10 @@ async fn take_in(store: &Store, input: &PathBuf) -> anyhow::Result<(FileId, Insp
     let blob = writer.finish().await?;
     let name = input.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (path, named) = (store.blobs().path(&blob.sha256).await?, name.clone());
+    let limits = app.dataset_limits();
     let inspection = tokio::task::spawn_blocking(move || {
         let source = Source::new(File::open(path)?, &named)?;
-        anyhow::Ok(inspect(&source, &Limits::default(), &mut |_| ControlFlow::Continue(()))?)
+        anyhow::Ok(inspect(&source, &limits, &mut |_| ControlFlow::Continue(()))?)
     })
     .await??;
     let id = FileId::new(now_ms(), chance()?);

@@ -20,13 +20,7 @@ pub fn work(config: Config) -> anyhow::Result<()> {
         let mut signals = Signals::listen()?;
         let app = Arc::new(App::new(config)?);
         app.open_store().await?;
-        let loading = Arc::clone(&app);
-        let engine = tokio::task::spawn_blocking(move || {
-            let engine = loading.start_engine()?;
-            loading.load_backbones(&engine)?;
-            anyhow::Ok(engine)
-        })
-        .await??;
+        let engine = app.load().await?;
         let workers = Workers::start(&app);
         tracing::info!(workers = app.config.workers, "looking for jobs");
         signals.next().await;

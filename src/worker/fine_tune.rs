@@ -5,9 +5,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headstart_datasets::{
-    Content, Example, HeldOut, Inspection, Limits, Source, Split, SplitPlan, Tuning, Use,
-};
+use headstart_datasets::{Content, Example, HeldOut, Inspection, Source, Split, SplitPlan, Tuning, Use};
 use headstart_engine::{Class, EngineError};
 use headstart_methods::head::Backbone;
 use headstart_methods::{FitData, Fitted, METHODS, MethodError, artifact, method, split};
@@ -202,11 +200,11 @@ impl Context<'_> {
     ) -> Result<(), Stop> {
         let path = self.store.blobs().path(&file.sha256).await?;
         let (name, inspection) = (file.filename.clone(), inspection.clone());
+        let limits = self.app.dataset_limits();
         let (sender, mut receiver) = mpsc::channel::<Vec<Example>>(2);
         let reading = tokio::task::spawn_blocking(move || -> Result<(), String> {
             let file = File::open(path).map_err(|error| error.to_string())?;
             let source = Source::new(file, &name).map_err(|error| error.to_string())?;
-            let limits = Limits::default();
             let mut examples =
                 headstart_datasets::read(&source, &inspection, &limits).map_err(|error| error.to_string())?;
             loop {
@@ -310,8 +308,9 @@ impl Context<'_> {
             files.push((self.store.blobs().path(&file.sha256).await?, file.filename, inspection));
         }
         let (job, halt) = (self.job.clone(), Arc::clone(self.halt));
+        let limits = self.app.dataset_limits();
         let judging = tokio::task::spawn_blocking(move || {
-            let raw = raw::read(&files, &table, &parts)?;
+            let raw = raw::read(&files, &limits, &table, &parts)?;
             evaluate::report(&Evidence {
                 job,
                 file,

@@ -25,6 +25,7 @@ enum Input {
 /// When a file changed since it was inspected.
 pub(super) fn read(
     files: &[(PathBuf, String, Inspection)],
+    limits: &Limits,
     table: &Table,
     parts: &Parts,
 ) -> Result<Raw, Stop> {
@@ -37,9 +38,8 @@ pub(super) fn read(
         let broken = |error: &dyn std::error::Error| Stop::Broken(error.to_string());
         let file = File::open(path).map_err(|error| broken(&error))?;
         let source = Source::new(file, name).map_err(|error| broken(&error))?;
-        let limits = Limits::default();
         for example in
-            headstart_datasets::read(&source, inspection, &limits).map_err(|error| broken(&error))?
+            headstart_datasets::read(&source, inspection, limits).map_err(|error| broken(&error))?
         {
             let example = example.map_err(|error| broken(&error))?;
             // A place may stand in both files: the training file's rows come first.
@@ -47,7 +47,7 @@ pub(super) fn read(
                 rows.iter().copied().find(|row| inputs.get(*row).is_some_and(Option::is_none))
             });
             if let Some(slot) = free.and_then(|row| inputs.get_mut(row)) {
-                *slot = input(example.content, &limits);
+                *slot = input(example.content, limits);
             }
         }
     }

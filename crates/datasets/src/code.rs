@@ -16,8 +16,10 @@ macro_rules! codes {
     ($($name:ident, $text:literal, $severity:ident, $meaning:literal;)*) => {
         /// A kind of finding. The text form is stable: clients switch on it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+        // The same as the table's texts; the schema cannot read those through the macro.
+        #[serde(rename_all = "snake_case")]
         pub enum Code {
-            $(#[doc = $meaning] #[serde(rename = $text)] $name,)*
+            $(#[doc = $meaning] $name,)*
         }
 
         /// Every code, in the order of the table.
