@@ -1,6 +1,7 @@
 """Texts to embed: real questions from the examples, and made ones of every length and script."""
 
 import csv
+import json
 import os
 import pathlib
 import random
@@ -35,11 +36,13 @@ def labelled_examples():
 
 
 def data_set(name):
-    """A public data set's training file as bytes and its test rows; `None` twice where no data are at hand."""
+    """A public data set as JSON lines with its own splits, and its test rows; `None` twice where no data are at hand."""
     root = os.environ.get("HEADSTART_TEST_DATA")
     if not root:
         return None, None
-    folder = pathlib.Path(root) / "datasets" / "text"
-    with (folder / f"{name}_test.csv").open(newline="", encoding="utf-8") as file:
-        test = [(row["text"], row["label"]) for row in csv.DictReader(file)]
-    return (folder / f"{name}_train.csv").read_bytes(), test
+    lines, rows = [], {}
+    for split in ("train", "test"):
+        with (pathlib.Path(root) / "datasets" / "text" / f"{name}_{split}.csv").open(newline="", encoding="utf-8") as file:
+            rows[split] = [(row["text"], row["label"]) for row in csv.DictReader(file)]
+        lines += [json.dumps({"text": text, "label": label, "split": split}) for text, label in rows[split]]
+    return "\n".join(lines).encode(), rows["test"]
