@@ -147,9 +147,5 @@ async fn read_version(store: &Store, version: &ClassifierVersion) -> Result<NewV
     let bytes = store.blobs().read(&version.artifact, LARGEST_ARTIFACT).await?;
     let head = artifact::load(&bytes)
         .map_err(|source| RolloutError::Head { version: version.model_name(), source })?;
-    Ok(NewVersion {
-        number: version.number,
-        created_at: u64::try_from(version.created_at / 1000).unwrap_or(0),
-        head: Arc::new(head),
-    })
+    Ok(NewVersion { number: version.number, head: Arc::new(head) })
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use headstart_datasets::Split;
 use headstart_methods::MethodError;
 use headstart_methods::data::{Examples, Targets};
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 use serde::{Deserialize, Serialize};
 
 /// Rows with their features.
@@ -102,13 +102,12 @@ impl Table {
     /// # Errors
     /// [`MethodError::Data`] when they cannot be learned from.
     pub(super) fn examples(&self, rows: &[usize]) -> Result<Examples, MethodError> {
-        let all = Examples::new(
-            self.features.clone(),
-            self.targets(),
-            Arc::from(self.head.classes.as_slice()),
-            self.head.groups.clone(),
-        )?;
-        Ok(all.select(rows))
+        let groups = self.head.groups.as_ref();
+        let groups = groups.map(|all| rows.iter().filter_map(|row| all.get(*row).copied()).collect());
+        let classes = Arc::from(self.head.classes.as_slice());
+        // Only the rows named are copied: a table may be most of a job's memory.
+        let features = self.features.select(Axis(0), rows);
+        Ok(Examples::new(features, self.targets().select(rows), classes, groups)?)
     }
 
     /// Where a row stands in its file.

@@ -12,11 +12,7 @@ use crate::error::TaskError;
 
 /// A version that answers.
 #[derive(Debug, Clone)]
-pub struct LiveVersion {
-    /// From 1 within its classifier.
-    pub number: u32,
-    /// When it was made, seconds since the epoch.
-    pub created_at: u64,
+pub(crate) struct LiveVersion {
     /// The backbone whose features it reads.
     pub backbone: Arc<str>,
     /// The fitted head.
@@ -26,7 +22,7 @@ pub struct LiveVersion {
 
 /// A classifier's versions and pointers.
 #[derive(Debug, Clone, Default)]
-pub struct LiveClassifier {
+pub(crate) struct LiveClassifier {
     /// Versions by number.
     pub versions: BTreeMap<u32, LiveVersion>,
     /// What the bare name means.
@@ -94,8 +90,6 @@ impl Chosen {
 pub struct NewVersion {
     /// From 1 within its classifier.
     pub number: u32,
-    /// When it was made, seconds since the epoch.
-    pub created_at: u64,
     /// The fitted head; it names its backbone.
     pub head: Arc<Head>,
 }
@@ -122,20 +116,6 @@ impl Classifiers {
             .get(&owned)
             .map(|live| live.versions.keys().copied().collect())
             .unwrap_or_default()
-    }
-
-    /// A key's classifiers by name.
-    #[must_use]
-    pub fn list(&self, key: &str) -> Vec<(String, Arc<LiveClassifier>)> {
-        let snapshot = self.snapshot();
-        let mut found: Vec<_> = snapshot
-            .classifiers
-            .iter()
-            .filter(|((owner, _), _)| owner == key)
-            .map(|((_, name), live)| (name.clone(), Arc::clone(live)))
-            .collect();
-        found.sort_by(|left, right| left.0.cmp(&right.0));
-        found
     }
 
     /// How many versions answer.
@@ -165,12 +145,11 @@ impl Classifiers {
         {
             next.forget(live.versions.remove(&number));
         }
-        for NewVersion { number, created_at, head } in added {
+        for NewVersion { number, head } in added {
             let backbone: Arc<str> = head.parts().backbone.id.as_str().into();
             let stack = next.stacks.entry(Arc::clone(&backbone)).or_insert_with(|| Stack::new(head.dim()));
             let id = stack.add(&head).map_err(|_| TaskError::Bug("heads of one backbone differ in width"))?;
-            let replaced =
-                live.versions.insert(number, LiveVersion { number, created_at, backbone, head, id });
+            let replaced = live.versions.insert(number, LiveVersion { backbone, head, id });
             next.forget(replaced);
         }
         live.production = pointers.production;

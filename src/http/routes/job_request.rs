@@ -140,7 +140,7 @@ fn fit(
 ) -> Result<(&'static str, Map<String, Value>), ApiError> {
     let older = without_auto(older.unwrap_or_default());
     let Some(given) = given else {
-        let method = best()?;
+        let method = method("auto").ok_or_else(ApiError::internal)?;
         return resolved(method, "", &older);
     };
     if !older.is_empty() {
@@ -151,7 +151,7 @@ fn fit(
         Some(Value::String(kind)) => kind.as_str(),
         Some(_) | None => return Err(ApiError::invalid("method.type", "`method.type` must be a text")),
     };
-    let found = if matches!(kind, "supervised" | "auto") { Some(best()?) } else { method(kind) };
+    let found = method(kind);
     let found = found.ok_or_else(|| {
         let names: Vec<&str> = METHODS.iter().map(|method| method.name()).collect();
         let problem = format!("`method.type` is `{kind}`; methods are supervised, {}", names.join(", "));
@@ -166,11 +166,6 @@ fn fit(
     let fields = object(format!("method.{kind}.hyperparameters"), body.get("hyperparameters"))?;
     let fields = if kind == "supervised" { without_auto(fields) } else { fields };
     resolved(found, &format!("method.{kind}."), &fields)
-}
-
-/// What `supervised` means: the method that chooses, or where this build has none, the one that always suits.
-fn best() -> Result<&'static dyn Method, ApiError> {
-    method("auto").or_else(|| method("linear_probe")).ok_or_else(ApiError::internal)
 }
 
 fn without_auto(mut fields: Map<String, Value>) -> Map<String, Value> {

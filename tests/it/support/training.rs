@@ -124,7 +124,7 @@ impl TestApp {
             temperature: 1.0,
             thresholds: None,
         });
-        let version = LiveVersion { number: 1, created_at: 0, head: Arc::new(head.unwrap()) };
+        let version = LiveVersion { number: 1, head: Arc::new(head.unwrap()) };
         let pointers = Pointers { production: Some(1), ..Pointers::default() };
         self.app.tasks.classifiers.set(("", name), &[], vec![version], pointers).unwrap();
     }
