@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod embed;
 pub mod http;
+mod intake;
 pub mod models;
 pub mod rollout;
 pub mod serve;

@@ -1,17 +1,15 @@
 //! `headstart train`: a file of examples in, a classifier and its report out, at the terminal.
 
-use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
-use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
-use headstart_datasets::{Inspection, Source, inspect};
+use headstart_datasets::Inspection;
 use headstart_store::{Scope, Store};
-use headstart_types::file::{FileRow, FileState};
+use headstart_types::file::FileRow;
 use headstart_types::ids::{FileId, JobId};
 use headstart_types::job::{Job, JobParams, JobState, NewJob};
 use headstart_types::payload::Modality;
@@ -22,6 +20,7 @@ use tokio::io::AsyncReadExt as _;
 use crate::app::App;
 use crate::clock::{chance, now_ms};
 use crate::config::Config;
+use crate::intake::{self, Upload};
 use crate::worker::Workers;
 
 /// Findings of a file that are printed.
@@ -36,6 +35,9 @@ pub struct TrainArguments {
     /// Labelled examples: JSON lines, CSV, TSV, Parquet, or a zip or tar of one folder a class
     #[arg(value_name = "FILE")]
     input: PathBuf,
+    /// Labelled examples to tune and stop by; it may be small, but has no class of its own
+    #[arg(long, value_name = "FILE")]
+    validation: Option<PathBuf>,
     /// The backbone [default: the first in order of name that reads the examples]
     #[arg(long, value_name = "NAME")]
     backbone: Option<String>,
@@ -77,9 +79,13 @@ async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> 
     let (file, inspection) = take_in(&app, &store, input).await?;
     print_findings(&inspection)?;
     if let Some(problem) = inspection.status_details() {
-        store.delete_file(Scope::All, &file).await?;
+        store.delete_file(Scope::All, &file.id).await?;
         bail!("{} cannot be trained on: {problem}", input.display());
     }
+    let validation = match &arguments.validation {
+        Some(beside) => Some(take_in_beside(&app, &store, &file, &inspection, beside).await?),
+        None => None,
+    };
     let modality = inspection.modality.context("the file has no examples")?;
     let engine = app.load().await?;
     let new = NewJob {
@@ -89,8 +95,8 @@ async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> 
         method: method.name().to_owned(),
         classifier: classifier_name(&arguments),
         suffix: arguments.name.clone(),
-        training_file: file,
-        validation_file: None,
+        training_file: file.id,
+        validation_file: validation.map(|file| file.id),
         seed: arguments.seed,
         metadata: Default::default(),
         params: JobParams { version: 1, value: hyperparameters },
@@ -106,7 +112,7 @@ async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> 
 }
 
 /// Stores a file and reads it whole.
-async fn take_in(app: &App, store: &Store, input: &PathBuf) -> anyhow::Result<(FileId, Inspection)> {
+async fn take_in(app: &App, store: &Store, input: &Path) -> anyhow::Result<(FileRow, Inspection)> {
     let context = || input.display().to_string();
     let mut from = tokio::fs::File::open(input).await.with_context(context)?;
     let mut writer = store.blobs().begin().await?;
@@ -118,33 +124,44 @@ async fn take_in(app: &App, store: &Store, input: &PathBuf) -> anyhow::Result<(F
         }
         writer.write(buffer.get(..read).unwrap_or_default()).await?;
     }
-    let blob = writer.finish().await?;
-    let name = input.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let (path, named) = (store.blobs().path(&blob.sha256).await?, name.clone());
-    let limits = app.dataset_limits();
-    let inspection = tokio::task::spawn_blocking(move || {
-        let source = Source::new(File::open(path)?, &named)?;
-        anyhow::Ok(inspect(&source, &limits, &mut |_| ControlFlow::Continue(()))?)
-    })
-    .await??;
-    let id = FileId::new(now_ms(), chance()?);
-    let state = if inspection.is_usable() { FileState::Processed } else { FileState::Error };
-    let row = FileRow {
-        id: id.clone(),
+    let now = now_ms();
+    let upload = Upload {
+        id: FileId::new(now, chance()?),
         key: String::new(),
-        filename: name,
-        purpose: "fine-tune".into(),
-        bytes: blob.bytes,
-        sha256: blob.sha256,
-        created_at: now_ms(),
+        filename: input.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        blob: writer.finish().await?,
+        created_at: now,
         expires_at: None,
-        state,
-        status_details: inspection.status_details(),
-        problems: serde_json::to_value(&inspection.problems)?,
-        summary: serde_json::to_value(&inspection)?,
     };
+    let (row, inspection) = intake::file_row(app, store, upload).await?;
     store.create_file(&row, u64::MAX).await?;
-    Ok((id, inspection))
+    Ok((row, inspection))
+}
+
+/// Stores a validation file, which is right beside a training file if not alone.
+async fn take_in_beside(
+    app: &App,
+    store: &Store,
+    training: &FileRow,
+    learned: &Inspection,
+    input: &Path,
+) -> anyhow::Result<FileRow> {
+    let (file, alone) = take_in(app, store, input).await?;
+    let problem = if !alone.is_readable() {
+        alone.status_details()
+    } else if (alone.modality, alone.multi_label) != (learned.modality, learned.multi_label) {
+        Some("its examples or labels are of another kind".to_owned())
+    } else {
+        let joint = intake::together(app, store, training, &file).await?;
+        print_findings(&joint)?;
+        joint.status_details()
+    };
+    if let Some(problem) = problem {
+        store.delete_file(Scope::All, &file.id).await?;
+        store.delete_file(Scope::All, &training.id).await?;
+        bail!("{} cannot be tuned on: {problem}", input.display());
+    }
+    Ok(file)
 }
 
 fn print_findings(inspection: &Inspection) -> anyhow::Result<()> {
@@ -154,12 +171,13 @@ fn print_findings(inspection: &Inspection) -> anyhow::Result<()> {
     let found = inspection.problems.iter().map(|finding| ("problem", finding));
     let found = found.chain(inspection.warnings.iter().map(|finding| ("warning", finding)));
     for (kind, finding) in found.take(PRINTED) {
+        let file = finding.file.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
         let place = match (finding.line, &finding.path) {
             (Some(line), _) => format!("line {line}: "),
             (None, Some(path)) => format!("{path}: "),
             (None, None) => String::new(),
         };
-        writeln!(err, "{kind}: {place}{}", finding.message)?;
+        writeln!(err, "{kind}: {file}{place}{}", finding.message)?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::auth::Scope;
+use crate::intake::IntakeError;
 
 /// An error on its way to a client. The outermost layer writes its body, since it knows the request's id.
 #[derive(Debug, Clone)]
@@ -223,6 +224,18 @@ impl From<StoreError> for ApiError {
             | StoreError::Closed
             | StoreError::Bug(_) => {
                 tracing::error!(%message, "the store failed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<IntakeError> for ApiError {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            IntakeError::Store(error) => error.into(),
+            IntakeError::Dataset(_) | IntakeError::Json(_) | IntakeError::Lost => {
+                tracing::error!(%error, "an upload could not be looked at");
                 Self::internal()
             }
         }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headstart_datasets::Inspection;
 use headstart_methods::data::{Examples, Targets};
 use headstart_methods::evaluate::baseline::{picture, tf_idf};
 use headstart_methods::evaluate::learning_curve::{Curve, Ground, Learners, measure};
@@ -13,7 +12,6 @@ use headstart_methods::evaluate::transfer::Names;
 use headstart_methods::evaluate::{self, calibration};
 use headstart_methods::{FitData, Fitted, Unattended, method};
 use headstart_telemetry::Metrics;
-use headstart_types::file::FileRow;
 use headstart_types::job::Job;
 use headstart_types::report::{
     BackboneUsed, ClassCounts, DatasetUsed, Duplicates, Hyperparameter, Note, Report, Row, Run, Stage,
@@ -22,7 +20,7 @@ use ndarray::Array2;
 use serde_json::{Map, Value, json};
 
 use crate::worker::control::{Halt, Stop};
-use crate::worker::fine_tune::Parts;
+use crate::worker::fine_tune::{Parts, Upload};
 use crate::worker::table::Table;
 
 /// Time for the learning curve; points that do not fit in are named in the report.
@@ -40,8 +38,8 @@ pub(super) enum Raw {
 /// What the report is made from.
 pub(super) struct Evidence {
     pub(super) job: Job,
-    pub(super) file: FileRow,
-    pub(super) inspection: Inspection,
+    pub(super) files: Arc<[Upload]>,
+    pub(super) duplicates: Duplicates,
     pub(super) source_task: String,
     pub(super) table: Arc<Table>,
     pub(super) parts: Arc<Parts>,
@@ -122,7 +120,7 @@ pub(super) fn report(evidence: &Evidence) -> Result<Report, Stop> {
         thresholds: thresholds.as_deref(),
         out_of_sample: judged.as_ref().map(Judged::lend),
         curve: Some((&curve, Names { learner: &learner, baseline })),
-        duplicates: Some(duplicates(&evidence.inspection)),
+        duplicates: Some(evidence.duplicates.clone()),
         stages: Vec::new(),
         warnings: vec![Note {
             code: "source_task".into(),
@@ -210,7 +208,7 @@ fn curve(evidence: &Evidence, train: &Examples, held_out: &Examples) -> Result<C
 }
 
 fn run(evidence: &Evidence) -> Run {
-    let Evidence { job, file, table, parts, fitted, .. } = evidence;
+    let Evidence { job, files, table, parts, fitted, .. } = evidence;
     let head = fitted.head.parts();
     let targets = table.targets();
     let named = [("train", &parts.learn), ("val", &parts.tune), (parts.scored_as(), &parts.score)];
@@ -238,7 +236,7 @@ fn run(evidence: &Evidence) -> Run {
         seed: job.seed.cast_unsigned(),
         software: env!("CARGO_PKG_VERSION").to_owned(),
         dataset: DatasetUsed {
-            sha256: file.sha256.to_string(),
+            sha256: files.first().map_or_else(String::new, |file| file.sha256.to_string()),
             splits: named.iter().map(|(name, rows)| ((*name).to_owned(), rows.len())).collect(),
             held_out: parts.scored_as().to_owned(),
             classes: table.head.classes.iter().enumerate().map(class).collect(),
@@ -260,18 +258,6 @@ fn hyperparameters(fields: &Map<String, Value>) -> BTreeMap<String, Hyperparamet
         Value::Array(_) | Value::Object(_) => Some(Hyperparameter::Word(value.to_string())),
     };
     fields.iter().filter_map(|(name, value)| Some((name.clone(), read(value)?))).collect()
-}
-
-fn duplicates(inspection: &Inspection) -> Duplicates {
-    let found = inspection.summary.duplicates;
-    let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-    Duplicates {
-        exact: count(found.within_splits + found.across_splits),
-        near: count(found.near_across_splits),
-        across_splits: count(found.across_splits + found.near_across_splits),
-        conflicting: count(found.label_conflicts),
-        pairs: Vec::new(),
-    }
 }
 
 /// The report's bytes.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,10 +14,9 @@ use headstart_store::{Scope, Store};
 use headstart_tasks::features::{Features, FeaturesParams, Vector};
 use headstart_tasks::{Caller, Task as _, TaskError};
 use headstart_types::classifier::{NewVersion, Origin};
-use headstart_types::file::FileRow;
 use headstart_types::ids::{FileId, Sha256};
-use headstart_types::job::{Job, Lease, NewEvent, Progress};
-use headstart_types::report::Report;
+use headstart_types::job::{Job, Lease, Level, NewEvent, Progress};
+use headstart_types::report::{Duplicates, Report};
 use headstart_types::{Media, Payload};
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
@@ -26,8 +26,8 @@ use crate::app::App;
 use crate::clock::now_ms;
 use crate::worker::control::{FIT_STATE, FitControl, Halt, Stop};
 use crate::worker::evaluate::{self, Evidence, StageTimes};
-use crate::worker::raw;
 use crate::worker::table::{Row, Table, TableBuilder};
+use crate::worker::{overlap, raw};
 
 /// Examples whose features are computed at a time.
 const BATCH: usize = 128;
@@ -59,6 +59,15 @@ pub(super) struct Parts {
     pub(super) score: Vec<usize>,
 }
 
+/// An uploaded file and what is known of it.
+#[derive(Clone)]
+pub(super) struct Upload {
+    pub(super) path: PathBuf,
+    pub(super) name: String,
+    pub(super) sha256: Sha256,
+    pub(super) inspection: Inspection,
+}
+
 /// Does a job from wherever it was left.
 ///
 /// # Errors
@@ -84,9 +93,12 @@ pub(super) async fn run(
         parts.score.len()
     ))
     .await?;
+    let files = cx.files().await?;
+    let rows = table.head.labels.len() as u64;
+    let duplicates = times.measure("compare", rows, cx.compare(&files, &table, &parts)).await?;
     let fitted = Arc::new(times.measure("fit", parts.learn.len() as u64, cx.fit(&table, &parts)).await?);
     cx.say(fitted.summary.clone()).await?;
-    let judging = cx.judge(Arc::clone(&table), Arc::clone(&parts), Arc::clone(&fitted));
+    let judging = cx.judge(files, duplicates, Arc::clone(&table), Arc::clone(&parts), Arc::clone(&fitted));
     let report = times.measure("evaluate", parts.score.len() as u64, judging).await?;
     cx.say(report.verdict.clone()).await?;
     times.observe(&app.metrics);
@@ -102,6 +114,11 @@ impl Parts {
             HeldOut::Val => "val",
             HeldOut::Drawn => "held_out",
         }
+    }
+
+    /// The name of the split whose rows are used like this.
+    pub(super) fn name_of(&self, split: Split) -> &'static str {
+        if split == Split::Test { self.scored_as() } else { split.as_str() }
     }
 }
 
@@ -142,8 +159,12 @@ fn part(table: &Table, job: &Job) -> Result<Parts, Stop> {
 
 impl Context<'_> {
     async fn say(&self, message: String) -> Result<(), Stop> {
+        self.tell(NewEvent::info(message)).await
+    }
+
+    async fn tell(&self, event: NewEvent) -> Result<(), Stop> {
         self.halt.check()?;
-        Ok(self.store.add_event(self.lease, &NewEvent::info(message), now_ms()).await?)
+        Ok(self.store.add_event(self.lease, &event, now_ms()).await?)
     }
 
     /// The first step's output: read where it is there, computed where it is not.
@@ -156,7 +177,8 @@ impl Context<'_> {
             tracing::warn!(job.id = %self.job.id, "a step's output is not readable and is made anew");
         }
         self.say("features of the examples are computed".into()).await?;
-        let (training, inspection) = self.file(&self.job.training_file).await?;
+        let training = self.file(&self.job.training_file).await?;
+        let inspection = &training.inspection;
         let classes: Vec<String> =
             inspection.summary.classes.iter().map(|class| class.label.clone()).collect();
         let served = self.app.tasks.catalog.get(&self.job.model).map_err(|error| broken(&error))?;
@@ -169,11 +191,11 @@ impl Context<'_> {
             Some(id) => Some(self.file(id).await?),
             None => None,
         };
-        total += validation.as_ref().map_or(0, |(_, inspection)| inspection.summary.examples);
+        total += validation.as_ref().map_or(0, |file| file.inspection.summary.examples);
         let mut progress = Counted { done: 0, total, started: Instant::now() };
-        self.embed(&training, &inspection, None, &mut builder, &mut progress).await?;
-        if let Some((file, inspection)) = &validation {
-            self.embed(file, inspection, Some(Split::Val), &mut builder, &mut progress).await?;
+        self.embed(&training, None, &mut builder, &mut progress).await?;
+        if let Some(file) = validation {
+            self.embed(&file, Some(Split::Val), &mut builder, &mut progress).await?;
         }
         let table = builder.finish().ok_or_else(|| Stop::Broken("features of different widths".into()))?;
         let bytes = table.to_bytes().map_err(|error| Stop::Broken(error.to_string()))?;
@@ -182,24 +204,51 @@ impl Context<'_> {
         Ok(table)
     }
 
-    async fn file(&self, id: &FileId) -> Result<(FileRow, Inspection), Stop> {
+    async fn file(&self, id: &FileId) -> Result<Upload, Stop> {
         let file = self.store.file(Scope::All, id).await?;
-        let inspection = serde_json::from_value(file.summary.clone())
+        let inspection = serde_json::from_value(file.summary)
             .map_err(|error| Stop::Broken(format!("what is known of {id} cannot be read: {error}")))?;
-        Ok((file, inspection))
+        let path = self.store.blobs().path(&file.sha256).await?;
+        Ok(Upload { path, name: file.filename, sha256: file.sha256, inspection })
+    }
+
+    /// The training file, and the validation file where there is one.
+    async fn files(&self) -> Result<Arc<[Upload]>, Stop> {
+        let mut files = Vec::new();
+        for id in std::iter::once(&self.job.training_file).chain(&self.job.validation_file) {
+            files.push(self.file(id).await?);
+        }
+        Ok(files.into())
+    }
+
+    /// Looks for rows that are there twice, as they are used; warns where a score would flatter.
+    async fn compare(
+        &self,
+        files: &Arc<[Upload]>,
+        table: &Arc<Table>,
+        parts: &Arc<Parts>,
+    ) -> Result<Duplicates, Stop> {
+        let (files, table, parts) = (Arc::clone(files), Arc::clone(table), Arc::clone(parts));
+        let halt = Arc::clone(self.halt);
+        let limits = headstart_datasets::Limits { threads: threads(), ..self.app.dataset_limits() };
+        let finding =
+            tokio::task::spawn_blocking(move || overlap::find(&files, &limits, &table, &parts, &halt));
+        let found = finding.await.map_err(|_| Stop::Broken("the comparison panicked".into()))??;
+        if let Some(message) = overlap::warning(&found) {
+            self.tell(NewEvent { level: Level::Warn, message, data: None }).await?;
+        }
+        Ok(found)
     }
 
     /// Reads a file's examples on a thread of its own and computes their features as they come.
     async fn embed(
         &self,
-        file: &FileRow,
-        inspection: &Inspection,
+        file: &Upload,
         split: Option<Split>,
         builder: &mut TableBuilder,
         progress: &mut Counted,
     ) -> Result<(), Stop> {
-        let path = self.store.blobs().path(&file.sha256).await?;
-        let (name, inspection) = (file.filename.clone(), inspection.clone());
+        let Upload { path, name, inspection, .. } = file.clone();
         let limits = self.app.dataset_limits();
         let (sender, mut receiver) = mpsc::channel::<Vec<Example>>(2);
         let reading = tokio::task::spawn_blocking(move || -> Result<(), String> {
@@ -282,9 +331,7 @@ impl Context<'_> {
             started: Instant::now(),
             reported: None,
         };
-        let seed = self.job.seed.cast_unsigned();
-        // Half the cores at most: requests come first.
-        let threads = (std::thread::available_parallelism().map_or(1, usize::from) / 2).max(1);
+        let (seed, threads) = (self.job.seed.cast_unsigned(), threads());
         let fitting = tokio::task::spawn_blocking(move || {
             let data = FitData { train: &train, validation: validation.as_ref(), backbone, threads };
             method.fit(&data, &params, seed, &mut control)
@@ -295,26 +342,26 @@ impl Context<'_> {
     }
 
     /// Judges the head on a thread of its own.
-    async fn judge(&self, table: Arc<Table>, parts: Arc<Parts>, fitted: Arc<Fitted>) -> Result<Report, Stop> {
+    async fn judge(
+        &self,
+        files: Arc<[Upload]>,
+        duplicates: Duplicates,
+        table: Arc<Table>,
+        parts: Arc<Parts>,
+        fitted: Arc<Fitted>,
+    ) -> Result<Report, Stop> {
         self.halt.check()?;
         let served = self.app.tasks.catalog.get(&self.job.model).map_err(|error| broken(&error))?;
         let source_task = served.backbone.manifest().backbone.source_task.clone();
         drop(served);
-        let (file, inspection) = self.file(&self.job.training_file).await?;
-        let mut files =
-            vec![(self.store.blobs().path(&file.sha256).await?, file.filename.clone(), inspection.clone())];
-        if let Some(id) = &self.job.validation_file {
-            let (file, inspection) = self.file(id).await?;
-            files.push((self.store.blobs().path(&file.sha256).await?, file.filename, inspection));
-        }
         let (job, halt) = (self.job.clone(), Arc::clone(self.halt));
         let limits = self.app.dataset_limits();
         let judging = tokio::task::spawn_blocking(move || {
             let raw = raw::read(&files, &limits, &table, &parts)?;
             evaluate::report(&Evidence {
                 job,
-                file,
-                inspection,
+                files,
+                duplicates,
                 source_task,
                 table,
                 parts,
@@ -347,6 +394,11 @@ impl Context<'_> {
     }
 }
 
+/// Half the cores at most: requests come first.
+fn threads() -> usize {
+    (std::thread::available_parallelism().map_or(1, usize::from) / 2).max(1)
+}
+
 /// How many examples are done.
 struct Counted {
     done: u64,
@@ -366,9 +418,13 @@ fn unpack(batch: Vec<Example>, split: Option<Split>) -> (Vec<Row>, Payload) {
     let mut rows = Vec::with_capacity(batch.len());
     let (mut texts, mut images) = (Vec::new(), Vec::new());
     for example in batch {
-        let split = split.or(example.split);
-        let place = example.place.to_string();
-        rows.push(Row { labels: example.labels, group: example.group, split, place });
+        rows.push(Row {
+            labels: example.labels,
+            group: example.group,
+            split: split.or(example.split),
+            place: example.place,
+            tuned: split.is_some(),
+        });
         match example.content {
             Content::Text(text) => texts.push(text),
             Content::Image(bytes) => images.push(Media::Bytes(bytes.into())),

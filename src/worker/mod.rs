@@ -4,6 +4,7 @@ mod alone;
 mod control;
 mod evaluate;
 mod fine_tune;
+mod overlap;
 mod raw;
 mod run;
 mod table;

@@ -2,15 +2,14 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::path::PathBuf;
 
-use headstart_datasets::{Content, Inspection, Limits, Source};
+use headstart_datasets::{Content, Limits, Place, Source};
 use headstart_methods::evaluate::baseline::picture::{Descriptor, Pictures};
 use headstart_methods::evaluate::baseline::tf_idf::Texts;
 
 use crate::worker::control::Stop;
 use crate::worker::evaluate::Raw;
-use crate::worker::fine_tune::Parts;
+use crate::worker::fine_tune::{Parts, Upload};
 use crate::worker::table::Table;
 
 /// One input.
@@ -23,18 +22,11 @@ enum Input {
 ///
 /// # Errors
 /// When a file changed since it was inspected.
-pub(super) fn read(
-    files: &[(PathBuf, String, Inspection)],
-    limits: &Limits,
-    table: &Table,
-    parts: &Parts,
-) -> Result<Raw, Stop> {
-    let mut rows: HashMap<&str, Vec<usize>> = HashMap::new();
-    for (row, place) in table.head.places.iter().enumerate() {
-        rows.entry(place).or_default().push(row);
-    }
+pub(super) fn read(files: &[Upload], limits: &Limits, table: &Table, parts: &Parts) -> Result<Raw, Stop> {
     let mut inputs: Vec<Option<Input>> = table.head.places.iter().map(|_| None).collect();
-    for (path, name, inspection) in files {
+    for (number, Upload { path, name, inspection, .. }) in files.iter().enumerate() {
+        let rows: HashMap<&Place, usize> =
+            table.of_file(number).filter_map(|row| Some((table.head.places.get(row)?, row))).collect();
         let broken = |error: &dyn std::error::Error| Stop::Broken(error.to_string());
         let file = File::open(path).map_err(|error| broken(&error))?;
         let source = Source::new(file, name).map_err(|error| broken(&error))?;
@@ -42,11 +34,7 @@ pub(super) fn read(
             headstart_datasets::read(&source, inspection, limits).map_err(|error| broken(&error))?
         {
             let example = example.map_err(|error| broken(&error))?;
-            // A place may stand in both files: the training file's rows come first.
-            let free = rows.get(example.place.to_string().as_str()).and_then(|rows| {
-                rows.iter().copied().find(|row| inputs.get(*row).is_some_and(Option::is_none))
-            });
-            if let Some(slot) = free.and_then(|row| inputs.get_mut(row)) {
+            if let Some(slot) = rows.get(&example.place).and_then(|row| inputs.get_mut(*row)) {
                 *slot = input(example.content, limits);
             }
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headstart_datasets::Split;
+use headstart_datasets::{Place, Split};
 use headstart_methods::MethodError;
 use headstart_methods::data::{Examples, Targets};
 use ndarray::{Array2, Axis};
@@ -36,7 +36,9 @@ pub(super) struct Header {
     /// What each row is for, where the file says so.
     pub(super) splits: Vec<Option<Split>>,
     /// Where each row stands in its file.
-    pub(super) places: Vec<String>,
+    pub(super) places: Vec<Place>,
+    /// The first row of the validation file; the number of rows where there is none.
+    pub(super) tuned_from: usize,
 }
 
 /// Collects rows in the order of the file.
@@ -67,7 +69,7 @@ impl TableBuilder {
         }
         if let Some(groups) = &mut self.head.groups {
             // A row without a group stands for itself.
-            let name = row.group.unwrap_or_else(|| row.place.clone());
+            let name = row.group.unwrap_or_else(|| row.place.to_string());
             let next = self.group_of.len() as u32;
             let group = *self.group_of.entry(name.clone()).or_insert_with(|| {
                 self.head.group_names.push(name);
@@ -76,6 +78,7 @@ impl TableBuilder {
             groups.push(group);
         }
         self.head.labels.push(labels);
+        self.head.tuned_from += usize::from(!row.tuned);
         self.head.splits.push(row.split);
         self.head.places.push(row.place);
         self.features.extend_from_slice(features);
@@ -93,7 +96,9 @@ pub(super) struct Row {
     pub(super) labels: Vec<String>,
     pub(super) group: Option<String>,
     pub(super) split: Option<Split>,
-    pub(super) place: String,
+    pub(super) place: Place,
+    /// Whether it is of the validation file, which comes behind the training file.
+    pub(super) tuned: bool,
 }
 
 impl Table {
@@ -112,11 +117,20 @@ impl Table {
 
     /// Where a row stands in its file.
     pub(super) fn place(&self, row: usize) -> headstart_types::report::Row {
-        let place = self.head.places.get(row).map_or("", String::as_str);
         let split = self.head.splits.get(row).copied().flatten().map(|split| split.as_str().to_owned());
-        let line = place.strip_prefix("line ").and_then(|line| line.parse().ok());
-        let path = line.is_none().then(|| place.trim_matches('`').to_owned());
+        let (line, path) = match self.head.places.get(row) {
+            Some(Place::Line(line)) => (Some(*line), None),
+            Some(Place::Path(path)) => (None, Some(path.to_string())),
+            None => (None, None),
+        };
         headstart_types::report::Row { split, line, path }
+    }
+
+    /// The rows of the training file (0) or of the validation file (1).
+    pub(super) fn of_file(&self, file: usize) -> std::ops::Range<usize> {
+        let rows = self.head.places.len();
+        let border = self.head.tuned_from.min(rows);
+        if file == 0 { 0..border } else { border..rows }
     }
 
     /// The groups of rows by name; `None` where the file has none.
@@ -168,12 +182,13 @@ impl Table {
 mod tests {
     use super::*;
 
-    fn row(label: &str, place: usize) -> Row {
+    fn row(label: &str, place: u64) -> Row {
         Row {
             labels: vec![label.into()],
             group: None,
             split: Some(Split::Train),
-            place: format!("line {place}"),
+            place: Place::Line(place),
+            tuned: false,
         }
     }
 
@@ -191,7 +206,8 @@ mod tests {
         let back = Table::from_bytes(&bytes).unwrap();
         assert_eq!(back.features, table().features);
         assert_eq!(back.head.labels, [[1], [0]]);
-        assert_eq!(back.head.places, ["line 1", "line 3"]);
+        assert_eq!(back.head.places, [Place::Line(1), Place::Line(3)]);
+        assert_eq!((back.of_file(0), back.of_file(1)), (0..2, 2..2));
         assert_eq!(back.head.groups.as_deref(), Some(&[0, 1][..]));
         assert_eq!(back.to_bytes().unwrap(), bytes);
     }

@@ -21,3 +21,4 @@ mod engine_promises;
 mod fine_tuning;
 mod operations;
 mod support;
+mod validation_files;

@@ -38,6 +38,12 @@ macro_rules! codes {
                 match self { $(Self::$name => Severity::$severity,)* }
             }
 
+            /// Whether it is about what can be learned from all rows together: each row for itself is right.
+            #[must_use]
+            pub fn concerns_learning(self) -> bool {
+                matches!(self, Self::NoTrainingRows | Self::OneClass | Self::FewExamples | Self::ClassNotInTrain)
+            }
+
             /// What it means, as a sentence.
             #[must_use]
             pub fn meaning(self) -> &'static str {

@@ -7,11 +7,18 @@ use crate::{Code, Limits, Place, Split};
 pub(crate) struct Fault {
     pub(crate) code: Code,
     pub(crate) message: String,
+    /// The number of another row's file, and where that row stands.
+    pub(crate) other: Option<(u16, Place)>,
 }
 
 impl Fault {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), other: None }
+    }
+
+    /// The same, with the other row it is about.
+    pub(crate) fn beside(self, part: u16, place: &Place) -> Self {
+        Self { other: Some((part, place.clone())), ..self }
     }
 }
 

@@ -39,7 +39,8 @@ impl Split {
 }
 
 /// Where something stands in a file.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Place {
     /// The line it begins in, from 1; of Parquet the row, from 1.
     Line(u64),

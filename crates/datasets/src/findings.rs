@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::draft::Fault;
-use crate::inspection::Finding;
+use crate::inspection::{Finding, OtherRow};
 use crate::{Code, Place, Severity};
 
 /// Of each kind so many are listed before any kind gets more.
@@ -17,34 +17,40 @@ pub(crate) struct Findings {
     counts: BTreeMap<Code, u64>,
     most: usize,
     met: u64,
+    /// The files by number; named only where there are several.
+    names: Vec<Arc<str>>,
 }
 
 impl Findings {
-    /// Lists at most `most` problems and as many warnings.
-    pub(crate) fn new(most: usize) -> Self {
-        Self { kept: BTreeMap::new(), counts: BTreeMap::new(), most, met: 0 }
+    /// Lists at most `most` problems and as many warnings, of these files.
+    pub(crate) fn new(most: usize, names: Vec<Arc<str>>) -> Self {
+        Self { kept: BTreeMap::new(), counts: BTreeMap::new(), most, met: 0, names }
     }
 
-    pub(crate) fn add(&mut self, file: Option<&Arc<str>>, place: Option<&Place>, fault: Fault) {
+    fn name(&self, part: usize) -> Option<String> {
+        self.names.get(part).filter(|_| self.names.len() > 1).map(|name| name.to_string())
+    }
+
+    pub(crate) fn add(&mut self, part: Option<usize>, place: Option<&Place>, fault: Fault) {
         *self.counts.entry(fault.code).or_default() += 1;
         self.met += 1;
-        let kept = self.kept.entry(fault.code).or_default();
-        if kept.len() >= self.most {
+        if self.kept.get(&fault.code).is_some_and(|kept| kept.len() >= self.most) {
             return;
         }
-        let (line, path) = match place {
-            Some(Place::Line(line)) => (Some(*line), None),
-            Some(Place::Path(path)) => (None, Some(path.to_string())),
-            None => (None, None),
-        };
+        let (line, path) = line_or_path(place);
+        let other = fault.other.map(|(part, place)| {
+            let (line, path) = line_or_path(Some(&place));
+            OtherRow { file: self.name(usize::from(part)), line, path }
+        });
         let finding = Finding {
-            file: file.map(|name| name.to_string()),
+            file: part.and_then(|part| self.name(part)),
             line,
             path,
             code: fault.code,
             message: fault.message,
+            other,
         };
-        kept.push((self.met, finding));
+        self.kept.entry(fault.code).or_default().push((self.met, finding));
     }
 
     pub(crate) fn count(&self, code: Code) -> u64 {
@@ -72,13 +78,21 @@ impl Findings {
     }
 }
 
+fn line_or_path(place: Option<&Place>) -> (Option<u64>, Option<String>) {
+    match place {
+        Some(Place::Line(line)) => (Some(*line), None),
+        Some(Place::Path(path)) => (None, Some(path.to_string())),
+        None => (None, None),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_frequent_kind_does_not_hide_a_rare_one() {
-        let mut findings = Findings::new(10);
+        let mut findings = Findings::new(10, Vec::new());
         for line in 0..1000 {
             findings.add(None, Some(&Place::Line(line)), Fault::new(Code::EmptyText, "empty"));
         }

@@ -123,6 +123,23 @@ pub struct Finding {
     pub code: Code,
     /// What was found.
     pub message: String,
+    /// The other row, of a finding about two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other: Option<OtherRow>,
+}
+
+/// The row that another one equals, nearly equals or contradicts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OtherRow {
+    /// Of several files, the one it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The line it begins in, from 1; of Parquet the row. Absent in archives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    /// The path in the archive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
 }
 
 impl Inspection {
@@ -130,6 +147,13 @@ impl Inspection {
     #[must_use]
     pub fn is_usable(&self) -> bool {
         self.problem_counts.is_empty()
+    }
+
+    /// Whether its rows are right, each for itself: such a file can be tuned and stopped by, though it may be too small to
+    /// learn from.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        self.summary.examples > 0 && self.problem_counts.keys().all(|code| code.concerns_learning())
     }
 
     /// All problems, listed or not.

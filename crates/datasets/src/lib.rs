@@ -1,7 +1,8 @@
 //! An uploaded file in, labelled examples and all its problems out.
 //!
 //! [`inspect()`] reads a file whole and tells what is in it ([`Summary`]) and everything that is wrong with it, each
-//! finding with its line or path. [`read()`] hands out the examples of a file that has no problems.
+//! finding with its line or path. [`read()`] hands out the examples of a file
+//! whose rows are right.
 //!
 //! # Formats
 //! Told by content first, by name second:
@@ -45,7 +46,7 @@ pub use error::DatasetError;
 pub use example::{Content, Example, Place, Split};
 pub use format::Format;
 pub use inspect::{Part, Progress, inspect, inspect_together};
-pub use inspection::{ClassCount, Duplicates, Finding, Inspection, SplitCounts, Summary};
+pub use inspection::{ClassCount, Duplicates, Finding, Inspection, OtherRow, SplitCounts, Summary};
 pub use limits::Limits;
 pub use plan::{HeldOut, SplitPlan, Tuning, Use};
 pub use read::{Examples, read};

@@ -10,9 +10,10 @@ use crate::{DatasetError, Inspection, Limits, Place, Severity, Source};
 /// The examples of an inspected file, in the file's order: as many as the inspection counted, the same each time.
 ///
 /// # Errors
-/// [`DatasetError::Unusable`] when the inspection found problems, [`DatasetError::Io`] when the handle fails.
+/// [`DatasetError::Unusable`] when the inspection found rows that are not right, [`DatasetError::Io`] when the handle
+/// fails.
 pub fn read(source: &Source, inspection: &Inspection, limits: &Limits) -> Result<Examples, DatasetError> {
-    if !inspection.is_usable() {
+    if !inspection.is_readable() {
         return Err(DatasetError::Unusable(inspection.problem_total()));
     }
     let rows = format::open(source, limits)?.rows;

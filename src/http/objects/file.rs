@@ -36,6 +36,9 @@ pub(crate) struct FileObject {
     purpose: String,
     /// Whether it can be trained on.
     status: FileState,
+    /// The fields of a job that take it: one that is too small to be trained on can still be a `validation_file`.
+    #[schema(example = json!(["training_file", "validation_file"]))]
+    usable_as: Vec<&'static str>,
     /// One line on why not.
     #[schema(required = true)]
     status_details: Option<String>,
@@ -97,6 +100,7 @@ impl FileObject {
     }
 
     fn of(row: FileRow, found: Inspection, detailed: bool) -> Self {
+        let uses = [(found.is_usable(), "training_file"), (found.is_readable(), "validation_file")];
         Self {
             id: Some(row.id.into()),
             object: "file",
@@ -106,6 +110,7 @@ impl FileObject {
             filename: row.filename,
             purpose: row.purpose,
             status: row.state,
+            usable_as: uses.into_iter().filter(|(fits, _)| *fits).map(|(_, field)| field).collect(),
             status_details: row.status_details,
             format: found.format,
             modality: found.modality,

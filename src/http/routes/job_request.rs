@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use headstart_datasets::Inspection;
 use headstart_methods::{METHODS, Method, MethodError, method};
-use headstart_types::file::{FileRow, FileState};
+use headstart_types::file::FileRow;
 use headstart_types::ids::JobId;
 use headstart_types::job::{JobParams, NewJob};
 use serde::Deserialize;
@@ -15,6 +15,7 @@ use crate::http::error::ApiError;
 use crate::http::objects::file::inspection;
 use crate::http::routes::{files, upload};
 use crate::http::visible::Visible;
+use crate::intake;
 
 /// Most pairs of metadata, and the longest key and value in characters.
 const METADATA: (usize, usize, usize) = (16, 64, 512);
@@ -34,7 +35,7 @@ pub(crate) struct JobRequest {
     /// Id of a processed file with the examples.
     #[schema(required = true, nullable = false)]
     training_file: Option<String>,
-    /// Id of a processed file for tuning and stopping.
+    /// Id of a file for tuning and stopping. It needs no more than right rows, and no class that `training_file` has not.
     validation_file: Option<String>,
     /// How the classifier is fitted: `{"type": T, T: {"hyperparameters": {…}}}`. `supervised` means `auto`.
     #[schema(value_type = Option<Object>)]
@@ -71,7 +72,7 @@ pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -
     check_metadata(&metadata)?;
     let classifier = name(visible, &model, request.suffix.as_deref())?;
 
-    let (training, learned) = usable(visible, "training_file", &training).await?;
+    let (training, learned) = usable(visible, "training_file", &training, Inspection::is_usable).await?;
     let modality = served.modality();
     let check = |field: &str, found: &Inspection| {
         if found.modality == Some(modality) {
@@ -85,9 +86,14 @@ pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -
     let validation = match request.validation_file {
         None => None,
         Some(file) => {
-            let (file, tuned) = usable(visible, "validation_file", &file).await?;
+            let (file, tuned) = usable(visible, "validation_file", &file, Inspection::is_readable).await?;
             check("validation_file", &tuned)?;
-            fits(&learned, &tuned)?;
+            if learned.multi_label != tuned.multi_label {
+                let problem =
+                    "`validation_file` and `training_file` must both have one label a row, or both lists";
+                return Err(ApiError::invalid("validation_file", problem));
+            }
+            fits(&intake::together(&visible.app, &visible.store, &training, &file).await?)?;
             Some(file.id)
         }
     };
@@ -107,30 +113,37 @@ pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -
     })
 }
 
-/// A file that can be trained on, and what was found in it.
-async fn usable(visible: &Visible, field: &str, id: &str) -> Result<(FileRow, Inspection), ApiError> {
+/// A file that serves its purpose, and what was found in it.
+async fn usable(
+    visible: &Visible,
+    field: &str,
+    id: &str,
+    serves: impl Fn(&Inspection) -> bool,
+) -> Result<(FileRow, Inspection), ApiError> {
     let row = files::row(visible, id).await.map_err(|error| error.about(field))?;
-    if row.state == FileState::Error {
+    let found = inspection(&row)?;
+    if !serves(&found) {
         let why = row.status_details.unwrap_or_default();
         return Err(ApiError::invalid(field, format!("`{field}`: file `{id}` has problems: {why}")));
     }
-    let found = inspection(&row)?;
     Ok((row, found))
 }
 
-/// Whether a classifier of the one file's classes can be tuned on the other.
-fn fits(learned: &Inspection, tuned: &Inspection) -> Result<(), ApiError> {
-    let refuse =
-        |problem: String| Err(ApiError::invalid("validation_file", format!("`validation_file` {problem}")));
-    if learned.multi_label != tuned.multi_label {
-        return refuse("and `training_file` must both have one label a row, or both lists".into());
-    }
-    let known: std::collections::BTreeSet<&str> =
-        learned.summary.classes.iter().map(|class| class.label.as_str()).collect();
-    match tuned.summary.classes.iter().find(|class| !known.contains(class.label.as_str())) {
-        Some(class) => refuse(format!("has the class `{}`, which `training_file` has not", class.label)),
-        None => Ok(()),
-    }
+/// Whether nothing stands in the way once both files are looked at as one: each for itself is right by then, so that all
+/// problems are the validation file's.
+fn fits(joint: &Inspection) -> Result<(), ApiError> {
+    let Some(first) = joint.problems.first() else { return Ok(()) };
+    let place = match (first.line, &first.path) {
+        (Some(line), _) => format!(", line {line}"),
+        (None, Some(path)) => format!(", `{path}`"),
+        (None, None) => String::new(),
+    };
+    let more = match joint.problem_total() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    let message = format!("`validation_file`{place}: {}{more}", first.message);
+    Err(ApiError::invalid("validation_file", message))
 }
 
 /// The method and its resolved hyperparameters.

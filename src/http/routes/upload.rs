@@ -1,20 +1,15 @@
 //! An upload on its way to a file's row: counted, stored, inspected.
 
-use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest as _, Multipart, Request};
-use headstart_datasets::{DatasetError, Inspection, Source};
 use headstart_store::BlobInfo;
-use headstart_types::file::{FileRow, FileState};
 use headstart_types::ids::FileId;
 
 use crate::clock;
 use crate::http::error::ApiError;
 use crate::http::objects::file::FileObject;
 use crate::http::visible::Visible;
+use crate::intake::{self, PURPOSE, Upload};
 
 /// Longest field beside the file, in bytes.
 const FIELD_BYTES: usize = 1024;
@@ -22,8 +17,6 @@ const FIELD_BYTES: usize = 1024;
 const NAME_BYTES: usize = 255;
 /// For how long a file may be kept, in seconds.
 const EXPIRY: std::ops::RangeInclusive<i64> = 3600..=2_592_000;
-/// The one purpose.
-const PURPOSE: &str = "fine-tune";
 
 /// What the parts of the form said.
 #[derive(Default)]
@@ -46,22 +39,16 @@ pub(crate) async fn receive(visible: &Visible, request: Request) -> Result<FileO
         return Err(missing("expires_after[seconds]"));
     }
     let (blob, filename) = form.blob.ok_or_else(|| missing("file"))?;
-    let inspection = inspect(visible, &blob, &filename).await?;
     let now = clock::now_ms();
-    let row = FileRow {
+    let upload = Upload {
         id: FileId::new(now, chance()?),
         key: visible.identity.key.to_owned(),
         filename,
-        purpose: PURPOSE.to_owned(),
-        bytes: blob.bytes,
-        sha256: blob.sha256,
+        blob,
         created_at: now,
         expires_at: form.seconds.map(|seconds| now.saturating_add(seconds * 1000)),
-        state: if inspection.is_usable() { FileState::Processed } else { FileState::Error },
-        status_details: inspection.status_details(),
-        problems: json(&inspection.problems)?,
-        summary: json(&inspection)?,
     };
+    let (row, _) = intake::file_row(&visible.app, &visible.store, upload).await?;
     if form.validate_only {
         // The blob has no row: the next collection removes it.
         return FileObject::looked_at(row);
@@ -74,13 +61,6 @@ pub(crate) async fn receive(visible: &Visible, request: Request) -> Result<FileO
 pub(crate) fn chance<const N: usize>() -> Result<[u8; N], ApiError> {
     clock::chance().map_err(|error| {
         tracing::error!(%error, "the system gives no random bytes");
-        ApiError::internal()
-    })
-}
-
-fn json(value: &impl serde::Serialize) -> Result<serde_json::Value, ApiError> {
-    serde_json::to_value(value).map_err(|error| {
-        tracing::error!(%error, "an inspection cannot be written");
         ApiError::internal()
     })
 }
@@ -180,40 +160,6 @@ fn filename(given: Option<&str>) -> String {
     let mut name: String = last.chars().filter(|c| !c.is_control()).collect();
     name.truncate(name.floor_char_boundary(NAME_BYTES));
     if name.is_empty() { "upload".to_owned() } else { name }
-}
-
-/// Stops an inspection whose client has left.
-struct Waiting(Arc<AtomicBool>);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Looks at every row, on a thread that may block.
-async fn inspect(visible: &Visible, blob: &BlobInfo, name: &str) -> Result<Inspection, ApiError> {
-    let place = Arc::clone(&visible.app.inspections).acquire_owned().await;
-    let place = place.map_err(|_| ApiError::internal())?;
-    let path = visible.store.blobs().path(&blob.sha256).await?;
-    let limits = visible.app.dataset_limits();
-    let name = name.to_owned();
-    let left = Arc::new(AtomicBool::new(false));
-    let waiting = Waiting(Arc::clone(&left));
-    let work = move || {
-        let _place = place;
-        let source = Source::new(std::fs::File::open(path)?, &name)?;
-        headstart_datasets::inspect(&source, &limits, &mut |_| {
-            if left.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })
-    };
-    let done: Result<Inspection, DatasetError> =
-        tokio::task::spawn_blocking(work).await.map_err(|_| ApiError::internal())?;
-    drop(waiting);
-    done.map_err(|error| {
-        tracing::error!(%error, "an upload could not be inspected");
-        ApiError::internal()
-    })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod record;
 mod rules;
 mod text;
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -40,6 +41,31 @@ pub struct Part<'a> {
     pub source: &'a Source,
     /// What all its rows are for, whatever they say; `None` leaves it to them.
     pub split: Option<Split>,
+    /// What single rows are for, whatever is said elsewhere.
+    pub rows: Option<&'a HashMap<Place, Split>>,
+}
+
+impl<'a> Part<'a> {
+    /// A file whose rows say themselves what they are for.
+    #[must_use]
+    pub fn new(source: &'a Source) -> Self {
+        Self { source, split: None, rows: None }
+    }
+
+    /// A file whose rows are all for one thing.
+    #[must_use]
+    pub fn of_split(source: &'a Source, split: Split) -> Self {
+        Self { split: Some(split), ..Self::new(source) }
+    }
+
+    fn is_told(&self) -> bool {
+        self.split.is_some() || self.rows.is_some()
+    }
+
+    /// What a row is for that says `own` itself.
+    fn split_of(&self, place: &Place, own: Option<Split>) -> Option<Split> {
+        self.rows.and_then(|rows| rows.get(place)).copied().or(self.split).or(own)
+    }
 }
 
 /// Reads a file whole and tells all that is in it and all that is wrong with it. `progress` hears of every few hundred
@@ -53,7 +79,7 @@ pub fn inspect(
     limits: &Limits,
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Inspection, DatasetError> {
-    inspect_together(&[Part { source, split: None }], limits, progress)
+    inspect_together(&[Part::new(source)], limits, progress)
 }
 
 /// The same for files that are trained on together, such as a training and a validation file: classes are counted over
@@ -68,9 +94,11 @@ pub fn inspect_together(
 ) -> Result<Inspection, DatasetError> {
     let mut inspector = Inspector {
         limits,
-        findings: Findings::new(limits.max_listed),
+        findings: Findings::new(
+            limits.max_listed,
+            parts.iter().map(|part| Arc::from(part.source.name())).collect(),
+        ),
         records: Records::default(),
-        names: parts.iter().map(|part| Arc::from(part.source.name())).collect(),
         done: Progress { rows: 0, position: 0, bytes: parts.iter().map(|part| part.source.bytes()).sum() },
     };
     let mut format = None;
@@ -78,10 +106,10 @@ pub fn inspect_together(
     for (number, part) in parts.iter().enumerate() {
         let opened = format::open(part.source, limits)?;
         format = format.or(opened.format);
-        inspector.part(number, part.split, opened, before, progress)?;
+        inspector.part(number, *part, opened, before, progress)?;
         before += part.source.bytes();
     }
-    let given: Vec<bool> = parts.iter().map(|part| part.split.is_some()).collect();
+    let given: Vec<bool> = parts.iter().map(Part::is_told).collect();
     Ok(inspector.finish(format, &given))
 }
 
@@ -89,7 +117,6 @@ struct Inspector<'a> {
     limits: &'a Limits,
     findings: Findings,
     records: Records,
-    names: Vec<Arc<str>>,
     done: Progress,
 }
 
@@ -97,7 +124,7 @@ impl Inspector<'_> {
     fn part(
         &mut self,
         number: usize,
-        split: Option<Split>,
+        part: Part<'_>,
         mut opened: Opened,
         before: u64,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
@@ -114,7 +141,7 @@ impl Inspector<'_> {
                     unheard += 1;
                     match draft {
                         Ok(mut draft) => {
-                            draft.split = split.or(draft.split);
+                            draft.split = part.split_of(&place, draft.split);
                             held += draft.material.bytes();
                             batch.push((place, draft));
                         }
@@ -161,16 +188,14 @@ impl Inspector<'_> {
     }
 
     fn add(&mut self, number: usize, place: Option<&Place>, fault: Fault) {
-        let file = if self.names.len() > 1 { self.names.get(number) } else { None };
-        self.findings.add(file, place, fault);
+        self.findings.add(Some(number), place, fault);
     }
 
     fn add_about(&mut self, row: Option<usize>, fault: Fault) {
         let Some(record) = row.and_then(|row| self.records.rows.get(row)) else {
             return self.findings.add(None, None, fault);
         };
-        let file = if self.names.len() > 1 { self.names.get(usize::from(record.part)) } else { None };
-        self.findings.add(file, Some(&record.place), fault);
+        self.findings.add(Some(usize::from(record.part)), Some(&record.place), fault);
     }
 
     fn finish(mut self, format: Option<Format>, split_given: &[bool]) -> Inspection {

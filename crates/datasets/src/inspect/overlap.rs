@@ -58,11 +58,13 @@ fn crowd_of_equals(rows: &[Record], crowd: &[usize], described: &[String], found
                 other.side().as_str(),
                 place(other, record)
             );
-            found.push((row, Fault::new(Code::DuplicateAcrossSplits, message)));
+            let fault = Fault::new(Code::DuplicateAcrossSplits, message).beside(other.part, &other.place);
+            found.push((row, fault));
         }
         if let (Some(true), Some(Some(first))) = (seen.get(side), firsts.get(side)) {
             let message = format!("has the same {} as {}", what(record), place(first, record));
-            found.push((row, Fault::new(Code::DuplicateRow, message)));
+            let fault = Fault::new(Code::DuplicateRow, message).beside(first.part, &first.place);
+            found.push((row, fault));
         }
         if let Some(seen) = seen.get_mut(side) {
             *seen = true;
@@ -81,7 +83,8 @@ fn crowd_of_equals(rows: &[Record], crowd: &[usize], described: &[String], found
             labels(first),
             place(first, record)
         );
-        found.push((row, Fault::new(Code::LabelConflict, message)));
+        let fault = Fault::new(Code::LabelConflict, message).beside(first.part, &first.place);
+        found.push((row, fault));
     }
 }
 
@@ -154,7 +157,8 @@ pub(crate) fn near(records: &Records, equal: &Overlaps, limits: &Limits) -> Over
             other.side().as_str(),
             place(other, record)
         );
-        found.push((row, Fault::new(Code::NearDuplicateAcrossSplits, message)));
+        let fault = Fault::new(Code::NearDuplicateAcrossSplits, message).beside(other.part, &other.place);
+        found.push((row, fault));
     }
     found
 }

@@ -101,8 +101,11 @@ fn classes(records: &Records, most: Majority, limits: &Limits, judgements: &mut 
         let Some(Class { counts, first }) = records.classes.get(number as usize) else { continue };
         let to_learn = counts.to_learn();
         if to_learn == 0 {
-            let message =
-                format!("the class `{name}` has {} rows, all for validation or test", counts.total());
+            let total = counts.total();
+            let rows = if total == 1 { "one row".to_owned() } else { format!("{total} rows") };
+            let message = format!(
+                "the label `{name}` is on no row to learn from, only on {rows} for validation or test"
+            );
             judgements.push((Some(*first), Fault::new(Code::ClassNotInTrain, message)));
         } else if to_learn < limits.min_class_examples {
             let message = format!(

@@ -1,8 +1,9 @@
 //! What is there twice is reported and does not stand in the way.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use headstart_datasets::{Code, Part, Split, inspect_together};
+use headstart_datasets::{Code, Part, Place, Split, inspect, inspect_together, read};
 
 use crate::files::{data, limits, source, told, warnings, zipped};
 
@@ -96,7 +97,7 @@ fn files_that_are_trained_on_together_are_compared() {
         "val.jsonl",
         "{\"text\": \"Where is it?\", \"label\": \"b\"}\n{\"text\": \"new\", \"label\": \"c\"}\n",
     );
-    let parts = [Part { source: &train, split: None }, Part { source: &val, split: Some(Split::Val) }];
+    let parts = [Part::new(&train), Part::of_split(&val, Split::Val)];
     let inspection = inspect_together(&parts, &limits(), &mut |_| ControlFlow::Continue(())).unwrap();
     let told: Vec<_> = inspection
         .problems
@@ -113,4 +114,33 @@ fn files_that_are_trained_on_together_are_compared() {
     ];
     assert_eq!(told, want);
     assert_eq!((inspection.summary.splits.none, inspection.summary.splits.val), (2, 2));
+    let other = inspection.warnings[0].other.as_ref().unwrap();
+    assert_eq!((other.file.as_deref(), other.line), (Some("train.csv"), Some(2)));
+}
+
+#[test]
+fn single_rows_can_be_told_what_they_are_for() {
+    let file = source("all.csv", "text,label\nwhere is it,a\nwhat else,b\nWhere is it?,a\nnever mind,b\n");
+    let rows = HashMap::from([(Place::Line(4), Split::Test), (Place::Line(5), Split::Test)]);
+    let parts = [Part { rows: Some(&rows), ..Part::of_split(&file, Split::Train) }];
+    let inspection = inspect_together(&parts, &limits(), &mut |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!((inspection.summary.splits.train, inspection.summary.splits.test), (2, 2));
+    let [leak] = inspection.warnings.as_slice() else { panic!("{:?}", inspection.warnings) };
+    let other = leak.other.as_ref().unwrap();
+    assert_eq!((leak.code, leak.line, other.line), (Code::DuplicateAcrossSplits, Some(4), Some(2)));
+    assert_eq!(other.file, None, "there is one file");
+}
+
+#[test]
+fn a_file_too_small_to_learn_from_can_still_be_read() {
+    let few = source("val.csv", "text,label\nwhere is it,a\n");
+    let inspection = inspect(&few, &limits(), &mut |_| ControlFlow::Continue(())).unwrap();
+    assert!(!inspection.is_usable() && inspection.is_readable());
+    assert_eq!(read(&few, &inspection, &limits()).unwrap().count(), 1);
+
+    let wrong = source("val.csv", "text,label\nwhere is it,a\n,a\n");
+    let inspection = inspect(&wrong, &limits(), &mut |_| ControlFlow::Continue(())).unwrap();
+    assert!(!inspection.is_readable());
+    assert!(read(&wrong, &inspection, &limits()).is_err());
+    assert!(!inspect(&source("a", ""), &limits(), &mut |_| ControlFlow::Continue(())).unwrap().is_readable());
 }

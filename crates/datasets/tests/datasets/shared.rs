@@ -27,7 +27,8 @@ fn opened(name: &str) -> Option<Source> {
 }
 
 fn inspected(parts: &[(&Source, Option<Split>)]) -> Inspection {
-    let parts: Vec<Part<'_>> = parts.iter().map(|&(source, split)| Part { source, split }).collect();
+    let parts: Vec<Part<'_>> =
+        parts.iter().map(|&(source, split)| Part { split, ..Part::new(source) }).collect();
     let start = Instant::now();
     let inspection =
         inspect_together(&parts, &Limits::default(), &mut |_| ControlFlow::Continue(())).unwrap();

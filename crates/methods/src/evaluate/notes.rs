@@ -84,7 +84,9 @@ pub(crate) fn warnings(report: &Report, train_counts: &[usize]) -> Vec<Note> {
     if leaked > 0 {
         note(
             "leakage",
-            format!("{leaked} held-out items also occur among the training items: the figures flatter"),
+            format!(
+                "{leaked} validation or held-out items also occur among the training items: the figures flatter"
+            ),
         );
     }
     figures(report, &mut note);

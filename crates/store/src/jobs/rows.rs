@@ -73,7 +73,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::TooMany`] at the bound, [`StoreError::NotFound`] for a file that is gone,
-    /// [`StoreError::Conflict`] for one that has problems or an id that exists.
+    /// [`StoreError::Conflict`] for a training file with problems or an id that exists. What a validation file must
+    /// be depends on the training file, which the caller has looked at.
     pub async fn create_job(&self, new: &NewJob, queued_max: u32, now: i64) -> Result<Job, StoreError> {
         check_name("suffix", &new.classifier)?;
         let (metadata, params) = (to_json(&new.metadata)?, to_json(&new.params.value)?);
@@ -90,7 +91,7 @@ impl Store {
              seed, metadata, params_version, params, created_at, updated_at, queued_at) \
              SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14, $14 \
              WHERE (SELECT COUNT(*) FROM jobs WHERE key = $2 AND state IN ('validating_files', 'queued')) < $15 \
-             AND EXISTS ({usable} $8) AND ($9 IS NULL OR EXISTS ({usable} $9)) \
+             AND EXISTS ({usable} $8) AND ($9 IS NULL OR EXISTS (SELECT 1 FROM files WHERE id = $9)) \
              ON CONFLICT (id) DO NOTHING RETURNING {COLUMNS}"
         );
         let values = vec![
@@ -122,7 +123,7 @@ impl Store {
         for file in std::iter::once(&new.training_file).chain(&new.validation_file) {
             // NotFound leaves by itself.
             let row = self.file(Scope::All, file).await?;
-            if row.state == headstart_types::file::FileState::Error {
+            if *file == new.training_file && row.state == headstart_types::file::FileState::Error {
                 return Ok(StoreError::Conflict(format!(
                     "file `{file}` has problems and cannot be trained on"
                 )));

@@ -53,6 +53,14 @@ async fn a_job_needs_a_good_file_and_room_in_its_queue(store: Store) {
         Err(StoreError::Conflict(_))
     ));
     let good = file(&store, "alice", T).await;
+    let mut tuned = job_on(&good.id, "alice", T);
+    tuned.validation_file = Some(file_of("alice", 1, T).id);
+    let missing = store.create_job(&tuned, 10, T).await;
+    assert!(matches!(missing, Err(StoreError::NotFound { what: "file", .. })), "{missing:?}");
+    // A validation file may be too small to learn from.
+    tuned.validation_file = Some(bad.id.clone());
+    let made = store.create_job(&tuned, 10, T).await.unwrap();
+    store.cancel(Scope::All, &made.id, T).await.unwrap();
     for _ in 0..2 {
         store.create_job(&job_on(&good.id, "alice", T), 2, T).await.unwrap();
     }

@@ -52,13 +52,13 @@ pub struct SuspiciousRow {
 pub struct Duplicates {
     /// Items equal to an earlier one.
     pub exact: usize,
-    /// Items almost equal to an earlier one.
+    /// Validation and held-out items almost equal to one of an earlier split: training comes first, then validation.
     pub near: usize,
-    /// Held-out items that also occur among the training items.
+    /// Validation and held-out items equal or almost equal to one of an earlier split.
     pub across_splits: usize,
-    /// Items equal to one of another class.
+    /// Contents that have different labels in different items.
     pub conflicting: usize,
-    /// Some of them.
+    /// The first of them, those across splits before others. Each split is named by the use that was made of it.
     pub pairs: Vec<DuplicatePair>,
 }
 

@@ -2,7 +2,7 @@
 
 use headstart_types::report::{
     Calibration, Duplicates, Groups, Metrics, MultiLabelMetrics, Report, Run, SingleLabelMetrics, Suspicious,
-    Transfer,
+    Transfer, Twin,
 };
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -259,16 +259,22 @@ fn labels(suspicious: &Suspicious) -> Markup {
 }
 
 fn twice(duplicates: &Duplicates) -> Markup {
-    let rows = duplicates.pairs.iter().map(|pair| (vec![row(&pair.first), row(&pair.second)], vec![]));
+    let rows = duplicates.pairs.iter().map(|pair| {
+        let alike = match pair.twin {
+            Twin::Exact => "equal",
+            Twin::Near => "almost equal",
+        };
+        (vec![row(&pair.first), row(&pair.second), alike.to_owned()], vec![])
+    });
     html! {
         section id="duplicates" {
             h2 { "Duplicates" }
             p {
                 (duplicates.exact) " items equal an earlier one, " (duplicates.near) " almost; "
-                (duplicates.across_splits) " held-out items also occur among the training items, and "
-                (duplicates.conflicting) " equal one of another class."
+                (duplicates.across_splits) " validation or held-out items also occur in an earlier split, and "
+                (duplicates.conflicting) " contents have different labels."
             }
-            @if !duplicates.pairs.is_empty() { (table(&["item", "again as"], &[], rows)) }
+            @if !duplicates.pairs.is_empty() { (table(&["item", "again as", "alike"], &[], rows)) }
         }
     }
 }

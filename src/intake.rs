@@ -1,0 +1,122 @@
+//! Stored uploads looked at whole: what becomes a file's row, and files that are trained on together.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use headstart_datasets::{DatasetError, Inspection, Part, Source, Split, inspect_together};
+use headstart_store::{BlobInfo, Store, StoreError};
+use headstart_types::file::{FileRow, FileState};
+use headstart_types::ids::{FileId, Sha256};
+
+use crate::app::App;
+
+/// The one purpose of a file.
+pub(crate) const PURPOSE: &str = "fine-tune";
+
+/// An upload that is stored, and what is known of it before it is looked at.
+pub(crate) struct Upload {
+    pub(crate) id: FileId,
+    /// Name of the key that sent it.
+    pub(crate) key: String,
+    /// Its name at the client.
+    pub(crate) filename: String,
+    pub(crate) blob: BlobInfo,
+    /// When it came, in milliseconds since the epoch.
+    pub(crate) created_at: i64,
+    /// When it may be forgotten.
+    pub(crate) expires_at: Option<i64>,
+}
+
+/// Why an upload could not be looked at; what is wrong with it is no error.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IntakeError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("a file could not be inspected: {0}")]
+    Dataset(#[from] DatasetError),
+    #[error("an inspection cannot be written: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("an inspection did not end")]
+    Lost,
+}
+
+/// Looks at every row of an upload; the row of its file, not yet written.
+pub(crate) async fn file_row(
+    app: &App,
+    store: &Store,
+    upload: Upload,
+) -> Result<(FileRow, Inspection), IntakeError> {
+    let inspection = look(app, store, &[(&upload.blob.sha256, &upload.filename, None)]).await?;
+    let row = FileRow {
+        id: upload.id,
+        key: upload.key,
+        filename: upload.filename,
+        purpose: PURPOSE.to_owned(),
+        bytes: upload.blob.bytes,
+        sha256: upload.blob.sha256,
+        created_at: upload.created_at,
+        expires_at: upload.expires_at,
+        state: if inspection.is_usable() { FileState::Processed } else { FileState::Error },
+        status_details: inspection.status_details(),
+        problems: serde_json::to_value(&inspection.problems)?,
+        summary: serde_json::to_value(&inspection)?,
+    };
+    Ok((row, inspection))
+}
+
+/// Looks at a training and a validation file as one: the classes are those of the training file, and what both hold is
+/// found.
+pub(crate) async fn together(
+    app: &App,
+    store: &Store,
+    training: &FileRow,
+    validation: &FileRow,
+) -> Result<Inspection, IntakeError> {
+    let files = [
+        (&training.sha256, training.filename.as_str(), None),
+        (&validation.sha256, validation.filename.as_str(), Some(Split::Val)),
+    ];
+    look(app, store, &files).await
+}
+
+/// Stops an inspection whose caller has left.
+struct Waiting(Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Inspects files on a thread that may block; only a few inspections run at a time.
+async fn look(
+    app: &App,
+    store: &Store,
+    files: &[(&Sha256, &str, Option<Split>)],
+) -> Result<Inspection, IntakeError> {
+    let place = Arc::clone(&app.inspections).acquire_owned().await.map_err(|_| IntakeError::Lost)?;
+    let mut paths = Vec::with_capacity(files.len());
+    for (sha256, name, split) in files {
+        paths.push((store.blobs().path(sha256).await?, (*name).to_owned(), *split));
+    }
+    let limits = app.dataset_limits();
+    let left = Arc::new(AtomicBool::new(false));
+    let waiting = Waiting(Arc::clone(&left));
+    let work = move || -> Result<Inspection, IntakeError> {
+        let _place = place;
+        let open = |(path, name, split): &(_, String, _)| {
+            Ok((Source::new(std::fs::File::open::<&std::path::PathBuf>(path)?, name)?, *split))
+        };
+        let sources = paths.iter().map(open).collect::<Result<Vec<_>, std::io::Error>>();
+        let sources = sources.map_err(DatasetError::from)?;
+        let parts: Vec<Part<'_>> =
+            sources.iter().map(|(source, split)| Part { split: *split, ..Part::new(source) }).collect();
+        Ok(inspect_together(&parts, &limits, &mut |_| {
+            if left.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?)
+    };
+    let done = tokio::task::spawn_blocking(work).await.map_err(|_| IntakeError::Lost)?;
+    drop(waiting);
+    done
+}
