@@ -20,6 +20,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// A flag of a job is looked at again this soon after any row changed.
 const SETTLE: Duration = Duration::from_millis(100);
 
+/// A worker looks this often for what other processes wrote: whether one of them paused or cancelled its job.
+const LISTEN_EVERY: Duration = Duration::from_millis(500);
+
 /// A job that has cost this many workers is given up.
 const LOST_MAX: u32 = 5;
 
@@ -110,7 +113,7 @@ async fn keep(
     let lease_ms = i64::from(lease_seconds) * 1000;
     let mut changes = store.changes();
     loop {
-        changes.mark_unchanged();
+        let revision = *changes.borrow_and_update();
         match store.heartbeat(&lease, lease_ms, now_ms()).await {
             Ok(Beat::Held) => {}
             Ok(Beat::Paused) => return halt.set(Stop::Paused),
@@ -122,8 +125,30 @@ async fn keep(
             _ = stop.changed() => return halt.set(Stop::Shutdown),
             _ = tokio::time::sleep(every) => {}
             _ = changes.changed() => tokio::time::sleep(SETTLE).await,
+            () = listen(&store, revision) => {}
         }
     }
+}
+
+/// Returns once another process changed a row.
+async fn listen(store: &Store, revision: u64) {
+    loop {
+        tokio::time::sleep(LISTEN_EVERY).await;
+        match store.changed_since(revision).await {
+            Ok(None) => {}
+            Ok(Some(_)) => return,
+            Err(error) => tracing::warn!(%error, "the store could not be looked at"),
+        }
+    }
+}
+
+/// A write that was refused says only that the job is no longer this worker's, not whether its owner ended it.
+async fn lost(store: &Store, lease: &Lease, now: i64) -> Result<JobEnd, StoreError> {
+    Ok(match store.heartbeat(lease, 1, now).await? {
+        Beat::Cancelled => JobEnd::Cancelled,
+        Beat::Paused => JobEnd::Paused,
+        Beat::Held | Beat::Lost => JobEnd::Lost,
+    })
 }
 
 async fn end(store: &Store, lease: &Lease, job: &Job, stop: Stop) -> Result<JobEnd, StoreError> {
@@ -132,7 +157,7 @@ async fn end(store: &Store, lease: &Lease, job: &Job, stop: Stop) -> Result<JobE
         // Whoever paused or cancelled has written the state; whoever has the lease now writes the rest.
         Stop::Paused => return Ok(JobEnd::Paused),
         Stop::Cancelled => return Ok(JobEnd::Cancelled),
-        Stop::Lost => return Ok(JobEnd::Lost),
+        Stop::Lost => return lost(store, lease, now).await,
         Stop::Shutdown => {
             store.release(lease, 0, now).await?;
             return Ok(JobEnd::Released);

@@ -137,7 +137,7 @@ impl Store {
         })
     }
 
-    /// Reports how far a job is.
+    /// Reports how far a job is. Whoever reads the job sees it; nobody is woken for it, as it comes several times a second.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`].
@@ -147,7 +147,7 @@ impl Store {
         let sql = format!(
             "UPDATE jobs SET progress = $4, updated_at = $5 WHERE {FENCE} AND state IN ('running', 'paused')"
         );
-        self.held(lease, Batch::new().must(sql, values)).await.map(|_| ())
+        self.held(lease, Batch::quiet().must(sql, values)).await.map(|_| ())
     }
 
     /// Gives a job back, at its old place in the queue: at shutdown, or to be tried again after `delay_ms`. It does

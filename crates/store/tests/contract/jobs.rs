@@ -250,6 +250,11 @@ async fn changes_wake_those_who_wait(store: Store) {
     assert!(claimed > before);
     store.heartbeat(&lease, 1_000, T).await.unwrap();
     assert!(!changes.has_changed().unwrap(), "a heartbeat is no news");
+    let progress = Progress { step: 3, total: 10, eta_seconds: None };
+    store.set_progress(&lease, progress, T + 1).await.unwrap();
+    assert_eq!(store.changed_since(claimed).await.unwrap(), None, "progress is no news");
+    assert!(!changes.has_changed().unwrap(), "progress wakes nobody");
+    assert_eq!(store.job(Scope::All, &made.id).await.unwrap().progress, Some(progress), "but it is there");
     store.cancel(Scope::All, &made.id, T).await.unwrap();
     assert_eq!(store.changed_since(claimed).await.unwrap(), Some(*changes.borrow()));
 }
