@@ -10,7 +10,7 @@ use crate::{
     data::{Examples, Targets},
     error::MethodError,
     linear_probe::LinearProbe,
-    method::{Checkpoint, Control, FitData, Fitted, HeldOut, Method, Params},
+    method::{Checked, Checkpoint, Control, FitData, Fitted, HeldOut, Method, Params},
     mlp::Mlp,
     prototype::Prototype,
     score::largest,
@@ -24,6 +24,8 @@ pub struct Auto;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Hyperparameters {}
+
+impl Checked for Hyperparameters {}
 
 /// With fewer rows than this a class, class means are all that can be trusted.
 const FEW_A_CLASS: f64 = 4.0;
@@ -41,7 +43,7 @@ impl Method for Auto {
     }
 
     fn check(&self, given: &Map<String, Value>) -> Result<Params, MethodError> {
-        Params::write(&Params::read::<Hyperparameters>(given)?)
+        Params::resolved::<Hyperparameters>(given)
     }
 
     fn fit(

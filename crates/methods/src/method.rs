@@ -56,7 +56,19 @@ impl Params {
         })
     }
 
-    pub(crate) fn write<T: Serialize>(resolved: &T) -> Result<Self, MethodError> {
+    /// Reads the fields as `T` and checks every value.
+    pub(crate) fn checked<T: Checked>(given: &Map<String, Value>) -> Result<T, MethodError> {
+        let read: T = Self::read(given)?;
+        read.check()?;
+        Ok(read)
+    }
+
+    /// What was given, with `T`'s defaults filled in and every value checked.
+    pub(crate) fn resolved<T: Checked>(given: &Map<String, Value>) -> Result<Self, MethodError> {
+        Self::write(&Self::checked::<T>(given)?)
+    }
+
+    fn write<T: Serialize>(resolved: &T) -> Result<Self, MethodError> {
         match serde_json::to_value(resolved) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
             Ok(other) => Err(hyperparameter("", format!("not an object: {other}"))),
@@ -73,6 +85,14 @@ fn unknown_field(problem: &str) -> Option<String> {
 pub(crate) fn hyperparameter(name: &str, problem: impl Into<String>) -> MethodError {
     let path = if name.is_empty() { "hyperparameters".to_owned() } else { format!("hyperparameters.{name}") };
     MethodError::Hyperparameter { path, problem: problem.into() }
+}
+
+/// A method's hyperparameters as it writes them down.
+pub(crate) trait Checked: Serialize + DeserializeOwned {
+    /// Whether every value is in range; all are where nothing else is said.
+    fn check(&self) -> Result<(), MethodError> {
+        Ok(())
+    }
 }
 
 /// A state that a fit can go on from, handed out while fitting.

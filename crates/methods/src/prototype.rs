@@ -13,7 +13,7 @@ use crate::{
     data::{self, Examples, Targets},
     error::MethodError,
     head::{Head, HeadParts, Tail, affinities, mix},
-    method::{Control, FitData, Fitted, HeldOut, Method, Params, hyperparameter},
+    method::{Checked, Control, FitData, Fitted, HeldOut, Method, Params, hyperparameter},
     score::{self, Score},
     split,
 };
@@ -51,8 +51,8 @@ const BETAS: [f32; 5] = [1.0, 3.0, 5.5, 10.0, 20.0];
 /// Fewer rows than this are not parted into folds.
 const FEWEST_FOR_FOLDS: usize = 10;
 
-impl Hyperparameters {
-    fn validate(&self) -> Result<(), MethodError> {
+impl Checked for Hyperparameters {
+    fn check(&self) -> Result<(), MethodError> {
         if self.alpha.is_some_and(|alpha| !(0.0..=1000.0).contains(&alpha)) {
             return Err(hyperparameter("alpha", "must lie between 0 and 1000"));
         }
@@ -82,9 +82,7 @@ impl Method for Prototype {
     }
 
     fn check(&self, given: &Map<String, Value>) -> Result<Params, MethodError> {
-        let resolved: Hyperparameters = Params::read(given)?;
-        resolved.validate()?;
-        Params::write(&resolved)
+        Params::resolved::<Hyperparameters>(given)
     }
 
     fn fit(
@@ -94,8 +92,7 @@ impl Method for Prototype {
         seed: u64,
         control: &mut dyn Control,
     ) -> Result<Fitted, MethodError> {
-        let given: Hyperparameters = Params::read(params.as_map())?;
-        given.validate()?;
+        let given: Hyperparameters = Params::checked(params.as_map())?;
         let several = data.train.targets().is_multi();
         let pairs = pairs(&given, several);
         let folds = folds(data, given.folds, seed)?;

@@ -15,7 +15,7 @@ use crate::{
     data::{Examples, Targets},
     error::MethodError,
     head::{Head, HeadParts, Tail},
-    method::{Control, FitData, Fitted, HeldOut, Method, Params, hyperparameter},
+    method::{Checked, Control, FitData, Fitted, HeldOut, Method, Params, hyperparameter},
     optim::lbfgs::Options,
     score, split,
 };
@@ -56,8 +56,8 @@ const DEFAULT_C: f64 = 1.0;
 const FEWEST_FOR_FOLDS: usize = 10;
 const SANE_C: std::ops::RangeInclusive<f64> = 1e-12..=1e12;
 
-impl Hyperparameters {
-    fn validate(&self) -> Result<ClassWeight, MethodError> {
+impl Checked for Hyperparameters {
+    fn check(&self) -> Result<(), MethodError> {
         if self.c.is_some_and(|c| !SANE_C.contains(&c)) {
             return Err(hyperparameter("c", "must lie between 1e-12 and 1e12"));
         }
@@ -76,7 +76,7 @@ impl Hyperparameters {
         if !(1e-9..=0.1).contains(&self.tolerance) {
             return Err(hyperparameter("tolerance", "must lie between 1e-9 and 0.1"));
         }
-        ClassWeight::read(&self.class_weight)
+        ClassWeight::read(&self.class_weight).map(|_| ())
     }
 }
 
@@ -90,9 +90,7 @@ impl Method for LinearProbe {
     }
 
     fn check(&self, given: &Map<String, Value>) -> Result<Params, MethodError> {
-        let resolved: Hyperparameters = Params::read(given)?;
-        resolved.validate()?;
-        Params::write(&resolved)
+        Params::resolved::<Hyperparameters>(given)
     }
 
     fn fit(
@@ -102,8 +100,8 @@ impl Method for LinearProbe {
         seed: u64,
         control: &mut dyn Control,
     ) -> Result<Fitted, MethodError> {
-        let given: Hyperparameters = Params::read(params.as_map())?;
-        let class_weight = given.validate()?;
+        let given: Hyperparameters = Params::checked(params.as_map())?;
+        let class_weight = ClassWeight::read(&given.class_weight)?;
         class_weight.check_names(data.train.classes())?;
         let layout = Layout::new(data, given.folds, seed)?;
         let basis = Basis::of(data.train.features());

@@ -13,7 +13,7 @@ use crate::{
     data::{self, Examples},
     error::MethodError,
     head::{Head, HeadParts, Tail},
-    method::{Checkpoint, Control, FitData, Fitted, HeldOut, Method, Params, hyperparameter},
+    method::{Checked, Checkpoint, Control, FitData, Fitted, HeldOut, Method, Params, hyperparameter},
     optim::adamw::AdamW,
     rng::Rng,
     score::{self, Score},
@@ -64,8 +64,8 @@ const BATCHES: (usize, usize) = (8, 64);
 /// Fewer rows than this are all learnt from.
 const FEWEST_TO_HOLD_OUT: usize = 10;
 
-impl Hyperparameters {
-    fn validate(&self) -> Result<(), MethodError> {
+impl Checked for Hyperparameters {
+    fn check(&self) -> Result<(), MethodError> {
         let checks = [
             ("hidden", (1..=8192).contains(&self.hidden), "must lie between 1 and 8192"),
             ("epochs", (1..=10_000).contains(&self.epochs), "must lie between 1 and 10000"),
@@ -97,9 +97,7 @@ impl Method for Mlp {
     }
 
     fn check(&self, given: &Map<String, Value>) -> Result<Params, MethodError> {
-        let resolved: Hyperparameters = Params::read(given)?;
-        resolved.validate()?;
-        Params::write(&resolved)
+        Params::resolved::<Hyperparameters>(given)
     }
 
     fn fit(
@@ -109,8 +107,7 @@ impl Method for Mlp {
         seed: u64,
         control: &mut dyn Control,
     ) -> Result<Fitted, MethodError> {
-        let given: Hyperparameters = Params::read(params.as_map())?;
-        given.validate()?;
+        let given: Hyperparameters = Params::checked(params.as_map())?;
         let (learnt, watched, rows) = parts(data, given.held_out, seed)?;
         let scaling = Scaling::of(learnt.features());
         let run = Run {
