@@ -11,7 +11,7 @@ use headstart_datasets::Inspection;
 use headstart_store::{Scope, Store};
 use headstart_types::file::FileRow;
 use headstart_types::ids::{FileId, JobId};
-use headstart_types::job::{Job, JobParams, JobState, NewJob};
+use headstart_types::job::{Job, JobParams, JobState, NewJob, ReportParams};
 use headstart_types::payload::Modality;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
@@ -53,6 +53,10 @@ pub struct TrainArguments {
     /// All chance follows from it
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: i64,
+    /// Seconds for the report's zero-shot labels and learning curve together
+    #[arg(long, value_name = "SECONDS", default_value_t = ReportParams::default().budget_seconds,
+          value_parser = clap::value_parser!(u32).range(0..=i64::from(ReportParams::MOST_SECONDS)))]
+    budget_seconds: u32,
 }
 
 /// Trains, prints the report, and leaves the classifier in the data folder.
@@ -99,7 +103,7 @@ async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> 
         validation_file: validation.map(|file| file.id),
         seed: arguments.seed,
         metadata: Default::default(),
-        params: JobParams { version: 1, value: hyperparameters },
+        params: JobParams::new(given.clone(), ReportParams { budget_seconds: arguments.budget_seconds }),
         validate_first: false,
     };
     let job = store.create_job(&new, u32::MAX, now_ms()).await?;
@@ -216,7 +220,7 @@ async fn watch(store: &Store, id: &JobId) -> anyhow::Result<Job> {
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len}  {msg}") {
         bar.set_style(style);
     }
-    let (mut changes, mut said) = (store.changes(), None);
+    let mut said = None;
     loop {
         let job = store.job(Scope::All, id).await?;
         if let Some(progress) = job.progress {
@@ -232,7 +236,7 @@ async fn watch(store: &Store, id: &JobId) -> anyhow::Result<Job> {
             bar.finish_and_clear();
             return Ok(job);
         }
-        let _ = tokio::time::timeout(DRAW_EVERY * 10, changes.changed()).await;
+        // Progress wakes nobody: it is looked at.
         tokio::time::sleep(DRAW_EVERY).await;
     }
 }

@@ -88,6 +88,8 @@ pub(super) struct FitControl {
     pub(super) store: Store,
     pub(super) lease: Lease,
     pub(super) halt: Arc<Halt>,
+    /// The step that the fit's state is kept under.
+    pub(super) step: String,
     pub(super) state: Option<Vec<u8>>,
     pub(super) started: Instant,
     pub(super) reported: Option<Instant>,
@@ -123,11 +125,11 @@ impl Control for FitControl {
     fn checkpoint(&mut self, checkpoint: Checkpoint) {
         let metrics: Map<String, Value> =
             checkpoint.metrics.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
-        let (store, lease) = (self.store.clone(), self.lease.clone());
+        let (store, lease, step) = (self.store.clone(), self.lease.clone(), self.step.clone());
         self.write(async move {
             let now = now_ms();
             let state = store.blobs().put(&checkpoint.state).await?.sha256;
-            store.put_step(&lease, FIT_STATE, &state, now).await?;
+            store.put_step(&lease, &step, &state, now).await?;
             if let Some(bytes) = checkpoint.head.as_ref().and_then(|head| artifact::save(head).ok()) {
                 let artifact = store.blobs().put(&bytes).await?.sha256;
                 let metrics = Value::Object(metrics.clone());

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use headstart_methods::data::{Examples, Targets};
 use headstart_methods::evaluate::baseline::{picture, tf_idf};
@@ -11,20 +11,20 @@ use headstart_methods::evaluate::learning_curve::{Curve, Ground, Learners, measu
 use headstart_methods::evaluate::transfer::Names;
 use headstart_methods::evaluate::{self, calibration};
 use headstart_methods::{FitData, Fitted, Unattended, method};
-use headstart_telemetry::Metrics;
 use headstart_types::job::Job;
+use headstart_types::manifest::BackboneSpec;
 use headstart_types::report::{
-    BackboneUsed, ClassCounts, DatasetUsed, Duplicates, Hyperparameter, Note, Report, Row, Run, Stage,
+    BackboneUsed, ClassCounts, DatasetUsed, Duplicates, Hyperparameter, LeftOut, Note, Report, Row, Run,
 };
 use ndarray::Array2;
 use serde_json::{Map, Value, json};
 
 use crate::worker::control::{Halt, Stop};
-use crate::worker::fine_tune::{Parts, Upload};
+use crate::worker::fine_tune::Parts;
+use crate::worker::reading::Upload;
+use crate::worker::stages::Stages;
 use crate::worker::table::Table;
-
-/// Time for the learning curve; points that do not fit in are named in the report.
-const CURVE_SECONDS: u64 = 60;
+use crate::worker::zero_shot::Zeroth;
 
 /// Inverse strength of the shrinkage of both learners of the curve, as the baselines have it.
 const CURVE_C: f64 = 10.0;
@@ -38,58 +38,31 @@ pub(super) enum Raw {
 /// What the report is made from.
 pub(super) struct Evidence {
     pub(super) job: Job,
-    pub(super) files: Arc<[Upload]>,
-    pub(super) duplicates: Duplicates,
-    pub(super) source_task: String,
+    /// What the head is served on.
+    pub(super) backbone: BackboneSpec,
+    pub(super) found: Found,
     pub(super) table: Arc<Table>,
     pub(super) parts: Arc<Parts>,
     pub(super) fitted: Arc<Fitted>,
-    pub(super) raw: Raw,
+    /// When the learning curve ends; points that do not fit in are named in the report.
+    pub(super) until: Instant,
     pub(super) halt: Arc<Halt>,
 }
 
-/// How long each stage took, and over how many items.
-#[derive(Debug, Default)]
-pub(super) struct StageTimes(Vec<(&'static str, Duration, u64)>);
-
-impl StageTimes {
-    pub(super) async fn measure<T>(
-        &mut self,
-        stage: &'static str,
-        items: u64,
-        work: impl Future<Output = T>,
-    ) -> T {
-        let started = Instant::now();
-        let value = work.await;
-        self.0.push((stage, started.elapsed(), items));
-        value
-    }
-
-    /// Says how many items a stage had, once that is known.
-    pub(super) fn count(&mut self, stage: &str, items: usize) {
-        self.0.iter_mut().filter(|(name, ..)| *name == stage).for_each(|(_, _, of)| *of = items as u64);
-    }
-
-    pub(super) fn observe(&self, metrics: &Metrics) {
-        self.0.iter().for_each(|(stage, took, _)| metrics.observe_stage(stage, *took));
-    }
-
-    fn listed(&self) -> Vec<Stage> {
-        let stage = |(name, took, items): &(&str, Duration, u64)| Stage {
-            name: (*name).to_owned(),
-            seconds: took.as_secs_f64(),
-            items: *items,
-            peak_bytes: None,
-        };
-        self.0.iter().map(stage).collect()
-    }
+/// What was found beside the fit.
+pub(super) struct Found {
+    pub(super) files: Arc<[Upload]>,
+    pub(super) duplicates: Duplicates,
+    pub(super) zeroth: Option<Zeroth>,
+    /// Parts that are missing so far.
+    pub(super) left_out: Vec<LeftOut>,
 }
 
 /// The report, but for the times of its stages. Takes a while; stops when the job does.
 ///
 /// # Errors
 /// The job's stop, or what does not fit together.
-pub(super) fn report(evidence: &Evidence) -> Result<Report, Stop> {
+pub(super) fn report(evidence: &Evidence, raw: &Raw) -> Result<Report, Stop> {
     let Evidence { table, parts, fitted, .. } = evidence;
     let train = table.examples(&parts.learn)?;
     let held_out = table.examples(&parts.score)?;
@@ -97,9 +70,9 @@ pub(super) fn report(evidence: &Evidence) -> Result<Report, Stop> {
     let logits = fitted.head.logits(held_out.features())?;
     let head = fitted.head.parts();
     let groups = table.group_names(&parts.score);
-    let curve = curve(evidence, &train, &held_out)?;
+    let curve = curve(evidence, raw, &train, &held_out)?;
     let learner = format!("logistic regression on {}", evidence.job.model);
-    let baseline = match &evidence.raw {
+    let baseline = match raw {
         Raw::Texts(_) => "logistic regression on TF-IDF of words and pairs of words",
         Raw::Pictures(_) => "logistic regression on colours, gradients and 8 × 8 pixels",
     };
@@ -114,24 +87,38 @@ pub(super) fn report(evidence: &Evidence) -> Result<Report, Stop> {
             logits: logits.view(),
             targets: held_out.targets(),
             groups: groups.as_deref(),
-            zero_shot: None,
+            zero_shot: evidence
+                .found
+                .zeroth
+                .as_ref()
+                .map(|zeroth| evaluate::ZeroShot { rows: &zeroth.rows, scores: zeroth.scores.view() }),
         },
         temperature: Some(f64::from(head.temperature)),
         thresholds: thresholds.as_deref(),
         out_of_sample: judged.as_ref().map(Judged::lend),
         curve: Some((&curve, Names { learner: &learner, baseline })),
-        duplicates: Some(evidence.duplicates.clone()),
+        duplicates: Some(evidence.found.duplicates.clone()),
         stages: Vec::new(),
-        warnings: vec![Note {
-            code: "source_task".into(),
-            message: format!(
-                "the backbone was trained on {}; what it leans to comes along",
-                evidence.source_task
-            ),
-        }],
-        left_out: Vec::new(),
+        warnings: of_the_backbone(evidence),
+        left_out: evidence.found.left_out.clone(),
     });
     found.map_err(|error| Stop::Broken(error.to_string()))
+}
+
+/// What comes with the backbone.
+fn of_the_backbone(evidence: &Evidence) -> Vec<Note> {
+    let served = &evidence.backbone;
+    let note = |code: &str, message: String| Note { code: code.to_owned(), message };
+    let leans = format!("the backbone was trained on {}; what it leans to comes along", served.source_task);
+    let quantised = served.original.as_ref().map(|original| {
+        let message = format!(
+            "`{}` is `{original}` at lower precision: all figures are those of the lower precision, which was learned \
+             from and which answers",
+            served.id
+        );
+        note("quantised", message)
+    });
+    std::iter::once(note("source_task", leans)).chain(quantised).collect()
 }
 
 /// Training rows as folds that did not learn them see them.
@@ -175,7 +162,7 @@ impl Judged {
     }
 }
 
-fn curve(evidence: &Evidence, train: &Examples, held_out: &Examples) -> Result<Curve, Stop> {
+fn curve(evidence: &Evidence, raw: &Raw, train: &Examples, held_out: &Examples) -> Result<Curve, Stop> {
     let probe = method("linear_probe").ok_or_else(|| Stop::Broken("no linear probe".into()))?;
     let given = Map::from_iter([("c".to_owned(), json!(CURVE_C))]);
     let params = probe.check(&given)?;
@@ -191,7 +178,7 @@ fn curve(evidence: &Evidence, train: &Examples, held_out: &Examples) -> Result<C
     let classes = train.classes().len();
     let mut no_transfer = |rows: &[usize], seed: u64| -> Result<Array2<f32>, Stop> {
         halt.check()?;
-        Ok(match &evidence.raw {
+        Ok(match raw {
             Raw::Texts(texts) => texts.scores(rows, train.targets(), classes, seed),
             Raw::Pictures(pictures) => pictures.scores(rows, train.targets(), classes, seed),
         })
@@ -203,12 +190,11 @@ fn curve(evidence: &Evidence, train: &Examples, held_out: &Examples) -> Result<C
         seed: evidence.job.seed.cast_unsigned(),
     };
     let mut learners = Learners { transfer: &mut transfer, no_transfer: &mut no_transfer };
-    let until = Instant::now() + Duration::from_secs(CURVE_SECONDS);
-    measure(&ground, &mut learners, &|| Instant::now() >= until)
+    measure(&ground, &mut learners, &|| Instant::now() >= evidence.until)
 }
 
 fn run(evidence: &Evidence) -> Run {
-    let Evidence { job, files, table, parts, fitted, .. } = evidence;
+    let Evidence { job, found, table, parts, fitted, .. } = evidence;
     let head = fitted.head.parts();
     let targets = table.targets();
     let named = [("train", &parts.learn), ("val", &parts.tune), (parts.scored_as(), &parts.score)];
@@ -228,7 +214,8 @@ fn run(evidence: &Evidence) -> Run {
         backbone: BackboneUsed {
             id: head.backbone.id.clone(),
             sha256: head.backbone.sha256.clone(),
-            source_task: Some(evidence.source_task.clone()),
+            source_task: Some(evidence.backbone.source_task.clone()),
+            original: evidence.backbone.original.clone(),
         },
         method: head.method.clone(),
         method_reason: Some(fitted.summary.clone()),
@@ -236,7 +223,7 @@ fn run(evidence: &Evidence) -> Run {
         seed: job.seed.cast_unsigned(),
         software: env!("CARGO_PKG_VERSION").to_owned(),
         dataset: DatasetUsed {
-            sha256: files.first().map_or_else(String::new, |file| file.sha256.to_string()),
+            sha256: found.files.first().map_or_else(String::new, |file| file.sha256.to_string()),
             splits: named.iter().map(|(name, rows)| ((*name).to_owned(), rows.len())).collect(),
             held_out: parts.scored_as().to_owned(),
             classes: table.head.classes.iter().enumerate().map(class).collect(),
@@ -264,8 +251,8 @@ fn hyperparameters(fields: &Map<String, Value>) -> BTreeMap<String, Hyperparamet
 ///
 /// # Errors
 /// When it has no JSON form.
-pub(super) fn to_json(mut report: Report, times: &StageTimes) -> Result<Vec<u8>, Stop> {
-    report.stages = times.listed();
+pub(super) fn to_json(mut report: Report, stages: &Stages) -> Result<Vec<u8>, Stop> {
+    report.stages = stages.listed();
     serde_json::to_vec(&report).map_err(|error| Stop::Broken(error.to_string()))
 }
 

@@ -1,39 +1,32 @@
 //! A fine-tuning job, step by step: features of its examples, rows parted, head fitted, judged, published.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headstart_datasets::{Content, Example, HeldOut, Inspection, Source, Split, SplitPlan, Tuning, Use};
-use headstart_engine::{Class, EngineError};
+use headstart_datasets::{Example, HeldOut, Split, SplitPlan, Tuning, Use};
 use headstart_methods::head::Backbone;
 use headstart_methods::{FitData, Fitted, METHODS, MethodError, artifact, method, split};
 use headstart_store::{Scope, Store};
 use headstart_tasks::features::{Features, FeaturesParams, Vector};
-use headstart_tasks::{Caller, Task as _, TaskError};
+use headstart_tasks::{Served, TaskError};
+use headstart_types::Payload;
 use headstart_types::classifier::{NewVersion, Origin};
 use headstart_types::ids::{FileId, Sha256};
 use headstart_types::job::{Job, Lease, Level, NewEvent, Progress};
-use headstart_types::report::{Duplicates, Report};
-use headstart_types::{Media, Payload};
-use serde_json::{Map, Value};
+use headstart_types::report::{Duplicates, LeftOut, Report};
+use serde_json::Value;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 
 use crate::app::App;
 use crate::clock::now_ms;
 use crate::worker::control::{FIT_STATE, FitControl, Halt, Stop};
-use crate::worker::evaluate::{self, Evidence, StageTimes};
+use crate::worker::evaluate::{self, Evidence, Found};
+use crate::worker::reading::{Upload, payload};
+use crate::worker::stages::Stages;
 use crate::worker::table::{Row, Table, TableBuilder};
-use crate::worker::{overlap, raw};
-
-/// Examples whose features are computed at a time.
-const BATCH: usize = 128;
-
-/// A full queue is asked again after this long.
-const ASK_AGAIN: Duration = Duration::from_millis(200);
+use crate::worker::zero_shot::{self, Zeroth};
+use crate::worker::{bulk, overlap, raw};
 
 /// The step under which the table is kept.
 const FEATURES: &str = "features";
@@ -48,6 +41,8 @@ struct Context<'a> {
     lease: &'a Lease,
     job: &'a Job,
     halt: &'a Arc<Halt>,
+    /// What gives the features: steps are kept under its key, so that none is taken up on another's.
+    served: Arc<Served>,
     done: BTreeMap<String, Sha256>,
 }
 
@@ -57,15 +52,6 @@ pub(super) struct Parts {
     pub(super) learn: Vec<usize>,
     pub(super) tune: Vec<usize>,
     pub(super) score: Vec<usize>,
-}
-
-/// An uploaded file and what is known of it.
-#[derive(Clone)]
-pub(super) struct Upload {
-    pub(super) path: PathBuf,
-    pub(super) name: String,
-    pub(super) sha256: Sha256,
-    pub(super) inspection: Inspection,
 }
 
 /// Does a job from wherever it was left.
@@ -80,11 +66,12 @@ pub(super) async fn run(
     halt: &Arc<Halt>,
 ) -> Result<(), Stop> {
     let done = store.steps(&job.id).await?;
-    let cx = Context { app, store, lease, job, halt, done };
-    let mut times = StageTimes::default();
-    let table = times.measure("features", 0, cx.table()).await?;
+    let served = app.tasks.catalog.get(&job.model).map_err(|error| broken(&error))?;
+    let cx = Context { app, store, lease, job, halt, served, done };
+    let mut stages = Stages::default();
+    let table = stages.measure("features", 0, cx.table()).await?;
     let table = Arc::new(table);
-    times.count("features", table.head.labels.len());
+    stages.count("features", table.head.labels.len());
     let parts = Arc::new(part(&table, job)?);
     cx.say(format!(
         "{} rows to learn from, {} to tune on, {} to score",
@@ -95,15 +82,21 @@ pub(super) async fn run(
     .await?;
     let files = cx.files().await?;
     let rows = table.head.labels.len() as u64;
-    let duplicates = times.measure("compare", rows, cx.compare(&files, &table, &parts)).await?;
-    let fitted = Arc::new(times.measure("fit", parts.learn.len() as u64, cx.fit(&table, &parts)).await?);
+    let duplicates = stages.measure("compare", rows, cx.compare(&files, &table, &parts)).await?;
+    let fitted = Arc::new(stages.measure("fit", parts.learn.len() as u64, cx.fit(&table, &parts)).await?);
     cx.say(fitted.summary.clone()).await?;
-    let judging = cx.judge(files, duplicates, Arc::clone(&table), Arc::clone(&parts), Arc::clone(&fitted));
-    let report = times.measure("evaluate", parts.score.len() as u64, judging).await?;
+    let until = Instant::now() + Duration::from_secs(u64::from(job.params.report().budget_seconds));
+    let labelling = cx.zero_shot(&files, &table, &parts, until);
+    let (zeroth, left_out) = stages.measure("zero_shot", 0, labelling).await?;
+    stages.count("zero_shot", zeroth.as_ref().map_or(0, |zeroth| zeroth.rows.len()));
+    let scored = parts.score.len() as u64;
+    let evidence =
+        cx.evidence(Found { files, duplicates, zeroth, left_out }, table, parts, Arc::clone(&fitted), until);
+    let report = stages.measure("evaluate", scored, judge(evidence, app.dataset_limits())).await?;
     cx.say(report.verdict.clone()).await?;
-    times.observe(&app.metrics);
+    stages.observe(&app.metrics);
     let listed = evaluate::listed(&report);
-    cx.publish(&fitted, &evaluate::to_json(report, &times)?, listed).await
+    cx.publish(&fitted, &evaluate::to_json(report, &stages)?, listed).await
 }
 
 impl Parts {
@@ -158,6 +151,11 @@ fn part(table: &Table, job: &Job) -> Result<Parts, Stop> {
 }
 
 impl Context<'_> {
+    /// The name of a step on this backbone at this precision.
+    fn step(&self, name: &str) -> String {
+        format!("{name}-{}", self.served.key())
+    }
+
     async fn say(&self, message: String) -> Result<(), Stop> {
         self.tell(NewEvent::info(message)).await
     }
@@ -169,7 +167,7 @@ impl Context<'_> {
 
     /// The first step's output: read where it is there, computed where it is not.
     async fn table(&self) -> Result<Table, Stop> {
-        if let Some(blob) = self.done.get(FEATURES) {
+        if let Some(blob) = self.done.get(&self.step(FEATURES)) {
             let bytes = self.store.blobs().read(blob, LARGEST_STEP).await?;
             if let Some(table) = Table::from_bytes(&bytes) {
                 return Ok(table);
@@ -181,9 +179,7 @@ impl Context<'_> {
         let inspection = &training.inspection;
         let classes: Vec<String> =
             inspection.summary.classes.iter().map(|class| class.label.clone()).collect();
-        let served = self.app.tasks.catalog.get(&self.job.model).map_err(|error| broken(&error))?;
-        let dimension = served.backbone.manifest().output.features.dimension;
-        drop(served);
+        let dimension = self.served.backbone.manifest().output.features.dimension;
         let grouped = inspection.summary.groups > 0;
         let mut builder = TableBuilder::new(classes, inspection.multi_label, grouped, dimension);
         let mut total = inspection.summary.examples;
@@ -200,7 +196,7 @@ impl Context<'_> {
         let table = builder.finish().ok_or_else(|| Stop::Broken("features of different widths".into()))?;
         let bytes = table.to_bytes().map_err(|error| Stop::Broken(error.to_string()))?;
         let blob = self.store.blobs().put(&bytes).await?.sha256;
-        self.store.put_step(self.lease, FEATURES, &blob, now_ms()).await?;
+        self.store.put_step(self.lease, &self.step(FEATURES), &blob, now_ms()).await?;
         Ok(table)
     }
 
@@ -240,7 +236,7 @@ impl Context<'_> {
         Ok(found)
     }
 
-    /// Reads a file's examples on a thread of its own and computes their features as they come.
+    /// Reads a file's examples and computes their features as they come.
     async fn embed(
         &self,
         file: &Upload,
@@ -248,62 +244,28 @@ impl Context<'_> {
         builder: &mut TableBuilder,
         progress: &mut Counted,
     ) -> Result<(), Stop> {
-        let Upload { path, name, inspection, .. } = file.clone();
-        let limits = self.app.dataset_limits();
-        let (sender, mut receiver) = mpsc::channel::<Vec<Example>>(2);
-        let reading = tokio::task::spawn_blocking(move || -> Result<(), String> {
-            let file = File::open(path).map_err(|error| error.to_string())?;
-            let source = Source::new(file, &name).map_err(|error| error.to_string())?;
-            let mut examples =
-                headstart_datasets::read(&source, &inspection, &limits).map_err(|error| error.to_string())?;
-            loop {
-                let batch: Result<Vec<Example>, _> = examples.by_ref().take(BATCH).collect();
-                let batch = batch.map_err(|error| error.to_string())?;
-                if batch.is_empty() || sender.blocking_send(batch).is_err() {
-                    return Ok(());
-                }
-            }
-        });
-        while let Some(batch) = receiver.recv().await {
-            self.halt.check()?;
+        let tasks = &self.app.tasks;
+        let mut reading = file.read(&self.app.dataset_limits(), bulk::batch(tasks), None);
+        while let Some(batch) = reading.next().await? {
             let count = batch.len() as u64;
-            let (rows, payload) = unpack(batch, split);
-            for (row, features) in rows.into_iter().zip(self.features(payload).await?) {
-                builder.add(row, &features);
+            let (rows, input) = unpack(batch, split);
+            let params = || FeaturesParams {
+                model: Some(self.job.model.clone()),
+                input: Some(input.clone()),
+                ..FeaturesParams::default()
+            };
+            let answer =
+                bulk::ask::<Features>(tasks, self.halt, params).await?.map_err(|error| broken(&error))?;
+            for (row, embedding) in rows.into_iter().zip(answer.data) {
+                let Vector::Float(vector) = embedding.embedding else {
+                    return Err(Stop::Broken("features came as base64".into()));
+                };
+                builder.add(row, vector.as_slice());
             }
             progress.done += count;
             self.store.set_progress(self.lease, progress.report(), now_ms()).await?;
         }
-        match reading.await {
-            Ok(read) => read.map_err(Stop::Broken),
-            Err(_) => Err(Stop::Broken("the reader of a file panicked".into())),
-        }
-    }
-
-    /// The features that requests would get, computed behind whatever requests wait.
-    async fn features(&self, payload: Payload) -> Result<Vec<Vec<f32>>, Stop> {
-        let caller = Caller { deadline: None, class: Class::Bulk, key: "" };
-        loop {
-            let params = FeaturesParams {
-                model: Some(self.job.model.clone()),
-                input: Some(payload.clone()),
-                ..FeaturesParams::default()
-            };
-            match Features::run(&self.app.tasks, params, caller).await {
-                Ok(done) => {
-                    let vectors = done.answer.data.into_iter().map(|embedding| match embedding.embedding {
-                        Vector::Float(vector) => vector.as_slice().to_vec(),
-                        Vector::Base64(_) => Vec::new(),
-                    });
-                    return Ok(vectors.collect());
-                }
-                Err(TaskError::Engine(EngineError::QueueFull { .. })) => {
-                    self.halt.check()?;
-                    tokio::time::sleep(ASK_AGAIN).await;
-                }
-                Err(error) => return Err(broken(&error)),
-            }
-        }
+        Ok(())
     }
 
     /// Fits the head on a thread of its own.
@@ -311,12 +273,11 @@ impl Context<'_> {
         self.halt.check()?;
         let method = method(&self.job.method)
             .ok_or_else(|| Stop::refused("invalid_value", unknown_method(&self.job.method), "method"))?;
-        let given = self.job.params.value.as_object().cloned().unwrap_or_else(Map::new);
+        let given = self.job.params.hyperparameters();
         let params = method.check(&given)?;
-        let served = self.app.tasks.catalog.get(&self.job.model).map_err(|error| broken(&error))?;
-        let manifest = &served.backbone.manifest().backbone;
+        let manifest = &self.served.backbone.manifest().backbone;
         let backbone = Backbone { id: manifest.id.clone(), sha256: manifest.sha256.clone() };
-        let state = match self.done.get(FIT_STATE) {
+        let state = match self.done.get(&self.step(FIT_STATE)) {
             Some(blob) => Some(self.store.blobs().read(blob, LARGEST_STEP).await?),
             None => None,
         };
@@ -327,6 +288,7 @@ impl Context<'_> {
             store: self.store.clone(),
             lease: self.lease.clone(),
             halt: Arc::clone(self.halt),
+            step: self.step(FIT_STATE),
             state,
             started: Instant::now(),
             reported: None,
@@ -341,36 +303,46 @@ impl Context<'_> {
         Ok(fitted?)
     }
 
-    /// Judges the head on a thread of its own.
-    async fn judge(
+    /// Labels held-out rows by the names of the classes alone.
+    async fn zero_shot(
         &self,
-        files: Arc<[Upload]>,
-        duplicates: Duplicates,
+        files: &Arc<[Upload]>,
+        table: &Table,
+        parts: &Parts,
+        until: Instant,
+    ) -> Result<(Option<Zeroth>, Vec<LeftOut>), Stop> {
+        let question = zero_shot::Question {
+            tasks: &self.app.tasks,
+            model: &self.job.model,
+            files,
+            limits: &self.app.dataset_limits(),
+            table,
+            parts,
+            seed: self.job.seed.cast_unsigned(),
+            until,
+            halt: self.halt,
+        };
+        zero_shot::measure(&question).await
+    }
+
+    fn evidence(
+        &self,
+        found: Found,
         table: Arc<Table>,
         parts: Arc<Parts>,
         fitted: Arc<Fitted>,
-    ) -> Result<Report, Stop> {
-        self.halt.check()?;
-        let served = self.app.tasks.catalog.get(&self.job.model).map_err(|error| broken(&error))?;
-        let source_task = served.backbone.manifest().backbone.source_task.clone();
-        drop(served);
-        let (job, halt) = (self.job.clone(), Arc::clone(self.halt));
-        let limits = self.app.dataset_limits();
-        let judging = tokio::task::spawn_blocking(move || {
-            let raw = raw::read(&files, &limits, &table, &parts)?;
-            evaluate::report(&Evidence {
-                job,
-                files,
-                duplicates,
-                source_task,
-                table,
-                parts,
-                fitted,
-                raw,
-                halt,
-            })
-        });
-        judging.await.map_err(|_| Stop::Broken("the evaluation panicked".into()))?
+        until: Instant,
+    ) -> Evidence {
+        Evidence {
+            job: self.job.clone(),
+            backbone: self.served.backbone.manifest().backbone.clone(),
+            found,
+            table,
+            parts,
+            fitted,
+            until,
+            halt: Arc::clone(self.halt),
+        }
     }
 
     /// Makes head and report durable, then writes version, state and event in one transaction.
@@ -392,6 +364,16 @@ impl Context<'_> {
         tracing::info!(job.id = %self.job.id, version = %published.version.model_name(), "job succeeded");
         Ok(())
     }
+}
+
+/// Judges the head on a thread of its own.
+async fn judge(evidence: Evidence, limits: headstart_datasets::Limits) -> Result<Report, Stop> {
+    evidence.halt.check()?;
+    let judging = tokio::task::spawn_blocking(move || {
+        let raw = raw::read(&evidence.found.files, &limits, &evidence.table, &evidence.parts)?;
+        evaluate::report(&evidence, &raw)
+    });
+    judging.await.map_err(|_| Stop::Broken("the evaluation panicked".into()))?
 }
 
 /// Half the cores at most: requests come first.
@@ -416,7 +398,7 @@ impl Counted {
 
 fn unpack(batch: Vec<Example>, split: Option<Split>) -> (Vec<Row>, Payload) {
     let mut rows = Vec::with_capacity(batch.len());
-    let (mut texts, mut images) = (Vec::new(), Vec::new());
+    let mut contents = Vec::with_capacity(batch.len());
     for example in batch {
         rows.push(Row {
             labels: example.labels,
@@ -425,13 +407,9 @@ fn unpack(batch: Vec<Example>, split: Option<Split>) -> (Vec<Row>, Payload) {
             place: example.place,
             tuned: split.is_some(),
         });
-        match example.content {
-            Content::Text(text) => texts.push(text),
-            Content::Image(bytes) => images.push(Media::Bytes(bytes.into())),
-        }
+        contents.push(example.content);
     }
-    let payload = if images.is_empty() { Payload::texts(texts) } else { Payload::images(images) };
-    (rows, payload)
+    (rows, payload(contents.into_iter()))
 }
 
 fn unknown_method(name: &str) -> String {

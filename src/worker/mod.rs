@@ -1,13 +1,17 @@
 //! Background work: jobs are claimed from the store, done step by step, and given back when the process stops.
 
 mod alone;
+mod bulk;
 mod control;
 mod evaluate;
 mod fine_tune;
 mod overlap;
 mod raw;
+mod reading;
 mod run;
+mod stages;
 mod table;
+mod zero_shot;
 
 pub use alone::work;
 pub use run::Workers;

@@ -10,7 +10,8 @@ use headstart_datasets::{
 use headstart_types::report::{DuplicatePair, Duplicates, Row, Twin};
 
 use crate::worker::control::{Halt, Stop};
-use crate::worker::fine_tune::{Parts, Upload};
+use crate::worker::fine_tune::Parts;
+use crate::worker::reading::Upload;
 use crate::worker::table::Table;
 
 /// Pairs that a report lists.

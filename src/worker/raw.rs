@@ -9,7 +9,8 @@ use headstart_methods::evaluate::baseline::tf_idf::Texts;
 
 use crate::worker::control::Stop;
 use crate::worker::evaluate::Raw;
-use crate::worker::fine_tune::{Parts, Upload};
+use crate::worker::fine_tune::Parts;
+use crate::worker::reading::Upload;
 use crate::worker::table::Table;
 
 /// One input.

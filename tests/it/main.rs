@@ -20,5 +20,6 @@ mod api_zero_shot;
 mod engine_promises;
 mod fine_tuning;
 mod operations;
+mod reports;
 mod support;
 mod validation_files;

@@ -1,7 +1,5 @@
 //! A training and a validation file are looked at together, and what they have in common is told.
 
-use std::time::Duration;
-
 use headstart::worker::Workers;
 use serde_json::{Value, json};
 
@@ -17,23 +15,6 @@ async fn job_on(service: &TestApp, training: &Value, validation: Option<&Value>)
     let body = json!({"model": TEXT, "training_file": training["id"], "validation_file": validation,
                       "method": {"type": "linear_probe"}, "seed": 1});
     service.ask("", "POST", "/v1/fine_tuning/jobs", body).await.ok()
-}
-
-/// The report of a job that is worked on, and the messages of its warnings.
-async fn ended(service: &TestApp, job: &Value) -> (Value, Vec<String>) {
-    let path = format!("/v1/fine_tuning/jobs/{}", job["id"].as_str().unwrap());
-    loop {
-        let now = service.get(&path).await.ok();
-        match now["status"].as_str().unwrap() {
-            "succeeded" => break,
-            "failed" => panic!("{now}"),
-            _ => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
-    }
-    let events = service.get(&format!("{path}/events?limit=100")).await.ok();
-    let warnings = events["data"].as_array().unwrap().iter().filter(|event| event["level"] == "warn");
-    let warnings = warnings.map(|event| event["message"].as_str().unwrap().to_owned()).collect();
-    (service.get(&format!("{path}/report")).await.ok(), warnings)
 }
 
 #[tokio::test]
@@ -82,7 +63,7 @@ async fn rows_of_both_files_are_counted_in_the_report_and_warned_of() {
     let validation = service.file("", &lines).await;
     let job = job_on(&service, &training, Some(&validation)).await;
     let workers = Workers::start(&service.app);
-    let (report, warnings) = ended(&service, &job).await;
+    let (report, warnings) = service.ended(&job).await;
     workers.stop().await;
     let found = &report["duplicates"];
     assert_eq!((&found["across_splits"], &found["exact"]), (&json!(1), &json!(1)), "{found}");
@@ -99,7 +80,7 @@ async fn rows_that_are_drawn_to_be_scored_count_as_a_split_of_their_own() {
     let training = service.file("", &questions(30).repeat(2)).await;
     let job = job_on(&service, &training, None).await;
     let workers = Workers::start(&service.app);
-    let (report, warnings) = ended(&service, &job).await;
+    let (report, warnings) = service.ended(&job).await;
     workers.stop().await;
     let found = &report["duplicates"];
     let across = found["across_splits"].as_u64().unwrap();

@@ -77,6 +77,12 @@ impl Served {
         Ok(Self { backbone, encoder, zero_shot, fingerprint, loaded_at })
     }
 
+    /// Names weights, their precision and preprocessing: what was computed under one key holds for no other.
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.fingerprint.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// What it reads.
     #[must_use]
     pub fn modality(&self) -> Modality {

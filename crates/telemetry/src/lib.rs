@@ -6,3 +6,4 @@ mod process;
 
 pub use log::LogFormat;
 pub use metrics::{CacheMetrics, JobEnd, Metrics, ModelMetrics, Outcome, Reason};
+pub use process::resident_bytes;

@@ -109,7 +109,7 @@ impl JobEnd {
 
 /// States of jobs that are not over, and stages of a job, as labels.
 const JOB_STATES: [&str; 4] = ["validating_files", "queued", "running", "paused"];
-const JOB_STAGES: [&str; 4] = ["features", "compare", "fit", "evaluate"];
+const JOB_STAGES: [&str; 5] = ["features", "compare", "fit", "zero_shot", "evaluate"];
 
 /// Hits, misses and size of one cache.
 #[derive(Debug, Clone)]

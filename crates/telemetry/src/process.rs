@@ -3,7 +3,8 @@
 use std::fs;
 
 /// Resident memory in bytes.
-pub(crate) fn resident_bytes() -> u64 {
+#[must_use]
+pub fn resident_bytes() -> u64 {
     status_kib("VmRSS:") * 1024
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::ids::{CheckpointId, EventId, FileId, JobId, Sha256};
@@ -67,13 +67,58 @@ impl JobState {
     }
 }
 
-/// A method's parameters, as JSON with the version of their format.
+/// A job's parameters, as JSON with the version of their format.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobParams {
-    /// Version of the format, so that old rows stay readable.
+    /// Version of the format, so that old rows stay readable: 1 is the hyperparameters alone.
     pub version: u32,
     /// The parameters.
     pub value: Value,
+}
+
+/// What is asked of a job's report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReportParams {
+    /// Seconds for zero-shot labels and the learning curve together; points left out for time are named in the report.
+    #[schema(minimum = 0, maximum = 3600, example = 60)]
+    pub budget_seconds: u32,
+}
+
+impl ReportParams {
+    /// Most seconds of the budget.
+    pub const MOST_SECONDS: u32 = 3600;
+}
+
+impl Default for ReportParams {
+    fn default() -> Self {
+        Self { budget_seconds: 60 }
+    }
+}
+
+impl JobParams {
+    /// Parameters in the form of today.
+    #[must_use]
+    pub fn new(hyperparameters: Map<String, Value>, report: ReportParams) -> Self {
+        let value = json!({
+            "hyperparameters": hyperparameters,
+            "report": {"budget_seconds": report.budget_seconds},
+        });
+        Self { version: 2, value }
+    }
+
+    /// The method's hyperparameters.
+    #[must_use]
+    pub fn hyperparameters(&self) -> Map<String, Value> {
+        let fields = if self.version == 1 { Some(&self.value) } else { self.value.get("hyperparameters") };
+        fields.and_then(Value::as_object).cloned().unwrap_or_default()
+    }
+
+    /// What is asked of the report.
+    #[must_use]
+    pub fn report(&self) -> ReportParams {
+        let asked = self.value.get("report").filter(|_| self.version > 1);
+        asked.and_then(|asked| ReportParams::deserialize(asked).ok()).unwrap_or_default()
+    }
 }
 
 /// A job that is asked for.
@@ -271,6 +316,15 @@ pub struct Checkpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parameters_of_the_first_format_are_still_read() {
+        let old = JobParams { version: 1, value: json!({"c": 2.0, "report": "a hyperparameter"}) };
+        assert_eq!(Value::Object(old.hyperparameters()), old.value);
+        assert_eq!(old.report(), ReportParams::default());
+        let new = JobParams::new(old.hyperparameters(), ReportParams { budget_seconds: 7 });
+        assert_eq!((new.hyperparameters(), new.report().budget_seconds), (old.hyperparameters(), 7));
+    }
 
     #[test]
     fn a_state_has_one_name_in_rows_and_in_answers() {

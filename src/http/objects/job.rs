@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use headstart_types::job::{Checkpoint, Job, JobError, JobEvent, JobState, Level, Progress};
+use headstart_types::job::{Checkpoint, Job, JobError, JobEvent, JobState, Level, Progress, ReportParams};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::http::objects::seconds;
 
-/// A job. All fields but the last three are OpenAI's.
+/// A job. All fields but the last four are OpenAI's.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct JobObject {
     /// Its id.
@@ -66,6 +66,8 @@ pub(crate) struct JobObject {
     /// The classifier's name.
     #[schema(example = "support")]
     classifier: String,
+    /// What is asked of its report.
+    report: ReportParams,
     /// How far it is.
     #[schema(required = true)]
     progress: Option<Progress>,
@@ -89,9 +91,10 @@ impl JobObject {
     pub(crate) fn new(job: Job, position: Option<u64>) -> Self {
         let eta = job.progress.and_then(|progress| progress.eta_seconds);
         let eta = eta.filter(|_| job.state == JobState::Running).and_then(|eta| i64::try_from(eta).ok());
+        let (hyperparameters, report) = (job.params.hyperparameters(), job.params.report());
         let mut method = json!({ "type": job.method });
         if let Some(fields) = method.as_object_mut() {
-            fields.insert(job.method, json!({ "hyperparameters": job.params.value }));
+            fields.insert(job.method, json!({ "hyperparameters": hyperparameters }));
         }
         Self {
             id: job.id.into(),
@@ -119,6 +122,7 @@ impl JobObject {
             method,
             user_provided_suffix: job.suffix,
             classifier: job.classifier,
+            report,
             progress: job.progress,
             position,
         }

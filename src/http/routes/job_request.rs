@@ -6,7 +6,7 @@ use headstart_datasets::Inspection;
 use headstart_methods::{METHODS, Method, MethodError, method};
 use headstart_types::file::FileRow;
 use headstart_types::ids::JobId;
-use headstart_types::job::{JobParams, NewJob};
+use headstart_types::job::{JobParams, NewJob, ReportParams};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -21,8 +21,6 @@ use crate::intake;
 const METADATA: (usize, usize, usize) = (16, 64, 512);
 /// Longest suffix in characters.
 const SUFFIX: usize = 64;
-/// Version of the form of a job's parameters.
-const PARAMS_VERSION: u32 = 1;
 /// OpenAI's names, which mean nothing here; clients send them as `auto`.
 const IGNORED: [&str; 3] = ["batch_size", "learning_rate_multiplier", "n_epochs"];
 
@@ -49,8 +47,19 @@ pub(crate) struct JobRequest {
     /// The classifier's name: letters, digits, `-` and `_`; others become `-`. Made up when absent.
     #[schema(max_length = 64, example = "support")]
     suffix: Option<String>,
+    /// What is asked of its report.
+    report: Option<ReportRequest>,
     /// The client's own notes: at most 16 pairs.
     metadata: Option<BTreeMap<String, String>>,
+}
+
+/// What is asked of a job's report.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct ReportRequest {
+    /// Seconds for zero-shot labels and the learning curve together, 60 unless given; points left out for time are named
+    /// in the report.
+    #[schema(minimum = 0, maximum = 3600, example = 60)]
+    budget_seconds: Option<i64>,
 }
 
 /// Checks everything and makes the row.
@@ -70,6 +79,7 @@ pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -
     };
     let metadata = request.metadata.unwrap_or_default();
     check_metadata(&metadata)?;
+    let report = report(request.report)?;
     let classifier = name(visible, &model, request.suffix.as_deref())?;
 
     let (training, learned) = usable(visible, "training_file", &training, Inspection::is_usable).await?;
@@ -108,7 +118,7 @@ pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -
         validation_file: validation,
         seed,
         metadata,
-        params: JobParams { version: PARAMS_VERSION, value: Value::Object(params) },
+        params: JobParams::new(params, report),
         validate_first: false,
     })
 }
@@ -201,6 +211,22 @@ fn resolved(
             Err(ApiError::invalid(path, message))
         }
         Err(error) => Err(ApiError::invalid("method", format!("`method`: {error}"))),
+    }
+}
+
+fn report(asked: Option<ReportRequest>) -> Result<ReportParams, ApiError> {
+    let Some(seconds) = asked.and_then(|report| report.budget_seconds) else {
+        return Ok(ReportParams::default());
+    };
+    match u32::try_from(seconds) {
+        Ok(budget_seconds) if budget_seconds <= ReportParams::MOST_SECONDS => {
+            Ok(ReportParams { budget_seconds })
+        }
+        Ok(_) | Err(_) => {
+            let most = ReportParams::MOST_SECONDS;
+            let problem = format!("`report.budget_seconds` must be a whole number from 0 to {most}");
+            Err(ApiError::invalid("report.budget_seconds", problem))
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What tests of fine-tuning share: uploads, requests under a key, and a worker that only pretends.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, header};
@@ -79,6 +80,23 @@ impl TestApp {
         let file = self.file(key, &questions(8)).await;
         let body = json!({"model": TEXT, "training_file": file["id"], "suffix": suffix});
         self.ask(key, "POST", "/v1/fine_tuning/jobs", body).await.ok()
+    }
+
+    /// The report of a job that is worked on elsewhere, and the messages of its warnings.
+    pub(crate) async fn ended(&self, job: &Value) -> (Value, Vec<String>) {
+        let path = format!("/v1/fine_tuning/jobs/{}", job["id"].as_str().unwrap());
+        loop {
+            let now = self.get(&path).await.ok();
+            match now["status"].as_str().unwrap() {
+                "succeeded" => break,
+                "failed" => panic!("{now}"),
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+        let events = self.get(&format!("{path}/events?limit=100")).await.ok();
+        let warnings = events["data"].as_array().unwrap().iter().filter(|event| event["level"] == "warn");
+        let warnings = warnings.map(|event| event["message"].as_str().unwrap().to_owned()).collect();
+        (self.get(&format!("{path}/report")).await.ok(), warnings)
     }
 
     /// Takes the next job as a worker would.

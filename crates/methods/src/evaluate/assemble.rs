@@ -32,8 +32,17 @@ pub struct HeldOut<'a> {
     pub targets: &'a Targets,
     /// The group of each row, where the data names groups.
     pub groups: Option<&'a [Option<String>]>,
-    /// Zero-shot scores of the same rows, `[n, classes]`, where the backbone has them.
-    pub zero_shot: Option<ArrayView2<'a, f32>>,
+    /// Zero-shot scores, where the backbone has them.
+    pub zero_shot: Option<ZeroShot<'a>>,
+}
+
+/// Zero-shot scores of held-out rows, all or some.
+#[derive(Debug, Clone, Copy)]
+pub struct ZeroShot<'a> {
+    /// Which of the held-out rows.
+    pub rows: &'a [usize],
+    /// `[rows, classes]`.
+    pub scores: ArrayView2<'a, f32>,
 }
 
 /// Probabilities of the training rows by models that did not see them: those of the folds of cross-validation.
@@ -136,8 +145,9 @@ pub fn evaluate(evidence: Evidence<'_>) -> Result<Report, EvaluateError> {
     let measure = if targets.is_multi() { "mean F1 of an item's labels" } else { "accuracy" };
     let by_row = quality::by_row(served.view(), targets, evidence.thresholds);
     report.groups = groups.and_then(|groups| by_group(&by_row, groups, measure, seeds(2)));
-    report.zero_shot =
-        zero_shot.map(|scores| mean_quality(&qualities(&scores.to_owned(), targets), seeds(3)));
+    report.zero_shot = zero_shot.filter(|zeroth| !zeroth.rows.is_empty()).map(|ZeroShot { rows, scores }| {
+        mean_quality(&qualities(&scores.to_owned(), &targets.select(rows)), seeds(3))
+    });
     report.transfer = evidence.curve.and_then(|(curve, names)| transfer::judge(curve, names, seeds(4)));
     if let Some((curve, _)) = evidence.curve {
         report.left_out.extend(transfer::left_out(curve));
@@ -228,14 +238,19 @@ fn check(evidence: &Evidence<'_>) -> Result<(), EvaluateError> {
         ("a row of logits", Some(logits.ncols()), classes),
         ("counts of training items", Some(evidence.train_counts.len()), classes),
         ("groups", groups.map(<[_]>::len), n),
-        ("zero-shot scores", zero_shot.map(|scores| scores.nrows()), n),
-        ("a row of zero-shot scores", zero_shot.map(|scores| scores.ncols()), classes),
+        ("zero-shot scores", zero_shot.map(|of| of.scores.nrows()), zero_shot.map_or(0, |of| of.rows.len())),
+        ("a row of zero-shot scores", zero_shot.map(|of| of.scores.ncols()), classes),
+        (
+            "rows of zero-shot scores",
+            zero_shot.and_then(|of| of.rows.iter().max()).map(|row| (*row).max(n - 1)),
+            n - 1,
+        ),
         ("thresholds", evidence.thresholds.map(<[_]>::len), classes),
     ];
     check_sizes(&sizes)?;
     check_classes(targets, classes)?;
     check_finite("logits", Some(logits))?;
-    check_finite("zero-shot scores", zero_shot)?;
+    check_finite("zero-shot scores", zero_shot.map(|of| of.scores))?;
     if let Some(rows) = evidence.out_of_sample {
         let n = rows.targets.len();
         check_sizes(&[

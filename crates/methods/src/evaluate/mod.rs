@@ -14,4 +14,4 @@ mod quality;
 pub mod suspicious;
 pub mod transfer;
 
-pub use assemble::{EvaluateError, Evidence, HeldOut, OutOfSample, evaluate};
+pub use assemble::{EvaluateError, Evidence, HeldOut, OutOfSample, ZeroShot, evaluate};

@@ -60,7 +60,12 @@ impl Case {
 
 fn run() -> Run {
     Run {
-        backbone: BackboneUsed { id: "a-backbone".to_owned(), sha256: "00".repeat(32), source_task: None },
+        backbone: BackboneUsed {
+            id: "a-backbone".to_owned(),
+            sha256: "00".repeat(32),
+            source_task: None,
+            original: None,
+        },
         method: "linear_probe".to_owned(),
         method_reason: None,
         hyperparameters: BTreeMap::from([

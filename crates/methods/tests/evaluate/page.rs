@@ -1,9 +1,9 @@
 //! The HTML page: whole, harmless, and in need of nothing else.
 
 use headstart_methods::data::Targets;
-use headstart_methods::evaluate::OutOfSample;
 use headstart_methods::evaluate::page::render;
 use headstart_methods::evaluate::transfer::Names;
+use headstart_methods::evaluate::{OutOfSample, ZeroShot};
 use headstart_types::report::{DuplicatePair, Duplicates, Metrics, Report, Row, Stage, Twin};
 use ndarray::Array2;
 
@@ -27,11 +27,11 @@ fn full() -> Report {
         |line| Row { split: Some("train".to_owned()), line: Some(line), path: Some(HOSTILE.to_owned()) };
     let rows: Vec<Row> = (0..40).map(place).collect();
     let twins = DuplicatePair { first: place(1), second: place(2), twin: Twin::Exact };
-    let zero_shot = Array2::from_elem((200, 2), 0.5);
+    let (zero_shot, rows_of_it) = (Array2::from_elem((100, 2), 0.5), (0..100).collect::<Vec<_>>());
     case.report(|evidence| {
         evidence.temperature = Some(1.5);
         evidence.held_out.groups = Some(&groups);
-        evidence.held_out.zero_shot = Some(zero_shot.view());
+        evidence.held_out.zero_shot = Some(ZeroShot { rows: &rows_of_it, scores: zero_shot.view() });
         evidence.out_of_sample =
             Some(OutOfSample { probabilities: probabilities.view(), targets: &targets, rows: &rows });
         evidence.curve = Some((&curve, Names { learner: HOSTILE, baseline: "words" }));
@@ -84,6 +84,7 @@ fn every_part_is_there_and_what_came_with_the_data_is_escaped() {
     assert!(html.contains("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;"));
     assert_eq!(html.matches("<svg").count(), 7, "one drawing a chart");
     assert!(balanced(&html));
+    assert!(html.contains("0, zero-shot") && html.contains("zero-shot 50.0 %"), "the zeroth point");
     for number in ["NaN", "inf"] {
         assert!(!html.contains(number), "{number}");
     }

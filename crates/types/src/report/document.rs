@@ -41,7 +41,8 @@ pub struct Report {
     /// Transfer against no transfer, by the number of examples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer: Option<Transfer>,
-    /// Quality of the backbone's zero-shot labels on the same items, in the measure of the learning curve.
+    /// Quality of the backbone's zero-shot labels by the names of the classes, on the same items or a drawn part of them:
+    /// the learning curve's point of no examples, in its measure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zero_shot: Option<Estimate>,
     /// Training items whose label looks wrong.
@@ -74,7 +75,8 @@ pub struct Stage {
     pub seconds: f64,
     /// Items it worked on.
     pub items: u64,
-    /// Largest resident memory of the process while it ran, in bytes.
+    /// Largest resident memory of the whole process while it ran, in bytes, looked at fifty times a second. Whatever else
+    /// the process holds or does meanwhile is part of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_bytes: Option<u64>,
 }

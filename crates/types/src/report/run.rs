@@ -38,6 +38,9 @@ pub struct BackboneUsed {
     /// What it was trained on, one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_task: Option<String>,
+    /// Of one at lower precision, what it was made from. The head learned from the lower precision, and is served on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<String>,
 }
 
 /// The value of a hyperparameter.

@@ -137,12 +137,12 @@ fn transfer(report: &Report) -> Markup {
                     @if zero_shot.is_some() { " The single dot is zero-shot." }
                 }
             }
-            (curve(transfer))
+            (curve(transfer, zero_shot))
         }
     }
 }
 
-fn curve(transfer: &Transfer) -> Markup {
+fn curve(transfer: &Transfer, zero_shot: Option<f64>) -> Markup {
     let rows = transfer.points.iter().map(|point| {
         let name = if point.all { "all".to_owned() } else { format!("{:.0}", point.examples_a_class) };
         let quality = |q: headstart_types::report::Quality| match q.spread {
@@ -155,6 +155,11 @@ fn curve(transfer: &Transfer) -> Markup {
             vec![point.items.to_string(), draws, quality(point.transfer), quality(point.no_transfer)],
         )
     });
+    let none = || "–".to_owned();
+    let zeroth = zero_shot.map(|quality| {
+        (vec!["0, zero-shot".to_owned()], vec!["0".to_owned(), none(), percent(quality), none()])
+    });
+    let rows = zeroth.into_iter().chain(rows);
     table(&["examples a class"], &["items", "draws", "transfer", "no transfer"], rows)
 }
 
@@ -289,8 +294,11 @@ fn run(run: &Run) -> Markup {
         ("data's SHA-256", run.dataset.sha256.clone()),
         ("held out", run.dataset.held_out.clone()),
     ];
-    let optional =
-        [("source task", run.backbone.source_task.clone()), ("why this method", run.method_reason.clone())];
+    let optional = [
+        ("backbone at lower precision, made from", run.backbone.original.clone()),
+        ("source task", run.backbone.source_task.clone()),
+        ("why this method", run.method_reason.clone()),
+    ];
     let optional = optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     let hyperparameters =
         run.hyperparameters.iter().map(|(name, value)| (name.clone(), hyperparameter(value)));
