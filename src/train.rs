@@ -157,7 +157,10 @@ async fn take_in_beside(
         Some("its examples or labels are of another kind".to_owned())
     } else {
         let joint = intake::together(app, store, training, &file).await?;
-        print_findings(&joint)?;
+        let mut told = joint.clone();
+        // What the training file has by itself was printed before.
+        told.warnings.retain(|finding| finding.file.as_deref() == Some(file.filename.as_str()));
+        print_findings(&told)?;
         joint.status_details()
     };
     if let Some(problem) = problem {

@@ -83,3 +83,8 @@ def test_a_jobs_report_is_a_page_with_its_curves_drawn(page, service):
     for index in range(drawings.count()):
         box = drawings.nth(index).bounding_box()
         assert box["width"] > 100 and box["height"] > 50
+    zeroth = page.locator("#transfer circle", has=page.locator("title", has_text="zero-shot"))
+    assert f"{report['zero_shot']['value'] * 100:.1f} %" in zeroth.locator("title").text_content()
+    first = page.locator("#transfer circle.dot-one").first.bounding_box()
+    assert zeroth.bounding_box()["x"] < first["x"], "no examples stand left of one"
+    assert page.locator("#stages td", has_text="MiB").or_(page.locator("#stages td", has_text="GiB")).count() == len(report["stages"])

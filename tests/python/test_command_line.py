@@ -282,6 +282,20 @@ def test_an_output_of_another_run_is_not_mixed_with_this_one(tmp_path):
     refuse("embed", given, "--model", FAST_TEXT if (MODELS / FAST_TEXT).is_dir() else TEXT, "--output", output, names=["vectors.jsonl"])
 
 
+def test_a_small_validation_file_is_tuned_on_beside_its_training_file(tmp_path):
+    rows = [f"{text},{label}" for label, text in (("a", "the cat sat"), ("b", "a fast car")) for _ in range(6)]
+    rows = [row.replace(",", f" number {number},") for number, row in enumerate(rows)]
+    (training := tmp_path / "train.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    (validation := tmp_path / "val.csv").write_text("text,label\na slow cat,a\nThe cat sat: number 0!,a\n")
+    (unknown := tmp_path / "unknown.csv").write_text("text,label\na slow cat,a\na fish,c\n")
+    options = ["train", training, "--data", tmp_path / "data", "--backbone", TEXT, "--method", "linear_probe"]
+    refuse(*options, "--validation", unknown, names=["unknown.csv", "line 3", "`c`"])
+    done = succeed(*options, "--validation", validation, "--budget-seconds", 5)
+    report = json.loads(done.stdout)
+    assert report["run"]["dataset"]["held_out"] == "val" and report["duplicates"]["across_splits"] == 1
+    assert "val.csv: line 3" in done.stderr
+
+
 @pytest.mark.parametrize("command", ["serve", "embed", "models", "openapi"])
 def test_every_command_explains_itself(command):
     assert "Usage" in succeed(command, "--help").stdout
