@@ -5,16 +5,24 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use headstart_methods::artifact;
+use headstart_methods::head::Head;
 use headstart_store::{Order, PageRequest, Scope, Store, StoreError};
-use headstart_tasks::classifiers::{NewVersion, Pointers};
+use headstart_tasks::classifiers::{NewVersion, Pointers, Registry};
 use headstart_types::classifier::{Classifier, ClassifierId, ClassifierVersion, Origin};
+use headstart_types::ids::Sha256;
+use headstart_types::job::Checkpoint;
+use tokio::sync::watch;
 
 use crate::app::App;
 use crate::clock::now_ms;
 
 /// Changes of other processes are looked for this often; changes of this one are seen at once.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A request waits at most this long for what it asks for to be loaded.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Rows read at a time.
 const PAGE: u32 = 500;
@@ -36,37 +44,50 @@ enum RolloutError {
 /// Keeps what answers in step with the registry, as long as the app has a store.
 pub struct Rollout {
     app: Arc<App>,
+    store: Store,
     /// The revision of each classifier as it was last loaded.
     seen: HashMap<ClassifierId, u64>,
+    /// The registry's revision up to which everything is loaded.
+    loaded: watch::Sender<u64>,
 }
 
 impl Rollout {
-    /// A rollout that has seen nothing yet.
-    #[must_use]
-    pub fn new(app: Arc<App>) -> Self {
-        Self { app, seen: HashMap::new() }
+    /// Loads what there is; `None` for an app without a store. Requests that name something newer wait for
+    /// [`Rollout::run`] from now on.
+    pub async fn start(app: &Arc<App>) -> Option<Self> {
+        let store = app.store()?.clone();
+        let loaded = watch::Sender::new(0);
+        let catching_up = CatchingUp { store: store.clone(), loaded: loaded.subscribe() };
+        let mut rollout = Self { app: Arc::clone(app), store, seen: HashMap::new(), loaded };
+        rollout.catch_up().await;
+        app.tasks.classifiers.ask(Arc::new(catching_up));
+        Some(rollout)
     }
 
-    /// Loads what there is, then every change, until the task is dropped.
+    /// Loads every change, until the task is dropped.
     pub async fn run(mut self) {
-        let Some(store) = self.app.store().cloned() else { return };
-        let mut changes = store.changes();
+        let mut changes = self.store.changes();
         loop {
-            let revision = *changes.borrow_and_update();
-            self.catch_up(&store).await;
-            self.count_jobs(&store).await;
+            changes.borrow_and_update();
+            self.catch_up().await;
             let _ = tokio::time::timeout(LOOK_EVERY, changes.changed()).await;
-            if let Err(error) = store.changed_since(revision).await {
+            let loaded = *self.loaded.borrow();
+            if let Err(error) = self.store.changed_since(loaded).await {
                 tracing::error!(%error, "the registry could not be looked at");
             }
         }
     }
 
     /// Loads every classifier whose row changed, and forgets those that are gone.
-    pub async fn catch_up(&mut self, store: &Store) {
-        if let Err(error) = self.try_catch_up(store).await {
-            tracing::error!(%error, "the registry could not be read");
+    async fn catch_up(&mut self) {
+        let store = self.store.clone();
+        // The revision first: what is written while rows are read counts as not loaded.
+        let revision = *store.changes().borrow();
+        match self.try_catch_up(&store).await {
+            Ok(()) => drop(self.loaded.send_replace(revision)),
+            Err(error) => tracing::error!(%error, "the registry could not be read"),
         }
+        self.count_jobs(&store).await;
     }
 
     async fn count_jobs(&self, store: &Store) {
@@ -144,8 +165,50 @@ impl Rollout {
 }
 
 async fn read_version(store: &Store, version: &ClassifierVersion) -> Result<NewVersion, RolloutError> {
-    let bytes = store.blobs().read(&version.artifact, LARGEST_ARTIFACT).await?;
-    let head = artifact::load(&bytes)
-        .map_err(|source| RolloutError::Head { version: version.model_name(), source })?;
+    let head = read_head(store, &version.artifact, &version.model_name()).await?;
     Ok(NewVersion { number: version.number, head: Arc::new(head) })
+}
+
+async fn read_head(store: &Store, artifact: &Sha256, name: &str) -> Result<Head, RolloutError> {
+    let bytes = store.blobs().read(artifact, LARGEST_ARTIFACT).await?;
+    artifact::load(&bytes).map_err(|source| RolloutError::Head { version: name.to_owned(), source })
+}
+
+/// What requests wait on when they name something that does not answer yet.
+struct CatchingUp {
+    store: Store,
+    loaded: watch::Receiver<u64>,
+}
+
+#[async_trait]
+impl Registry for CatchingUp {
+    async fn refresh(&self) -> bool {
+        let mut loaded = self.loaded.clone();
+        let known = *loaded.borrow();
+        match self.store.changed_since(known).await {
+            Ok(None) => false,
+            Ok(Some(revision)) => {
+                let caught_up = loaded.wait_for(|loaded| *loaded >= revision);
+                matches!(tokio::time::timeout(PATIENCE, caught_up).await, Ok(Ok(_)))
+            }
+            Err(error) => {
+                tracing::error!(%error, "the registry could not be looked at");
+                false
+            }
+        }
+    }
+
+    async fn checkpoint(&self, key: &str, name: &str) -> Option<Arc<Head>> {
+        let (classifier, job, step) = Checkpoint::parse_name(name)?;
+        let job =
+            self.store.job(Scope::Key(key), &job).await.ok().filter(|job| job.classifier == classifier)?;
+        let checkpoint = self.store.checkpoint(&job.id, step).await.ok()?;
+        match read_head(&self.store, &checkpoint.artifact, name).await {
+            Ok(head) => Some(Arc::new(head)),
+            Err(error) => {
+                tracing::error!(%error, "a checkpoint could not be loaded");
+                None
+            }
+        }
+    }
 }

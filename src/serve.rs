@@ -58,16 +58,18 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let serving = tokio::spawn(accept(listener, http::router(Arc::clone(&app)), Arc::clone(&app), signals));
     app.open_store().await?;
     let engine = app.load().await?;
+    let rollout = Rollout::start(&app).await.map(|rollout| tokio::spawn(rollout.run()));
     app.finish_loading();
     tracing::info!(%address, milliseconds = started.elapsed().as_millis() as u64, "ready");
-    let rollout = tokio::spawn(Rollout::new(Arc::clone(&app)).run());
     let workers = Workers::start(&app);
     serving.await?;
     let patience = Duration::from_secs(app.config.drain_seconds);
     if tokio::time::timeout(patience, workers.stop()).await.is_err() {
         tracing::warn!("a job did not stop in time; it goes on from its last step when it is claimed again");
     }
-    rollout.abort();
+    if let Some(rollout) = rollout {
+        rollout.abort();
+    }
     app.tasks.catalog.clear();
     tokio::task::spawn_blocking(move || drop(engine)).await?;
     tracing::info!("stopped");

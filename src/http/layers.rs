@@ -125,6 +125,16 @@ pub(crate) async fn authorise(
     }
 }
 
+/// Answers a change of the registry once requests here see it.
+pub(crate) async fn caught_up(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let changes = !request.method().is_safe();
+    let response = next.run(request).await;
+    if changes && response.status().is_success() {
+        app.tasks.classifiers.refresh().await;
+    }
+    response
+}
+
 /// Refuses work while the server starts.
 pub(crate) async fn ready(
     State(app): State<Arc<App>>,

@@ -40,18 +40,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/fine_tuning/jobs/{job}/cancel", post(jobs::cancel))
         .route("/v1/fine_tuning/jobs/{job}/pause", post(jobs::pause))
         .route("/v1/fine_tuning/jobs/{job}/resume", post(jobs::resume))
-        .route("/v1/classifiers", get(classifiers::list))
-        .route("/v1/classifiers/{name}", get(classifiers::retrieve).delete(classifiers::delete))
-        .route("/v1/classifiers/{name}/rollback", post(pointers::rollback))
-        .route("/v1/classifiers/{name}/traffic", put(pointers::traffic))
-        .route(
-            "/v1/classifiers/{name}/aliases/{alias}",
-            put(pointers::set_alias).delete(pointers::delete_alias),
-        )
-        .route("/v1/classifiers/{name}/versions/{version}", delete(classifiers::delete_version))
-        .route("/v1/classifiers/{name}/versions/{version}/promote", post(pointers::promote))
-        .route("/v1/classifiers/{name}/versions/{version}/report", get(classifiers::report))
-        .route("/v1/models/{id}", delete(classifiers::delete_model))
+        .merge(registry(&app))
         .route_layer(from_fn_with_state((Arc::clone(&app), Scope::Train), layers::authorise));
 
     let open = Router::new()
@@ -73,6 +62,24 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(map_response(no_sniffing))
         .layer(from_fn_with_state(Arc::clone(&app), layers::observe))
         .with_state(app)
+}
+
+/// Classifiers: what a change did is seen by the next request.
+fn registry(app: &Arc<App>) -> Router<Arc<App>> {
+    Router::new()
+        .route("/v1/classifiers", get(classifiers::list))
+        .route("/v1/classifiers/{name}", get(classifiers::retrieve).delete(classifiers::delete))
+        .route("/v1/classifiers/{name}/rollback", post(pointers::rollback))
+        .route("/v1/classifiers/{name}/traffic", put(pointers::traffic))
+        .route(
+            "/v1/classifiers/{name}/aliases/{alias}",
+            put(pointers::set_alias).delete(pointers::delete_alias),
+        )
+        .route("/v1/classifiers/{name}/versions/{version}", delete(classifiers::delete_version))
+        .route("/v1/classifiers/{name}/versions/{version}/promote", post(pointers::promote))
+        .route("/v1/classifiers/{name}/versions/{version}/report", get(classifiers::report))
+        .route("/v1/models/{id}", delete(classifiers::delete_model))
+        .route_layer(from_fn_with_state(Arc::clone(app), layers::caught_up))
 }
 
 async fn no_route(request: Request) -> ApiError {

@@ -1,7 +1,6 @@
 //! A file becomes a job, a job a version, a version an answer.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::time::Duration;
 
 use headstart::clock::now_ms;
@@ -110,19 +109,14 @@ async fn a_file_becomes_a_classifier_that_answers() {
     let lab = Lab::new().await;
     let file = lab.upload(&intents()).await;
     let workers = Workers::start(&lab.service.app);
-    let rollout = tokio::spawn(Rollout::new(Arc::clone(&lab.service.app)).run());
+    let rollout = tokio::spawn(Rollout::start(&lab.service.app).await.unwrap().run());
     for (chance, method) in (1..).zip(["linear_probe", "prototype", "mlp", "auto"]) {
         let job = lab.ended(&lab.queue(&file, method, chance).await).await;
         assert_eq!(job.state, JobState::Succeeded, "{method}: {:?}", job.error);
         let name = job.fine_tuned_model.unwrap();
         let body = json!({"model": name, "input": ["Give me my money back!", "Where is my package?"]});
-        let answer = loop {
-            let reply = lab.service.post("/v1/classify", &body).await;
-            if reply.status == 200 {
-                break reply.json();
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        };
+        // The version that a job names answers at once: the request waits until it is loaded.
+        let answer = lab.service.post("/v1/classify", &body).await.ok();
         assert_eq!(answer["data"][0]["label"], "refund", "{method}: {answer}");
         assert_eq!(answer["data"][1]["label"], "delivery", "{method}: {answer}");
         let report = lab.store.blobs().read(&job.report.unwrap(), 1 << 20).await.unwrap();
@@ -135,6 +129,22 @@ async fn a_file_becomes_a_classifier_that_answers() {
         answer["data"].as_array().unwrap().iter().map(|one| one["classifier"].as_str().unwrap()).collect();
     assert_eq!(names, ["intents", "intents@2", "intents@production"]);
     assert_eq!(answer["data"][0]["scores"], answer["data"][2]["scores"], "the first version is production");
+    let checkpoints = format!("/v1/fine_tuning/jobs/{}/checkpoints", JobId::new(1, [3; 10]));
+    let checkpoints = lab.service.get(&checkpoints).await.ok();
+    let newest = checkpoints["data"][0]["fine_tuned_model_checkpoint"].as_str().unwrap().to_owned();
+    let both = json!({"model": [newest, "intents@3"], "input": "Thanks, I love it"});
+    let answer = lab.service.post("/v1/classify", &both).await.ok();
+    assert_eq!(answer["data"][0]["classifier"], newest.as_str());
+    assert_eq!(answer["data"][0]["label"], answer["data"][1]["label"], "{answer}");
+    let none = newest.replace("ckpt-step-", "ckpt-step-9");
+    let reply = lab.service.post("/v1/classify", &json!({"model": none, "input": "x"})).await;
+    assert_eq!(reply.error(), (404, "model_not_found".into(), Some("model".into())));
+    let moved =
+        lab.service.ask("", "POST", "/v1/classifiers/intents/versions/2/promote", json!({})).await.ok();
+    assert_eq!(moved["production"], 2);
+    let asked = json!({"model": ["intents", "intents@2"], "input": "Thanks, I love it"});
+    let answer = lab.service.post("/v1/classify", &asked).await.ok();
+    assert_eq!(answer["data"][0]["scores"], answer["data"][1]["scores"], "a promotion is seen at once");
     workers.stop().await;
     rollout.abort();
 }

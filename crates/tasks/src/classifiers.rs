@@ -4,9 +4,12 @@
 //! next request.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
+use async_trait::async_trait;
 use headstart_methods::head::{Head, HeadId, Stack};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::error::TaskError;
 
@@ -50,6 +53,9 @@ impl LiveClassifier {
     }
 }
 
+/// What checkpoints' names have in them.
+const CHECKPOINT: &str = ":ckpt-step-";
+
 /// Which classifier: the API key's name and its own.
 type Owned = (String, String);
 
@@ -57,6 +63,18 @@ type Owned = (String, String);
 struct Snapshot {
     classifiers: HashMap<Owned, Arc<LiveClassifier>>,
     stacks: HashMap<Arc<str>, Stack>,
+    /// By full name; only in a request's own snapshot.
+    checkpoints: BTreeMap<String, LiveVersion>,
+}
+
+/// What knows of versions that do not answer yet. It is asked when a name is not known.
+#[async_trait]
+pub trait Registry: Send + Sync {
+    /// Waits until what was written so far is loaded; false when it was already.
+    async fn refresh(&self) -> bool;
+
+    /// The head of a checkpoint, `name:job:ckpt-step-40`; `None` when there is none of that name.
+    async fn checkpoint(&self, key: &str, name: &str) -> Option<Arc<Head>>;
 }
 
 /// All classifiers that answer.
@@ -65,6 +83,7 @@ pub struct Classifiers {
     snapshot: RwLock<Arc<Snapshot>>,
     /// One change at a time.
     changing: Mutex<()>,
+    registry: OnceLock<Arc<dyn Registry>>,
 }
 
 /// A version that a request asked for, with the stack its head lies in.
@@ -103,6 +122,22 @@ pub struct Pointers {
     pub aliases: BTreeMap<String, u32>,
     /// Percent of requests to the bare name by version.
     pub traffic: BTreeMap<u32, u8>,
+}
+
+/// What is known of a version that answers.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Described {
+    /// The backbone whose features it reads.
+    #[schema(example = "all-minilm-l6-v2")]
+    pub backbone: String,
+    /// The method that fitted it.
+    #[schema(example = "linear_probe")]
+    pub method: String,
+    /// Its labels.
+    #[schema(value_type = Vec<String>)]
+    pub labels: Arc<[String]>,
+    /// Whether an item may have several labels.
+    pub multi_label: bool,
 }
 
 impl Classifiers {
@@ -146,10 +181,8 @@ impl Classifiers {
             next.forget(live.versions.remove(&number));
         }
         for NewVersion { number, head } in added {
-            let backbone: Arc<str> = head.parts().backbone.id.as_str().into();
-            let stack = next.stacks.entry(Arc::clone(&backbone)).or_insert_with(|| Stack::new(head.dim()));
-            let id = stack.add(&head).map_err(|_| TaskError::Bug("heads of one backbone differ in width"))?;
-            let replaced = live.versions.insert(number, LiveVersion { backbone, head, id });
+            let version = next.add(head)?;
+            let replaced = live.versions.insert(number, version);
             next.forget(replaced);
         }
         live.production = pointers.production;
@@ -172,13 +205,66 @@ impl Classifiers {
         }
     }
 
-    /// The versions that `models` name for a key: `name`, `name@3`, `name@production` or `name@alias`; all of one moment.
+    /// Sets whom to ask for names that are not known.
+    pub fn ask(&self, registry: Arc<dyn Registry>) {
+        let _ = self.registry.set(registry);
+    }
+
+    /// Waits until what the registry held when this was called is loaded; false when it was already.
+    pub async fn refresh(&self) -> bool {
+        match self.registry.get() {
+            Some(registry) => registry.refresh().await,
+            None => false,
+        }
+    }
+
+    /// What is known of the classifier that `model` names for a key; `None` when none of that name answers.
+    pub async fn describe(&self, key: &str, model: &str) -> Option<Described> {
+        let chosen = self.choose(key, &[model.to_owned()], key).await.ok()?;
+        chosen.first().map(|chosen| {
+            let parts = chosen.version.head.parts();
+            Described {
+                backbone: chosen.version.backbone.to_string(),
+                method: parts.method.clone(),
+                labels: Arc::clone(&parts.classes),
+                multi_label: parts.multi_label,
+            }
+        })
+    }
+
+    /// The versions that `models` name for a key: `name`, `name@3`, `name@production`, `name@alias` or a checkpoint;
+    /// all of one moment. A name that is not known may have come since: the registry is asked before it is refused.
     ///
     /// # Errors
     /// [`TaskError::UnknownModel`].
-    pub(crate) fn choose(&self, key: &str, models: &[String], user: &str) -> Result<Vec<Chosen>, TaskError> {
-        let snapshot = self.snapshot();
-        models.iter().map(|model| snapshot.choose(key, model, user)).collect()
+    pub(crate) async fn choose(
+        &self,
+        key: &str,
+        models: &[String],
+        user: &str,
+    ) -> Result<Vec<Chosen>, TaskError> {
+        let known = |snapshot: &Arc<Snapshot>| snapshot.choose_all(key, models, user);
+        match known(&self.snapshot()) {
+            Err(TaskError::UnknownModel(_)) => {
+                self.refresh().await;
+                known(&self.with_checkpoints(key, models).await?)
+            }
+            chosen => chosen,
+        }
+    }
+
+    /// The snapshot with the checkpoints that `models` name: they are loaded for the one request.
+    async fn with_checkpoints(&self, key: &str, models: &[String]) -> Result<Arc<Snapshot>, TaskError> {
+        let mut snapshot = self.snapshot();
+        let Some(registry) = self.registry.get() else { return Ok(snapshot) };
+        for model in models.iter().filter(|model| model.contains(CHECKPOINT)) {
+            if let Some(head) = registry.checkpoint(key, model).await {
+                let next = Arc::make_mut(&mut snapshot);
+                let version = next.add(head)?;
+                next.checkpoints.insert(model.clone(), version);
+            }
+        }
+        Ok(snapshot)
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -191,8 +277,32 @@ impl Classifiers {
 }
 
 impl Snapshot {
+    fn choose_all(
+        self: &Arc<Self>,
+        key: &str,
+        models: &[String],
+        user: &str,
+    ) -> Result<Vec<Chosen>, TaskError> {
+        models.iter().map(|model| self.choose(key, model, user)).collect()
+    }
+
+    /// Puts a head into its backbone's stack.
+    fn add(&mut self, head: Arc<Head>) -> Result<LiveVersion, TaskError> {
+        let backbone: Arc<str> = head.parts().backbone.id.as_str().into();
+        let stack = self.stacks.entry(Arc::clone(&backbone)).or_insert_with(|| Stack::new(head.dim()));
+        let id = stack.add(&head).map_err(|_| TaskError::Bug("heads of one backbone differ in width"))?;
+        Ok(LiveVersion { backbone, head, id })
+    }
+
     fn choose(self: &Arc<Self>, key: &str, model: &str, user: &str) -> Result<Chosen, TaskError> {
         let unknown = || TaskError::UnknownModel(model.to_owned());
+        if let Some(version) = self.checkpoints.get(model) {
+            return Ok(Chosen {
+                name: model.to_owned(),
+                version: version.clone(),
+                snapshot: Arc::clone(self),
+            });
+        }
         let (name, version) = match model.split_once('@') {
             Some((name, version)) => (name, version),
             None => (model, "production"),

@@ -34,7 +34,7 @@ pub struct Classify;
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(title = "ClassifyRequest")]
 pub struct ClassifyParams {
-    /// A classifier: `name`, `name@version`, `name@production`, an alias; or a list of them.
+    /// A classifier: `name`, `name@version`, `name@alias`, a job's checkpoint; or a list of them.
     #[schema(required = true, nullable = false, value_type = ModelNames)]
     pub model: Option<ModelNames>,
     /// What to classify.
@@ -122,10 +122,10 @@ impl Task for Classify {
         }
         let ranking =
             Ranking { multi_label: false, top_k: params.top_k, threshold: params.threshold }.check()?;
-        let chosen =
-            cx.classifiers.choose(caller.key, &names, params.user.as_deref().unwrap_or(caller.key))?;
         let reading = HowToRead { modality: params.modality, truncate: params.truncate.unwrap_or_default() };
-        let Scored { scores, items, timings } = score(cx, &chosen, input, reading, caller).await?;
+        let user = params.user.as_deref();
+        let (chosen, Scored { scores, items, timings }) =
+            scores(cx, &names, input, reading, (caller, user)).await?;
 
         let mut data = Vec::with_capacity(items.len() * chosen.len());
         for (index, (_, truncated_tokens)) in items.iter().copied().enumerate() {
@@ -146,18 +146,33 @@ impl Task for Classify {
     }
 }
 
-#[derive(Clone, Copy)]
-struct HowToRead {
-    modality: Option<Modality>,
-    truncate: Truncate,
+/// How the items of a request are read.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct HowToRead {
+    pub(crate) modality: Option<Modality>,
+    pub(crate) truncate: Truncate,
 }
 
-struct Scored {
+/// What classifiers say of items.
+pub(crate) struct Scored {
     /// By classifier, then by item, then by class.
-    scores: Vec<Vec<Vec<f32>>>,
+    pub(crate) scores: Vec<Vec<Vec<f32>>>,
     /// Tokens used and cut of each item, as the backbone that cut most saw it.
-    items: Vec<(usize, usize)>,
-    timings: Timings,
+    pub(crate) items: Vec<(usize, usize)>,
+    pub(crate) timings: Timings,
+}
+
+/// The versions that names mean for this caller, and what they say of the items.
+pub(crate) async fn scores(
+    cx: &TaskContext,
+    names: &[String],
+    input: Payload,
+    reading: HowToRead,
+    (caller, user): (Caller, Option<&str>),
+) -> Result<(Vec<Chosen>, Scored), TaskError> {
+    let chosen = cx.classifiers.choose(caller.key, names, user.unwrap_or(caller.key)).await?;
+    let scored = score(cx, &chosen, input, reading, caller).await?;
+    Ok((chosen, scored))
 }
 
 /// Probabilities of every classifier for every item: one pass for each backbone.

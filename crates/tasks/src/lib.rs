@@ -10,6 +10,7 @@ mod error;
 pub mod features;
 mod items;
 mod labels;
+pub mod moderations;
 mod npy;
 mod offload;
 pub mod similarity;

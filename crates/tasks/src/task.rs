@@ -62,6 +62,7 @@ pub fn visit_all(visitor: &mut impl TaskVisitor) {
     visitor.visit::<crate::similarity::Similarity>();
     visitor.visit::<crate::decisions::Decisions>();
     visitor.visit::<crate::classify::Classify>();
+    visitor.visit::<crate::moderations::Moderations>();
 }
 
 /// Takes a field that must be there.

@@ -272,12 +272,29 @@ impl<'de> Visitor<'de> for ElementVisitor {
     }
 }
 
+/// A picture as OpenAI's bodies have it.
+#[derive(serde::Deserialize)]
+#[serde(expecting = "a data URL or an object with `url`", untagged)]
+enum ImageUrl {
+    Plain(String),
+    Object { url: String },
+}
+
+impl From<ImageUrl> for String {
+    fn from(image: ImageUrl) -> Self {
+        match image {
+            ImageUrl::Plain(url) | ImageUrl::Object { url } => url,
+        }
+    }
+}
+
 fn read_object<'de, A: MapAccess<'de>>(mut map: A) -> Result<Item, A::Error> {
     let mut item = None;
     while let Some(key) = map.next_key::<String>()? {
         let read = match key.as_str() {
             "text" => Item::Text(map.next_value()?),
             "image" => Item::Image(Media::Base64(map.next_value()?)),
+            "image_url" => Item::Image(Media::Base64(map.next_value::<ImageUrl>()?.into())),
             "tokens" => Item::Tokens(map.next_value()?),
             _ => {
                 map.next_value::<IgnoredAny>()?;
@@ -321,6 +338,8 @@ mod tests {
             [image("data:image/png;base64,AA")]
         );
         assert_eq!(data("{\"image\": \"AA\"}", Modality::Image, None).unwrap(), [image("AA")]);
+        let url = r#"[{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]"#;
+        assert_eq!(data(url, Modality::Image, None).unwrap(), [image("data:image/png;base64,AA")]);
         assert_eq!(
             data("[\"AA\", \"BB\"]", Modality::Image, Some(Modality::Image)).unwrap(),
             [image("AA"), image("BB")]

@@ -313,6 +313,26 @@ pub struct Checkpoint {
     pub created_at: i64,
 }
 
+/// What stands before the step in a checkpoint's name.
+const STEP: &str = ":ckpt-step-";
+
+impl Checkpoint {
+    /// The name under which it answers: `classifier:job:ckpt-step-40`. Jobs of one classifier take the same steps, so
+    /// the job is part of it.
+    #[must_use]
+    pub fn model_name(&self, classifier: &str) -> String {
+        format!("{classifier}:{}{STEP}{}", self.job.tail(), self.step)
+    }
+
+    /// Classifier, job and step of such a name.
+    #[must_use]
+    pub fn parse_name(name: &str) -> Option<(&str, JobId, u64)> {
+        let (name, step) = name.rsplit_once(STEP)?;
+        let (classifier, job) = name.rsplit_once(':')?;
+        Some((classifier, format!("{}{job}", JobId::PREFIX).parse().ok()?, step.parse().ok()?))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -324,6 +344,24 @@ mod tests {
         assert_eq!(old.report(), ReportParams::default());
         let new = JobParams::new(old.hyperparameters(), ReportParams { budget_seconds: 7 });
         assert_eq!((new.hyperparameters(), new.report().budget_seconds), (old.hyperparameters(), 7));
+    }
+
+    #[test]
+    fn a_checkpoints_name_says_whose_it_is() {
+        let job = JobId::new(1_700_000_000_000, [7; 10]);
+        let checkpoint = Checkpoint {
+            id: CheckpointId::of(&job, 40),
+            job: job.clone(),
+            step: 40,
+            artifact: Sha256::from_bytes([0; 32]),
+            metrics: Value::Null,
+            created_at: 0,
+        };
+        let name = checkpoint.model_name("a:b");
+        assert_eq!(Checkpoint::parse_name(&name), Some(("a:b", job, 40)));
+        for wrong in ["a:b", "a:ckpt-step-40", "a:../x:ckpt-step-40", ":ckpt-step-"] {
+            assert_eq!(Checkpoint::parse_name(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -177,8 +177,8 @@ pub(crate) struct CheckpointObject {
     object: &'static str,
     /// When it was taken, seconds since the epoch.
     created_at: i64,
-    /// The classifier's name with the step; a checkpoint does not answer requests.
-    #[schema(example = "support:ckpt-step-40")]
+    /// The name that requests use.
+    #[schema(example = "support:01k3v6m2q8r4t5w7x9y0z1a2b3:ckpt-step-40")]
     fine_tuned_model_checkpoint: String,
     /// The job.
     fine_tuning_job_id: String,
@@ -191,10 +191,10 @@ pub(crate) struct CheckpointObject {
 impl CheckpointObject {
     pub(crate) fn new(checkpoint: Checkpoint, classifier: &str) -> Self {
         Self {
+            fine_tuned_model_checkpoint: checkpoint.model_name(classifier),
             id: checkpoint.id.into(),
             object: "fine_tuning.job.checkpoint",
             created_at: seconds(checkpoint.created_at),
-            fine_tuned_model_checkpoint: format!("{classifier}:ckpt-step-{}", checkpoint.step),
             fine_tuning_job_id: checkpoint.job.into(),
             step_number: checkpoint.step,
             metrics: checkpoint.metrics,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
+use headstart_tasks::classify::{Classify, ClassifyParams, ModelNames};
 use headstart_tasks::features::{Features, FeaturesParams};
 use headstart_tasks::zero_shot::{ZeroShotLabels, ZeroShotParams};
 use headstart_tasks::{Caller, Labels, Task as _, TaskError};
@@ -25,7 +26,7 @@ pub(crate) struct HuggingFaceBody {
     /// A text, a list of texts, or a picture in base64.
     #[schema(required = true, nullable = false)]
     inputs: Option<Payload>,
-    /// What is asked; `candidate_labels` makes it zero-shot, otherwise features come back.
+    /// What is asked; `candidate_labels` makes it zero-shot. Otherwise a classifier gives labels, a backbone features.
     parameters: Option<HuggingFaceParameters>,
     /// Keep this many leading values and normalise again.
     #[schema(minimum = 1)]
@@ -38,7 +39,7 @@ pub(crate) struct HuggingFaceBody {
     prompt_name: Option<String>,
 }
 
-/// Parameters of Hugging Face's zero-shot tasks.
+/// Parameters of Hugging Face's classification tasks.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(expecting = "an object")]
 pub(crate) struct HuggingFaceParameters {
@@ -49,6 +50,23 @@ pub(crate) struct HuggingFaceParameters {
     hypothesis_template: Option<String>,
     /// Whether several labels can be right at once.
     multi_label: Option<bool>,
+    /// For classifiers: most scores listed.
+    #[schema(minimum = 1)]
+    top_k: Option<usize>,
+    /// For classifiers: what makes scores of logits. A classifier has its own: another one is refused.
+    function_to_apply: Option<Function>,
+}
+
+/// What makes scores of logits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Function {
+    /// Scores add up to 1.
+    Softmax,
+    /// Scores are independent.
+    Sigmoid,
+    /// Scores are the logits.
+    None,
 }
 
 /// Which end of a long text is cut.
@@ -67,8 +85,9 @@ pub(crate) enum Direction {
     post,
     path = "/hf/{model}",
     tag = "Other clients' bodies",
-    summary = "Hugging Face's feature extraction and zero-shot classification",
-    description = "JSON, or the raw bytes of a picture for its features.",
+    summary = "Hugging Face's feature extraction, zero-shot, text and image classification",
+    description = "The model decides: a classifier gives its labels with scores, a backbone zero-shot scores when \
+                   `candidate_labels` are given and features otherwise. JSON, or the raw bytes of a picture.",
     params(("model" = String, Path, description = "The model's name", example = "all-minilm-l6-v2")),
     request_body(content(
         (HuggingFaceBody = "application/json", example = json!({
@@ -112,7 +131,8 @@ pub(crate) async fn infer(
 }
 
 /// Our names of fields and those of this body.
-const NAMES: [(&str, &str); 4] = [
+const NAMES: [(&str, &str); 5] = [
+    ("top_k", "parameters.top_k"),
     ("input", "inputs"),
     ("labels", "parameters.candidate_labels"),
     ("template", "parameters.hypothesis_template"),
@@ -125,15 +145,14 @@ async fn answer(
     body: HuggingFaceBody,
     caller: Caller,
 ) -> Result<Response, ApiError> {
+    if app.tasks.catalog.entry(&model).is_none() {
+        return classified(app, model, body, caller).await;
+    }
     let served = app.tasks.catalog.get(&model)?;
     let modality = Some(served.modality());
+    let truncate = body.truncation();
     let inputs = body.inputs.ok_or_else(|| ApiError::invalid("inputs", "`inputs` is missing"))?;
     let single = inputs.is_single();
-    let truncate = match (body.truncate, body.truncation_direction) {
-        (Some(false), _) => Truncate::None,
-        (_, Some(Direction::Left)) => Truncate::Start,
-        (_, _) => Truncate::End,
-    };
     let parameters = body.parameters.unwrap_or_default();
     if let Some(labels) = parameters.candidate_labels {
         let params = ZeroShotParams {
@@ -172,7 +191,56 @@ fn in_their_words(error: TaskError) -> ApiError {
     error.renamed(&NAMES).into()
 }
 
+/// A classifier's labels: for a text within one more list, as Hugging Face's own servers answer.
+async fn classified(
+    app: &App,
+    model: String,
+    body: HuggingFaceBody,
+    caller: Caller,
+) -> Result<Response, ApiError> {
+    let found = app.tasks.classifiers.describe(caller.key, &model).await;
+    let found = found.ok_or_else(|| TaskError::UnknownModel(model.clone()))?;
+    let truncate = body.truncation();
+    let inputs = body.inputs.ok_or_else(|| ApiError::invalid("inputs", "`inputs` is missing"))?;
+    let single = inputs.is_single();
+    let parameters = body.parameters.unwrap_or_default();
+    if parameters.candidate_labels.is_some() {
+        let problem =
+            format!("`parameters.candidate_labels`: the classifier `{model}` has labels of its own");
+        return Err(ApiError::invalid("parameters.candidate_labels", problem));
+    }
+    let own = if found.multi_label { Function::Sigmoid } else { Function::Softmax };
+    if parameters.function_to_apply.is_some_and(|function| function != own) {
+        let name = if found.multi_label { "sigmoid" } else { "softmax" };
+        let problem = format!("`parameters.function_to_apply`: the scores of `{model}` are those of {name}");
+        return Err(ApiError::invalid("parameters.function_to_apply", problem));
+    }
+    let modality = app.tasks.catalog.get(&found.backbone)?.modality();
+    let params = ClassifyParams {
+        model: Some(ModelNames::One(model)),
+        input: Some(inputs),
+        top_k: parameters.top_k,
+        modality: Some(modality),
+        truncate: Some(truncate),
+        ..ClassifyParams::default()
+    };
+    let done = Classify::run(&app.tasks, params, caller).await.map_err(in_their_words)?;
+    let mut scores: Vec<_> = done.answer.data.into_iter().map(|one| one.labelled.scores).collect();
+    Ok(match (single && modality == Modality::Image, scores.len()) {
+        (true, 1) => Json(scores.remove(0)).into_response(),
+        _ => Json(scores).into_response(),
+    })
+}
+
 impl HuggingFaceBody {
+    fn truncation(&self) -> Truncate {
+        match (self.truncate, self.truncation_direction) {
+            (Some(false), _) => Truncate::None,
+            (_, Some(Direction::Left)) => Truncate::Start,
+            (_, _) => Truncate::End,
+        }
+    }
+
     fn picture(inputs: Payload) -> Self {
         Self {
             inputs: Some(inputs),

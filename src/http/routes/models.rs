@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Path, State};
+use axum::{Extension, Json};
+use headstart_store::Scope;
+use headstart_tasks::classifiers::Described;
 use headstart_tasks::{Entry, TaskError};
+use headstart_types::classifier::ClassifierId;
 use headstart_types::payload::Modality;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::App;
+use crate::auth::Identity;
 use crate::http::error::{ApiError, ErrorBody};
 
 /// All models.
@@ -22,7 +26,7 @@ pub(crate) struct ModelList {
     data: Vec<ModelObject>,
 }
 
-/// A model. The first four fields are OpenAI's.
+/// A model: a backbone or a classifier. The first four fields are OpenAI's.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ModelObject {
     /// The name requests use.
@@ -31,7 +35,7 @@ pub(crate) struct ModelObject {
     /// Always `model`.
     #[schema(example = "model")]
     object: &'static str,
-    /// When it was loaded, seconds since the epoch.
+    /// When it was loaded, or a classifier made, seconds since the epoch.
     created: u64,
     /// Always `headstart`.
     #[schema(example = "headstart")]
@@ -42,12 +46,15 @@ pub(crate) struct ModelObject {
     /// Why it is broken.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
-    /// What is known of a model that is ready.
+    /// What is known of a backbone that is ready.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     details: Option<ModelDetails>,
+    /// What is known of a classifier that is ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    classifier: Option<Described>,
 }
 
-/// What is known of a model that is ready.
+/// What is known of a backbone that is ready.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ModelDetails {
     /// What it reads.
@@ -79,7 +86,25 @@ pub(crate) struct ModelDetails {
     batch_invariance: Option<f32>,
 }
 
+/// Classifiers read at a time.
+const PAGE: u32 = 500;
+
 impl ModelObject {
+    /// A classifier of this key; `None` when no version of it answers under that name.
+    async fn classifier(app: &App, key: &str, id: &str, created_at: i64) -> Option<Self> {
+        let described = app.tasks.classifiers.describe(key, id).await?;
+        Some(Self {
+            id: id.to_owned(),
+            object: "model",
+            created: u64::try_from(created_at / 1000).unwrap_or_default(),
+            owned_by: "headstart",
+            status: "ready",
+            error: None,
+            details: None,
+            classifier: Some(described),
+        })
+    }
+
     fn new(id: String, entry: &Entry) -> Self {
         let object = Self {
             id,
@@ -89,6 +114,7 @@ impl ModelObject {
             status: "ready",
             error: None,
             details: None,
+            classifier: None,
         };
         match entry {
             Entry::Broken(reason) => Self { status: "broken", error: Some(reason.to_string()), ..object },
@@ -115,22 +141,46 @@ impl ModelObject {
     }
 }
 
+/// The caller's classifiers as models.
+async fn classifiers(app: &App, key: &str) -> Result<Vec<ModelObject>, ApiError> {
+    let Some(store) = app.store() else { return Ok(Vec::new()) };
+    let mut models = Vec::new();
+    let mut after = None;
+    loop {
+        let page = store.classifiers(Scope::Key(key), after.as_ref(), PAGE).await?;
+        for classifier in &page.data {
+            models
+                .extend(ModelObject::classifier(app, key, &classifier.id.name, classifier.created_at).await);
+        }
+        after = page.data.last().map(|classifier| classifier.id.clone());
+        if !page.has_more || after.is_none() {
+            return Ok(models);
+        }
+    }
+}
+
 /// All models.
 #[utoipa::path(
     get,
     path = "/v1/models",
     tag = "Models",
     summary = "List the models",
+    description = "Backbones, broken ones with the reason; then the key's classifiers by their bare names.",
     responses(
-        (status = 200, description = "All models, broken ones with the reason.", body = ModelList),
+        (status = 200, description = "All models.", body = ModelList),
         (status = 401, description = "Missing or unknown key.", body = ErrorBody),
         (status = 403, description = "The key lacks the scope.", body = ErrorBody),
     ),
     security((), ("key" = []))
 )]
-pub(crate) async fn list(State(app): State<Arc<App>>) -> Json<ModelList> {
-    let data = app.tasks.catalog.list().into_iter().map(|(id, entry)| ModelObject::new(id, &entry)).collect();
-    Json(ModelList { object: "list", data })
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    Extension(identity): Extension<Identity>,
+) -> Result<Json<ModelList>, ApiError> {
+    let backbones = app.tasks.catalog.list().into_iter();
+    let mut data: Vec<ModelObject> = backbones.map(|(id, entry)| ModelObject::new(id, &entry)).collect();
+    data.extend(classifiers(&app, identity.key).await?);
+    Ok(Json(ModelList { object: "list", data }))
 }
 
 /// One model.
@@ -139,6 +189,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Json<ModelList> {
     path = "/v1/models/{id}",
     tag = "Models",
     summary = "One model",
+    description = "A backbone, or a classifier by its name, `name@version` or `name@alias`.",
     params(("id" = String, Path, description = "The model's name", example = "all-minilm-l6-v2")),
     responses(
         (status = 200, description = "The model.", body = ModelObject),
@@ -150,8 +201,20 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Json<ModelList> {
 )]
 pub(crate) async fn retrieve(
     State(app): State<Arc<App>>,
+    Extension(identity): Extension<Identity>,
     Path(id): Path<String>,
 ) -> Result<Json<ModelObject>, ApiError> {
-    let entry = app.tasks.catalog.entry(&id).ok_or_else(|| TaskError::UnknownModel(id.clone()))?;
-    Ok(Json(ModelObject::new(id, &entry)))
+    if let Some(entry) = app.tasks.catalog.entry(&id) {
+        return Ok(Json(ModelObject::new(id, &entry)));
+    }
+    let name = id.split('@').next().unwrap_or_default().to_owned();
+    let known = match app.store() {
+        Some(store) => store.classifier(&ClassifierId { key: identity.key.to_owned(), name }).await.ok(),
+        None => None,
+    };
+    let found = match known {
+        Some(known) => ModelObject::classifier(&app, identity.key, &id, known.created_at).await,
+        None => None,
+    };
+    Ok(Json(found.ok_or(TaskError::UnknownModel(id))?))
 }

@@ -5,7 +5,7 @@ use headstart_types::job::{Checkpoint, Lease};
 use serde_json::Value as Json;
 
 use super::claim::{FENCE, fence};
-use crate::backend::{Batch, Reader, Value, to_json};
+use crate::backend::{Batch, Reader, Row, Value, to_json};
 use crate::error::StoreError;
 use crate::page::{Page, PageRequest};
 use crate::store::Store;
@@ -69,18 +69,32 @@ impl Store {
         );
         let limit = i64::from(page.limit).saturating_add(1);
         let rows = self.read(sql, vec![job.into(), after, limit.into()]).await?;
-        let decode = |row| -> Result<Checkpoint, StoreError> {
-            let mut row = Reader::new("checkpoints", row);
-            let step = row.count()?;
-            Ok(Checkpoint {
-                id: CheckpointId::of(job, step),
-                job: job.clone(),
-                step,
-                artifact: row.parsed()?,
-                metrics: row.json()?,
-                created_at: row.integer()?,
-            })
-        };
-        Ok(Page::of(rows.into_iter().map(decode).collect::<Result<_, _>>()?, page.limit))
+        let rows = rows.into_iter().map(|row| decode(job, row));
+        Ok(Page::of(rows.collect::<Result<_, _>>()?, page.limit))
     }
+
+    /// A job's checkpoint after `step`. The job must be known to be the caller's.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn checkpoint(&self, job: &JobId, step: u64) -> Result<Checkpoint, StoreError> {
+        let missing = || StoreError::missing("checkpoint", CheckpointId::of(job, step));
+        let number = i64::try_from(step).map_err(|_| missing())?;
+        let sql = "SELECT step, artifact, metrics, created_at FROM checkpoints WHERE job = $1 AND step = $2";
+        let rows = self.read(sql, vec![job.into(), number.into()]).await?;
+        decode(job, rows.into_iter().next().ok_or_else(missing)?)
+    }
+}
+
+fn decode(job: &JobId, row: Row) -> Result<Checkpoint, StoreError> {
+    let mut row = Reader::new("checkpoints", row);
+    let step = row.count()?;
+    Ok(Checkpoint {
+        id: CheckpointId::of(job, step),
+        job: job.clone(),
+        step,
+        artifact: row.parsed()?,
+        metrics: row.json()?,
+        created_at: row.integer()?,
+    })
 }

@@ -1,0 +1,114 @@
+//! A multi-label classifier in the body of OpenAI's moderation endpoint, as `POST /v1/moderations`.
+
+use std::collections::BTreeMap;
+
+use headstart_types::Payload;
+use headstart_types::payload::Modality;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::classify::{HowToRead, Scored, scores};
+use crate::context::{Caller, TaskContext};
+use crate::error::TaskError;
+use crate::task::{Done, Task, required};
+
+/// From this probability on a category applies, where the classifier has no threshold of its own for it.
+const PRESENT: f32 = 0.5;
+
+/// The task.
+pub struct Moderations;
+
+/// Fields of a moderation request.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(title = "ModerationRequest")]
+pub struct ModerationParams {
+    /// A classifier with several labels an item.
+    #[schema(required = true, nullable = false, example = "policy")]
+    pub model: Option<String>,
+    /// What to judge.
+    #[schema(required = true, nullable = false)]
+    pub input: Option<Payload>,
+    /// States the modality of plain strings; base64 pictures need it.
+    pub modality: Option<Modality>,
+}
+
+/// What a classifier says of each item.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ModerationAnswer {
+    /// An id of this answer.
+    #[schema(example = "modr-019a5e0c1f7b7d0c9d3f6f5a4b3c2d1e")]
+    pub id: String,
+    /// The classifier, as it was asked for.
+    pub model: String,
+    /// One entry an item, in order.
+    pub results: Vec<Moderated>,
+}
+
+/// One item.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Moderated {
+    /// Whether any category applies.
+    pub flagged: bool,
+    /// Whether each category applies: its score reaches the classifier's threshold for it.
+    #[schema(example = json!({"insult": true, "spam": false}))]
+    pub categories: BTreeMap<String, bool>,
+    /// Each category's calibrated probability.
+    #[schema(example = json!({"insult": 0.91, "spam": 0.02}))]
+    pub category_scores: BTreeMap<String, f32>,
+    /// What of the item each score rests on: `text` or `image`.
+    #[schema(example = json!({"insult": ["text"], "spam": ["text"]}))]
+    pub category_applied_input_types: BTreeMap<String, Vec<Modality>>,
+}
+
+impl Task for Moderations {
+    const NAME: &'static str = "moderations";
+    const SUMMARY: &'static str = "Ask a classifier of several labels in the body of OpenAI's moderations";
+    const DESCRIPTION: &'static str = "The categories are the classifier's labels. The classifier must have been made with several labels an item: \
+         with one label an item, some label always applies, and everything would be flagged.";
+    const EXAMPLE: &'static str =
+        r#"{"model": "policy", "input": ["You are a fool.", "Buy now, only today!"]}"#;
+    type Params = ModerationParams;
+    type Answer = ModerationAnswer;
+
+    fn input(params: &mut ModerationParams) -> &mut Option<Payload> {
+        &mut params.input
+    }
+
+    async fn run(
+        cx: &TaskContext,
+        params: ModerationParams,
+        caller: Caller,
+    ) -> Result<Done<ModerationAnswer>, TaskError> {
+        let model = required(params.model, "model")?;
+        let input = required(params.input, "input")?;
+        let reading = HowToRead { modality: params.modality, ..HowToRead::default() };
+        let names = [model];
+        let (chosen, Scored { scores, timings, .. }) =
+            scores(cx, &names, input, reading, (caller, None)).await?;
+        let [model] = names;
+        let (classifier, scores) =
+            chosen.first().zip(scores.first()).ok_or(TaskError::Bug("a classifier without scores"))?;
+        let parts = classifier.version.head.parts();
+        if !parts.multi_label {
+            let problem = format!("`{model}` gives one label an item; moderations need several");
+            return Err(TaskError::Invalid { param: "model".into(), problem });
+        }
+        let modality = cx.catalog.get(&classifier.version.backbone)?.modality();
+        let thresholds = parts.thresholds.as_deref();
+        let results = scores.iter().map(|scores| {
+            let applies = |class: usize| {
+                let own = thresholds.and_then(|each| each.get(class)).copied().unwrap_or(PRESENT);
+                scores.get(class).is_some_and(|score| *score >= own)
+            };
+            let named = || parts.classes.iter().cloned();
+            Moderated {
+                flagged: (0..parts.classes.len()).any(applies),
+                categories: named().enumerate().map(|(class, name)| (name, applies(class))).collect(),
+                category_scores: named().zip(scores.iter().copied()).collect(),
+                category_applied_input_types: named().map(|name| (name, vec![modality])).collect(),
+            }
+        });
+        let id = format!("modr-{}", uuid::Uuid::now_v7().simple());
+        Ok(Done { answer: ModerationAnswer { id, model, results: results.collect() }, timings })
+    }
+}
