@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Options;
 use crate::embed::EmbedArguments;
+use crate::export::ExportArguments;
 use crate::train::TrainArguments;
 
 /// Serves pretrained ONNX backbones over REST: features and zero-shot labels for text and images.
@@ -61,6 +62,18 @@ pub enum Command {
         /// What to train on and how
         #[command(flatten)]
         arguments: TrainArguments,
+        /// Everything else
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Write a classifier of the data folder as one ONNX file
+    Export {
+        /// A TOML file with options; environment and flags win over it
+        #[arg(long, env = "HEADSTART_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// What to write and where to
+        #[command(flatten)]
+        arguments: ExportArguments,
         /// Everything else
         #[command(flatten)]
         options: Box<Options>,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use headstart::cli::{Cli, Command};
 use headstart::config::Config;
-use headstart::{embed, http, models, serve, train, worker};
+use headstart::{embed, export, http, models, serve, train, worker};
 
 fn main() -> ExitCode {
     silence_runtime();
@@ -51,6 +51,11 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             let config = Config::load(*options, config.as_deref())?;
             start_log(&config)?;
             train::run(config, arguments)
+        }
+        Command::Export { config, arguments, options } => {
+            let config = Config::load(*options, config.as_deref())?;
+            start_log(&config)?;
+            export::run(&config, arguments)
         }
         Command::Worker { config, options } => {
             let config = Config::load(*options, config.as_deref())?;

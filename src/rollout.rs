@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PAGE: u32 = 500;
 
 /// Largest artifact of a version, in bytes.
-const LARGEST_ARTIFACT: u64 = 1 << 30;
+pub(crate) const LARGEST_ARTIFACT: u64 = 1 << 30;
 
 /// Why one version could not be loaded; the others are.
 #[derive(Debug, thiserror::Error)]

@@ -13,6 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::auth::Scope;
+use crate::export::CannotExport;
 use crate::intake::IntakeError;
 
 /// An error on its way to a client. The outermost layer writes its body, since it knows the request's id.
@@ -236,6 +237,28 @@ impl From<IntakeError> for ApiError {
             IntakeError::Store(error) => error.into(),
             IntakeError::Dataset(_) | IntakeError::Json(_) | IntakeError::Lost => {
                 tracing::error!(%error, "an upload could not be looked at");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<CannotExport> for ApiError {
+    fn from(error: CannotExport) -> Self {
+        let message = error.to_string();
+        match error {
+            CannotExport::NoHead(_)
+            | CannotExport::NoBackbone { .. }
+            | CannotExport::OtherBackbone { .. }
+            // The files on the disk are not those that were loaded, or the graph is of a kind that cannot be extended.
+            | CannotExport::Folder(_)
+            | CannotExport::Compose(_) => {
+                tracing::warn!(%message, "a version was not exported");
+                Self::conflict(message)
+            }
+            CannotExport::Store(error) => error.into(),
+            CannotExport::Head(_) | CannotExport::CutOff => {
+                tracing::error!(%message, "a version could not be exported");
                 Self::internal()
             }
         }

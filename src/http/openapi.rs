@@ -17,7 +17,9 @@ use utoipa::openapi::{OpenApi as Document, Ref, RefOr, Required, Schema};
 use utoipa::{IntoResponses, OpenApi, PartialSchema as _, ToSchema};
 
 use crate::http::error::{ApiError, ErrorBody};
-use crate::http::routes::{classifiers, events, files, health, hugging_face, jobs, models, pointers};
+use crate::http::routes::{
+    classifiers, events, exports, files, health, hugging_face, jobs, models, pointers,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -41,7 +43,7 @@ use crate::http::routes::{classifiers, events, files, health, hugging_face, jobs
         jobs::create, jobs::list, jobs::retrieve, jobs::cancel, jobs::pause, jobs::resume,
         events::events, events::checkpoints, jobs::report,
         classifiers::list, classifiers::retrieve, classifiers::delete, classifiers::delete_version,
-        classifiers::report,
+        classifiers::report, exports::onnx,
         pointers::promote, pointers::rollback, pointers::traffic, pointers::set_alias,
         pointers::delete_alias,
         health::live, health::ready, health::metrics

@@ -12,7 +12,9 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::app::App;
 use crate::auth::Scope;
 use crate::http::error::ApiError;
-use crate::http::routes::{classifiers, events, files, health, hugging_face, jobs, models, pointers, tasks};
+use crate::http::routes::{
+    classifiers, events, exports, files, health, hugging_face, jobs, models, pointers, tasks,
+};
 use crate::http::{layers, openapi};
 
 /// Every route of the service.
@@ -78,6 +80,7 @@ fn registry(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/v1/classifiers/{name}/versions/{version}", delete(classifiers::delete_version))
         .route("/v1/classifiers/{name}/versions/{version}/promote", post(pointers::promote))
         .route("/v1/classifiers/{name}/versions/{version}/report", get(classifiers::report))
+        .route("/v1/classifiers/{name}/versions/{version}/onnx", get(exports::onnx))
         .route("/v1/models/{id}", delete(classifiers::delete_model))
         .route_layer(from_fn_with_state(Arc::clone(app), layers::caught_up))
 }

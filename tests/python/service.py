@@ -45,10 +45,11 @@ def environment(**variables):
 class Service:
     """A running server. `stop` ends it and checks that it ended well."""
 
-    def __init__(self, folder, *flags, wait=True, listen="127.0.0.1:0", **variables):
+    def __init__(self, folder, *flags, wait=True, listen="127.0.0.1:0", models=MODELS, data=None, **variables):
         assert BINARY.exists(), f"{BINARY.relative_to(ROOT)} is missing; `make build` makes it"
         self._out, self._log = folder / "stdout.txt", folder / "stderr.txt"
-        command = [BINARY, "serve", "--listen", listen, "--models", MODELS, "--data", folder / "data", *flags]
+        self.data = data or folder / "data"
+        command = [BINARY, "serve", "--listen", listen, "--models", models, "--data", self.data, *flags]
         with self._out.open("wb") as out, self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [str(part) for part in command],

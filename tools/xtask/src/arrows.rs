@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use crate::files::sources;
 
 /// Each crate and the crates of ours it may depend on.
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: [(&str, &[&str]); 10] = [
     ("types", &[]),
     ("telemetry", &[]),
     ("media", &["types"]),
@@ -15,6 +15,8 @@ const CRATES: [(&str, &[&str]); 8] = [
     ("methods", &["types"]),
     ("datasets", &["types", "media"]),
     ("store", &["types"]),
+    ("onnx", &[]),
+    ("export", &["types", "methods", "onnx"]),
     ("tasks", &["types", "telemetry", "media", "engine", "methods"]),
 ];
 

@@ -1,0 +1,134 @@
+//! What a file says about itself: notes for programs and a text for people.
+
+use std::fmt::Write as _;
+
+use headstart_types::manifest::ImageSpec;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::compose::{Subject, hex};
+use crate::error::ExportError;
+
+/// The version of the notes' keys and meanings.
+const FORMAT: u32 = 1;
+
+/// Names of a file's outputs.
+#[derive(Debug, Serialize)]
+pub(crate) struct Outputs {
+    /// `[items, classes]`.
+    pub(crate) probabilities: String,
+    /// `[items, classes]`.
+    pub(crate) logits: String,
+    /// `[items, dimension]`.
+    pub(crate) embedding: String,
+}
+
+type Notes = Vec<(String, String)>;
+
+/// The text and the notes. Lists and objects are JSON; a key that does not apply is left out.
+pub(crate) fn describe(
+    subject: &Subject<'_>,
+    inputs: &[String],
+    outputs: &Outputs,
+) -> Result<(String, Notes), ExportError> {
+    let (head, backbone) = (subject.head.parts(), &subject.manifest.backbone);
+    let features = &subject.manifest.output.features;
+    let mut notes = vec![
+        ("format", FORMAT.to_string()),
+        ("classifier", format!("{}@{}", subject.name, subject.version)),
+        ("method", head.method.clone()),
+        ("hyperparameters", serde_json::to_string(&head.hyperparameters)?),
+        ("classes", serde_json::to_string(&*head.classes)?),
+        ("multi_label", head.multi_label.to_string()),
+        ("temperature", head.temperature.to_string()),
+        ("backbone", backbone.id.clone()),
+        ("backbone_sha256", backbone.sha256.to_lowercase()),
+        ("backbone_licence", backbone.licence.clone()),
+        ("backbone_source_task", backbone.source_task.clone()),
+        ("modality", backbone.modality.as_str().to_owned()),
+        ("pooling", plain(&features.pooling)?),
+        ("normalise", features.normalise.to_string()),
+        ("dimension", features.dimension.to_string()),
+        ("inputs", serde_json::to_string(inputs)?),
+        ("outputs", serde_json::to_string(outputs)?),
+    ];
+    if let Some(thresholds) = &head.thresholds {
+        notes.push(("thresholds", serde_json::to_string(thresholds)?));
+    }
+    let mut long = Vec::new();
+    let reading = if let Some(text) = &subject.manifest.text {
+        let bytes = subject.tokenizer.ok_or(ExportError::Tokenizer)?;
+        let tokenizer = std::str::from_utf8(bytes).map_err(|_| ExportError::Tokenizer)?;
+        notes.push(("text_max_tokens", text.max_tokens.to_string()));
+        notes.push(("text_tokenizer_sha256", hex(&Sha256::digest(bytes))));
+        long.push(("text_tokenizer", tokenizer.to_owned()));
+        read_texts(inputs, text.max_tokens)
+    } else if let Some(image) = &subject.manifest.image {
+        notes.push(("image", serde_json::to_string(image)?));
+        read_images(image)?
+    } else {
+        String::new()
+    };
+    let text = text(subject, outputs, &reading, &notes);
+    let notes = notes.into_iter().chain(long);
+    Ok((text, notes.map(|(key, value)| (format!("headstart.{key}"), value)).collect()))
+}
+
+/// A unit variant's name.
+fn plain(value: &impl Serialize) -> Result<String, ExportError> {
+    Ok(serde_json::to_value(value)?.as_str().unwrap_or_default().to_owned())
+}
+
+fn text(subject: &Subject<'_>, outputs: &Outputs, reading: &str, notes: &[(&str, String)]) -> String {
+    let head = subject.head.parts();
+    let squashed = if head.multi_label { "sigmoid of each" } else { "softmax" };
+    let mut text = format!(
+        "Classifier `{}`, version {}, on the backbone `{}`.\n\n{reading}\n\n\
+         Output `{}`: [items, classes], calibrated; the {squashed} of `{}`. Columns are in the order of \
+         `headstart.classes`.",
+        subject.name, subject.version, subject.manifest.backbone.id, outputs.probabilities, outputs.logits,
+    );
+    if head.thresholds.is_some() {
+        text.push_str(" A class applies where its probability reaches its entry of `headstart.thresholds`.");
+    }
+    let _ =
+        writeln!(text, " `{}`: [items, {}], the backbone's vector.", outputs.embedding, subject.head.dim());
+    for (key, value) in notes {
+        let _ = write!(text, "\nheadstart.{key}: {value}");
+    }
+    text
+}
+
+fn read_texts(inputs: &[String], max_tokens: usize) -> String {
+    let mut text = format!(
+        "Reads texts as token ids, `input_ids` [items, tokens] of int64, made by the tokeniser whose `tokenizer.json` is \
+         the note `headstart.text_tokenizer`: special tokens added, cut at {max_tokens} tokens, shorter rows filled up \
+         at the end with 0. `attention_mask` is 1 for real tokens and 0 for filling."
+    );
+    if inputs.iter().any(|name| name == "token_type_ids") {
+        text.push_str(" `token_type_ids` is 0.");
+    }
+    if inputs.iter().any(|name| name == "position_ids") {
+        text.push_str(" `position_ids` counts from 0 in each row.");
+    }
+    text
+}
+
+fn read_images(image: &ImageSpec) -> Result<String, ExportError> {
+    let layout =
+        if plain(&image.layout)? == "nchw" { "[items, 3, {s}, {s}]" } else { "[items, {s}, {s}, 3]" };
+    Ok(format!(
+        "Reads pictures as float32 {}: the upright picture (EXIF orientation applied) in RGB, its shorter side resized \
+         to {} pixels and the other in proportion, rounded down, by the antialiased {} filter as Pillow computes it; the \
+         centre {s} × {s} pixels of that; then (pixel × {} − mean) / std with pixels from 0 to 255, mean {:?} and std \
+         {:?} by channel, channels in the order {}.",
+        layout.replace("{s}", &image.size.to_string()),
+        image.resize,
+        plain(&image.filter)?,
+        image.scale,
+        image.mean,
+        image.std,
+        plain(&image.channel_order)?,
+        s = image.size,
+    ))
+}

@@ -1,0 +1,25 @@
+//! Why a classifier cannot be written as a graph.
+
+use headstart_onnx::OnnxError;
+
+/// Why a classifier cannot be written as a graph.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The backbone's file.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    /// The head reads vectors of another length than the backbone gives.
+    #[error("the head reads {head} values, the backbone gives {backbone}")]
+    Width {
+        /// What the head reads.
+        head: usize,
+        /// What the backbone gives.
+        backbone: usize,
+    },
+    /// A text backbone without the tokeniser that belongs to it.
+    #[error("the tokeniser is not at hand or not UTF-8")]
+    Tokenizer,
+    /// A description that cannot be written.
+    #[error("the description cannot be written: {0}")]
+    Description(#[from] serde_json::Error),
+}

@@ -1,0 +1,189 @@
+//! A version as one ONNX file: for a route that sends it and for `headstart export`, which writes it.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use headstart_engine::{Folder, FolderError};
+use headstart_export::{Composed, ExportError, Subject, compose};
+use headstart_methods::{MethodError, artifact};
+use headstart_store::{Store, StoreError};
+use headstart_types::classifier::{ClassifierId, ClassifierVersion, Origin};
+
+use crate::config::Config;
+use crate::rollout::LARGEST_ARTIFACT;
+
+/// Why a version cannot be written as a file.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotExport {
+    /// Labels and examples, no weights.
+    #[error("version `{0}` comes from labels and examples; only versions that a job fitted can be exported")]
+    NoHead(String),
+    /// Its backbone is gone.
+    #[error("backbone `{backbone}` of version `{version}` is not loaded")]
+    NoBackbone {
+        /// The version.
+        version: String,
+        /// The backbone.
+        backbone: String,
+    },
+    /// Another backbone has the name now.
+    #[error(
+        "version `{version}` was fitted on `{backbone}` with sha-256 {fitted}, the one here has {found}: its scores would be others"
+    )]
+    OtherBackbone {
+        /// The version.
+        version: String,
+        /// The backbone.
+        backbone: String,
+        /// The digest it was fitted on.
+        fitted: String,
+        /// The digest of the backbone at hand.
+        found: String,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The backbone's folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The stored head.
+    #[error(transparent)]
+    Head(#[from] MethodError),
+    /// Graph and head.
+    #[error(transparent)]
+    Compose(#[from] ExportError),
+    /// The thread that did it.
+    #[error("the export was cut off")]
+    CutOff,
+}
+
+/// A version ready to be sent or written.
+#[derive(Debug)]
+pub struct Exported {
+    /// The file, as parts of `backbone` and new ones.
+    pub composed: Composed,
+    /// The backbone's graph, whose digest was right a moment ago.
+    pub backbone: File,
+    /// What to call the file.
+    pub file_name: String,
+}
+
+/// Composes a version's file over the backbone in `folder`. Reads the backbone's file once, to compare its digest.
+///
+/// # Errors
+/// [`CannotExport`].
+pub async fn export(
+    store: &Store,
+    version: &ClassifierVersion,
+    folder: Option<Folder>,
+) -> Result<Exported, CannotExport> {
+    let model = version.model_name();
+    if version.origin != Origin::Job {
+        return Err(CannotExport::NoHead(model));
+    }
+    let backbone = version.backbone.clone();
+    let folder = folder.ok_or(CannotExport::NoBackbone { version: model.clone(), backbone })?;
+    let found = folder.manifest().backbone.sha256.to_lowercase();
+    if found != version.backbone_sha256.to_lowercase() {
+        return Err(CannotExport::OtherBackbone {
+            version: model,
+            backbone: version.backbone.clone(),
+            fitted: version.backbone_sha256.clone(),
+            found,
+        });
+    }
+    let head = store.blobs().read(&version.artifact, LARGEST_ARTIFACT).await?;
+    let (name, number) = (version.classifier.name.clone(), version.number);
+    let work = move || build(&folder, &head, &name, number);
+    tokio::task::spawn_blocking(work).await.map_err(|_| CannotExport::CutOff)?
+}
+
+fn build(folder: &Folder, head: &[u8], name: &str, version: u32) -> Result<Exported, CannotExport> {
+    let head = artifact::load(head)?;
+    let path = folder.verified_graph()?;
+    let backbone = File::open(&path).map_err(|source| FolderError::Read { path, source })?;
+    let manifest = folder.manifest();
+    let tokenizer = manifest.text.as_ref().map(|text| folder.read(&text.tokenizer)).transpose()?;
+    let subject = Subject {
+        name,
+        version,
+        head: &head,
+        manifest,
+        tokenizer: tokenizer.as_deref(),
+        producer_version: env!("CARGO_PKG_VERSION"),
+    };
+    let composed = compose(&backbone, &subject)?;
+    Ok(Exported { composed, backbone, file_name: file_name(name, version) })
+}
+
+/// A name that every file system takes: letters, digits, `.`, `_` and `-`.
+fn file_name(name: &str, version: u32) -> String {
+    let plain =
+        |letter: char| if letter.is_ascii_alphanumeric() || "._-".contains(letter) { letter } else { '-' };
+    format!("{}-{version}.onnx", name.chars().map(plain).collect::<String>())
+}
+
+/// Arguments of `headstart export`.
+#[derive(Debug, Args)]
+pub struct ExportArguments {
+    /// The classifier's version: `name@3`, `name@alias`, or `name` for the one in production
+    #[arg(value_name = "NAME[@VERSION]")]
+    model: String,
+    /// Where to write it [default: the name and version with `.onnx`, in this folder]
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The API key's name it belongs to, where keys are used
+    #[arg(long, value_name = "NAME", default_value = "")]
+    owner: String,
+}
+
+/// Writes a version of the data folder as a file; no server is needed, nor ONNX Runtime.
+///
+/// # Errors
+/// Naming what is not there or does not fit.
+pub fn run(config: &Config, arguments: ExportArguments) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(write(config, arguments))
+}
+
+async fn write(config: &Config, arguments: ExportArguments) -> anyhow::Result<()> {
+    let data = &config.data;
+    anyhow::ensure!(data.is_dir(), "`data`: there is no folder {}", data.display());
+    let store = Store::open(data).await.with_context(|| format!("`data`: {}", data.display()))?;
+    let (name, selector) = match arguments.model.split_once('@') {
+        Some((name, selector)) => (name, Some(selector).filter(|selector| *selector != "production")),
+        None => (arguments.model.as_str(), None),
+    };
+    let id = ClassifierId { key: arguments.owner, name: name.to_owned() };
+    let classifier = store.classifier(&id).await?;
+    let Some(number) = classifier.resolve(selector) else {
+        bail!("`{}` names no version", arguments.model);
+    };
+    let version = store.version(&id, number).await?;
+    let folder = config.models.iter().map(|root| root.join(&version.backbone)).find(|path| path.is_dir());
+    let folder = folder.map(|path| Folder::open(&path)).transpose()?;
+    let exported = export(&store, &version, folder).await?;
+    let path = arguments.output.unwrap_or_else(|| PathBuf::from(&exported.file_name));
+    let bytes = exported.composed.assembly.bytes();
+    write_file(&exported, &path).with_context(|| path.display().to_string())?;
+    writeln!(std::io::stderr(), "{} is in {}, {bytes} bytes", version.model_name(), path.display())?;
+    Ok(())
+}
+
+/// Writes beside the place and moves it there whole.
+fn write_file(exported: &Exported, path: &PathBuf) -> anyhow::Result<()> {
+    let mut beside = path.clone().into_os_string();
+    beside.push(".part");
+    let beside = PathBuf::from(beside);
+    let written = File::create(&beside).map_err(anyhow::Error::from).and_then(|mut file| {
+        exported.composed.assembly.write(&mut &exported.backbone, &mut file)?;
+        Ok(std::fs::rename(&beside, path)?)
+    });
+    if written.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    written
+}
