@@ -18,6 +18,7 @@ mod api_keys;
 mod api_models;
 mod api_zero_shot;
 mod engine_promises;
+mod exports;
 mod fine_tuning;
 mod operations;
 mod reports;

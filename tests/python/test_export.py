@@ -4,7 +4,10 @@ import base64
 import hashlib
 import io
 import json
+import re
+import shutil
 import subprocess
+import sys
 import zipfile
 
 import numpy
@@ -12,7 +15,7 @@ import onnx
 import pytest
 from exported import Exported
 from pictures import photos, saved
-from service import BINARY, FAST_TEXT, IMAGE, MODELS, ROOT, TEXT, environment, wait_until
+from service import BINARY, EXAMPLES, FAST_TEXT, IMAGE, MODELS, ROOT, TEXT, environment, wait_until
 from texts import labelled_examples, made_texts
 
 TOLERANCE = 1e-5
@@ -178,6 +181,24 @@ def test_a_file_is_valid_and_says_what_it_is(service, classifiers, model, kind):
     assert all(tensor == stored[tensor.name] for tensor in kept)
     assert set(stored) - {tensor.name for tensor in kept} == ({"_fc.weight.float16", "_fc.bias"} if model == IMAGE else set())
     assert [output.name for output in read.graph.output] == ["logits", "probabilities", "embedding"]
+
+
+def test_the_pages_recipes_run(service, classifiers, tmp_path):
+    """The programs of docs/EXPORT.md, as a reader copies them, name the labels that the service names."""
+    text, image = classifiers[TEXT, "linear_probe"], classifiers[IMAGE, "linear_probe"]
+    for name, model in (("intents", text), ("things", image)):
+        (tmp_path / f"{name}-1.onnx").write_bytes(download(service, model).content)
+    shutil.copy(EXAMPLES / "cat.jpg", tmp_path)
+    programs = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "EXPORT.md").read_text(), re.DOTALL)
+    printed = [subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True).stdout for program in programs]
+    question = re.search(r'encode_batch\(\["(.*?)"', programs[0])[1]
+    photo = "data:image/jpeg;base64," + base64.b64encode((EXAMPLES / "cat.jpg").read_bytes()).decode()
+    for output, model, given in zip(printed, (text, image), (question, photo), strict=True):
+        (answer,) = service.post("/v1/classify", {"model": model, "input": [given]}).json()["data"]
+        label, score = output.splitlines()[0].rsplit(" ", 1)
+        assert label == answer["label"]
+        # The two decoders of JPEG differ by a grey level here and there.
+        assert abs(float(score) - answer["score"]) <= (TOLERANCE if model == text else 0.02)
 
 
 def test_the_same_version_is_the_same_file_and_is_not_sent_twice(service, classifiers):
