@@ -58,6 +58,10 @@ pub(crate) struct ErrorObject {
 const INVALID: &str = "invalid_request_error";
 const SERVER: &str = "server_error";
 
+/// After this long a full disk is worth another try, and a request that could not give its `Idempotency-Key` back for
+/// want of room no longer holds it.
+const ROOM_AFTER: Duration = Duration::from_secs(60);
+
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, kind, code, param: None, message: message.into(), retry_after: None, reason: None }
@@ -207,15 +211,17 @@ impl From<StoreError> for ApiError {
                     "rate_limit_exceeded",
                     message,
                 );
-                Self { retry_after: Some(Duration::from_secs(30)), ..limited }
+                Self { retry_after: Some(Duration::from_secs(30)), ..limited.because(Reason::KeyLimit) }
             }
             StoreError::Quota { .. } => {
-                Self::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID, "body_too_large", message).about("file")
+                let large = Self::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID, "body_too_large", message);
+                large.about("file").because(Reason::Quota)
             }
             StoreError::Invalid { field, .. } => Self::invalid(field, message),
             StoreError::DiskFull => {
                 tracing::error!(%message, "nothing more can be stored");
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, "not_ready", message)
+                let full = Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, "not_ready", message);
+                Self { retry_after: Some(ROOM_AFTER), ..full.because(Reason::DiskFull) }
             }
             StoreError::LeaseLost(_)
             | StoreError::Newer { .. }

@@ -31,6 +31,8 @@ pub(super) enum Stop {
     Shutdown,
     /// It cannot succeed as it is.
     Refused(JobError),
+    /// The disk is full: it goes on once there is room.
+    NoRoom,
     /// The service failed; another try may succeed.
     Broken(String),
 }
@@ -44,7 +46,21 @@ impl Stop {
 
 impl From<StoreError> for Stop {
     fn from(error: StoreError) -> Self {
-        if matches!(error, StoreError::LeaseLost(_)) { Self::Lost } else { Self::Broken(error.to_string()) }
+        match error {
+            StoreError::LeaseLost(_) => Self::Lost,
+            StoreError::DiskFull => Self::NoRoom,
+            StoreError::NotFound { .. }
+            | StoreError::Conflict(_)
+            | StoreError::TooMany { .. }
+            | StoreError::Quota { .. }
+            | StoreError::Invalid { .. }
+            | StoreError::Newer { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Database(_)
+            | StoreError::Io { .. }
+            | StoreError::Closed
+            | StoreError::Bug(_) => Self::Broken(error.to_string()),
+        }
     }
 }
 

@@ -23,14 +23,15 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// A worker looks this often for what other processes wrote: whether one of them paused or cancelled its job.
 const LISTEN_EVERY: Duration = Duration::from_millis(500);
 
-/// A job that has cost this many workers is given up.
+/// A job that has cost this many workers, or on which the service has failed as often, is given up.
 const LOST_MAX: u32 = 5;
 
-/// A job that failed for the service's own reasons waits this long, in milliseconds, before it is tried again.
-const RETRY_AFTER_MS: i64 = 10_000;
+/// A job that failed for the service's own reasons waits this long, in milliseconds, before it is tried again; after each
+/// further attempt twice as long, up to the second figure.
+const RETRY_AFTER_MS: (i64, i64) = (2_000, 300_000);
 
-/// Such failures before a job is given up.
-const TRIES: u32 = 3;
+/// A job's end that could not be written is written again after this long.
+const WRITE_AGAIN: Duration = Duration::from_secs(1);
 
 /// The workers of this process.
 pub struct Workers {
@@ -83,20 +84,52 @@ async fn work(app: Arc<App>, owner: String, mut stop: watch::Receiver<bool>) {
     }
 }
 
-async fn one_job(app: &Arc<App>, store: &Store, lease: &Lease, job: Job, stop: watch::Receiver<bool>) {
+async fn one_job(app: &Arc<App>, store: &Store, lease: &Lease, job: Job, mut stop: watch::Receiver<bool>) {
     tracing::info!(job.id = %job.id, job.method = %job.method, attempt = lease.attempt, "job started");
     let halt = Arc::new(Halt::default());
-    let beating =
-        tokio::spawn(keep(store.clone(), lease.clone(), Arc::clone(&halt), app.config.lease_seconds, stop));
+    let beating = tokio::spawn(keep(
+        store.clone(),
+        lease.clone(),
+        Arc::clone(&halt),
+        app.config.lease_seconds,
+        stop.clone(),
+    ));
     let done = fine_tune::run(app, store, lease, &job, &halt).await;
+    let ended = match done {
+        Ok(()) => JobEnd::Succeeded,
+        Err(why) => write_end(store, lease, &job, &why, &mut stop).await,
+    };
     beating.abort();
-    let Err(stop) = done else { return app.metrics.end_job(JobEnd::Succeeded) };
-    match end(store, lease, &job, stop).await {
-        Ok(ended) => app.metrics.end_job(ended),
-        Err(error) => {
-            app.metrics.end_job(JobEnd::Lost);
+    app.metrics.end_job(ended);
+}
+
+/// Writes how a job ended, again and again while the store cannot: the lease is kept meanwhile, so that nobody begins
+/// what could not be written either.
+async fn write_end(
+    store: &Store,
+    lease: &Lease,
+    job: &Job,
+    why: &Stop,
+    stop: &mut watch::Receiver<bool>,
+) -> JobEnd {
+    let mut told = false;
+    loop {
+        match end(store, lease, job, why).await {
+            Ok(ended) => return ended,
+            Err(StoreError::LeaseLost(_)) => return JobEnd::Lost,
+            Err(error) if !told => {
+                told = true;
+                tracing::error!(job.id = %job.id, %error, "the job's end could not be written; it is tried again");
+            }
+            Err(_) => {}
+        }
+        if *stop.borrow() {
             // The lease runs out by itself; another worker goes on from the steps that are there.
-            tracing::error!(job.id = %job.id, %error, "the job's end could not be written");
+            return JobEnd::Lost;
+        }
+        tokio::select! {
+            _ = stop.changed() => {}
+            () = tokio::time::sleep(WRITE_AGAIN) => {}
         }
     }
 }
@@ -151,7 +184,7 @@ async fn lost(store: &Store, lease: &Lease, now: i64) -> Result<JobEnd, StoreErr
     })
 }
 
-async fn end(store: &Store, lease: &Lease, job: &Job, stop: Stop) -> Result<JobEnd, StoreError> {
+async fn end(store: &Store, lease: &Lease, job: &Job, stop: &Stop) -> Result<JobEnd, StoreError> {
     let now = now_ms();
     match stop {
         // Whoever paused or cancelled has written the state; whoever has the lease now writes the rest.
@@ -164,13 +197,18 @@ async fn end(store: &Store, lease: &Lease, job: &Job, stop: Stop) -> Result<JobE
         }
         Stop::Refused(error) => {
             tracing::info!(job.id = %job.id, code = %error.code, "job failed");
-            store.fail(lease, &error, now).await?;
+            store.fail(lease, error, now).await?;
         }
-        Stop::Broken(message) if lease.attempt < TRIES => {
+        Stop::NoRoom => {
+            tracing::error!(job.id = %job.id, "the disk is full: the job waits");
+            let event = warning("the disk is full: the job goes on once there is room");
+            store.retry(lease, false, &event, retry_after(lease.attempt), now).await?;
+            return Ok(JobEnd::NoRoom);
+        }
+        Stop::Broken(message) if job.lost + 1 < LOST_MAX => {
             tracing::error!(job.id = %job.id, %message, "a job broke and is tried again");
-            let event = NewEvent { level: Level::Warn, message: "the job is tried again".into(), data: None };
-            store.add_event(lease, &event, now).await?;
-            store.release(lease, RETRY_AFTER_MS, now).await?;
+            let event = warning("the service failed: the job is tried again");
+            store.retry(lease, true, &event, retry_after(lease.attempt), now).await?;
             return Ok(JobEnd::Released);
         }
         Stop::Broken(message) => {
@@ -184,4 +222,25 @@ async fn end(store: &Store, lease: &Lease, job: &Job, stop: Stop) -> Result<JobE
         }
     }
     Ok(JobEnd::Failed)
+}
+
+fn warning(message: &str) -> NewEvent {
+    NewEvent { level: Level::Warn, message: message.into(), data: None }
+}
+
+/// How long a job waits after its nth attempt, in milliseconds.
+fn retry_after(attempt: u32) -> i64 {
+    let (first, most) = RETRY_AFTER_MS;
+    (first << attempt.saturating_sub(1).min(16)).min(most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_their_bound() {
+        assert_eq!([1, 2, 3, 4].map(retry_after), [2_000, 4_000, 8_000, 16_000]);
+        assert_eq!((retry_after(9), retry_after(u32::MAX)), (300_000, 300_000));
+    }
 }

@@ -24,16 +24,25 @@ pub enum Reason {
     Unauthorised,
     /// The server is not ready or is draining.
     NotReady,
+    /// The disk under the data folder is full.
+    DiskFull,
+    /// A key has as many jobs as it may.
+    KeyLimit,
+    /// A key's files take all the room it has.
+    Quota,
 }
 
 impl Reason {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 9] = [
         Self::QueueFull,
         Self::TooManyItems,
         Self::BodyTooLarge,
         Self::ImageTooLarge,
         Self::Unauthorised,
         Self::NotReady,
+        Self::DiskFull,
+        Self::KeyLimit,
+        Self::Quota,
     ];
 
     fn as_str(self) -> &'static str {
@@ -44,6 +53,9 @@ impl Reason {
             Self::ImageTooLarge => "image_too_large",
             Self::Unauthorised => "unauthorised",
             Self::NotReady => "not_ready",
+            Self::DiskFull => "disk_full",
+            Self::KeyLimit => "key_limit",
+            Self::Quota => "quota",
         }
     }
 }
@@ -87,13 +99,22 @@ pub enum JobEnd {
     Cancelled,
     /// It went back to the queue: the process stops, or it is tried again.
     Released,
+    /// It went back to the queue because the disk is full.
+    NoRoom,
     /// Another worker has it.
     Lost,
 }
 
 impl JobEnd {
-    const ALL: [Self; 6] =
-        [Self::Succeeded, Self::Failed, Self::Paused, Self::Cancelled, Self::Released, Self::Lost];
+    const ALL: [Self; 7] = [
+        Self::Succeeded,
+        Self::Failed,
+        Self::Paused,
+        Self::Cancelled,
+        Self::Released,
+        Self::NoRoom,
+        Self::Lost,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -102,6 +123,7 @@ impl JobEnd {
             Self::Paused => "paused",
             Self::Cancelled => "cancelled",
             Self::Released => "released",
+            Self::NoRoom => "no_room",
             Self::Lost => "lost",
         }
     }

@@ -209,7 +209,7 @@ pub struct Job {
     pub report: Option<Sha256>,
     /// How often a worker took it.
     pub attempt: u32,
-    /// How often a worker was lost while it had it.
+    /// How often a worker was lost, or the service failed, while it had it.
     pub lost: u32,
     /// When it was made.
     pub created_at: i64,

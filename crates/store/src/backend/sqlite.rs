@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, ffi};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Backend, Batch, Row, Statement, Value, Written};
@@ -265,7 +265,9 @@ fn owned(value: ValueRef<'_>) -> Value {
 
 fn translate(error: rusqlite::Error) -> StoreError {
     let code = error.sqlite_error_code();
-    if code == Some(ErrorCode::DiskFull) {
+    // The index of the write-ahead log grows for want of nothing but room.
+    let index = error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHMSIZE);
+    if index || code == Some(ErrorCode::DiskFull) {
         StoreError::DiskFull
     } else if matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) {
         StoreError::corrupt("the database", error)

@@ -156,16 +156,48 @@ impl Store {
     /// # Errors
     /// [`StoreError::LeaseLost`]; [`StoreError::Invalid`] for a delay beyond [`MAX_LEASE_MS`].
     pub async fn release(&self, lease: &Lease, delay_ms: i64, now: i64) -> Result<(), StoreError> {
+        self.put_back(lease, None, delay_ms, now).await
+    }
+
+    /// Gives a job back with an event that says why, to be tried again after `delay_ms`. With `lost` it counts as if its
+    /// worker had been lost: such a job is given up some time.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`]; [`StoreError::Invalid`] for a delay beyond [`MAX_LEASE_MS`].
+    pub async fn retry(
+        &self,
+        lease: &Lease,
+        lost: bool,
+        event: &NewEvent,
+        delay_ms: i64,
+        now: i64,
+    ) -> Result<(), StoreError> {
+        self.put_back(lease, Some((lost, event)), delay_ms, now).await
+    }
+
+    async fn put_back(
+        &self,
+        lease: &Lease,
+        why: Option<(bool, &NewEvent)>,
+        delay_ms: i64,
+        now: i64,
+    ) -> Result<(), StoreError> {
         if delay_ms != 0 {
             check_duration("delay_ms", delay_ms)?;
         }
+        let lost = why.is_some_and(|(lost, _)| lost);
         let mut values = fence(lease);
-        values.extend([now.into(), now.saturating_add(delay_ms).into()]);
+        values.extend([now.into(), now.saturating_add(delay_ms).into(), i64::from(lost).into()]);
         let sql = format!(
-            "UPDATE jobs SET state = 'queued', owner = NULL, not_before = $5, updated_at = $4 \
+            "UPDATE jobs SET state = 'queued', owner = NULL, not_before = $5, updated_at = $4, lost = lost + $6 \
              WHERE {FENCE} AND state = 'running'"
         );
-        self.held(lease, Batch::new().must(sql, values)).await.map(|_| ())
+        let batch = Batch::new().must(sql, values);
+        let batch = match why {
+            Some((_, event)) => with_event(batch, &lease.id, event, now)?,
+            None => batch,
+        };
+        self.held(lease, batch).await.map(|_| ())
     }
 
     /// A queued job's place, from 1: how many claims from now it is taken, if nothing ends before.

@@ -1,7 +1,7 @@
 //! Who gets which job, and who keeps it.
 
 use headstart_store::{Beat, ClaimLimits, MAX_LEASE_MS, PageRequest, Scope, Store, StoreError};
-use headstart_types::job::JobState;
+use headstart_types::job::{JobState, NewEvent};
 
 use crate::support::{LIMITS, T, claim, contract, digest, job, version};
 
@@ -14,6 +14,7 @@ contract!(
     a_worker_that_was_only_late_keeps_its_job,
     a_job_that_costs_too_many_workers_fails,
     a_released_job_is_no_loss_and_waits_as_long_as_asked,
+    a_job_that_breaks_too_often_is_given_up_and_one_that_waits_is_not,
     a_clock_set_back_makes_no_lease_eternal,
     a_clock_set_forward_takes_a_job_at_most_once,
     a_clock_set_back_makes_no_delay_eternal,
@@ -127,6 +128,30 @@ async fn a_released_job_is_no_loss_and_waits_as_long_as_asked(store: Store) {
     store.release(&lease, 500, T).await.unwrap();
     assert!(store.claim("w", LIMITS, T + 499).await.unwrap().is_none());
     claim(&store, "w", T + 500).await;
+}
+
+async fn a_job_that_breaks_too_often_is_given_up_and_one_that_waits_is_not(store: Store) {
+    let made = job(&store, "alice", T).await;
+    let event = NewEvent::info("again");
+    for round in 0..10 {
+        let (lease, taken) = claim(&store, "w", T + round * 100).await;
+        assert_eq!(taken.lost, 0);
+        store.retry(&lease, false, &event, 100, T + round * 100).await.unwrap();
+        let again = store.retry(&lease, false, &event, 100, T + round * 100).await;
+        assert!(matches!(again, Err(StoreError::LeaseLost(_))), "{again:?}");
+    }
+    assert!(store.claim("w", LIMITS, T + 999).await.unwrap().is_none(), "the delay counts");
+    for lost in 0..2 {
+        let (lease, taken) = claim(&store, "w", T + 1_000).await;
+        assert_eq!(taken.lost, lost);
+        store.retry(&lease, true, &event, 0, T + 1_000).await.unwrap();
+    }
+    let events = store.events(&made.id, &PageRequest::newest(99)).await.unwrap().data;
+    assert_eq!(events.iter().filter(|event| event.message == "again").count(), 12);
+    // Twice broken and once lost: the third of three.
+    claim(&store, "w", T + 1_000).await;
+    assert!(store.claim("w", LIMITS, T + 2_000).await.unwrap().is_none());
+    assert_eq!(store.job(Scope::All, &made.id).await.unwrap().state, JobState::Failed);
 }
 
 async fn a_clock_set_back_makes_no_lease_eternal(store: Store) {

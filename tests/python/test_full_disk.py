@@ -1,0 +1,135 @@
+"""A data folder without room: uploads are refused in words, requests are answered, jobs wait and then end well."""
+
+import io
+import json
+import random
+import subprocess
+
+import openai
+import pytest
+from service import TEXT, Service, wait_until
+
+MEGABYTE = 1 << 20
+DISK_MEGABYTES = 24
+# What a worker logs depends on what still fits: a row and no blob, or not even a row.
+MET_BY_A_WORKER = ("the disk is full: the job waits", "end could not be written", "no job could be claimed")
+ENDED = {"succeeded", "failed", "cancelled"}
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of its own for the data folder; skips where none may be mounted."""
+    data = tmp_path / "data"
+    data.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MEGABYTES}m", "headstart-test", str(data)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("there is no mount command")
+    if mounted.returncode:
+        pytest.skip(f"a file system cannot be mounted here: {mounted.stderr.strip()}")
+    yield data
+    subprocess.run(["umount", "--lazy", str(data)], check=True)
+
+
+@pytest.fixture
+def served(disk):
+    running = Service(disk.parent, "--lease-seconds", 2)
+    yield running
+    running.stop()
+
+
+def rows(count):
+    chance = random.Random(5)
+    for number in range(count):
+        label = ("rain", "sun")[number % 2]
+        yield {"text": f"{label} {chance.random()} {number}", "label": label}
+
+
+def lines(count):
+    return "\n".join(json.dumps(row) for row in rows(count)).encode()
+
+
+def upload(service, name, content):
+    return service.http.post("/v1/files", files={"file": (name, content)}, data={"purpose": "fine-tune"})
+
+
+def fill(disk, leave=0):
+    """Takes all room but `leave` bytes and returns the file that holds it."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(64 * 1024))
+        except OSError:
+            pass
+        file.truncate(max(file.tell() - leave, 0))
+    return ballast
+
+
+def parts(disk):
+    return list((disk / "blobs" / "staging").rglob("*.part"))
+
+
+def test_an_upload_beyond_the_room_is_refused_and_leaves_nothing(served, disk):
+    kept = upload(served, "weather.jsonl", lines(200))
+    assert kept.status_code == 200, kept.text
+    before = sorted(path for path in (disk / "blobs").rglob("*") if path.is_file())
+    refused = upload(served, "large.jsonl", lines(10) + b"\n" * (DISK_MEGABYTES * MEGABYTE))
+    assert refused.status_code == 503, refused.text
+    error = refused.json()["error"]
+    assert error["type"] == "server_error" and "disk is full" in error["message"], error
+    assert 1 <= int(refused.headers["retry-after"]) <= 120
+    assert sorted(path for path in (disk / "blobs").rglob("*") if path.is_file()) == before
+    assert served.metric("rejections_total", reason="disk_full") == 1
+    assert [one["id"] for one in served.http.get("/v1/files").json()["data"]] == [kept.json()["id"]]
+    assert upload(served, "again.jsonl", lines(300)).status_code == 200, "the room came back"
+
+
+def test_while_the_disk_is_full_requests_are_answered_and_jobs_wait(served, disk):
+    client = openai.OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0)
+    file = client.files.create(file=("weather.jsonl", io.BytesIO(lines(400))), purpose="fine-tune")
+
+    def ask(suffix):
+        return client.fine_tuning.jobs.create(model=TEXT, training_file=file.id, suffix=suffix, seed=3)
+
+    def state(id):
+        return client.fine_tuning.jobs.retrieve(id)
+
+    def finished(id):
+        return wait_until(lambda: (job := state(id)).status in ENDED and job, f"{id} ends")
+
+    first = finished(ask("before").id)
+    assert first.status == "succeeded", first
+    wait_until(lambda: served.post("/v1/classify", {"model": "before", "input": "rain"}).status_code == 200, "it answers")
+
+    waiting = ask("during")
+    ballast = fill(disk)
+    try:
+        for _ in range(3):
+            assert len(served.embed(TEXT, ["all is well", "it is"])) == 2
+            assert served.post("/v1/classify", {"model": "before", "input": "rain again"}).status_code == 200
+            assert served.http.get("/v1/fine_tuning/jobs").status_code == 200
+            refused = upload(served, "more.jsonl", lines(4000))
+            assert refused.status_code == 503, refused.text
+        created = served.post("/v1/fine_tuning/jobs", {"model": TEXT, "training_file": file.id})
+        assert created.status_code in (200, 503), created.text
+        wait_until(lambda: any(line in served.log() for line in MET_BY_A_WORKER), "the worker meets the full disk")
+        assert state(waiting.id).status in {"queued", "running"}, "nothing has gone wrong with the job itself"
+    finally:
+        ballast.unlink()
+    done = finished(waiting.id)
+    assert done.status == "succeeded", done
+    client.close()
+    assert parts(disk) == []
+    wait_until(lambda: served.post("/v1/classify", {"model": "during", "input": "rain"}).status_code == 200, "it answers")
+
+
+def test_a_start_on_a_full_disk_says_so(disk):
+    service = Service(disk.parent)
+    service.stop()
+    ballast = fill(disk)
+    with pytest.raises(AssertionError, match="the disk is full"):
+        Service(disk.parent)
+    ballast.unlink()
+    Service(disk.parent).stop()
