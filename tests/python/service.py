@@ -47,6 +47,7 @@ class Service:
 
     def __init__(self, folder, *flags, wait=True, listen="127.0.0.1:0", models=MODELS, data=None, **variables):
         assert BINARY.exists(), f"{BINARY.relative_to(ROOT)} is missing; `make build` makes it"
+        self.folder = folder
         self._out, self._log = folder / "stdout.txt", folder / "stderr.txt"
         self.data = data or folder / "data"
         command = [BINARY, "serve", "--listen", listen, "--models", models, "--data", self.data, *flags]
