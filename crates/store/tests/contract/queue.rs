@@ -1,6 +1,6 @@
 //! Who gets which job, and who keeps it.
 
-use headstart_store::{Beat, ClaimLimits, MAX_LEASE_MS, PageRequest, Scope, Store, StoreError};
+use headstart_store::{Beat, ClaimLimits, MAX_LEASE_MS, Order, PageRequest, Scope, Store, StoreError};
 use headstart_types::job::{JobState, NewEvent};
 
 use crate::support::{LIMITS, T, claim, contract, digest, job, version};
@@ -18,6 +18,8 @@ contract!(
     a_clock_set_back_makes_no_lease_eternal,
     a_clock_set_forward_takes_a_job_at_most_once,
     a_clock_set_back_makes_no_delay_eternal,
+    events_keep_their_order_and_their_reader_whatever_the_clock_says,
+    a_clock_set_back_keeps_no_job_waiting,
     a_lease_without_a_sensible_length_is_refused,
     the_queues_size_counts_what_waits,
 );
@@ -184,6 +186,31 @@ async fn a_clock_set_back_makes_no_delay_eternal(store: Store) {
     store.release(&lease, MAX_LEASE_MS, T).await.unwrap();
     assert!(store.claim("a", LIMITS, T).await.unwrap().is_none());
     assert!(store.claim("a", LIMITS, T - 86_400_000).await.unwrap().is_some());
+}
+
+async fn events_keep_their_order_and_their_reader_whatever_the_clock_says(store: Store) {
+    let made = job(&store, "alice", T).await;
+    let (lease, _) = claim(&store, "a", T).await;
+    let day = 86_400_000;
+    store.add_event(&lease, &NewEvent::info("before"), T).await.unwrap();
+    let seen = store.events(&made.id, &PageRequest::newest(1)).await.unwrap().data.remove(0).id;
+    for (message, now) in [("back", T - day), ("forward", T + day), ("again", T)] {
+        store.add_event(&lease, &NewEvent::info(message), now).await.unwrap();
+    }
+    let rest = PageRequest { after: Some(seen), limit: 9, order: Order::Ascending };
+    let rest = store.events(&made.id, &rest).await.unwrap().data;
+    let messages: Vec<&str> = rest.iter().map(|event| event.message.as_str()).collect();
+    assert_eq!(messages, ["back", "forward", "again"]);
+    assert!(rest.windows(2).all(|pair| pair[0].id < pair[1].id));
+}
+
+async fn a_clock_set_back_keeps_no_job_waiting(store: Store) {
+    let day = 86_400_000;
+    let old = job(&store, "alice", T).await.id;
+    let new = job(&store, "alice", T - day).await.id;
+    // Both are taken at once, whichever is thought the older.
+    let taken = [claim(&store, "a", T - day).await.1.id, claim(&store, "b", T - day).await.1.id];
+    assert!(taken.contains(&old) && taken.contains(&new));
 }
 
 async fn a_lease_without_a_sensible_length_is_refused(store: Store) {
