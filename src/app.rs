@@ -37,6 +37,8 @@ pub struct App {
     pub bodies: Arc<Semaphore>,
     /// Places for inspections of uploads.
     pub inspections: Arc<Semaphore>,
+    /// Whether bulk work makes way for everything else on the machine.
+    steps_back: bool,
     loaded: AtomicBool,
     ready: AtomicBool,
     stopping: AtomicBool,
@@ -71,10 +73,25 @@ impl App {
             store,
             bodies,
             inspections,
+            steps_back: true,
             loaded: no(),
             ready: no(),
             stopping: no(),
         })
+    }
+
+    /// An app for somebody who waits for its bulk work at the terminal: it makes way for nothing.
+    ///
+    /// # Errors
+    /// As [`App::new`].
+    pub fn at_terminal(config: Config) -> anyhow::Result<Self> {
+        Ok(Self { steps_back: false, ..Self::new(config)? })
+    }
+
+    /// Whether bulk work makes way for everything else on the machine.
+    #[must_use]
+    pub fn steps_back(&self) -> bool {
+        self.steps_back
     }
 
     /// Opens the store in the data folder.
@@ -165,7 +182,12 @@ impl App {
             DeviceName::Cpu => Device::Cpu,
             DeviceName::Cuda => Device::Cuda { id: config.cuda_device, required: config.require_cuda },
         };
-        let options = EngineOptions { lanes: config.lanes, device, queue_items: config.queue_items };
+        let options = EngineOptions {
+            lanes: config.lanes,
+            device,
+            queue_items: config.queue_items,
+            bulk_steps_back: self.steps_back,
+        };
         Engine::start(runtime, options, Arc::clone(&self.metrics))
     }
 

@@ -64,7 +64,7 @@ pub fn run(config: Config, arguments: EmbedArguments) -> anyhow::Result<()> {
         name.push(".jsonl");
         name.into()
     });
-    let app = App::new(config)?;
+    let app = App::at_terminal(config)?;
     let engine = app.start_engine()?;
     app.load_backbones(&engine)?;
     let modality = source.modality();

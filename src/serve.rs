@@ -61,7 +61,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let rollout = Rollout::start(&app).await.map(|rollout| tokio::spawn(rollout.run()));
     app.finish_loading();
     tracing::info!(%address, milliseconds = started.elapsed().as_millis() as u64, "ready");
-    let workers = Workers::start(&app);
+    let workers = Workers::start(&app)?;
     serving.await?;
     let patience = Duration::from_secs(app.config.drain_seconds);
     if tokio::time::timeout(patience, workers.stop()).await.is_err() {

@@ -77,7 +77,7 @@ async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> 
     let method = headstart_methods::method(&arguments.method)
         .with_context(|| format!("there is no method `{}`", arguments.method))?;
     method.check(given)?;
-    let app = Arc::new(App::new(config)?);
+    let app = Arc::new(App::at_terminal(config)?);
     app.open_store().await?;
     let store = app.store().context("the store is closed")?.clone();
     let (file, inspection) = take_in(&app, &store, input).await?;
@@ -107,7 +107,7 @@ async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> 
         validate_first: false,
     };
     let job = store.create_job(&new, u32::MAX, now_ms()).await?;
-    let workers = Workers::start(&app);
+    let workers = Workers::start(&app)?;
     let job = watch(&store, &job.id).await?;
     workers.stop().await;
     app.tasks.catalog.clear();

@@ -21,7 +21,7 @@ pub fn work(config: Config) -> anyhow::Result<()> {
         let app = Arc::new(App::new(config)?);
         app.open_store().await?;
         let engine = app.load().await?;
-        let workers = Workers::start(&app);
+        let workers = Workers::start(&app)?;
         tracing::info!(workers = app.config.workers, "looking for jobs");
         signals.next().await;
         tracing::info!("stopping: unfinished jobs go back to the queue");

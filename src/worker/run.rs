@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use headstart_engine::step_back;
 use headstart_store::{Beat, ClaimLimits, Store, StoreError};
 use headstart_telemetry::JobEnd;
 use headstart_types::job::{Job, JobError, Lease, Level, NewEvent};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -33,23 +35,35 @@ const RETRY_AFTER_MS: (i64, i64) = (2_000, 300_000);
 /// A job's end that could not be written is written again after this long.
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
 
-/// The workers of this process.
+/// The workers of this process, on threads of their own.
 pub struct Workers {
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    /// `None` once it was told to end.
+    runtime: Option<Runtime>,
 }
 
 impl Workers {
-    /// Starts as many workers as the configuration asks for.
-    #[must_use]
-    pub fn start(app: &Arc<App>) -> Self {
+    /// Starts as many workers as the configuration asks for; call it on the runtime that keeps their leases alive.
+    /// Where the app steps back, so do all threads that a job uses.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(app: &Arc<App>) -> std::io::Result<Self> {
         let stop = watch::Sender::new(false);
         let mut tasks = JoinSet::new();
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(1).thread_name("worker").enable_all();
+        if app.steps_back() {
+            builder.on_thread_start(step_back);
+        }
+        let runtime = builder.build()?;
         for number in 0..app.config.workers {
             let owner = format!("{}-{number}", uuid::Uuid::now_v7().simple());
-            tasks.spawn(work(Arc::clone(app), owner, stop.subscribe()));
+            let work = work(Arc::clone(app), owner, Handle::current(), stop.subscribe());
+            tasks.spawn_on(work, runtime.handle());
         }
-        Self { stop, tasks }
+        Ok(Self { stop, tasks, runtime: Some(runtime) })
     }
 
     /// Stops after the step at hand; unfinished jobs go back to the queue with what they have.
@@ -59,7 +73,16 @@ impl Workers {
     }
 }
 
-async fn work(app: Arc<App>, owner: String, mut stop: watch::Receiver<bool>) {
+impl Drop for Workers {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Dropping it would wait for its threads, which asynchronous code must not.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn work(app: Arc<App>, owner: String, leases: Handle, mut stop: watch::Receiver<bool>) {
     let Some(store) = app.store().cloned() else { return };
     let mut changes = store.changes();
     while !*stop.borrow() {
@@ -71,7 +94,7 @@ async fn work(app: Arc<App>, owner: String, mut stop: watch::Receiver<bool>) {
         };
         match store.claim(&owner, limits, now_ms()).await {
             Ok(Some((lease, job))) => {
-                one_job(&app, &store, &lease, job, stop.clone()).await;
+                one_job(&app, &store, &lease, job, &leases, stop.clone()).await;
                 continue;
             }
             Ok(None) => {}
@@ -84,16 +107,19 @@ async fn work(app: Arc<App>, owner: String, mut stop: watch::Receiver<bool>) {
     }
 }
 
-async fn one_job(app: &Arc<App>, store: &Store, lease: &Lease, job: Job, mut stop: watch::Receiver<bool>) {
+async fn one_job(
+    app: &Arc<App>,
+    store: &Store,
+    lease: &Lease,
+    job: Job,
+    leases: &Handle,
+    mut stop: watch::Receiver<bool>,
+) {
     tracing::info!(job.id = %job.id, job.method = %job.method, attempt = lease.attempt, "job started");
     let halt = Arc::new(Halt::default());
-    let beating = tokio::spawn(keep(
-        store.clone(),
-        lease.clone(),
-        Arc::clone(&halt),
-        app.config.lease_seconds,
-        stop.clone(),
-    ));
+    // Not on the job's own threads: on a busy machine a lease must not run out because they make way.
+    let beating =
+        leases.spawn(keep(store.clone(), lease.clone(), Arc::clone(&halt), app.config.lease_seconds, stop.clone()));
     let done = fine_tune::run(app, store, lease, &job, &halt).await;
     let ended = match done {
         Ok(()) => JobEnd::Succeeded,

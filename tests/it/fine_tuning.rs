@@ -108,7 +108,7 @@ fn intents() -> String {
 async fn a_file_becomes_a_classifier_that_answers() {
     let lab = Lab::new().await;
     let file = lab.upload(&intents()).await;
-    let workers = Workers::start(&lab.service.app);
+    let workers = Workers::start(&lab.service.app).unwrap();
     let rollout = tokio::spawn(Rollout::start(&lab.service.app).await.unwrap().run());
     for (chance, method) in (1..).zip(["linear_probe", "prototype", "mlp", "auto"]) {
         let job = lab.ended(&lab.queue(&file, method, chance).await).await;
@@ -161,7 +161,7 @@ async fn artifact(lab: &Lab, job: &Job) -> Vec<u8> {
 async fn a_job_whose_worker_is_stopped_at_any_step_ends_with_the_bytes_of_an_undisturbed_one() {
     let lab = Lab::new().await;
     let file = lab.upload(&intents()).await;
-    let workers = Workers::start(&lab.service.app);
+    let workers = Workers::start(&lab.service.app).unwrap();
     let undisturbed = lab.ended(&lab.queue(&file, "mlp", 1).await).await;
     workers.stop().await;
     let expected = artifact(&lab, &undisturbed).await;
@@ -173,7 +173,7 @@ async fn a_job_whose_worker_is_stopped_at_any_step_ends_with_the_bytes_of_an_und
         if job.state.is_final() {
             break job;
         }
-        let workers = Workers::start(&lab.service.app);
+        let workers = Workers::start(&lab.service.app).unwrap();
         tokio::time::sleep(Duration::from_millis(5 + 23 * stops)).await;
         workers.stop().await;
         stops += 1;
@@ -187,7 +187,7 @@ async fn a_job_whose_worker_is_stopped_at_any_step_ends_with_the_bytes_of_an_und
 async fn a_job_is_paused_resumed_and_cancelled_while_it_runs() {
     let lab = Lab::new().await;
     let file = lab.upload(&intents()).await;
-    let workers = Workers::start(&lab.service.app);
+    let workers = Workers::start(&lab.service.app).unwrap();
     let id = lab.queue(&file, "auto", 1).await;
     let running = async |id: &JobId| {
         while lab.store.job(Scope::All, id).await.unwrap().state != JobState::Running {
@@ -216,7 +216,7 @@ async fn a_job_is_paused_resumed_and_cancelled_while_it_runs() {
 async fn a_job_that_cannot_succeed_says_why_and_names_what_to_change() {
     let lab = Lab::new().await;
     let file = lab.upload("text,label\na cat,x\na dog,x\na car,y\na bus,y\n").await;
-    let workers = Workers::start(&lab.service.app);
+    let workers = Workers::start(&lab.service.app).unwrap();
     let job = lab.ended(&lab.queue(&file, "no_such_method", 1).await).await;
     let error = job.error.unwrap();
     assert_eq!((job.state, error.param.as_deref()), (JobState::Failed, Some("method")));

@@ -2,12 +2,14 @@
 
 mod backbone;
 mod bench;
+mod blocks;
 mod cases;
 mod closed_loop;
 mod connection;
 mod corpus;
 mod direct;
 mod figures;
+mod fine_tuning;
 mod machine;
 mod open_loop;
 mod options;
@@ -48,6 +50,8 @@ fn run(options: Options) -> anyhow::Result<()> {
             Suite::Latency => cases::latency::run(&bench)?,
             Suite::Overload => cases::overload::run(&bench)?,
             Suite::Startup => cases::startup::run(&bench)?,
+            Suite::Classifiers => cases::classifiers::run(&bench)?,
+            Suite::Training => cases::training::run(&bench)?,
             Suite::Growth => cases::growth::run(&bench)?,
             // `expand` has replaced it.
             Suite::All => continue,

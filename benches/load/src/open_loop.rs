@@ -24,7 +24,10 @@ const LONGEST_DRAIN: Duration = Duration::from_secs(60);
 pub(crate) struct Arrivals {
     /// Requests a second.
     pub(crate) rate: f64,
+    /// They end after so long, or when `over` says so.
     pub(crate) seconds: f64,
+    /// Set by whoever does something else meanwhile and is done.
+    pub(crate) over: Rc<Cell<bool>>,
     /// Connections that may be busy at once; an arrival that finds none free is counted and not sent.
     pub(crate) connections: usize,
 }
@@ -38,6 +41,8 @@ pub(crate) struct Flood {
     pub(crate) ok_in_time: usize,
     /// Time from arrival to answer of every 200, in milliseconds, sorted.
     pub(crate) accepted_ms: Vec<f64>,
+    /// The same with the moment of each arrival, as answers came.
+    pub(crate) answered: Vec<(Instant, f64)>,
     /// 429s.
     pub(crate) refused: usize,
     /// Any other status, and broken connections.
@@ -54,6 +59,7 @@ struct State {
     in_flight: Cell<usize>,
     address: SocketAddr,
     end: Instant,
+    over: Rc<Cell<bool>>,
 }
 
 /// Sends the requests in order, beginning again at the end, as they arrive.
@@ -75,10 +81,11 @@ pub(crate) async fn flood(
         in_flight: Cell::new(0),
         address,
         end: started + Duration::from_secs_f64(arrivals.seconds),
+        over: Rc::clone(&arrivals.over),
     });
     LocalSet::new().run_until(arrive(&state, started, arrivals.rate)).await;
     let mut flood = state.flood.take();
-    flood.accepted_ms = figures::sorted(flood.accepted_ms);
+    flood.accepted_ms = figures::sorted(flood.answered.iter().map(|(_, ms)| *ms).collect());
     Ok(flood)
 }
 
@@ -88,7 +95,7 @@ async fn arrive(state: &Rc<State>, started: Instant, rate: f64) {
     let mut arrived = 0;
     loop {
         due += Duration::from_secs_f64(chance.gap(rate));
-        if due >= state.end {
+        if due >= state.end || state.over.get() {
             break;
         }
         // The timer is coarser than the gaps: what is already due goes at once, and latency counts from when it was due.
@@ -110,8 +117,11 @@ async fn arrive(state: &Rc<State>, started: Instant, rate: f64) {
             tokio::task::yield_now().await;
         }
     }
-    tokio::time::sleep_until(state.end.into()).await;
-    while state.in_flight.get() > 0 && state.end.elapsed() < LONGEST_DRAIN {
+    if !state.over.get() {
+        tokio::time::sleep_until(state.end.into()).await;
+    }
+    let drained_by = Instant::now() + LONGEST_DRAIN;
+    while state.in_flight.get() > 0 && Instant::now() < drained_by {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -124,7 +134,7 @@ async fn send(state: Rc<State>, mut connection: Connection, index: usize, due: I
         let mut flood = state.flood.borrow_mut();
         match status {
             Ok(200) => {
-                flood.accepted_ms.push(due.elapsed().as_secs_f64() * 1e3);
+                flood.answered.push((due, due.elapsed().as_secs_f64() * 1e3));
                 flood.ok_in_time += usize::from(Instant::now() <= state.end);
             }
             Ok(429) => flood.refused += 1,

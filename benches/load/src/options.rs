@@ -8,7 +8,7 @@ use clap::{Parser, ValueEnum};
 #[derive(Debug, Clone, Parser)]
 #[command(name = "headstart-load")]
 pub(crate) struct Options {
-    /// What to measure; `all` is everything but `growth`, which is long
+    /// What to measure; `all` is everything but `classifiers`, `training` and `growth`, which are long
     #[arg(value_enum, default_value = "all")]
     pub(crate) suite: Suite,
     /// Rounds of server and direct in turns [default: 3; with --quick 1]
@@ -26,6 +26,9 @@ pub(crate) struct Options {
     /// Only these backbones; repeatable
     #[arg(long, value_name = "ID")]
     backbone: Vec<String>,
+    /// Of `training` only the cases whose name holds this
+    #[arg(long, value_name = "WORDS")]
+    pub(crate) only: Option<String>,
     /// The release binary
     #[arg(long, value_name = "FILE", default_value = "target/release/headstart")]
     pub(crate) server: PathBuf,
@@ -58,6 +61,10 @@ pub(crate) enum Suite {
     Overload,
     /// Start-up time and idle memory
     Startup,
+    /// A thousand classifiers against one
+    Classifiers,
+    /// Latency while a job trains
+    Training,
     /// Memory over many mixed requests
     Growth,
 }
@@ -66,9 +73,14 @@ impl Suite {
     pub(crate) fn expand(self) -> Vec<Self> {
         match self {
             Self::All => vec![Self::Startup, Self::Text, Self::Images, Self::Latency, Self::Overload],
-            Self::Text | Self::Images | Self::Latency | Self::Overload | Self::Startup | Self::Growth => {
-                vec![self]
-            }
+            Self::Text
+            | Self::Images
+            | Self::Latency
+            | Self::Overload
+            | Self::Startup
+            | Self::Classifiers
+            | Self::Training
+            | Self::Growth => vec![self],
         }
     }
 
@@ -80,6 +92,8 @@ impl Suite {
             Self::Latency => "One connection: latency added to a direct call",
             Self::Overload => "Twice the capacity, open loop",
             Self::Startup => "Start-up and idle memory",
+            Self::Classifiers => "A thousand classifiers on one backbone",
+            Self::Training => "Latency while a job trains, open loop",
             Self::Growth => "Memory over mixed requests",
         }
     }
@@ -99,6 +113,10 @@ pub(crate) struct Scale {
     /// Calls of one latency measurement.
     pub(crate) latency_calls: usize,
     pub(crate) overload_seconds: f64,
+    /// Seconds without a job, before and after each.
+    pub(crate) idle_seconds: f64,
+    /// Rows that jobs learn from, at most.
+    pub(crate) training_rows: usize,
     pub(crate) starts: usize,
     /// Seconds between ready and the second reading of idle memory, and after overload and the giant request.
     pub(crate) rest_seconds: f64,
@@ -117,6 +135,8 @@ impl Options {
             photos: 384,
             latency_calls: 200,
             overload_seconds: 15.0,
+            idle_seconds: 20.0,
+            training_rows: usize::MAX,
             starts: 5,
             rest_seconds: 5.0,
             growth_requests: 100_000,
@@ -130,6 +150,8 @@ impl Options {
             photos: 24,
             latency_calls: 30,
             overload_seconds: 3.0,
+            idle_seconds: 2.0,
+            training_rows: 300,
             starts: 3,
             rest_seconds: 1.0,
             growth_requests: 400,

@@ -2,6 +2,9 @@
 
 use crate::corpus::Photo;
 
+/// Between the parts of an upload; no file that is sent holds it.
+const BOUNDARY: &str = "7d9f2c61a5e84b30";
+
 /// The bytes of one HTTP/1.1 request.
 pub(crate) struct Request {
     pub(crate) bytes: Vec<u8>,
@@ -25,6 +28,34 @@ impl Request {
     pub(crate) fn photo(model: &str, photo: &Photo) -> Self {
         let path = format!("/v1/embeddings?model={model}&encoding_format=base64");
         Self { bytes: post(&path, photo.content_type, &photo.bytes), items: 1 }
+    }
+
+    /// Asks a classifier for a text's best label.
+    pub(crate) fn classify(classifier: &str, text: &str) -> Self {
+        let body = serde_json::json!({"model": classifier, "input": text, "top_k": 1});
+        Self::post_json("/v1/classify", &body)
+    }
+
+    /// Uploads a training file.
+    pub(crate) fn upload(name: &str, bytes: &[u8]) -> Self {
+        let head = format!(
+            "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nfine-tune\r\n--{BOUNDARY}\r\n\
+             Content-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
+             Content-Type: application/octet-stream\r\n\r\n"
+        );
+        let body = [head.as_bytes(), bytes, format!("\r\n--{BOUNDARY}--\r\n").as_bytes()].concat();
+        let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
+        Self { bytes: post("/v1/files", &content_type, &body), items: 0 }
+    }
+
+    /// Posts a JSON body.
+    pub(crate) fn post_json(path: &str, body: &serde_json::Value) -> Self {
+        Self { bytes: post(path, "application/json", body.to_string().as_bytes()), items: 1 }
+    }
+
+    /// Asks for a resource.
+    pub(crate) fn get(path: &str) -> Self {
+        Self { bytes: format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes(), items: 0 }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// Between the start of the process and its first 200 of `/readyz`.
     pub(crate) ready_after: Duration,
-    _data: TempDir,
+    _data: Option<TempDir>,
 }
 
 impl Server {
@@ -46,6 +46,16 @@ impl Server {
     /// When the binary is missing, ends early, or is not ready in time.
     pub(crate) fn start(launch: &Launch, arguments: &[&str]) -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
+        let mut server = Self::start_in(launch, data.path(), arguments)?;
+        server._data = Some(data);
+        Ok(server)
+    }
+
+    /// The same on a data folder that outlives it.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub(crate) fn start_in(launch: &Launch, data: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
         let mut command = Command::new(&launch.binary);
         // Only what stands here decides how the server runs.
         for (name, _) in std::env::vars_os() {
@@ -54,7 +64,7 @@ impl Server {
             }
         }
         command.args(["serve", "--listen", "127.0.0.1:0", "--log", "error"]);
-        command.arg("--models").arg(&launch.models).arg("--data").arg(data.path());
+        command.arg("--models").arg(&launch.models).arg("--data").arg(data);
         command.arg("--onnxruntime").arg(&launch.onnxruntime);
         command.args(arguments).args(&launch.further);
         let started = Instant::now();
@@ -62,7 +72,7 @@ impl Server {
             format!("{} cannot be started; `make build` makes it", launch.binary.display())
         })?;
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Self { child, address, ready_after: Duration::ZERO, _data: data };
+        let mut server = Self { child, address, ready_after: Duration::ZERO, _data: None };
         server.address = server.read_address()?;
         while !server.is_ready() {
             anyhow::ensure!(server.child.try_wait()?.is_none(), "the server ended before it was ready");

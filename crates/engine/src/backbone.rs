@@ -15,7 +15,7 @@ use crate::error::EngineError;
 use crate::folder::Folder;
 use crate::lane;
 use crate::memory;
-use crate::schedule::Scheduler;
+use crate::schedule::{Scheduler, Side};
 use crate::session::{Graph, Provider, Reads};
 
 /// No call should hold a lane longer: a short item behind it would wait as long.
@@ -32,6 +32,8 @@ pub(crate) struct Model {
     /// Lanes that one call occupies: its threads.
     pub(crate) slots: usize,
     pub(crate) max_running: usize,
+    /// Whether bulk items run at the back: only calls of one CPU thread can be held back by the system.
+    steps_back: bool,
     pub(crate) metrics: ModelMetrics,
     limits: Limits,
     /// Nanoseconds of lane time per unit of cost, a moving average; the batcher's and admission's idea of speed.
@@ -46,6 +48,7 @@ impl Model {
         readout: Readout,
         limits: Limits,
         (slots, max_running): (usize, usize),
+        steps_back: bool,
         metrics: ModelMetrics,
     ) -> Self {
         Self {
@@ -54,6 +57,7 @@ impl Model {
             readout,
             slots,
             max_running,
+            steps_back,
             metrics,
             limits,
             nanoseconds_per_unit: AtomicU64::new(0),
@@ -63,6 +67,11 @@ impl Model {
 
     pub(crate) fn reads_tokens(&self) -> bool {
         matches!(self.graph.reads(), Reads::Tokens { .. })
+    }
+
+    /// The lanes that run its items of a class.
+    pub(crate) fn side(&self, class: Class) -> Side {
+        if self.steps_back && class == Class::Bulk { Side::Back } else { Side::Front }
     }
 
     /// The configured budget, tightened so that no call takes longer than [`LONGEST_CALL`] at the speed seen so far.

@@ -42,6 +42,8 @@ pub struct EngineOptions {
     pub device: Device,
     /// Most items in a backbone's queue.
     pub queue_items: usize,
+    /// Whether bulk items are computed by threads that the system runs behind all others.
+    pub bulk_steps_back: bool,
 }
 
 /// Lanes, and backbones on them.
@@ -65,7 +67,8 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         // The standard library reads both the affinity mask and the cgroup quota.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let scheduler = Arc::new(Scheduler::new(options.lanes.unwrap_or(cores).max(1)));
+        let lanes = options.lanes.unwrap_or(cores).max(1);
+        let scheduler = Arc::new(Scheduler::new(lanes, options.bulk_steps_back));
         let lanes = lane::start(&scheduler, &metrics)
             .map_err(|error| EngineError::Graph(format!("no thread for a lane: {error}")))?;
         Ok(Self { runtime, scheduler, metrics, options, lanes })
@@ -90,6 +93,7 @@ impl Engine {
             Provider::Cpu => manifest.engine.lanes.unwrap_or(lanes).min(lanes / slots).max(1),
             Provider::Cuda => 1,
         };
+        let steps_back = self.options.bulk_steps_back && provider == Provider::Cpu && slots == 1;
         let features = &manifest.output.features;
         let readout = Readout {
             pooling: features.pooling,
@@ -104,6 +108,7 @@ impl Engine {
             readout,
             limits(&manifest, provider),
             (slots, max_running),
+            steps_back,
             metrics,
         );
         let max_tokens = manifest.text.as_ref().map_or(1, |text| text.max_tokens);

@@ -10,7 +10,8 @@ use headstart_telemetry::{Metrics, Outcome};
 use crate::backbone::Model;
 use crate::call::{self, Entry, Input, Row, Scratch, Shape, Timing, Want};
 use crate::error::EngineError;
-use crate::schedule::{Scheduler, Work};
+use crate::schedule::{Scheduler, Side, Work};
+use crate::step_back::step_back;
 
 /// Starts one named thread per lane.
 ///
@@ -21,7 +22,7 @@ pub(crate) fn start(
     metrics: &Arc<Metrics>,
 ) -> std::io::Result<Vec<JoinHandle<()>>> {
     metrics.lanes.set(scheduler.lanes() as i64);
-    (0..scheduler.lanes())
+    (0..scheduler.threads())
         .map(|lane| {
             let (scheduler, metrics) = (Arc::clone(scheduler), Arc::clone(metrics));
             std::thread::Builder::new()
@@ -32,6 +33,9 @@ pub(crate) fn start(
 }
 
 fn work(scheduler: &Scheduler, metrics: &Metrics, lane: usize) {
+    if scheduler.side(lane) == Side::Back {
+        step_back();
+    }
     let mut scratch = Scratch::default();
     while let Some(work) = scheduler.next(lane) {
         run(scheduler, metrics, work, &mut scratch);

@@ -16,6 +16,7 @@ mod pool;
 mod runtime;
 mod schedule;
 mod session;
+mod step_back;
 mod warm_up;
 
 pub use backbone::{Backbone, Permit, Request, Ticket};
@@ -26,3 +27,4 @@ pub use error::EngineError;
 pub use folder::{Folder, FolderError};
 pub use runtime::{Runtime, RuntimeError};
 pub use session::Provider;
+pub use step_back::step_back;

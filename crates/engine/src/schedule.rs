@@ -2,6 +2,10 @@
 //!
 //! Start-time fair queueing (Goyal et al. 1996): each queue has a virtual time that grows by the lane time it used;
 //! the queue that used least goes next, so a busy model cannot starve a quiet one. Interactive items come before bulk.
+//!
+//! Where a model steps back, its bulk items have lanes of their own, threads that the system runs behind all others: an
+//! interactive item never waits for a bulk call. A bulk call begins only while fewer calls run than there are lanes, so
+//! more than that run only until the bulk calls at hand end.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,15 +25,29 @@ const TRIM_AFTER: Duration = Duration::from_secs(2);
 
 pub(crate) struct Scheduler {
     state: Mutex<State>,
-    /// One per lane, so that the lane that ran last, whose caches are warm, is woken first.
+    /// One per lane, so that the lane that ran last, whose caches are warm, is woken first. Lanes at the back follow
+    /// those at the front.
     wake: Vec<Condvar>,
+    lanes: usize,
+}
+
+/// Which lanes: those at the back run bulk items of models that step back, those at the front everything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Front,
+    Back,
 }
 
 struct State {
     queues: Vec<Queue>,
-    /// Waiting lanes; the last one ran last.
+    /// Waiting lanes at the front; the last one ran last.
     idle: Vec<usize>,
+    /// Waiting lanes at the back.
+    idle_back: Vec<usize>,
+    /// Slots that no call at the front occupies.
     free_slots: usize,
+    /// Slots of calls at the back.
+    back_slots: usize,
     interactive_run: usize,
     /// Set once memory was given back and nothing has run since.
     trimmed: bool,
@@ -41,7 +59,10 @@ struct Queue {
     interactive: VecDeque<Entry>,
     bulk: VecDeque<Entry>,
     virtual_time: f64,
+    /// Calls at the front.
     running: usize,
+    /// Calls at the back.
+    running_back: usize,
 }
 
 /// Items that run together, and what they leave behind.
@@ -49,6 +70,7 @@ pub(crate) struct Work {
     pub(crate) model: Arc<Model>,
     pub(crate) picked: Picked,
     charged: f64,
+    side: Side,
 }
 
 impl Queue {
@@ -62,23 +84,54 @@ impl Queue {
     fn is_empty(&self) -> bool {
         self.interactive.is_empty() && self.bulk.is_empty()
     }
+
+    /// Whether items of a class wait that lanes of a side run.
+    fn awaits(&self, side: Side, class: Class) -> bool {
+        self.model.side(class) == side && self.waiting(class) > 0
+    }
+
+    fn awaits_any(&self, side: Side) -> bool {
+        self.awaits(side, Class::Interactive) || self.awaits(side, Class::Bulk)
+    }
+
+    fn may_run(&self, side: Side, class: Class) -> bool {
+        let running = match side {
+            Side::Front => self.running,
+            Side::Back => self.running + self.running_back,
+        };
+        self.awaits(side, class) && running < self.model.max_running
+    }
 }
 
 impl Scheduler {
-    pub(crate) fn new(lanes: usize) -> Self {
+    /// `lanes` calls at a time; with `back` as many lanes again for models that step back.
+    pub(crate) fn new(lanes: usize, back: bool) -> Self {
         let state = State {
             queues: Vec::new(),
             idle: Vec::with_capacity(lanes),
+            idle_back: Vec::with_capacity(lanes),
             free_slots: lanes,
+            back_slots: 0,
             interactive_run: 0,
             trimmed: true,
             stopped: false,
         };
-        Self { state: Mutex::new(state), wake: (0..lanes).map(|_| Condvar::new()).collect() }
+        let threads = if back { 2 * lanes } else { lanes };
+        Self { state: Mutex::new(state), wake: (0..threads).map(|_| Condvar::new()).collect(), lanes }
     }
 
+    /// Calls that run at a time.
     pub(crate) fn lanes(&self) -> usize {
+        self.lanes
+    }
+
+    /// Lanes, those at the back with them.
+    pub(crate) fn threads(&self) -> usize {
         self.wake.len()
+    }
+
+    pub(crate) fn side(&self, lane: usize) -> Side {
+        if lane < self.lanes { Side::Front } else { Side::Back }
     }
 
     pub(crate) fn add(&self, model: Arc<Model>) {
@@ -90,6 +143,7 @@ impl Scheduler {
             bulk: VecDeque::new(),
             virtual_time,
             running: 0,
+            running_back: 0,
         });
     }
 
@@ -121,7 +175,9 @@ impl Scheduler {
         let mut state = self.lock();
         let earliest = state.earliest_virtual_time();
         let stopped = state.stopped;
-        let quiet = state.free_slots == self.wake.len() && state.queues.iter().all(Queue::is_empty);
+        let side = model.side(class);
+        let quiet =
+            state.free_slots == self.lanes && state.queues.iter().all(|queue| !queue.awaits_any(Side::Front));
         let Some(queue) = state.queues.iter_mut().find(|queue| Arc::ptr_eq(&queue.model, model)) else {
             drop(state);
             refuse(entries);
@@ -132,7 +188,7 @@ impl Scheduler {
             refuse(entries);
             return None;
         }
-        if queue.is_empty() && queue.running == 0 {
+        if queue.is_empty() && queue.running + queue.running_back == 0 {
             // Time spent without work is not saved up.
             queue.virtual_time = queue.virtual_time.max(earliest);
         }
@@ -142,10 +198,10 @@ impl Scheduler {
             Class::Bulk => queue.bulk.extend(entries),
         }
         if here && quiet && added == 1 {
-            return state.take(Instant::now(), self.wake.len());
+            return state.take(Side::Front, Instant::now(), self.lanes);
         }
         for _ in 0..added {
-            if !self.wake_one(&mut state) {
+            if !wake_one(&self.wake, &mut state, side) {
                 break;
             }
         }
@@ -154,19 +210,20 @@ impl Scheduler {
 
     /// The next items for a lane; waits for some. `None` once the scheduler has stopped and its queues are empty.
     pub(crate) fn next(&self, lane: usize) -> Option<Work> {
+        let side = self.side(lane);
         let mut state = self.lock();
         loop {
-            if let Some(work) = state.take(Instant::now(), self.wake.len()) {
+            if let Some(work) = state.take(side, Instant::now(), self.lanes) {
                 // What waits beyond this call is work for another lane.
-                if state.queues.iter().any(|queue| !queue.is_empty()) {
-                    self.wake_one(&mut state);
+                if state.awaits_any(side) {
+                    wake_one(&self.wake, &mut state, side);
                 }
                 return Some(work);
             }
             if state.stopped && state.queues.iter().all(Queue::is_empty) {
                 return None;
             }
-            state.idle.push(lane);
+            state.idle(side).push(lane);
             state = self.wait(state, lane);
         }
     }
@@ -175,14 +232,22 @@ impl Scheduler {
     pub(crate) fn done(&self, work: &Work, took: Duration) {
         let mut state = self.lock();
         let slots = work.model.slots;
-        state.free_slots += slots;
+        match work.side {
+            Side::Front => state.free_slots += slots,
+            Side::Back => state.back_slots -= slots,
+        }
         if let Some(queue) = state.queues.iter_mut().find(|queue| Arc::ptr_eq(&queue.model, &work.model)) {
-            queue.running -= 1;
+            match work.side {
+                Side::Front => queue.running -= 1,
+                Side::Back => queue.running_back -= 1,
+            }
             queue.virtual_time += took.as_secs_f64() * slots as f64 - work.charged;
         }
         // A lane looks for more by itself; another thread that ran a call does not, and lanes may have found no slot.
-        if state.queues.iter().any(|queue| !queue.is_empty()) {
-            self.wake_one(&mut state);
+        for side in [Side::Front, Side::Back] {
+            if state.awaits_any(side) && state.free(side, self.lanes) > 0 {
+                wake_one(&self.wake, &mut state, side);
+            }
         }
     }
 
@@ -191,7 +256,9 @@ impl Scheduler {
         let waiting: Vec<Entry> = {
             let mut state = self.lock();
             state.stopped = true;
-            while self.wake_one(&mut state) {}
+            for side in [Side::Front, Side::Back] {
+                while wake_one(&self.wake, &mut state, side) {}
+            }
             state
                 .queues
                 .iter_mut()
@@ -202,14 +269,17 @@ impl Scheduler {
     }
 
     fn wait<'a>(&'a self, mut state: MutexGuard<'a, State>, lane: usize) -> MutexGuard<'a, State> {
+        let side = self.side(lane);
         loop {
             let (guard, timeout) =
                 self.wake[lane].wait_timeout(state, TRIM_AFTER).unwrap_or_else(PoisonError::into_inner);
             state = guard;
-            if !state.idle.contains(&lane) {
+            if !state.idle(side).contains(&lane) {
                 return state;
             }
-            if timeout.timed_out() && !state.trimmed && state.idle.len() == self.wake.len() {
+            // Lanes at the back run when they can; only they may have to wait for a core to give memory back.
+            let all_idle = state.idle.len() + state.idle_back.len() == self.wake.len();
+            if timeout.timed_out() && side == Side::Front && !state.trimmed && all_idle {
                 state.trimmed = true;
                 // Not to be woken meanwhile: another lane is free at once.
                 state.idle.retain(|waiting| *waiting != lane);
@@ -224,17 +294,17 @@ impl Scheduler {
         }
     }
 
-    fn wake_one(&self, state: &mut State) -> bool {
-        state.idle.pop().is_some_and(|lane| {
-            self.wake[lane].notify_one();
-            true
-        })
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic under this lock leaves counters at worst one call behind; refusing all work would be worse.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn wake_one(wake: &[Condvar], state: &mut State, side: Side) -> bool {
+    state.idle(side).pop().is_some_and(|lane| {
+        wake[lane].notify_one();
+        true
+    })
 }
 
 fn refuse(entries: Vec<Entry>) {
@@ -254,15 +324,27 @@ impl State {
         }
     }
 
-    fn take(&mut self, now: Instant, lanes: usize) -> Option<Work> {
-        let class = self.class()?;
+    fn idle(&mut self, side: Side) -> &mut Vec<usize> {
+        match side {
+            Side::Front => &mut self.idle,
+            Side::Back => &mut self.idle_back,
+        }
+    }
+
+    fn awaits_any(&self, side: Side) -> bool {
+        self.queues.iter().any(|queue| queue.awaits_any(side))
+    }
+
+    fn take(&mut self, side: Side, now: Instant, lanes: usize) -> Option<Work> {
+        let class = self.class(side)?;
+        let free = self.free(side, lanes);
         let queue = self
             .queues
             .iter_mut()
-            .filter(|queue| queue.waiting(class) > 0 && queue.running < queue.model.max_running)
+            .filter(|queue| queue.may_run(side, class))
             .min_by(|left, right| left.virtual_time.total_cmp(&right.virtual_time))?;
         let slots = queue.model.slots;
-        if slots > self.free_slots {
+        if slots > free {
             // The fairest queue waits for its slots; letting others pass would starve calls of several threads.
             return None;
         }
@@ -275,19 +357,33 @@ impl State {
         let picked = pick(waiting, &limits, share, now);
         let charged = queue.model.estimate(&picked.batch).as_secs_f64() * slots as f64;
         queue.virtual_time += charged;
-        queue.running += 1;
-        self.free_slots -= slots;
+        match side {
+            Side::Front => {
+                queue.running += 1;
+                self.free_slots -= slots;
+            }
+            Side::Back => {
+                queue.running_back += 1;
+                self.back_slots += slots;
+            }
+        }
         self.trimmed = false;
         self.interactive_run = if class == Class::Interactive { self.interactive_run + 1 } else { 0 };
-        Some(Work { model: Arc::clone(&queue.model), picked, charged })
+        Some(Work { model: Arc::clone(&queue.model), picked, charged, side })
     }
 
-    fn class(&self) -> Option<Class> {
-        let runnable = |class: Class| {
-            self.queues
-                .iter()
-                .any(|queue| queue.waiting(class) > 0 && queue.running < queue.model.max_running)
-        };
+    /// Slots for another call of a side.
+    fn free(&self, side: Side, lanes: usize) -> usize {
+        match side {
+            Side::Front => self.free_slots,
+            // One more than fits: even where requests leave no lane free, bulk must not starve.
+            Side::Back if self.back_slots == 0 && self.interactive_run >= INTERACTIVE_RUN => lanes,
+            Side::Back => self.free_slots.saturating_sub(self.back_slots),
+        }
+    }
+
+    fn class(&self, side: Side) -> Option<Class> {
+        let runnable = |class: Class| self.queues.iter().any(|queue| queue.may_run(side, class));
         match (runnable(Class::Interactive), runnable(Class::Bulk)) {
             (true, true) if self.interactive_run >= INTERACTIVE_RUN => Some(Class::Bulk),
             (true, _) => Some(Class::Interactive),

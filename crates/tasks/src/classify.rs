@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headstart_engine::Want;
+use headstart_engine::{Class, Want};
 use headstart_methods::MethodError;
 use headstart_methods::head::Ask;
 use headstart_types::Payload;
@@ -207,7 +207,7 @@ async fn score(
             *seen = (seen.0 + item.tokens, seen.1.max(item.truncated_tokens));
         }
         let heads: Vec<Chosen> = places.iter().filter_map(|place| chosen.get(*place).cloned()).collect();
-        let answers = apply(cx, heads, &items).await?;
+        let answers = apply(cx, heads, &items, caller.class).await?;
         for (place, answers) in places.into_iter().zip(answers) {
             if let Some(slot) = scored.scores.get_mut(place) {
                 *slot = answers;
@@ -218,7 +218,12 @@ async fn score(
 }
 
 /// Probabilities by head, then by item: the heads' first layers are one product.
-async fn apply(cx: &TaskContext, heads: Vec<Chosen>, items: &Items) -> Result<Vec<Vec<Vec<f32>>>, TaskError> {
+async fn apply(
+    cx: &TaskContext,
+    heads: Vec<Chosen>,
+    items: &Items,
+    class: Class,
+) -> Result<Vec<Vec<Vec<f32>>>, TaskError> {
     let count = items.items.len();
     let width = items.items.first().map_or(0, |item| item.features.len());
     let features: Vec<f32> = items.items.iter().flat_map(|item| item.features.iter().copied()).collect();
@@ -232,7 +237,8 @@ async fn apply(cx: &TaskContext, heads: Vec<Chosen>, items: &Items) -> Result<Ve
         let mut answers = stack.probabilities(features.view(), &asks)?.into_iter();
         Ok(heads.iter().map(|_| answers.by_ref().take(count).collect()).collect())
     };
-    let answers = if count * width * rows <= INLINE_PRODUCTS { work() } else { cx.offload.run(work).await? };
+    let inline = count * width * rows <= INLINE_PRODUCTS;
+    let answers = if inline { work() } else { cx.offload(class).run(work).await? };
     answers.map_err(|error| {
         tracing::error!(%error, "heads could not be applied");
         TaskError::Bug("heads could not be applied")

@@ -39,7 +39,9 @@ pub struct TaskContext {
     pub limits: TaskLimits,
     pub(crate) features: Arc<VectorCache>,
     pub(crate) labels: Arc<VectorCache>,
-    pub(crate) offload: Offload,
+    offload: Offload,
+    /// Bulk work does not queue before requests.
+    bulk_offload: Offload,
     pub(crate) decoded: Arc<Semaphore>,
 }
 
@@ -68,7 +70,16 @@ impl TaskContext {
             features: Arc::new(VectorCache::new(cache_bytes, metrics.for_cache("features"))),
             labels: Arc::new(VectorCache::new(LABEL_CACHE_BYTES, metrics.for_cache("labels"))),
             offload: Offload::new(cpu_threads),
+            bulk_offload: Offload::new(cpu_threads),
             decoded: Arc::new(Semaphore::new(DECODED_IMAGES)),
+        }
+    }
+
+    /// The pool for work of a class.
+    pub(crate) fn offload(&self, class: Class) -> &Offload {
+        match class {
+            Class::Interactive => &self.offload,
+            Class::Bulk => &self.bulk_offload,
         }
     }
 

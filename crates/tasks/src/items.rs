@@ -183,7 +183,8 @@ impl Walk<'_> {
         }
         let (encoder, field) = (Arc::clone(encoder), field.to_owned());
         let prompt = self.reading.prompt.map(str::to_owned);
-        self.cx.offload.run(move || tokenise_all(&encoder, data, truncate, prompt.as_deref(), &field)).await?
+        let offload = self.cx.offload(self.caller.class);
+        offload.run(move || tokenise_all(&encoder, data, truncate, prompt.as_deref(), &field)).await?
     }
 
     fn text_key(&self, text: &Encoded) -> Key {
@@ -234,7 +235,8 @@ impl Walk<'_> {
         let (spec, limits, cache) = (spec.clone(), self.cx.limits.image, Arc::clone(self.cache));
         let fingerprint = self.key(&[]);
         let started = Instant::now();
-        let read = self.cx.offload.run(move || read_image(media, &spec, &limits, fingerprint, &cache));
+        let offload = self.cx.offload(self.caller.class);
+        let read = offload.run(move || read_image(media, &spec, &limits, fingerprint, &cache));
         let picture = read.await?.map_err(|source| TaskError::Media { param: name, source })?;
         let mut timings = Timings { preprocess: started.elapsed(), ..Timings::default() };
         let metrics = self.served.backbone.metrics();

@@ -1,9 +1,11 @@
 //! The suites: one file each, each giving a section of Markdown.
 
+pub(crate) mod classifiers;
 pub(crate) mod growth;
 pub(crate) mod latency;
 pub(crate) mod overload;
 pub(crate) mod startup;
 pub(crate) mod throughput;
+pub(crate) mod training;
 
 mod closed_rounds;

@@ -69,7 +69,8 @@ fn measure(bench: &Bench, name: &str, requests: Rc<[Request]>, table: &mut Table
         bench.client.block_on(capacity_of(&server, &requests, bench.scale.overload_seconds / 3.0))?;
     let before_mb = process.resident_mb()?;
     let seconds = bench.scale.overload_seconds;
-    let arrivals = Arrivals { rate: 2.0 * capacity, seconds, connections: CONNECTIONS };
+    let over = Rc::default();
+    let arrivals = Arrivals { rate: 2.0 * capacity, seconds, over, connections: CONNECTIONS };
     let flood = bench.client.block_on(flood(server.address, Rc::clone(&requests), &arrivals))?;
     std::thread::sleep(std::time::Duration::from_secs_f64(bench.scale.rest_seconds));
     let after_mb = process.resident_mb()?;

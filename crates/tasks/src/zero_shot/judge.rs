@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headstart_engine::{Folder, Want};
+use headstart_engine::{Class, Folder, Want};
 use headstart_types::manifest::{CalibrationSpec, ConseSpec, LabelSpec, SimilaritySpec, ZeroShotSpec};
 use headstart_types::payload::{Datum, Truncate};
 
@@ -131,7 +131,11 @@ pub(crate) async fn judge(
                 .collect()
         }
     };
-    let probabilities = if products <= INLINE_PRODUCTS { scoring() } else { cx.offload.run(scoring).await? };
+    let probabilities = if products <= INLINE_PRODUCTS {
+        scoring()
+    } else {
+        cx.offload(Class::Interactive).run(scoring).await?
+    };
     Ok(Judged { probabilities, tokens, timings })
 }
 
