@@ -118,8 +118,13 @@ async fn one_job(
     tracing::info!(job.id = %job.id, job.method = %job.method, attempt = lease.attempt, "job started");
     let halt = Arc::new(Halt::default());
     // Not on the job's own threads: on a busy machine a lease must not run out because they make way.
-    let beating =
-        leases.spawn(keep(store.clone(), lease.clone(), Arc::clone(&halt), app.config.lease_seconds, stop.clone()));
+    let beating = leases.spawn(keep(
+        store.clone(),
+        lease.clone(),
+        Arc::clone(&halt),
+        app.config.lease_seconds,
+        stop.clone(),
+    ));
     let done = fine_tune::run(app, store, lease, &job, &halt).await;
     let ended = match done {
         Ok(()) => JobEnd::Succeeded,

@@ -1,6 +1,5 @@
 //! What a job's report says beside the figures of its head.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use headstart::clock::now_ms;
@@ -45,7 +44,7 @@ async fn report_of(service: &TestApp, lines: &str, more: Value) -> Value {
         json!({"model": TEXT, "training_file": file["id"], "method": {"type": "linear_probe"}, "seed": 3});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let job = service.ask("", "POST", "/v1/fine_tuning/jobs", body).await.ok();
-    let workers = Workers::start(&service.app);
+    let workers = Workers::start(&service.app).unwrap();
     let (report, _) = service.ended(&job).await;
     workers.stop().await;
     report
@@ -122,7 +121,7 @@ async fn a_head_on_a_quantised_backbone_is_scored_as_it_answers() {
         .enumerate()
         .map(|(row, (right, wrong))| format!("{}\n", if row % 4 == 1 { wrong } else { right }))
         .collect();
-    let rollout = tokio::spawn(Rollout::new(Arc::clone(&service.app)).run());
+    let rollout = tokio::spawn(Rollout::start(&service.app).await.unwrap().run());
     let report = report_of(&service, &lines, json!({"model": TEXT_INT8, "suffix": "small"})).await;
     let original = report_of(&service, &lines, json!({"suffix": "large"})).await;
     rollout.abort();
@@ -157,7 +156,7 @@ async fn a_job_paused_or_cancelled_by_another_process_stops_long_before_its_next
     let job = service.ask("", "POST", "/v1/fine_tuning/jobs", body).await.ok();
     let id = job["id"].as_str().unwrap().parse().unwrap();
     let elsewhere = Store::open(service.app.store().unwrap().folder().unwrap()).await.unwrap();
-    let workers = Workers::start(&service.app);
+    let workers = Workers::start(&service.app).unwrap();
     let ended = async |outcome: &str| {
         let series = format!("headstart_jobs_ended_total{{outcome=\"{outcome}\"}}");
         for _ in 0..150 {

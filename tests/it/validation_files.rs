@@ -62,7 +62,7 @@ async fn rows_of_both_files_are_counted_in_the_report_and_warned_of() {
         + &line("QUESTION number 0 about refund!", "refund");
     let validation = service.file("", &lines).await;
     let job = job_on(&service, &training, Some(&validation)).await;
-    let workers = Workers::start(&service.app);
+    let workers = Workers::start(&service.app).unwrap();
     let (report, warnings) = service.ended(&job).await;
     workers.stop().await;
     let found = &report["duplicates"];
@@ -79,7 +79,7 @@ async fn rows_that_are_drawn_to_be_scored_count_as_a_split_of_their_own() {
     let service = TestApp::with_store("workers = 1").await;
     let training = service.file("", &questions(30).repeat(2)).await;
     let job = job_on(&service, &training, None).await;
-    let workers = Workers::start(&service.app);
+    let workers = Workers::start(&service.app).unwrap();
     let (report, warnings) = service.ended(&job).await;
     workers.stop().await;
     let found = &report["duplicates"];
