@@ -158,6 +158,7 @@ impl Rollout {
             production: classifier.production,
             aliases: classifier.aliases.clone(),
             traffic: classifier.traffic.clone(),
+            shadow: classifier.shadow,
         };
         classifiers.set((&id.key, &id.name), &kept, added, pointers)?;
         Ok(())

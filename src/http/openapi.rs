@@ -44,7 +44,7 @@ use crate::http::routes::{
         events::events, events::checkpoints, jobs::report,
         classifiers::list, classifiers::retrieve, classifiers::delete, classifiers::delete_version,
         classifiers::report, exports::onnx,
-        pointers::promote, pointers::rollback, pointers::traffic, pointers::set_alias,
+        pointers::promote, pointers::rollback, pointers::traffic, pointers::set_shadow, pointers::set_alias,
         pointers::delete_alias,
         health::live, health::ready, health::metrics
     ),

@@ -73,6 +73,7 @@ fn registry(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/v1/classifiers/{name}", get(classifiers::retrieve).delete(classifiers::delete))
         .route("/v1/classifiers/{name}/rollback", post(pointers::rollback))
         .route("/v1/classifiers/{name}/traffic", put(pointers::traffic))
+        .route("/v1/classifiers/{name}/shadow", put(pointers::set_shadow))
         .route(
             "/v1/classifiers/{name}/aliases/{alias}",
             put(pointers::set_alias).delete(pointers::delete_alias),

@@ -54,6 +54,11 @@ impl Visible {
         if id.key == self.identity.key { id.name.clone() } else { format!("{}/{}", id.key, id.name) }
     }
 
+    /// How often the classifier's shadow said the same as the version that answered, and how often something else.
+    pub(crate) fn shadow_counts(&self, id: &ClassifierId) -> Option<(u64, u64)> {
+        self.app.tasks.classifiers.shadow_counts(&id.key, &id.name)
+    }
+
     /// The caller's reason for moving a pointer.
     pub(crate) fn reason(&self, words: Option<String>) -> Reason {
         Reason { who: self.identity.key.to_owned(), reason: words.unwrap_or_default(), gate: None }

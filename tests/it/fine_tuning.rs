@@ -145,8 +145,34 @@ async fn a_file_becomes_a_classifier_that_answers() {
     let asked = json!({"model": ["intents", "intents@2"], "input": "Thanks, I love it"});
     let answer = lab.service.post("/v1/classify", &asked).await.ok();
     assert_eq!(answer["data"][0]["scores"], answer["data"][1]["scores"], "a promotion is seen at once");
+    a_shadow_is_counted(&lab).await;
     workers.stop().await;
     rollout.abort();
+}
+
+/// Version 1 scores along while 2 is production.
+async fn a_shadow_is_counted(lab: &Lab) {
+    let classifier = "/v1/classifiers/intents";
+    let put = async |version| {
+        lab.service.ask("", "PUT", &format!("{classifier}/shadow"), json!({"version": version})).await
+    };
+    put(json!(1)).await.ok();
+    // Half of it makes sense, so that the two may differ.
+    let words =
+        ["refund", "parcel", "love", "sofa", "blue", "seven", "quickly", "nothing", "where", "thanks"];
+    let both = json!({"model": ["intents@1", "intents@2"], "input": words});
+    let answer = lab.service.post("/v1/classify", &both).await.ok();
+    let label = |at: usize| answer["data"][at]["label"].clone();
+    let different = (0..words.len()).filter(|item| label(2 * item) != label(2 * item + 1)).count();
+    lab.service.post("/v1/classify", &json!({"model": "intents", "input": words})).await.ok();
+    let shadow = lab.service.get(classifier).await.ok()["shadow"].clone();
+    assert_eq!(shadow, json!({"version": 1, "items": words.len(), "disagreements": different}), "{answer}");
+    let metrics = lab.service.get("/metrics").await.text();
+    let line =
+        format!("headstart_shadow_items_total{{classifier=\"intents@1\",outcome=\"differed\"}} {different}");
+    assert!(metrics.contains(&line), "{metrics}");
+    assert_eq!(put(json!(9)).await.error().0, 404);
+    assert_eq!(put(json!(null)).await.ok()["shadow"], json!(null));
 }
 
 /// The artifact of a job's version.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use headstart_methods::head::{Head, HeadId, Stack};
+use headstart_telemetry::{ShadowFamily, ShadowMetrics};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -20,7 +21,8 @@ pub(crate) struct LiveVersion {
     pub backbone: Arc<str>,
     /// The fitted head.
     pub head: Arc<Head>,
-    id: HeadId,
+    /// The head's place in its backbone's stack.
+    pub id: HeadId,
 }
 
 /// A classifier's versions and pointers.
@@ -34,6 +36,15 @@ pub(crate) struct LiveClassifier {
     pub aliases: BTreeMap<String, u32>,
     /// Percent of requests to the bare name by version; empty when production answers all.
     pub traffic: BTreeMap<u32, u8>,
+    /// The version that scores along with the bare name.
+    pub shadow: Option<Shadow>,
+}
+
+/// A version that scores along, and how often it says something else.
+#[derive(Debug, Clone)]
+pub(crate) struct Shadow {
+    number: u32,
+    metrics: ShadowMetrics,
 }
 
 impl LiveClassifier {
@@ -78,12 +89,12 @@ pub trait Registry: Send + Sync {
 }
 
 /// All classifiers that answer.
-#[derive(Default)]
 pub struct Classifiers {
     snapshot: RwLock<Arc<Snapshot>>,
     /// One change at a time.
     changing: Mutex<()>,
     registry: OnceLock<Arc<dyn Registry>>,
+    shadows: ShadowFamily,
 }
 
 /// A version that a request asked for, with the stack its head lies in.
@@ -91,14 +102,12 @@ pub struct Classifiers {
 pub(crate) struct Chosen {
     pub(crate) name: String,
     pub(crate) version: LiveVersion,
+    /// A version on the same backbone that scores along without being heard.
+    pub(crate) shadow: Option<(LiveVersion, ShadowMetrics)>,
     snapshot: Arc<Snapshot>,
 }
 
 impl Chosen {
-    pub(crate) fn head(&self) -> HeadId {
-        self.version.id
-    }
-
     pub(crate) fn stack(&self) -> Option<&Stack> {
         self.snapshot.stacks.get(&self.version.backbone)
     }
@@ -122,6 +131,8 @@ pub struct Pointers {
     pub aliases: BTreeMap<String, u32>,
     /// Percent of requests to the bare name by version.
     pub traffic: BTreeMap<u32, u8>,
+    /// The version that scores along.
+    pub shadow: Option<u32>,
 }
 
 /// What is known of a version that answers.
@@ -141,6 +152,21 @@ pub struct Described {
 }
 
 impl Classifiers {
+    /// No classifiers yet.
+    #[must_use]
+    pub fn new(shadows: ShadowFamily) -> Self {
+        Self { snapshot: RwLock::default(), changing: Mutex::default(), registry: OnceLock::new(), shadows }
+    }
+
+    /// How often a classifier's shadow has said the same as the version that answered, and how often something else,
+    /// since the process started; `None` while nothing scores along.
+    #[must_use]
+    pub fn shadow_counts(&self, key: &str, name: &str) -> Option<(u64, u64)> {
+        let snapshot = self.snapshot();
+        let live = snapshot.classifiers.get(&(key.to_owned(), name.to_owned()))?;
+        live.shadow.as_ref().map(|shadow| (shadow.metrics.agreed.get(), shadow.metrics.differed.get()))
+    }
+
     /// The numbers of a classifier's versions that answer.
     #[must_use]
     pub fn loaded(&self, key: &str, name: &str) -> Vec<u32> {
@@ -188,6 +214,10 @@ impl Classifiers {
         live.production = pointers.production;
         live.aliases = pointers.aliases;
         live.traffic = pointers.traffic;
+        live.shadow = pointers.shadow.map(|number| {
+            let owner = if key.is_empty() { String::new() } else { format!("{key}/") };
+            Shadow { number, metrics: self.shadows.of(&format!("{owner}{name}@{number}")) }
+        });
         next.classifiers.insert(owned, Arc::new(live));
         self.put(next);
         Ok(())
@@ -300,6 +330,7 @@ impl Snapshot {
             return Ok(Chosen {
                 name: model.to_owned(),
                 version: version.clone(),
+                shadow: None,
                 snapshot: Arc::clone(self),
             });
         }
@@ -312,8 +343,14 @@ impl Snapshot {
             "production" => live.share_of(name, user).or(live.production),
             version => version.parse().ok().or_else(|| live.aliases.get(version).copied()),
         };
-        let version = number.and_then(|number| live.versions.get(&number)).ok_or_else(unknown)?.clone();
-        Ok(Chosen { name: model.to_owned(), version, snapshot: Arc::clone(self) })
+        let number = number.ok_or_else(unknown)?;
+        let chosen = live.versions.get(&number).ok_or_else(unknown)?.clone();
+        let along = live.shadow.as_ref().filter(|shadow| version == "production" && shadow.number != number);
+        let shadow = along.and_then(|shadow| {
+            let version = live.versions.get(&shadow.number)?;
+            (version.backbone == chosen.backbone).then(|| (version.clone(), shadow.metrics.clone()))
+        });
+        Ok(Chosen { name: model.to_owned(), version: chosen, shadow, snapshot: Arc::clone(self) })
     }
 
     fn forget(&mut self, version: Option<LiveVersion>) {

@@ -6,20 +6,20 @@ use std::sync::Arc;
 
 use headstart_engine::{Class, Want};
 use headstart_methods::MethodError;
-use headstart_methods::head::Ask;
+use headstart_methods::head::{Ask, Head};
 use headstart_types::Payload;
 use headstart_types::payload::{Modality, Truncate};
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::classifiers::Chosen;
+use crate::classifiers::{Chosen, LiveVersion};
 use crate::context::{Caller, TaskContext};
 use crate::error::TaskError;
 use crate::items::{self, Items, Reading, Timings};
 use crate::task::{Done, Task, required};
 use crate::usage::Usage;
-use crate::zero_shot::{Labelled, Ranking};
+use crate::zero_shot::{Labelled, PRESENT, Ranking};
 
 /// Products up to this many multiplications run where the request is; more go to the CPU pool.
 const INLINE_PRODUCTS: usize = 1 << 20;
@@ -229,13 +229,19 @@ async fn apply(
     let features: Vec<f32> = items.items.iter().flat_map(|item| item.features.iter().copied()).collect();
     let features = Array2::from_shape_vec((count, width), features)
         .map_err(|_| TaskError::Bug("features of different widths"))?;
-    let rows: usize = heads.iter().map(|chosen| chosen.version.head.rows()).sum();
+    // Heads that are asked, then those that score along on the same features.
+    let along = heads.iter().filter_map(|chosen| chosen.shadow.as_ref().map(|(version, _)| version));
+    let all: Vec<LiveVersion> = heads.iter().map(|chosen| &chosen.version).chain(along).cloned().collect();
+    let rows: usize = all.iter().map(|version| version.head.rows()).sum();
     let work = move || -> Result<Vec<Vec<Vec<f32>>>, MethodError> {
-        let asks: Vec<Ask> =
-            heads.iter().flat_map(|chosen| (0..count).map(|row| Ask { row, head: chosen.head() })).collect();
+        let asks = all.iter().flat_map(|version| (0..count).map(|row| Ask { row, head: version.id }));
+        let asks: Vec<Ask> = asks.collect();
         let Some(stack) = heads.first().and_then(Chosen::stack) else { return Ok(Vec::new()) };
         let mut answers = stack.probabilities(features.view(), &asks)?.into_iter();
-        Ok(heads.iter().map(|_| answers.by_ref().take(count).collect()).collect())
+        let mut answers: Vec<Vec<_>> = all.iter().map(|_| answers.by_ref().take(count).collect()).collect();
+        let said = answers.split_off(heads.len());
+        compare(&heads, &answers, &said);
+        Ok(answers)
     };
     let inline = count * width * rows <= INLINE_PRODUCTS;
     let answers = if inline { work() } else { cx.offload(class).run(work).await? };
@@ -243,4 +249,38 @@ async fn apply(
         tracing::error!(%error, "heads could not be applied");
         TaskError::Bug("heads could not be applied")
     })
+}
+
+/// Counts where versions that score along say something else than those that answer.
+fn compare(heads: &[Chosen], answers: &[Vec<Vec<f32>>], said: &[Vec<Vec<f32>>]) {
+    let shadowed = heads.iter().zip(answers).filter_map(|(chosen, answers)| {
+        chosen.shadow.as_ref().map(|(version, metrics)| (&chosen.version.head, answers, version, metrics))
+    });
+    for ((head, answers, shadow, metrics), said) in shadowed.zip(said) {
+        for (answer, said) in answers.iter().zip(said) {
+            let same = verdict(head, answer) == verdict(&shadow.head, said);
+            if same { metrics.agreed.inc() } else { metrics.differed.inc() }
+        }
+    }
+}
+
+/// The labels that a head gives an item, sorted.
+fn verdict<'a>(head: &'a Head, scores: &[f32]) -> Vec<&'a str> {
+    let parts = head.parts();
+    let named = parts.classes.iter().map(String::as_str).zip(scores);
+    if !parts.multi_label {
+        let best = named.fold(None, |best: Option<(&str, f32)>, (name, score)| match best {
+            Some((_, most)) if most >= *score => best,
+            _ => Some((name, *score)),
+        });
+        return best.map(|(name, _)| name).into_iter().collect();
+    }
+    let own = |class: usize| parts.thresholds.as_ref().and_then(|all| all.get(class)).copied();
+    let mut labels: Vec<&str> = named
+        .enumerate()
+        .filter(|(class, (_, score))| **score >= own(*class).unwrap_or(PRESENT))
+        .map(|(_, (name, _))| name)
+        .collect();
+    labels.sort_unstable();
+    labels
 }

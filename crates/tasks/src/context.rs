@@ -65,7 +65,7 @@ impl TaskContext {
     pub fn new(limits: TaskLimits, cache_bytes: u64, cpu_threads: usize, metrics: &Metrics) -> Self {
         Self {
             catalog: Catalog::default(),
-            classifiers: Classifiers::default(),
+            classifiers: Classifiers::new(metrics.shadows()),
             limits,
             features: Arc::new(VectorCache::new(cache_bytes, metrics.for_cache("features"))),
             labels: Arc::new(VectorCache::new(LABEL_CACHE_BYTES, metrics.for_cache("labels"))),

@@ -11,9 +11,7 @@ use crate::classify::{HowToRead, Scored, scores};
 use crate::context::{Caller, TaskContext};
 use crate::error::TaskError;
 use crate::task::{Done, Task, required};
-
-/// From this probability on a category applies, where the classifier has no threshold of its own for it.
-const PRESENT: f32 = 0.5;
+use crate::zero_shot::PRESENT;
 
 /// The task.
 pub struct Moderations;

@@ -8,6 +8,7 @@ use prometheus::{
 };
 
 use crate::process;
+use crate::shadow::ShadowFamily;
 
 /// Why work was refused before it cost anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,6 +211,7 @@ pub struct Metrics {
     jobs: IntGaugeVec,
     jobs_ended_total: IntCounterVec,
     job_stage_seconds: HistogramVec,
+    shadow_items_total: IntCounterVec,
     model: ModelFamilies,
     process: ProcessGauges,
 }
@@ -351,6 +353,11 @@ impl Metrics {
                 &["stage"],
                 &STAGE_SECONDS,
             )?,
+            shadow_items_total: family.counters(
+                "shadow_items_total",
+                "Items that a shadow version scored along, by whether it said the same as the version that answered.",
+                &["classifier", "outcome"],
+            )?,
             model: ModelFamilies::new(&family)?,
             process: ProcessGauges::new(&family)?,
             registry,
@@ -426,6 +433,12 @@ impl Metrics {
     /// Counts the end of a worker's hold on a job.
     pub fn end_job(&self, end: JobEnd) {
         self.jobs_ended_total.with_label_values(&[end.as_str()]).inc();
+    }
+
+    /// The series of versions that score along.
+    #[must_use]
+    pub fn shadows(&self) -> ShadowFamily {
+        ShadowFamily::new(self.shadow_items_total.clone())
     }
 
     /// Observes a stage of a job.

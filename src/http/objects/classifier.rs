@@ -35,6 +35,9 @@ pub(crate) struct ClassifierObject {
     /// Names of versions, as in `name@alias`.
     #[schema(example = json!({"champion": 1}))]
     aliases: BTreeMap<String, u32>,
+    /// The version that scores along without being heard.
+    #[schema(required = true)]
+    shadow: Option<ShadowObject>,
     /// Its versions, newest first, at most a hundred; a list leaves them out.
     #[serde(skip_serializing_if = "Option::is_none")]
     versions: Option<Vec<VersionObject>>,
@@ -44,8 +47,9 @@ pub(crate) struct ClassifierObject {
 }
 
 impl ClassifierObject {
-    /// A classifier as an entry of a list.
-    pub(crate) fn brief(id: String, classifier: Classifier) -> Self {
+    /// A classifier as an entry of a list. `counts` are the items of which its shadow said the same as the version that
+    /// answered, and those of which it said something else.
+    pub(crate) fn brief(id: String, classifier: Classifier, counts: Option<(u64, u64)>) -> Self {
         Self {
             id,
             object: "classifier",
@@ -56,6 +60,11 @@ impl ClassifierObject {
             history: classifier.history,
             traffic: classifier.traffic,
             aliases: classifier.aliases,
+            shadow: classifier.shadow.map(|version| ShadowObject {
+                version,
+                items: counts.map_or(0, |(agreed, differed)| agreed + differed),
+                disagreements: counts.map_or(0, |(_, differed)| differed),
+            }),
             versions: None,
             audit: None,
         }
@@ -65,15 +74,27 @@ impl ClassifierObject {
     pub(crate) fn new(
         id: String,
         classifier: Classifier,
+        counts: Option<(u64, u64)>,
         versions: Vec<ClassifierVersion>,
         audit: Vec<AuditRow>,
     ) -> Self {
         Self {
             versions: Some(versions.into_iter().map(VersionObject::new).collect()),
             audit: Some(audit.into_iter().map(AuditObject::new).collect()),
-            ..Self::brief(id, classifier)
+            ..Self::brief(id, classifier, counts)
         }
     }
+}
+
+/// A version that scores the items of requests to the bare name along, while another answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ShadowObject {
+    /// The version.
+    version: u32,
+    /// Items it has scored along in this process.
+    items: u64,
+    /// Those of which it says something else than the version that answered.
+    disagreements: u64,
 }
 
 /// A version, which never changes.

@@ -43,7 +43,8 @@ pub(crate) async fn list(visible: Visible, uri: Uri) -> Result<Json<List<Classif
     let page = visible.store.classifiers(visible.scope(), after.as_ref(), query.limit(LIMITS)?).await?;
     let id = |id: &ClassifierId| visible.name_of(id);
     let object = |classifier: headstart_types::classifier::Classifier| {
-        ClassifierObject::brief(id(&classifier.id), classifier)
+        let counts = visible.shadow_counts(&classifier.id);
+        ClassifierObject::brief(id(&classifier.id), classifier, counts)
     };
     Ok(Json(List::of(page, |classifier| id(&classifier.id), object)))
 }
@@ -71,7 +72,8 @@ pub(crate) async fn retrieve(
     let classifier = store.classifier(&id).await?;
     let versions = store.versions(&id, &PageRequest::newest(LATEST)).await?;
     let audits = store.audits(&id, &PageRequest::newest(LATEST)).await?;
-    Ok(Json(ClassifierObject::new(visible.name_of(&id), classifier, versions.data, audits.data)))
+    let counts = visible.shadow_counts(&id);
+    Ok(Json(ClassifierObject::new(visible.name_of(&id), classifier, counts, versions.data, audits.data)))
 }
 
 /// The number in a path.
@@ -113,7 +115,7 @@ pub(crate) async fn report(
     operation_id = "delete_classifier_version",
     tag = "Classifiers",
     summary = "Delete a version",
-    description = "Refused while production, traffic or an alias points to it.",
+    description = "Refused while production, traffic, shadow or an alias points to it.",
     params(
         ("name" = String, Path, description = "The classifier's name"),
         ("version" = u32, Path, description = "The version's number"),

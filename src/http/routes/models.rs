@@ -163,6 +163,7 @@ async fn classifiers(app: &App, key: &str) -> Result<Vec<ModelObject>, ApiError>
 #[utoipa::path(
     get,
     path = "/v1/models",
+    operation_id = "list_models",
     tag = "Models",
     summary = "List the models",
     description = "Backbones, broken ones with the reason; then the key's classifiers by their bare names.",
@@ -187,6 +188,7 @@ pub(crate) async fn list(
 #[utoipa::path(
     get,
     path = "/v1/models/{id}",
+    operation_id = "retrieve_model",
     tag = "Models",
     summary = "One model",
     description = "A backbone, or a classifier by its name, `name@version` or `name@alias`.",

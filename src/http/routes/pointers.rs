@@ -47,8 +47,16 @@ pub(crate) struct Aliased {
     version: u32,
 }
 
+/// Which version scores along.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct Shadowing {
+    /// The version's number; null for none.
+    #[schema(required = true)]
+    version: Option<u32>,
+}
+
 fn object(visible: &Visible, id: &ClassifierId, classifier: Classifier) -> ClassifierObject {
-    ClassifierObject::brief(visible.name_of(id), classifier)
+    ClassifierObject::brief(visible.name_of(id), classifier, visible.shadow_counts(id))
 }
 
 /// Makes a version production.
@@ -155,6 +163,44 @@ pub(crate) async fn traffic(
     }
     let id = visible.classifier(&name)?;
     let moved = visible.store.set_traffic(&id, &split, &visible.reason(None), clock::now_ms()).await?;
+    Ok(Json(object(&visible, &id, moved)))
+}
+
+/// Lets a version score along.
+#[utoipa::path(
+    put,
+    path = "/v1/classifiers/{name}/shadow",
+    operation_id = "set_classifier_shadow",
+    tag = "Classifiers",
+    summary = "Let a version score along",
+    description = "It scores the items of requests to the bare name on the same features, and where it says something \
+                   else than the version that answers is counted; null ends it.",
+    params(("name" = String, Path, description = "The classifier's name")),
+    request_body(content = Shadowing, example = json!({"version": 2})),
+    responses((status = 200, description = "The classifier.", body = ClassifierObject), RowErrors),
+    security((), ("key" = []))
+)]
+pub(crate) async fn set_shadow(
+    visible: Visible,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Json<ClassifierObject>, ApiError> {
+    let asked: Shadowing = extract::json(request, BODY_BYTES).await?;
+    let id = visible.classifier(&name)?;
+    if let (Some(shadow), Some(production)) = (asked.version, visible.store.classifier(&id).await?.production)
+    {
+        let shadow = visible.store.version(&id, shadow).await?;
+        let production = visible.store.version(&id, production).await?;
+        if shadow.backbone != production.backbone {
+            let problem = format!(
+                "`version`: it reads features of `{}`, production those of `{}`; only the same features are scored along",
+                shadow.backbone, production.backbone
+            );
+            return Err(ApiError::invalid("version", problem));
+        }
+    }
+    let reason = visible.reason(None);
+    let moved = visible.store.set_shadow(&id, asked.version, &reason, clock::now_ms()).await?;
     Ok(Json(object(&visible, &id, moved)))
 }
 

@@ -22,7 +22,7 @@ pub(crate) use judge::{Judged, Question, ZeroShot, judge, observe};
 const MOST_SCORES: usize = 100;
 
 /// A label counts as there from this score on when labels are independent, unless `threshold` says otherwise.
-const PRESENT: f32 = 0.5;
+pub(crate) const PRESENT: f32 = 0.5;
 
 /// The task.
 pub struct ZeroShotLabels;
