@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::backup::{BackupArguments, RestoreArguments};
 use crate::config::Options;
 use crate::embed::EmbedArguments;
 use crate::export::ExportArguments;
@@ -83,6 +84,30 @@ pub enum Command {
         /// A TOML file with options; environment and flags win over it
         #[arg(long, env = "HEADSTART_CONFIG", value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Everything else
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Copy the data folder, also while it serves
+    Backup {
+        /// A TOML file with options; environment and flags win over it
+        #[arg(long, env = "HEADSTART_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Where to
+        #[command(flatten)]
+        arguments: BackupArguments,
+        /// Everything else
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Bring a backup back as the data folder
+    Restore {
+        /// A TOML file with options; environment and flags win over it
+        #[arg(long, env = "HEADSTART_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Where from
+        #[command(flatten)]
+        arguments: RestoreArguments,
         /// Everything else
         #[command(flatten)]
         options: Box<Options>,

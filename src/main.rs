@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use headstart::cli::{Cli, Command};
 use headstart::config::Config;
-use headstart::{embed, export, http, models, serve, train, worker};
+use headstart::{backup, embed, export, http, models, serve, train, worker};
 
 fn main() -> ExitCode {
     silence_runtime();
@@ -61,6 +61,12 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             let config = Config::load(*options, config.as_deref())?;
             start_log(&config)?;
             worker::work(config)
+        }
+        Command::Backup { config, arguments, options } => {
+            backup::back_up(&Config::load(*options, config.as_deref())?, &arguments)
+        }
+        Command::Restore { config, arguments, options } => {
+            backup::restore(&Config::load(*options, config.as_deref())?, &arguments)
         }
         Command::Models { config, options } => models::run(Config::load(*options, config.as_deref())?),
         Command::Openapi => {

@@ -8,34 +8,48 @@ use std::path::{Path, PathBuf};
 use headstart_types::ids::Sha256;
 use sha2::Digest as _;
 
-use crate::backend::{Statement, check_file, read_file};
-use crate::blobs::{NAMED, bounds, decode, place, sync_folder};
+use crate::backend::{Reader, Statement, check_file, read_file};
+use crate::blobs::{NAMED, Staging, bounds, decode, place, sync_folder};
 use crate::error::StoreError;
 use crate::store::{BLOBS, DATABASE, Store};
 
+/// The folder in which a copy grows, under its target where that exists.
+const PARTIAL: &str = ".partial";
+/// What may stand in a folder that counts as empty: file systems put the one at the root of a volume, a copy that was
+/// cut off left the other.
+const NOTHING: [&str; 2] = ["lost+found", PARTIAL];
+
 /// What a backup holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BackedUp {
     /// Blobs.
     pub blobs: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Bytes of the database.
+    pub database: u64,
+    /// Uploaded files.
+    pub files: u64,
+    /// Jobs.
+    pub jobs: u64,
+    /// Versions of classifiers.
+    pub versions: u64,
 }
 
 impl Store {
-    /// Copies database and blobs into a new folder, as they were at one moment, while the store serves. Blobs are
-    /// linked where the disk is the same. The folder appears when it is complete.
+    /// Copies database and blobs into a new or empty folder, as they were at one moment, while the store serves. Blobs
+    /// are linked where the disk is the same. The database appears last: without it there is no backup.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when the folder exists; [`StoreError::Corrupt`] when a blob is missing.
+    /// [`StoreError::Conflict`] when the folder is not empty; [`StoreError::DiskFull`]; [`StoreError::Corrupt`] when a
+    /// blob is missing. Nothing is left behind then.
     pub async fn backup(&self, to: &Path) -> Result<BackedUp, StoreError> {
         let partial = begin(to)?;
         // Blobs that the copied rows name must still be there when their turn comes.
         let _frozen = self.blobs().freeze().await?;
         self.backend().copy_to(&partial.path.join(DATABASE)).await?;
         let database = partial.path.join(DATABASE);
-        let named = blocking(move || named_in(&database)).await?;
-        let mut done = BackedUp { blobs: 0, bytes: 0 };
+        let (named, mut done) = blocking(move || Ok((named_in(&database)?, contents_of(&database)?))).await?;
         for sha256 in named {
             let from = match self.blobs().path(&sha256).await {
                 Ok(from) => from,
@@ -54,16 +68,21 @@ impl Store {
 /// Brings a backup back as a new data folder, after checking the database and every blob. Blocking.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] when the folder exists and is not empty; [`StoreError::Corrupt`] for a backup that is
-/// damaged.
+/// [`StoreError::NotFound`] when there is no backup; [`StoreError::Conflict`] when the target is not empty or the source
+/// is in use; [`StoreError::Newer`] for the backup of a newer build; [`StoreError::Corrupt`] for one that is damaged;
+/// [`StoreError::DiskFull`]. Nothing is left behind then.
 pub fn restore(from: &Path, to: &Path) -> Result<BackedUp, StoreError> {
     let database = from.join(DATABASE);
     if !database.is_file() {
         return Err(StoreError::missing("backup", from.display()));
     }
+    if database.with_extension("db-wal").exists() {
+        let message = format!("`{}` is a data folder in use, not a backup", from.display());
+        return Err(StoreError::Conflict(message));
+    }
     check_file(&database)?;
     let partial = begin(to)?;
-    let mut done = BackedUp { blobs: 0, bytes: 0 };
+    let mut done = contents_of(&database)?;
     for sha256 in named_in(&database)? {
         let (source, target) = (place(&from.join(BLOBS), &sha256), place(&partial.path.join(BLOBS), &sha256));
         match copy(&source, &target) {
@@ -87,36 +106,64 @@ fn lacking(sha256: &Sha256) -> StoreError {
     StoreError::corrupt(format!("blob {sha256}"), "it is missing")
 }
 
-/// A folder that has its name only once it is complete.
+/// A copy that is not complete yet. Dropped, it leaves nothing.
 struct Partial {
     path: PathBuf,
     to: PathBuf,
 }
 
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // After `settle` there is nothing of this name.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
 fn begin(to: &Path) -> Result<Partial, StoreError> {
-    let begin = || -> io::Result<Option<Partial>> {
-        let occupied = match fs::read_dir(to) {
-            Ok(mut entries) => entries.next().is_some(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(error),
-        };
-        if occupied {
-            return Ok(None);
-        }
-        let mut name = to.file_name().unwrap_or_default().to_owned();
-        name.push(".partial");
-        let path = to.with_file_name(name);
-        match fs::remove_dir_all(&path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        fs::create_dir_all(path.join(BLOBS))?;
-        Ok(Some(Partial { path, to: to.to_owned() }))
+    let occupied = match fs::read_dir(to) {
+        Ok(entries) => Some(occupied(entries).map_err(copying)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(copying(error)),
     };
-    begin()
-        .map_err(copying)?
-        .ok_or_else(|| StoreError::Conflict(format!("`{}` exists and is not empty", to.display())))
+    if occupied == Some(true) {
+        return Err(StoreError::Conflict(in_the_way(to)));
+    }
+    let path = if occupied.is_some() {
+        // The folder may be the root of a volume, which cannot be replaced.
+        to.join(PARTIAL)
+    } else {
+        let mut name = to.file_name().unwrap_or_default().to_owned();
+        name.push(PARTIAL);
+        to.with_file_name(name)
+    };
+    match fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(copying(error)),
+        Ok(()) | Err(_) => {}
+    }
+    let partial = Partial { path, to: to.to_owned() };
+    fs::create_dir_all(partial.path.join(BLOBS)).map_err(copying)?;
+    Ok(partial)
+}
+
+fn occupied(entries: fs::ReadDir) -> io::Result<bool> {
+    for entry in entries {
+        let name = entry?.file_name();
+        if !NOTHING.iter().any(|nothing| name == *nothing) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Why a folder with something in it is not written to.
+fn in_the_way(to: &Path) -> String {
+    if Staging::in_use(&to.join(BLOBS)) {
+        format!("`{}` is in use: a server or worker has it open", to.display())
+    } else if to.join(DATABASE).exists() {
+        format!("`{}` has a store already", to.display())
+    } else {
+        format!("`{}` is not empty", to.display())
+    }
 }
 
 impl Partial {
@@ -128,10 +175,12 @@ impl Partial {
             }
             sync_folder(&blobs)?;
             sync_folder(&self.path)?;
-            match fs::remove_dir(&self.to) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+            if self.path.parent() == Some(&self.to) {
+                // Neither replaces what a server that started meanwhile has made; the database comes last.
+                fs::rename(&blobs, self.to.join(BLOBS))?;
+                sync_folder(&self.to)?;
+                fs::hard_link(self.path.join(DATABASE), self.to.join(DATABASE))?;
+                return sync_folder(&self.to);
             }
             fs::rename(&self.path, &self.to)?;
             match self.to.parent() {
@@ -141,6 +190,18 @@ impl Partial {
         };
         settle().map_err(copying)
     }
+}
+
+/// How much a database's rows describe. Its blobs are not counted.
+fn contents_of(database: &Path) -> Result<BackedUp, StoreError> {
+    let bytes = fs::metadata(database).map_err(copying)?.len();
+    let counts = "SELECT (SELECT COUNT(*) FROM files), (SELECT COUNT(*) FROM jobs), \
+        (SELECT COUNT(*) FROM versions)";
+    let row =
+        read_file(database, &Statement::new(counts, Vec::new()))?.into_iter().next().unwrap_or_default();
+    let mut row = Reader::new("backup", row);
+    let (files, jobs, versions) = (row.count()?, row.count()?, row.count()?);
+    Ok(BackedUp { database: bytes, files, jobs, versions, ..BackedUp::default() })
 }
 
 /// The blobs that a database's rows name.

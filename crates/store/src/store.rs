@@ -48,6 +48,12 @@ impl Store {
         Self::new(Box::new(backend), Arc::new(blobs), Some(folder.to_owned())).await
     }
 
+    /// Whether there is a store in a folder. Blocking.
+    #[must_use]
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join(DATABASE).is_file()
+    }
+
     /// A store whose rows end with the process; blobs are in `blobs`.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ pub use collect::Collected;
 pub(crate) use collect::{NAMED, bounds, decode};
 pub use local::LocalBlobs;
 pub(crate) use local::{place, sync_folder};
+pub(crate) use staging::Staging;
 
 use crate::error::StoreError;
 

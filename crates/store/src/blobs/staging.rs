@@ -42,6 +42,15 @@ impl Staging {
         Ok(Self { folder, next: AtomicU64::new(0), _alive: alive })
     }
 
+    /// Whether a process has the blobs under `blobs` open. Blocking.
+    pub(crate) fn in_use(blobs: &Path) -> bool {
+        let Ok(entries) = fs::read_dir(blobs.join("staging")) else { return false };
+        entries.flatten().any(|entry| {
+            let lock = File::open(entry.path().join(LOCK));
+            lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock)))
+        })
+    }
+
     /// A name nobody else uses.
     pub(crate) fn fresh(&self) -> PathBuf {
         self.folder.join(format!("{}.part", self.next.fetch_add(1, Ordering::Relaxed)))

@@ -4,7 +4,11 @@ use headstart_store::{PageRequest, Scope, Store, StoreError, restore};
 
 use crate::support::{T, claim, contract, file_of, intent, job, job_on, version};
 
-contract!(a_backup_brings_back_rows_and_blobs, a_damaged_backup_is_refused);
+contract!(
+    a_backup_brings_back_rows_and_blobs,
+    a_damaged_backup_is_refused,
+    an_empty_folder_is_filled_as_it_is,
+);
 
 /// A store with a trained classifier and blobs behind it.
 async fn fill(store: &Store) {
@@ -41,8 +45,10 @@ async fn a_backup_brings_back_rows_and_blobs(store: Store) {
     store.backup(&copy).await.unwrap();
     busy.await.unwrap();
     assert!(matches!(store.backup(&copy).await, Err(StoreError::Conflict(_))));
-    assert_eq!(restore(&copy, &back).unwrap().blobs, 2);
-    assert!(matches!(restore(&copy, &back), Err(StoreError::Conflict(_))));
+    let done = restore(&copy, &back).unwrap();
+    assert_eq!((done.blobs, done.bytes, done.versions), (2, 15, 1));
+    let refused = restore(&copy, &back).unwrap_err().to_string();
+    assert!(refused.ends_with("has a store already"), "{refused}");
     let again = Store::open(&back).await.unwrap();
     assert_eq!(again.classifier(&intent()).await.unwrap(), store.classifier(&intent()).await.unwrap());
     let found = again.version(&intent(), 1).await.unwrap();
@@ -52,6 +58,10 @@ async fn a_backup_brings_back_rows_and_blobs(store: Store) {
     for job in jobs.data {
         again.file(Scope::All, &job.training_file).await.unwrap();
     }
+    let refused = restore(&copy, &back).unwrap_err().to_string();
+    assert!(refused.contains("is in use"), "{refused}");
+    let refused = restore(&back, &place.path().join("third")).unwrap_err().to_string();
+    assert!(refused.contains("a data folder in use, not a backup"), "{refused}");
     // What is written to the one does not reach the other.
     job(&again, "carol", T).await;
     assert_eq!(store.bytes_used("carol").await.unwrap(), 0);
@@ -72,10 +82,29 @@ async fn a_damaged_backup_is_refused(store: Store) {
     std::fs::write(&blob, b"other weights").unwrap();
     let changed = restore(&copy, &back).unwrap_err().to_string();
     assert!(changed.contains("its bytes have changed"), "{changed}");
-    assert!(!back.exists());
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1, "nothing but the backup is left");
+    std::fs::create_dir_all(back.join("lost+found")).unwrap();
+    restore(&copy, &back).unwrap_err();
+    assert_eq!(std::fs::read_dir(&back).unwrap().count(), 1);
     assert_eq!(store.blobs().read(&artifact, 99).await.unwrap(), b"weights");
     std::fs::write(copy.join("store.db"), b"not a database, not at all, whatever it is called").unwrap();
     assert!(restore(&copy, &back).is_err());
+}
+
+async fn an_empty_folder_is_filled_as_it_is(store: Store) {
+    fill(&store).await;
+    let place = tempfile::tempdir().unwrap();
+    let (copy, back) = (place.path().join("copy"), place.path().join("back"));
+    for folder in [&copy, &back] {
+        // As at the root of a volume, and with what a copy that was killed has left.
+        std::fs::create_dir_all(folder.join("lost+found")).unwrap();
+        std::fs::create_dir_all(folder.join(".partial/blobs/ab")).unwrap();
+    }
+    store.backup(&copy).await.unwrap();
+    restore(&copy, &back).unwrap();
+    let again = Store::open(&back).await.unwrap();
+    assert_eq!(again.bytes_used("alice").await.unwrap(), 8);
+    assert!(!copy.join(".partial").exists() && !back.join(".partial").exists());
 }
 
 #[tokio::test]
