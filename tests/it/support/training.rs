@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, header};
+use headstart_methods::artifact;
 use headstart_methods::head::{Backbone, Head, HeadParts, Tail};
 use headstart_store::{ClaimLimits, Scope};
 use headstart_tasks::classifiers::{NewVersion as LiveVersion, Pointers};
@@ -114,27 +115,31 @@ impl TestApp {
     /// Ends a job as a worker would.
     pub(crate) async fn finish(&self, lease: &Lease) {
         let store = self.app.store().unwrap();
-        let artifact = store.blobs().put(b"a head").await.unwrap().sha256;
+        let head = self.head(false);
+        let artifact = store.blobs().put(&artifact::save(&head).unwrap()).await.unwrap().sha256;
         let report = store.blobs().put(b"{\"accuracy\":0.9}").await.unwrap().sha256;
+        let backbone = &head.parts().backbone;
         let version = NewVersion {
             origin: Origin::Job,
             artifact,
             report: Some(report.clone()),
             metrics: json!({"accuracy": 0.9}),
-            backbone: TEXT.to_owned(),
-            backbone_sha256: "0".repeat(64),
+            backbone: backbone.id.clone(),
+            backbone_sha256: backbone.sha256.clone(),
         };
         store.finish(lease, &version, Some(&report), headstart::clock::now_ms()).await.unwrap();
     }
 
-    /// Lets a classifier of two classes answer, without a row.
-    pub(crate) fn answering(&self, name: &str) {
+    /// A head of two classes that says `refund` of everything.
+    fn head(&self, multi_label: bool) -> Head {
+        let served = self.app.tasks.catalog.get(TEXT).unwrap();
+        let sha256 = served.backbone.manifest().backbone.sha256.clone();
         let head = Head::new(HeadParts {
             method: "linear_probe".to_owned(),
             hyperparameters: serde_json::Map::new(),
-            backbone: Backbone { id: TEXT.to_owned(), sha256: "0".repeat(64) },
+            backbone: Backbone { id: TEXT.to_owned(), sha256 },
             classes: Arc::from(["delivery".to_owned(), "refund".to_owned()]),
-            multi_label: false,
+            multi_label,
             normalise: false,
             rows: ndarray::ArcArray2::zeros((2, 384)),
             bias: Arc::from([0.0, 1.0]),
@@ -142,7 +147,12 @@ impl TestApp {
             temperature: 1.0,
             thresholds: None,
         });
-        let version = LiveVersion { number: 1, head: Arc::new(head.unwrap()) };
+        head.unwrap()
+    }
+
+    /// Lets a classifier of two classes answer, without a row.
+    pub(crate) fn answering(&self, name: &str, multi_label: bool) {
+        let version = LiveVersion { number: 1, head: Arc::new(self.head(multi_label)) };
         let pointers = Pointers { production: Some(1), ..Pointers::default() };
         self.app.tasks.classifiers.set(("", name), &[], vec![version], pointers).unwrap();
     }
