@@ -9,6 +9,9 @@ from huggingface_hub.errors import HfHubHTTPError
 from service import IMAGE, TEXT
 from test_fine_tuning import finished, upload
 
+# Once a process the client asks its hub for names to put into its user agent; refused, it goes on without.
+TOLERATED_HOSTS = {"huggingface.co"}
+
 INSULTS = ["You are a fool", "What an idiot you are", "Shut up, you moron", "You stupid clown", "Nobody likes you, loser", "You are a disgrace"]
 ADVERTS = ["Buy now, half the price", "Cheap watches, order today", "Click here to win a prize", "Free gift for new customers", "Limited offer, buy two", "Earn money from home, click"]
 NEITHER = ["The train leaves at nine", "I had soup for lunch", "The meeting was moved", "It rains in the north", "She reads a book", "The cat sleeps"]

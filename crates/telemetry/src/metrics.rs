@@ -300,7 +300,7 @@ impl Metrics {
         let family = Family(&registry);
         let build = family.gauges("build_info", "One, labelled with the version that runs.", &["version"])?;
         build.with_label_values(&[version]).set(1);
-        let metrics = Self {
+        Ok(Self {
             requests_total: family.counters(
                 "requests_total",
                 "Requests answered, by route pattern, method and status.",
@@ -361,16 +361,21 @@ impl Metrics {
             model: ModelFamilies::new(&family)?,
             process: ProcessGauges::new(&family)?,
             registry,
-        };
+        }
+        .at_zero())
+    }
+
+    /// Closed sets of labels are there before anything is counted.
+    fn at_zero(self) -> Self {
         for reason in Reason::ALL {
-            metrics.rejections_total.with_label_values(&[reason.as_str()]);
+            self.rejections_total.with_label_values(&[reason.as_str()]);
         }
         for end in JobEnd::ALL {
-            metrics.jobs_ended_total.with_label_values(&[end.as_str()]);
+            self.jobs_ended_total.with_label_values(&[end.as_str()]);
         }
-        JOB_STATES.iter().for_each(|state| drop(metrics.jobs.with_label_values(&[state])));
-        JOB_STAGES.iter().for_each(|stage| drop(metrics.job_stage_seconds.with_label_values(&[stage])));
-        Ok(metrics)
+        JOB_STATES.iter().for_each(|state| drop(self.jobs.with_label_values(&[state])));
+        JOB_STAGES.iter().for_each(|stage| drop(self.job_stage_seconds.with_label_values(&[stage])));
+        self
     }
 
     /// The series of one backbone, at zero on the first call.
