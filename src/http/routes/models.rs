@@ -48,18 +48,21 @@ pub(crate) struct ModelObject {
     error: Option<String>,
     /// What is known of a backbone that is ready.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = ModelDetails)]
     details: Option<ModelDetails>,
     /// What is known of a classifier that is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     classifier: Option<Described>,
 }
 
-/// What is known of a backbone that is ready.
+/// What is known of a backbone that is ready; models of other kinds have none of it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ModelDetails {
     /// What it reads.
+    #[schema(required = false)]
     modality: Modality,
     /// Length of its vectors.
+    #[schema(required = false)]
     dimension: usize,
     /// Longest text in tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,17 +72,22 @@ pub(crate) struct ModelDetails {
     #[schema(required = false)]
     prompts: Vec<String>,
     /// Whether it scores labels that nobody trained on.
+    #[schema(required = false)]
     zero_shot: bool,
     /// What its weights were trained on.
+    #[schema(required = false)]
     source_task: String,
     /// The full-precision model a quantised one was made from.
     #[serde(skip_serializing_if = "Option::is_none")]
     original: Option<String>,
     /// Licence of the weights.
+    #[schema(required = false)]
     licence: String,
     /// SHA-256 of the graph.
+    #[schema(required = false)]
     sha256: String,
     /// Where it runs: `cpu` or `cuda`.
+    #[schema(required = false)]
     provider: &'static str,
     /// Lowest cosine between a text alone and in a padded batch, measured at the start.
     #[serde(skip_serializing_if = "Option::is_none")]
