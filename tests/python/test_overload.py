@@ -14,7 +14,7 @@ SECONDS = float(os.environ.get("HEADSTART_OVERLOAD_SECONDS", "6"))
 CLIENTS_OF_A_KIND = 6
 KEYS = {"left": "secret-of-left", "right": "secret-of-right"}
 # Below what the clients ask for, so that every limit is met.
-LIMITS = ("--key-queued-jobs", 3, "--key-file-bytes", 50_000, "--queue-items", 64, "--max-items", 32, "--workers", 1)
+LIMITS = ("--key-queued-jobs", 3, "--key-file-bytes", 20_000, "--queue-items", 64, "--max-items", 32, "--workers", 1)
 WORDS = "the quick brown fox jumps over a lazy dog and then it runs away from here".split()
 REFUSED = {429, 413}
 ROOM_MEGABYTES = 250
