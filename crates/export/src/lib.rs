@@ -1,7 +1,7 @@
 //! A backbone's graph and a fitted head as one ONNX file that answers as the service does.
 //!
 //! The file takes what the backbone takes, a batch of any size, and gives `probabilities`, `logits` and `embedding`.
-//! Weights stay in the backbone's file: [`compose`] reads its outline and says which ranges of it the new file repeats.
+//! Weights stay in the backbone's file: [`compose()`] reads its outline and says which ranges of it the new file repeats.
 
 mod compose;
 mod describe;
