@@ -62,7 +62,7 @@ def archive():
 def started(service, model, method, name, file):
     """A job's id."""
     # Stated, so that the cache of examples has its say beside the means; what folds choose may be none.
-    given = {"alpha": 1.0, "beta": 5.5} if method == "prototype" else {}
+    given = {"alpha": 2.5, "beta": 5.5} if method == "prototype" else {}
     method = {"type": method, method: {"hyperparameters": given}}
     body = {"model": model, "training_file": file, "suffix": name, "seed": 5, "method": method}
     answer = service.post("/v1/fine_tuning/jobs", body)
