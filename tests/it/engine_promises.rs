@@ -1,5 +1,7 @@
 //! Overload, deadlines, clients that leave: what the engine promises under pressure.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -119,6 +121,43 @@ async fn interactive_requests_pass_bulk_ones() {
         _ = &mut bulk => panic!("the bulk request was answered first"),
         () = interactive => {}
     }
+    bulk.await.ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_does_not_wait_for_the_bulk_call_at_hand() {
+    let service = TestApp::start("cache_bytes = 0\nlanes = 1");
+    let bulk = Request::post("/v1/embeddings")
+        .header("content-type", "application/json")
+        .header("x-priority", "bulk")
+        .body(Body::from(texts(100, 0).to_string()))
+        .unwrap();
+    let (metrics, done) = (Arc::clone(&service.app.metrics), Arc::new(AtomicBool::new(false)));
+    let over = Arc::clone(&done);
+    // The most calls that ran at a time; a thread of its own, because a lone request runs on the task that sends it.
+    let watching = std::thread::spawn(move || {
+        let mut most = 0;
+        while !over.load(Ordering::Relaxed) {
+            most = most.max(metrics.lanes_busy.get());
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        most
+    });
+    let requests = async {
+        while service.metric("headstart_lanes_busy").await == 0.0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        for number in 0..20 {
+            service.post("/v1/embeddings", &texts(1, number)).await.ok();
+        }
+    };
+    let bulk = service.send(bulk);
+    tokio::pin!(bulk);
+    tokio::select! {
+        _ = &mut bulk => panic!("the bulk request was answered first"),
+        () = requests => done.store(true, Ordering::Relaxed),
+    }
+    assert_eq!(watching.join().unwrap(), 2, "on the one lane, a bulk call and a request beside it");
     bulk.await.ok();
 }
 

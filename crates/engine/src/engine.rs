@@ -42,7 +42,7 @@ pub struct EngineOptions {
     pub device: Device,
     /// Most items in a backbone's queue.
     pub queue_items: usize,
-    /// Whether bulk items are computed by threads that the system runs behind all others.
+    /// Whether bulk items are computed by threads that make way for others.
     pub bulk_steps_back: bool,
 }
 

@@ -3,7 +3,7 @@
 //! Start-time fair queueing (Goyal et al. 1996): each queue has a virtual time that grows by the lane time it used;
 //! the queue that used least goes next, so a busy model cannot starve a quiet one. Interactive items come before bulk.
 //!
-//! Where a model steps back, its bulk items have lanes of their own, threads that the system runs behind all others: an
+//! Where a model steps back, its bulk items have lanes of their own, threads that make way for others: an
 //! interactive item never waits for a bulk call. A bulk call begins only while fewer calls run than there are lanes, so
 //! more than that run only until the bulk calls at hand end.
 

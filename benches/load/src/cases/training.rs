@@ -25,8 +25,8 @@ const SHARE: f64 = 0.2;
 /// Of the closed loop that finds the capacity.
 const CAPACITY_CONNECTIONS: usize = 32;
 
-/// More than are ever busy at such a rate.
-const CONNECTIONS: usize = 128;
+/// More than are ever busy at such a rate, so that no request goes unsent for want of one.
+const CONNECTIONS: usize = 512;
 
 /// No job takes as long; the load ends with the job.
 const LONGEST_SECONDS: f64 = 900.0;
@@ -199,9 +199,11 @@ async fn round(
     let load = async |seconds: f64, over: &Rc<Cell<bool>>| -> anyhow::Result<Flood> {
         let arrivals = Arrivals { rate, seconds, over: Rc::clone(over), connections: CONNECTIONS };
         let flood = flood(server.address, Rc::clone(requests), &arrivals).await?;
+        let Flood { sent, answered, refused, failed, unsent, .. } = &flood;
         anyhow::ensure!(
-            flood.answered.len() == flood.sent && flood.unsent == 0,
-            "a request was not answered"
+            answered.len() == *sent && *unsent == 0,
+            "of {sent} requests {} were answered, {refused} refused, {failed} failed; {unsent} found no connection",
+            answered.len()
         );
         Ok(flood)
     };
