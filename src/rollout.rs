@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::app::App;
 use crate::clock::now_ms;
+use crate::disk;
 
 /// Changes of other processes are looked for this often; changes of this one are seen at once.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -91,21 +92,31 @@ impl Rollout {
     }
 
     async fn count_jobs(&self, store: &Store) {
-        match store.queue_size().await {
+        let now = now_ms();
+        match store.queue_size(now).await {
             Ok(size) => {
+                self.app.metrics.jobs_stalled.set(size.stalled as i64);
                 let counts: Vec<(&str, u64)> =
                     size.jobs.iter().map(|(state, count)| (state.as_str(), *count)).collect();
                 self.app.metrics.set_jobs(&counts);
-                let waited = size.oldest_queued_at.map_or(0, |since| now_ms().saturating_sub(since).max(0));
+                let waited = size.oldest_queued_at.map_or(0, |since| now.saturating_sub(since).max(0));
                 self.app.metrics.jobs_oldest_queued_seconds.set(waited as f64 / 1000.0);
             }
             Err(error) => tracing::error!(%error, "the queue could not be looked at"),
         }
         self.app.metrics.classifier_versions.set(self.app.tasks.classifiers.count() as i64);
+        match disk::room(self.app.config.data.clone()).await {
+            Ok(room) => {
+                self.app.metrics.data_disk_free_bytes.set(room.free);
+                self.app.metrics.data_disk_bytes.set(room.all);
+            }
+            Err(error) => tracing::error!(%error, "the disk of the data folder could not be looked at"),
+        }
     }
 
     async fn try_catch_up(&mut self, store: &Store) -> Result<(), StoreError> {
         let mut there = HashSet::new();
+        let mut broken = 0;
         let mut after: Option<ClassifierId> = None;
         loop {
             let page = store.classifiers(Scope::All, after.as_ref(), PAGE).await?;
@@ -117,6 +128,7 @@ impl Rollout {
                 match self.load(store, classifier).await {
                     Ok(()) => drop(self.seen.insert(classifier.id.clone(), classifier.revision)),
                     Err(error) => {
+                        broken += 1;
                         tracing::error!(classifier = %classifier.id.name, %error, "a version could not be loaded");
                     }
                 }
@@ -126,6 +138,7 @@ impl Rollout {
                 break;
             }
         }
+        self.app.metrics.classifiers_broken.set(broken);
         let gone: Vec<ClassifierId> = self.seen.keys().filter(|id| !there.contains(*id)).cloned().collect();
         for id in gone {
             self.app.tasks.classifiers.remove(&id.key, &id.name);

@@ -58,6 +58,7 @@ impl Workers {
             builder.on_thread_start(step_back);
         }
         let runtime = builder.build()?;
+        app.metrics.workers.set(app.config.workers as i64);
         for number in 0..app.config.workers {
             let owner = format!("{}-{number}", uuid::Uuid::now_v7().simple());
             let work = work(Arc::clone(app), owner, Handle::current(), stop.subscribe());
@@ -87,6 +88,10 @@ async fn work(app: Arc<App>, owner: String, leases: Handle, mut stop: watch::Rec
     let mut changes = store.changes();
     while !*stop.borrow() {
         changes.mark_unchanged();
+        match store.give_up(LOST_MAX, now_ms()).await {
+            Ok(given_up) => (0..given_up).for_each(|_| app.metrics.end_job(JobEnd::GivenUp)),
+            Err(error) => tracing::error!(%error, "no job could be given up"),
+        }
         let limits = ClaimLimits {
             lease_ms: i64::from(app.config.lease_seconds) * 1000,
             lost_max: LOST_MAX,
@@ -250,6 +255,7 @@ async fn end(store: &Store, lease: &Lease, job: &Job, stop: &Stop) -> Result<Job
                 param: None,
             };
             store.fail(lease, &error, now).await?;
+            return Ok(JobEnd::Broken);
         }
     }
     Ok(JobEnd::Failed)

@@ -92,8 +92,12 @@ impl Outcome {
 pub enum JobEnd {
     /// Its classifier exists.
     Succeeded,
-    /// It cannot succeed.
+    /// It cannot succeed: its data or parameters are at fault.
     Failed,
+    /// The service failed at it too often.
+    Broken,
+    /// It was given up unfinished: it cost too many workers.
+    GivenUp,
     /// Its owner paused it.
     Paused,
     /// Its owner ended it.
@@ -107,9 +111,11 @@ pub enum JobEnd {
 }
 
 impl JobEnd {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Succeeded,
         Self::Failed,
+        Self::Broken,
+        Self::GivenUp,
         Self::Paused,
         Self::Cancelled,
         Self::Released,
@@ -121,6 +127,8 @@ impl JobEnd {
         match self {
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
+            Self::Broken => "broken",
+            Self::GivenUp => "given_up",
             Self::Paused => "paused",
             Self::Cancelled => "cancelled",
             Self::Released => "released",
@@ -206,8 +214,18 @@ pub struct Metrics {
     pub ready: IntGauge,
     /// Seconds the oldest queued job has waited.
     pub jobs_oldest_queued_seconds: Gauge,
+    /// Running jobs whose worker gives no sign of life.
+    pub jobs_stalled: IntGauge,
+    /// Workers of this process.
+    pub workers: IntGauge,
     /// Versions of classifiers that answer.
     pub classifier_versions: IntGauge,
+    /// Classifiers of which something could not be loaded.
+    pub classifiers_broken: IntGauge,
+    /// Bytes left on the disk of the data folder.
+    pub data_disk_free_bytes: IntGauge,
+    /// Bytes of the disk of the data folder.
+    pub data_disk_bytes: IntGauge,
     jobs: IntGaugeVec,
     jobs_ended_total: IntCounterVec,
     job_stage_seconds: HistogramVec,
@@ -341,6 +359,14 @@ impl Metrics {
             )))?,
             classifier_versions: family
                 .gauge("classifier_versions", "Versions of classifiers that answer.")?,
+            classifiers_broken: family
+                .gauge("classifiers_broken", "Classifiers of which something could not be loaded.")?,
+            jobs_stalled: family
+                .gauge("jobs_stalled", "Running jobs whose worker has given no sign of life for a lease.")?,
+            workers: family.gauge("workers", "Workers of this process.")?,
+            data_disk_free_bytes: family
+                .gauge("data_disk_free_bytes", "Bytes left on the disk of the data folder.")?,
+            data_disk_bytes: family.gauge("data_disk_bytes", "Bytes of the disk of the data folder.")?,
             jobs: family.gauges("jobs", "Jobs that are not over, by state.", &["state"])?,
             jobs_ended_total: family.counters(
                 "jobs_ended_total",

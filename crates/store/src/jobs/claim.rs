@@ -37,7 +37,7 @@ pub enum Beat {
 /// A lease is over when its time has passed, and when it claims to begin more than its own length from now: then the
 /// clock was set back, and the worker, if it lives, renews it in time by the new clock. So no lease lasts more than
 /// twice its length by any clock. `$1` is now.
-const EXPIRED: &str = "(leased_at + lease_ms <= $1 OR leased_at - lease_ms > $1)";
+pub(crate) const EXPIRED: &str = "(leased_at + lease_ms <= $1 OR leased_at - lease_ms > $1)";
 
 /// What a worker may take. `$1` is now.
 fn claimable() -> String {
@@ -87,8 +87,12 @@ impl Store {
         }
     }
 
-    /// Fails the jobs that have cost too many workers.
-    async fn give_up(&self, lost_max: u32, now: i64) -> Result<(), StoreError> {
+    /// Fails the jobs that have cost `lost_max` workers, and says how many. [`Store::claim`] does so too.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn give_up(&self, lost_max: u32, now: i64) -> Result<u64, StoreError> {
+        let mut given_up = 0;
         let sql = format!(
             "SELECT {COLUMNS} FROM jobs WHERE state = 'running' AND {EXPIRED} AND lost + 1 >= $2 ORDER BY id"
         );
@@ -104,9 +108,9 @@ impl Store {
             let batch = without_steps(Batch::new().must(sql, values), &job.id);
             let event = NewEvent { level: Level::Error, message, data: None };
             // A miss means that another process was first.
-            let _ = self.write(with_event(batch, &job.id, &event, now)?).await?;
+            given_up += u64::from(self.write(with_event(batch, &job.id, &event, now)?).await?.is_ok());
         }
-        Ok(())
+        Ok(given_up)
     }
 
     /// Renews a lease, also one that has expired while nobody else took the job.

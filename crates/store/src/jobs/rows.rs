@@ -3,6 +3,7 @@
 use headstart_types::ids::JobId;
 use headstart_types::job::{Job, JobParams, JobState, NewEvent, NewJob};
 
+use super::claim::EXPIRED;
 use super::events::with_event;
 use super::states::{FINAL, Trigger, next};
 use crate::backend::{Batch, Reader, Row, Value, to_json};
@@ -66,6 +67,8 @@ pub struct QueueSize {
     pub jobs: Vec<(JobState, u64)>,
     /// Since when the oldest queued job waits.
     pub oldest_queued_at: Option<i64>,
+    /// Running jobs whose lease is over.
+    pub stalled: u64,
 }
 
 impl Store {
@@ -182,16 +185,18 @@ impl Store {
     ///
     /// # Errors
     /// What the database said.
-    pub async fn queue_size(&self) -> Result<QueueSize, StoreError> {
+    pub async fn queue_size(&self, now: i64) -> Result<QueueSize, StoreError> {
         let sql = format!(
-            "SELECT state, COUNT(*), MIN(CASE WHEN state = 'queued' THEN queued_at END) FROM jobs \
+            "SELECT state, COUNT(*), MIN(CASE WHEN state = 'queued' THEN queued_at END), \
+             SUM(CASE WHEN state = 'running' AND {EXPIRED} THEN 1 ELSE 0 END) FROM jobs \
              WHERE state NOT IN ({FINAL}) GROUP BY state ORDER BY state"
         );
         let mut size = QueueSize::default();
-        for row in self.read(sql, Vec::new()).await? {
+        for row in self.read(sql, vec![now.into()]).await? {
             let mut row = Reader::new("jobs", row);
             size.jobs.push((row.named(JobState::of)?, row.count()?));
             size.oldest_queued_at = size.oldest_queued_at.or(row.optional_integer()?);
+            size.stalled += row.count::<u64>()?;
         }
         Ok(size)
     }

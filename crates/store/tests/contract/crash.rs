@@ -78,7 +78,7 @@ async fn killed_workers_lose_no_job_and_leave_no_half_made_version() {
         worker.wait().unwrap();
         kills += 1;
         check(&store).await;
-        let size = store.queue_size().await.unwrap();
+        let size = store.queue_size(now()).await.unwrap();
         if size.jobs.is_empty() && kills >= 10 {
             break;
         }

@@ -228,7 +228,8 @@ async fn the_queues_size_counts_what_waits(store: Store) {
         job(&store, "alice", T + number).await;
     }
     claim(&store, "a", T + 5).await;
-    let size = store.queue_size().await.unwrap();
+    let size = store.queue_size(T + 6).await.unwrap();
     assert_eq!(size.jobs, [(JobState::Queued, 2), (JobState::Running, 1)]);
-    assert_eq!(size.oldest_queued_at, Some(T + 1));
+    assert_eq!((size.oldest_queued_at, size.stalled), (Some(T + 1), 0));
+    assert_eq!(store.queue_size(T + 1_005).await.unwrap().stalled, 1);
 }
