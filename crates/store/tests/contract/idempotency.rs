@@ -10,6 +10,9 @@ contract!(
     a_request_whose_worker_died_is_tried_again_with_the_same_id,
     an_abandoned_request_may_be_tried_at_once,
     answers_are_forgotten_after_their_time,
+    a_clock_set_back_keeps_no_answer_for_ever,
+    another_body_takes_no_dead_workers_place,
+    an_answer_is_given_once_and_each_key_has_its_own,
 );
 
 const HOLD: i64 = 1_000;
@@ -80,4 +83,37 @@ async fn answers_are_forgotten_after_their_time(store: Store) {
     assert!(matches!(begin(&store, "other", "file-9", T + KEEP).await.unwrap(), Begun::Fresh(_)));
     store.forget_requests(T + 3 * KEEP).await.unwrap();
     assert!(matches!(begin(&store, "third", "file-9", T + 3 * KEEP).await.unwrap(), Begun::Fresh(_)));
+}
+
+async fn a_clock_set_back_keeps_no_answer_for_ever(store: Store) {
+    let ticket = fresh(&store, "file-1", T).await;
+    store.complete(&ticket, &answer()).await.unwrap();
+    assert_eq!(begin(&store, "body", "file-2", T - KEEP).await.unwrap(), Begun::Answered(answer()));
+    assert_eq!(fresh(&store, "file-3", T - KEEP - 1).await.resource, "file-3");
+    // A request that is being worked on does not keep others out either.
+    assert_eq!(begin(&store, "body", "file-4", T - KEEP - 1 - HOLD).await.unwrap(), Begun::InProgress);
+    assert_eq!(fresh(&store, "file-4", T - KEEP - 2 - HOLD).await.resource, "file-3");
+}
+
+async fn another_body_takes_no_dead_workers_place(store: Store) {
+    fresh(&store, "file-1", T).await;
+    let other = begin(&store, "other", "file-2", T + HOLD).await;
+    assert!(matches!(other, Err(StoreError::Conflict(_))), "{other:?}");
+}
+
+async fn an_answer_is_given_once_and_each_key_has_its_own(store: Store) {
+    let ticket = fresh(&store, "file-1", T).await;
+    store.complete(&ticket, &answer()).await.unwrap();
+    let second = StoredAnswer { status: 500, body: "another".into() };
+    assert!(matches!(store.complete(&ticket, &second).await, Err(StoreError::Conflict(_))));
+    store.abandon(&ticket).await.unwrap();
+    let mut others = request("token");
+    others.key = "bob".into();
+    let Begun::Fresh(ticket) = store.begin(&others, "body", "file-9", HOLD, KEEP, T).await.unwrap() else {
+        panic!("bob asks for the first time");
+    };
+    store.complete(&ticket, &second).await.unwrap();
+    assert_eq!(begin(&store, "body", "file-1", T).await.unwrap(), Begun::Answered(answer()));
+    let again = store.begin(&others, "body", "file-9", HOLD, KEEP, T).await.unwrap();
+    assert_eq!(again, Begun::Answered(second));
 }

@@ -68,6 +68,19 @@ async fn a_job_needs_a_good_file_and_room_in_its_queue(store: Store) {
     assert!(matches!(third, Err(StoreError::TooMany { limit: 2, .. })), "{third:?}");
     let other = file(&store, "bob", T).await;
     store.create_job(&job_on(&other.id, "bob", T), 2, T).await.unwrap();
+    // Those whose files are still looked at take places too.
+    let mut looked_at = job_on(&other.id, "bob", T);
+    looked_at.validate_first = true;
+    store.create_job(&looked_at, 2, T).await.unwrap();
+    let third = store.create_job(&job_on(&other.id, "bob", T), 2, T).await;
+    assert!(matches!(third, Err(StoreError::TooMany { .. })), "{third:?}");
+    // The second file is held to what the first is.
+    for validation in [&bad.id, &missing.training_file] {
+        let mut new = job_on(&good.id, "carol", T);
+        new.validation_file = Some(validation.clone());
+        assert!(store.create_job(&new, 2, T).await.is_err(), "{validation}");
+        assert!(store.job(Scope::All, &new.id).await.is_err());
+    }
     claim(&store, "worker", T).await;
     store.create_job(&job_on(&good.id, "alice", T), 2, T).await.unwrap();
 }
@@ -109,6 +122,8 @@ async fn jobs_are_listed_in_pages_and_by_metadata(store: Store) {
     let odd = JobFilter { state: Some(JobState::Queued), metadata: vec![("parity".into(), "odd".into())] };
     let found = store.jobs(scope, &odd, &PageRequest::newest(10)).await.unwrap();
     assert_eq!(found.data.iter().map(|job| &job.id).collect::<Vec<_>>(), [&ids[3], &ids[1]]);
+    let running = JobFilter { state: Some(JobState::Running), metadata: Vec::new() };
+    assert!(store.jobs(scope, &running, &PageRequest::newest(10)).await.unwrap().data.is_empty());
     let quoted = ("team".to_owned(), "a \"quoted\" one".to_owned());
     let found = JobFilter { state: None, metadata: vec![quoted] };
     assert_eq!(store.jobs(scope, &found, &PageRequest::newest(10)).await.unwrap().data.len(), 5);

@@ -10,5 +10,7 @@ mod files;
 mod idempotency;
 mod jobs;
 mod queue;
+mod races;
+mod states;
 mod support;
 mod workers;
