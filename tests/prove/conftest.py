@@ -16,3 +16,17 @@ def service(tmp_path_factory):
     running = Service(tmp_path_factory.mktemp("service"))
     yield running
     running.stop()
+
+
+@pytest.fixture
+def start(tmp_path_factory):
+    """Starts servers with options of their own; stopped and checked when the test ends."""
+    running = []
+
+    def start_service(*flags, **options):
+        running.append(Service(tmp_path_factory.mktemp("service"), *flags, **options))
+        return running[-1]
+
+    yield start_service
+    for started in running:
+        started.stop()

@@ -64,7 +64,10 @@ class Crowd:
             chance = random.Random(f"{kind} {number}")
             with connection(self.service, name) as http:
                 while time.monotonic() < until:
-                    self.ask(http, kind, name, chance)
+                    try:
+                        self.ask(http, kind, name, chance)
+                    except Exception as error:
+                        self.outcomes[kind, repr(error)] += 1
 
         kinds = ("upload", "job", "classify", "embed")
         threads = [threading.Thread(target=client, args=(number, kind)) for number in range(CLIENTS_OF_A_KIND) for kind in kinds]

@@ -1,5 +1,6 @@
 //! Zip archives: the directory is judged whole before any entry is unpacked.
 
+use std::collections::BTreeSet;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 
 use ::zip::{CompressionMethod, ZipArchive, result::ZipError};
@@ -81,6 +82,12 @@ impl Zip {
         }
         let mut notes = Vec::new();
         if archive.has_duplicate_names() {
+            let fault = || Fault::new(Code::DuplicatePath, "the archive has this path twice");
+            let paths = repeated(source, archive.central_directory_start(), self.limits.max_entries)?;
+            let note = |path: String| Step::Note { place: Some(Place::Path(path.into())), fault: fault() };
+            notes.extend(paths.into_iter().map(note));
+        }
+        if archive.has_duplicate_names() && notes.is_empty() {
             let fault = Fault::new(Code::DuplicatePath, "the archive has a path twice");
             notes.push(Step::about_file(fault));
         }
@@ -192,6 +199,41 @@ fn entry(archive: &mut Archive, index: usize, limits: &Limits) -> Result<(Entry,
         None
     };
     Ok((Entry { path, is_folder: file.is_dir(), refusal }, size))
+}
+
+/// Paths that the directory, from byte `start` on, has more than once: the library keeps the last of them alone.
+/// Source: APPNOTE.TXT, 4.3.12.
+fn repeated(source: &Source, start: u64, entries_max: u64) -> Result<Vec<String>, DatasetError> {
+    let mut reader = BufReader::with_capacity(64 << 10, source.reader_at(start));
+    let (mut seen, mut repeated) = (BTreeSet::new(), Vec::new());
+    for _ in 0..entries_max {
+        match directory_name(&mut reader) {
+            Ok(Some(name)) if seen.contains(&name) => {
+                repeated.push(String::from_utf8_lossy(&name).into_owned());
+            }
+            Ok(Some(name)) => drop(seen.insert(name)),
+            Ok(None) => break,
+            Err(error) => {
+                fault_of(error)?;
+                break;
+            }
+        }
+    }
+    Ok(repeated)
+}
+
+/// The name in the directory's next header, and the reader behind that header; `None` where there is no header.
+fn directory_name(reader: &mut impl Read) -> std::io::Result<Option<Vec<u8>>> {
+    let mut header = [0; 46];
+    reader.read_exact(&mut header)?;
+    let [b'P', b'K', 1, 2, ..] = header else { return Ok(None) };
+    let [name, extra, comment] = [28, 30, 32]
+        .map(|at| header.get(at..at + 2).and_then(|two| two.try_into().ok()).map_or(0, u16::from_le_bytes));
+    let mut bytes = vec![0; usize::from(name)];
+    reader.read_exact(&mut bytes)?;
+    let rest = u64::from(extra) + u64::from(comment);
+    std::io::copy(&mut reader.take(rest), &mut std::io::sink())?;
+    Ok(Some(bytes))
 }
 
 /// The number of entries that the directory's end states, read before memory is taken for them: the largest of all
