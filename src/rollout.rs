@@ -95,20 +95,20 @@ impl Rollout {
         let now = now_ms();
         match store.queue_size(now).await {
             Ok(size) => {
-                self.app.metrics.jobs_stalled.set(size.stalled as i64);
+                self.app.metrics.data.jobs_stalled.set(size.stalled as i64);
                 let counts: Vec<(&str, u64)> =
                     size.jobs.iter().map(|(state, count)| (state.as_str(), *count)).collect();
                 self.app.metrics.set_jobs(&counts);
                 let waited = size.oldest_queued_at.map_or(0, |since| now.saturating_sub(since).max(0));
-                self.app.metrics.jobs_oldest_queued_seconds.set(waited as f64 / 1000.0);
+                self.app.metrics.data.jobs_oldest_queued_seconds.set(waited as f64 / 1000.0);
             }
             Err(error) => tracing::error!(%error, "the queue could not be looked at"),
         }
-        self.app.metrics.classifier_versions.set(self.app.tasks.classifiers.count() as i64);
+        self.app.metrics.data.classifier_versions.set(self.app.tasks.classifiers.count() as i64);
         match disk::room(self.app.config.data.clone()).await {
             Ok(room) => {
-                self.app.metrics.data_disk_free_bytes.set(room.free);
-                self.app.metrics.data_disk_bytes.set(room.all);
+                self.app.metrics.data.disk_free_bytes.set(room.free);
+                self.app.metrics.data.disk_bytes.set(room.all);
             }
             Err(error) => tracing::error!(%error, "the disk of the data folder could not be looked at"),
         }
@@ -138,7 +138,7 @@ impl Rollout {
                 break;
             }
         }
-        self.app.metrics.classifiers_broken.set(broken);
+        self.app.metrics.data.classifiers_broken.set(broken);
         let gone: Vec<ClassifierId> = self.seen.keys().filter(|id| !there.contains(*id)).cloned().collect();
         for id in gone {
             self.app.tasks.classifiers.remove(&id.key, &id.name);

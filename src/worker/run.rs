@@ -58,7 +58,7 @@ impl Workers {
             builder.on_thread_start(step_back);
         }
         let runtime = builder.build()?;
-        app.metrics.workers.set(app.config.workers as i64);
+        app.metrics.data.workers.set(app.config.workers as i64);
         for number in 0..app.config.workers {
             let owner = format!("{}-{number}", uuid::Uuid::now_v7().simple());
             let work = work(Arc::clone(app), owner, Handle::current(), stop.subscribe());

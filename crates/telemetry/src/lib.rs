@@ -1,11 +1,13 @@
 //! What operators see: every metric in one file, the log set-up in another.
 
+mod labels;
 pub mod log;
 pub mod metrics;
 mod process;
 mod shadow;
 
+pub use labels::{JobEnd, Outcome, Reason};
 pub use log::LogFormat;
-pub use metrics::{CacheMetrics, JobEnd, Metrics, ModelMetrics, Outcome, Reason};
+pub use metrics::{CacheMetrics, DataMetrics, Metrics, ModelMetrics};
 pub use process::resident_bytes;
 pub use shadow::{ShadowFamily, ShadowMetrics};

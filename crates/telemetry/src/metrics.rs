@@ -7,140 +7,9 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
+use crate::labels::{JOB_STAGES, JOB_STATES, JobEnd, Outcome, Reason};
 use crate::process;
 use crate::shadow::ShadowFamily;
-
-/// Why work was refused before it cost anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// The model's queue is full.
-    QueueFull,
-    /// More items than a request may have.
-    TooManyItems,
-    /// A body over its limit.
-    BodyTooLarge,
-    /// A picture over its pixel limit.
-    ImageTooLarge,
-    /// A missing or wrong key, or a key without the scope.
-    Unauthorised,
-    /// The server is not ready or is draining.
-    NotReady,
-    /// The disk under the data folder is full.
-    DiskFull,
-    /// A key has as many jobs as it may.
-    KeyLimit,
-    /// A key's files take all the room it has.
-    Quota,
-}
-
-impl Reason {
-    const ALL: [Self; 9] = [
-        Self::QueueFull,
-        Self::TooManyItems,
-        Self::BodyTooLarge,
-        Self::ImageTooLarge,
-        Self::Unauthorised,
-        Self::NotReady,
-        Self::DiskFull,
-        Self::KeyLimit,
-        Self::Quota,
-    ];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::QueueFull => "queue_full",
-            Self::TooManyItems => "too_many_items",
-            Self::BodyTooLarge => "body_too_large",
-            Self::ImageTooLarge => "image_too_large",
-            Self::Unauthorised => "unauthorised",
-            Self::NotReady => "not_ready",
-            Self::DiskFull => "disk_full",
-            Self::KeyLimit => "key_limit",
-            Self::Quota => "quota",
-        }
-    }
-}
-
-/// How an item that entered a queue left the engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// Its result went to a waiting request.
-    Answered,
-    /// The call failed.
-    Failed,
-    /// Nobody waited for it any more.
-    Cancelled,
-    /// Its deadline passed while it waited.
-    Expired,
-}
-
-impl Outcome {
-    const ALL: [Self; 4] = [Self::Answered, Self::Failed, Self::Cancelled, Self::Expired];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::Expired => "expired",
-        }
-    }
-}
-
-/// How a worker's hold on a job ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JobEnd {
-    /// Its classifier exists.
-    Succeeded,
-    /// It cannot succeed: its data or parameters are at fault.
-    Failed,
-    /// The service failed at it too often.
-    Broken,
-    /// It was given up unfinished: it cost too many workers.
-    GivenUp,
-    /// Its owner paused it.
-    Paused,
-    /// Its owner ended it.
-    Cancelled,
-    /// It went back to the queue: the process stops, or it is tried again.
-    Released,
-    /// It went back to the queue because the disk is full.
-    NoRoom,
-    /// Another worker has it.
-    Lost,
-}
-
-impl JobEnd {
-    const ALL: [Self; 9] = [
-        Self::Succeeded,
-        Self::Failed,
-        Self::Broken,
-        Self::GivenUp,
-        Self::Paused,
-        Self::Cancelled,
-        Self::Released,
-        Self::NoRoom,
-        Self::Lost,
-    ];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Broken => "broken",
-            Self::GivenUp => "given_up",
-            Self::Paused => "paused",
-            Self::Cancelled => "cancelled",
-            Self::Released => "released",
-            Self::NoRoom => "no_room",
-            Self::Lost => "lost",
-        }
-    }
-}
-
-/// States of jobs that are not over, and stages of a job, as labels.
-const JOB_STATES: [&str; 4] = ["validating_files", "queued", "running", "paused"];
-const JOB_STAGES: [&str; 5] = ["features", "compare", "fit", "zero_shot", "evaluate"];
 
 /// Hits, misses and size of one cache.
 #[derive(Debug, Clone)]
@@ -212,6 +81,19 @@ pub struct Metrics {
     pub lanes_busy: IntGauge,
     /// One while the server takes work.
     pub ready: IntGauge,
+    /// What the data folder holds, and who works on it.
+    pub data: DataMetrics,
+    jobs: IntGaugeVec,
+    jobs_ended_total: IntCounterVec,
+    job_stage_seconds: HistogramVec,
+    shadow_items_total: IntCounterVec,
+    model: ModelFamilies,
+    process: ProcessGauges,
+}
+
+/// What the data folder holds, and who works on it.
+#[derive(Debug, Clone)]
+pub struct DataMetrics {
     /// Seconds the oldest queued job has waited.
     pub jobs_oldest_queued_seconds: Gauge,
     /// Running jobs whose worker gives no sign of life.
@@ -223,15 +105,9 @@ pub struct Metrics {
     /// Classifiers of which something could not be loaded.
     pub classifiers_broken: IntGauge,
     /// Bytes left on the disk of the data folder.
-    pub data_disk_free_bytes: IntGauge,
+    pub disk_free_bytes: IntGauge,
     /// Bytes of the disk of the data folder.
-    pub data_disk_bytes: IntGauge,
-    jobs: IntGaugeVec,
-    jobs_ended_total: IntCounterVec,
-    job_stage_seconds: HistogramVec,
-    shadow_items_total: IntCounterVec,
-    model: ModelFamilies,
-    process: ProcessGauges,
+    pub disk_bytes: IntGauge,
 }
 
 #[derive(Debug, Clone)]
@@ -353,20 +229,7 @@ impl Metrics {
             lanes_busy: family.gauge("lanes_busy", "Lanes inside a call of ONNX Runtime.")?,
             ready: family
                 .gauge("ready", "One while the server takes work, zero while it starts or drains.")?,
-            jobs_oldest_queued_seconds: family.add(Gauge::with_opts(options(
-                "jobs_oldest_queued_seconds",
-                "Seconds the oldest queued job has waited; zero when none waits.",
-            )))?,
-            classifier_versions: family
-                .gauge("classifier_versions", "Versions of classifiers that answer.")?,
-            classifiers_broken: family
-                .gauge("classifiers_broken", "Classifiers of which something could not be loaded.")?,
-            jobs_stalled: family
-                .gauge("jobs_stalled", "Running jobs whose worker has given no sign of life for a lease.")?,
-            workers: family.gauge("workers", "Workers of this process.")?,
-            data_disk_free_bytes: family
-                .gauge("data_disk_free_bytes", "Bytes left on the disk of the data folder.")?,
-            data_disk_bytes: family.gauge("data_disk_bytes", "Bytes of the disk of the data folder.")?,
+            data: DataMetrics::new(&family)?,
             jobs: family.gauges("jobs", "Jobs that are not over, by state.", &["state"])?,
             jobs_ended_total: family.counters(
                 "jobs_ended_total",
@@ -486,6 +349,27 @@ impl Metrics {
         let mut text = Vec::with_capacity(32 * 1024);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
+    }
+}
+
+impl DataMetrics {
+    fn new(family: &Family<'_>) -> prometheus::Result<Self> {
+        Ok(Self {
+            jobs_oldest_queued_seconds: family.add(Gauge::with_opts(options(
+                "jobs_oldest_queued_seconds",
+                "Seconds the oldest queued job has waited; zero when none waits.",
+            )))?,
+            classifier_versions: family
+                .gauge("classifier_versions", "Versions of classifiers that answer.")?,
+            classifiers_broken: family
+                .gauge("classifiers_broken", "Classifiers of which something could not be loaded.")?,
+            jobs_stalled: family
+                .gauge("jobs_stalled", "Running jobs whose worker has given no sign of life for a lease.")?,
+            workers: family.gauge("workers", "Workers of this process.")?,
+            disk_free_bytes: family
+                .gauge("data_disk_free_bytes", "Bytes left on the disk of the data folder.")?,
+            disk_bytes: family.gauge("data_disk_bytes", "Bytes of the disk of the data folder.")?,
+        })
     }
 }
 

@@ -14,6 +14,7 @@ contract!(
     promotion_and_rollback_move_one_pointer_and_are_written_down,
     a_promotion_after_production_has_moved_is_a_conflict,
     traffic_shadow_and_aliases_name_versions_that_exist,
+    a_history_has_each_step_back_once_and_no_more_than_it_may,
     a_version_in_use_stays,
     a_deleted_classifiers_numbers_are_not_used_again,
     examples_make_versions_that_answer_at_once,
@@ -129,6 +130,29 @@ async fn traffic_shadow_and_aliases_name_versions_that_exist(store: Store) {
         store.set_alias(&id, "candidate", None, &why, T).await,
         Err(StoreError::NotFound { .. })
     ));
+}
+
+async fn a_history_has_each_step_back_once_and_no_more_than_it_may(store: Store) {
+    for _ in 0..3 {
+        trained(&store, T).await;
+    }
+    let back = async || store.rollback(&intent(), &reason(), T).await.map(|now| now.production);
+    store.promote(&intent(), 2, None, &reason(), T).await.unwrap();
+    store.promote(&intent(), 2, None, &reason(), T).await.unwrap();
+    assert_eq!(back().await.unwrap(), Some(1), "promoted again, it is no step");
+    assert!(matches!(back().await, Err(StoreError::Conflict(_))));
+    // 1, 2, 1, 3: without 2 there is one step from 3 to 1, and none from 1 to 1.
+    for number in [2, 1, 3] {
+        store.promote(&intent(), number, None, &reason(), T).await.unwrap();
+    }
+    store.delete_version(&intent(), 2, &reason(), T).await.unwrap();
+    assert_eq!(back().await.unwrap(), Some(1));
+    assert!(matches!(back().await, Err(StoreError::Conflict(_))));
+    for _ in 0..200 {
+        store.promote(&intent(), 3, None, &reason(), T).await.unwrap();
+        store.promote(&intent(), 1, None, &reason(), T).await.unwrap();
+    }
+    assert_eq!(store.classifier(&intent()).await.unwrap().history.len(), 100);
 }
 
 async fn a_version_in_use_stays(store: Store) {

@@ -18,6 +18,7 @@ contract!(
     events_are_numbered_paged_and_capped,
     checkpoints_are_one_a_step,
     steps_stay_until_the_job_is_over,
+    a_resumed_job_waits_behind_the_others_and_belongs_to_nobody,
     a_failed_job_says_why,
     changes_wake_those_who_wait,
     a_job_is_forgotten_only_when_it_is_over,
@@ -57,6 +58,7 @@ async fn a_job_needs_a_good_file_and_room_in_its_queue(store: Store) {
     tuned.validation_file = Some(file_of("alice", 1, T).id);
     let missing = store.create_job(&tuned, 10, T).await;
     assert!(matches!(missing, Err(StoreError::NotFound { what: "file", .. })), "{missing:?}");
+    assert!(store.job(Scope::All, &tuned.id).await.is_err(), "refused, it is nowhere");
     // A validation file may be too small to learn from.
     tuned.validation_file = Some(bad.id.clone());
     let made = store.create_job(&tuned, 10, T).await.unwrap();
@@ -74,13 +76,6 @@ async fn a_job_needs_a_good_file_and_room_in_its_queue(store: Store) {
     store.create_job(&looked_at, 2, T).await.unwrap();
     let third = store.create_job(&job_on(&other.id, "bob", T), 2, T).await;
     assert!(matches!(third, Err(StoreError::TooMany { .. })), "{third:?}");
-    // The second file is held to what the first is.
-    for validation in [&bad.id, &missing.training_file] {
-        let mut new = job_on(&good.id, "carol", T);
-        new.validation_file = Some(validation.clone());
-        assert!(store.create_job(&new, 2, T).await.is_err(), "{validation}");
-        assert!(store.job(Scope::All, &new.id).await.is_err());
-    }
     claim(&store, "worker", T).await;
     store.create_job(&job_on(&good.id, "alice", T), 2, T).await.unwrap();
 }
@@ -235,11 +230,28 @@ async fn steps_stay_until_the_job_is_over(store: Store) {
     assert!(store.steps(&made.id).await.unwrap().is_empty());
 }
 
+async fn a_resumed_job_waits_behind_the_others_and_belongs_to_nobody(store: Store) {
+    let scope = Scope::Key("alice");
+    let made = job(&store, "alice", T).await;
+    let (lease, _) = claim(&store, "w", T).await;
+    let other = job(&store, "alice", T + 1).await;
+    store.pause(scope, &made.id, T + 2).await.unwrap();
+    store.resume(scope, &made.id, T + 3).await.unwrap();
+    assert_eq!(store.position(&made.id, T + 4).await.unwrap(), Some(2));
+    // Paused again before anybody took it: its last worker is of the past.
+    store.pause(scope, &made.id, T + 5).await.unwrap();
+    assert!(matches!(store.put_step(&lease, "fit", &digest("11"), T).await, Err(StoreError::LeaseLost(_))));
+    store.resume(scope, &made.id, T + 6).await.unwrap();
+    assert_eq!(claim(&store, "w", T + 7).await.1.id, other.id);
+    assert_eq!(claim(&store, "w", T + 7).await.1.id, made.id);
+}
+
 async fn a_failed_job_says_why(store: Store) {
     let made = job(&store, "alice", T).await;
     let (lease, _) = claim(&store, "worker", T).await;
     let progress = Progress { step: 3, total: 10, eta_seconds: Some(4) };
     store.set_progress(&lease, progress, T + 1).await.unwrap();
+    store.put_step(&lease, "features", &digest("11"), T + 1).await.unwrap();
     let error = JobError {
         code: "diverged".into(),
         message: "the loss is not finite".into(),
@@ -249,6 +261,7 @@ async fn a_failed_job_says_why(store: Store) {
     let failed = store.job(Scope::All, &made.id).await.unwrap();
     assert_eq!((failed.state, failed.progress), (JobState::Failed, Some(progress)));
     assert_eq!((failed.error, failed.finished_at), (Some(error.clone()), Some(T + 2)));
+    assert!(store.steps(&made.id).await.unwrap().is_empty(), "it will not go on");
     let last = store.events(&made.id, &PageRequest::newest(1)).await.unwrap().data.remove(0);
     assert_eq!((last.level, last.message.as_str()), (Level::Error, "the loss is not finite"));
     assert!(matches!(store.fail(&lease, &error, T).await, Err(StoreError::LeaseLost(_))));

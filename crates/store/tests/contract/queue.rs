@@ -108,10 +108,12 @@ async fn a_job_that_costs_too_many_workers_fails(store: Store) {
     for attempt in 0..3 {
         let (lease, _) = claim(&store, "w", T + attempt * 2_000).await;
         assert_eq!(i64::from(lease.attempt), attempt + 1);
+        store.put_step(&lease, "features", &digest("11"), T).await.unwrap();
     }
     assert!(store.claim("w", LIMITS, T + 6_000).await.unwrap().is_none());
     let failed = store.job(Scope::All, &made.id).await.unwrap();
     assert_eq!((failed.state, failed.lost, failed.finished_at), (JobState::Failed, 3, Some(T + 6_000)));
+    assert!(store.steps(&made.id).await.unwrap().is_empty(), "it will not go on");
     let error = failed.error.unwrap();
     assert_eq!(error.code, "worker_lost");
     assert_eq!(error.message, "the worker was lost 3 times while it had this job");

@@ -1,0 +1,133 @@
+//! The closed sets of words that stand as labels of metrics.
+
+/// Why work was refused before it cost anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The model's queue is full.
+    QueueFull,
+    /// More items than a request may have.
+    TooManyItems,
+    /// A body over its limit.
+    BodyTooLarge,
+    /// A picture over its pixel limit.
+    ImageTooLarge,
+    /// A missing or wrong key, or a key without the scope.
+    Unauthorised,
+    /// The server is not ready or is draining.
+    NotReady,
+    /// The disk under the data folder is full.
+    DiskFull,
+    /// A key has as many jobs as it may.
+    KeyLimit,
+    /// A key's files take all the room it has.
+    Quota,
+}
+
+impl Reason {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::QueueFull,
+        Self::TooManyItems,
+        Self::BodyTooLarge,
+        Self::ImageTooLarge,
+        Self::Unauthorised,
+        Self::NotReady,
+        Self::DiskFull,
+        Self::KeyLimit,
+        Self::Quota,
+    ];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::TooManyItems => "too_many_items",
+            Self::BodyTooLarge => "body_too_large",
+            Self::ImageTooLarge => "image_too_large",
+            Self::Unauthorised => "unauthorised",
+            Self::NotReady => "not_ready",
+            Self::DiskFull => "disk_full",
+            Self::KeyLimit => "key_limit",
+            Self::Quota => "quota",
+        }
+    }
+}
+
+/// How an item that entered a queue left the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its result went to a waiting request.
+    Answered,
+    /// The call failed.
+    Failed,
+    /// Nobody waited for it any more.
+    Cancelled,
+    /// Its deadline passed while it waited.
+    Expired,
+}
+
+impl Outcome {
+    pub(crate) const ALL: [Self; 4] = [Self::Answered, Self::Failed, Self::Cancelled, Self::Expired];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// How a worker's hold on a job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobEnd {
+    /// Its classifier exists.
+    Succeeded,
+    /// It cannot succeed: its data or parameters are at fault.
+    Failed,
+    /// The service failed at it too often.
+    Broken,
+    /// It was given up unfinished: it cost too many workers.
+    GivenUp,
+    /// Its owner paused it.
+    Paused,
+    /// Its owner ended it.
+    Cancelled,
+    /// It went back to the queue: the process stops, or it is tried again.
+    Released,
+    /// It went back to the queue because the disk is full.
+    NoRoom,
+    /// Another worker has it.
+    Lost,
+}
+
+impl JobEnd {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Succeeded,
+        Self::Failed,
+        Self::Broken,
+        Self::GivenUp,
+        Self::Paused,
+        Self::Cancelled,
+        Self::Released,
+        Self::NoRoom,
+        Self::Lost,
+    ];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Broken => "broken",
+            Self::GivenUp => "given_up",
+            Self::Paused => "paused",
+            Self::Cancelled => "cancelled",
+            Self::Released => "released",
+            Self::NoRoom => "no_room",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// States of jobs that are not over, and stages of a job, as labels.
+pub(crate) const JOB_STATES: [&str; 4] = ["validating_files", "queued", "running", "paused"];
+pub(crate) const JOB_STAGES: [&str; 5] = ["features", "compare", "fit", "zero_shot", "evaluate"];
