@@ -9,6 +9,7 @@ pub mod config;
 pub mod disk;
 pub mod embed;
 pub mod export;
+mod few_shot;
 pub mod http;
 mod intake;
 pub mod models;

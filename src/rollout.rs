@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use headstart_methods::artifact;
-use headstart_methods::head::Head;
+use headstart_methods::artifact::Artifact;
 use headstart_store::{Order, PageRequest, Scope, Store, StoreError};
 use headstart_tasks::classifiers::{NewVersion, Pointers, Registry};
-use headstart_types::classifier::{Classifier, ClassifierId, ClassifierVersion, Origin};
+use headstart_types::classifier::{Classifier, ClassifierId, ClassifierVersion};
 use headstart_types::ids::Sha256;
 use headstart_types::job::Checkpoint;
 use tokio::sync::watch;
@@ -37,7 +36,7 @@ enum RolloutError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("{version}: {source}")]
-    Head { version: String, source: headstart_methods::MethodError },
+    Artifact { version: String, source: headstart_methods::MethodError },
     #[error(transparent)]
     Task(#[from] headstart_tasks::TaskError),
 }
@@ -158,7 +157,7 @@ impl Rollout {
             let versions = store.versions(id, &page).await?;
             for version in &versions.data {
                 kept.push(version.number);
-                if version.origin == Origin::Job && !loaded.contains(&version.number) {
+                if !loaded.contains(&version.number) {
                     added.push(read_version(store, version).await?);
                 }
             }
@@ -179,13 +178,13 @@ impl Rollout {
 }
 
 async fn read_version(store: &Store, version: &ClassifierVersion) -> Result<NewVersion, RolloutError> {
-    let head = read_head(store, &version.artifact, &version.model_name()).await?;
-    Ok(NewVersion { number: version.number, head: Arc::new(head) })
+    let artifact = read_artifact(store, &version.artifact, &version.model_name()).await?;
+    Ok(NewVersion { number: version.number, artifact: Arc::new(artifact) })
 }
 
-async fn read_head(store: &Store, artifact: &Sha256, name: &str) -> Result<Head, RolloutError> {
+async fn read_artifact(store: &Store, artifact: &Sha256, name: &str) -> Result<Artifact, RolloutError> {
     let bytes = store.blobs().read(artifact, LARGEST_ARTIFACT).await?;
-    artifact::load(&bytes).map_err(|source| RolloutError::Head { version: name.to_owned(), source })
+    Artifact::load(&bytes).map_err(|source| RolloutError::Artifact { version: name.to_owned(), source })
 }
 
 /// What requests wait on when they name something that does not answer yet.
@@ -212,13 +211,13 @@ impl Registry for CatchingUp {
         }
     }
 
-    async fn checkpoint(&self, key: &str, name: &str) -> Option<Arc<Head>> {
+    async fn checkpoint(&self, key: &str, name: &str) -> Option<Arc<Artifact>> {
         let (classifier, job, step) = Checkpoint::parse_name(name)?;
         let job =
             self.store.job(Scope::Key(key), &job).await.ok().filter(|job| job.classifier == classifier)?;
         let checkpoint = self.store.checkpoint(&job.id, step).await.ok()?;
-        match read_head(&self.store, &checkpoint.artifact, name).await {
-            Ok(head) => Some(Arc::new(head)),
+        match read_artifact(&self.store, &checkpoint.artifact, name).await {
+            Ok(artifact) => Some(Arc::new(artifact)),
             Err(error) => {
                 tracing::error!(%error, "a checkpoint could not be loaded");
                 None

@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use headstart_engine::EngineError;
 use headstart_media::MediaError;
+use headstart_methods::MethodError;
 use headstart_store::StoreError;
 use headstart_tasks::TaskError;
 use headstart_telemetry::Reason;
@@ -14,6 +15,7 @@ use utoipa::ToSchema;
 
 use crate::auth::Scope;
 use crate::export::CannotExport;
+use crate::few_shot::FewShotError;
 use crate::intake::IntakeError;
 
 /// An error on its way to a client. The outermost layer writes its body, since it knows the request's id.
@@ -231,6 +233,24 @@ impl From<StoreError> for ApiError {
             | StoreError::Closed
             | StoreError::Bug(_) => {
                 tracing::error!(%message, "the store failed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<FewShotError> for ApiError {
+    fn from(error: FewShotError) -> Self {
+        let message = error.to_string();
+        match error {
+            FewShotError::Closed { .. } | FewShotError::NoProduction(_) => Self::conflict(message),
+            FewShotError::UnknownLabel { place, .. } | FewShotError::Labels { place, .. } => {
+                Self::invalid(format!("examples[{place}]"), message)
+            }
+            FewShotError::Method(MethodError::Unsuitable(_)) => Self::invalid("examples", message),
+            FewShotError::Store(error) => error.into(),
+            FewShotError::Method(_) | FewShotError::CutOff => {
+                tracing::error!(%message, "examples could not be learned from");
                 Self::internal()
             }
         }

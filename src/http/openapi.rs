@@ -18,7 +18,7 @@ use utoipa::{IntoResponses, OpenApi, PartialSchema as _, ToSchema};
 
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::routes::{
-    classifiers, events, exports, files, health, hugging_face, jobs, models, pointers,
+    classifiers, events, examples, exports, files, health, hugging_face, jobs, models, pointers,
 };
 
 #[derive(OpenApi)]
@@ -34,7 +34,7 @@ use crate::http::routes::{
         (name = "Models", description = "What can be asked"),
         (name = "Files", description = "Examples to learn from"),
         (name = "Fine-tuning", description = "Jobs that make classifiers"),
-        (name = "Classifiers", description = "What jobs made: versions, and which of them answers"),
+        (name = "Classifiers", description = "What jobs or a few examples made: versions, and which of them answers"),
         (name = "Operations", description = "For balancers and monitors"),
     ),
     paths(
@@ -43,7 +43,7 @@ use crate::http::routes::{
         jobs::create, jobs::list, jobs::retrieve, jobs::cancel, jobs::pause, jobs::resume,
         events::events, events::checkpoints, jobs::report,
         classifiers::list, classifiers::retrieve, classifiers::delete, classifiers::delete_version,
-        classifiers::report, exports::onnx,
+        classifiers::report, exports::onnx, examples::create, examples::add, examples::forget,
         pointers::promote, pointers::rollback, pointers::traffic, pointers::set_shadow, pointers::set_alias,
         pointers::delete_alias,
         health::live, health::ready, health::metrics

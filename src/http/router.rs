@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::auth::Scope;
 use crate::http::error::ApiError;
 use crate::http::routes::{
-    classifiers, events, exports, files, health, hugging_face, jobs, models, pointers, tasks,
+    classifiers, events, examples, exports, files, health, hugging_face, jobs, models, pointers, tasks,
 };
 use crate::http::{layers, openapi};
 
@@ -69,7 +69,10 @@ pub fn router(app: Arc<App>) -> Router {
 /// Classifiers: what a change did is seen by the next request.
 fn registry(app: &Arc<App>) -> Router<Arc<App>> {
     Router::new()
-        .route("/v1/classifiers", get(classifiers::list))
+        // Pictures come as base64: bounded by the option that bounds every request's body.
+        .route("/v1/classifiers", get(classifiers::list).post(examples::create))
+        .route("/v1/classifiers/{name}/examples", post(examples::add))
+        .route("/v1/classifiers/{name}/examples/forget", post(examples::forget))
         .route("/v1/classifiers/{name}", get(classifiers::retrieve).delete(classifiers::delete))
         .route("/v1/classifiers/{name}/rollback", post(pointers::rollback))
         .route("/v1/classifiers/{name}/traffic", put(pointers::traffic))

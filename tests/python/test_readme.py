@@ -35,7 +35,7 @@ def matches(printed, expected):
 
 def printed_as(words, expected):
     """What a command prints, once it is what was expected; commands that make something are run once."""
-    makes = any("/v1/files" in word or word.endswith("/v1/fine_tuning/jobs") for word in words)
+    makes = any("/v1/files" in word or word.endswith(("/v1/fine_tuning/jobs", "/v1/classifiers", "/examples")) for word in words)
     printed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
     if makes:
         assert matches(printed, expected), printed

@@ -1,4 +1,5 @@
-//! A head as bytes: always the same for the same head, and refused when anything about them is off.
+//! What makes a version answer, and a head as bytes: always the same for the same head, and refused when anything about
+//! them is off.
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -9,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     container::{Reader, Writer},
     error::MethodError,
+    few_shot::{self, FewShot, Rung},
     head::{Backbone, Head, HeadParts, Tail},
 };
 
@@ -126,4 +128,83 @@ pub fn address(bytes: &[u8]) -> String {
         let _ = write!(hex, "{byte:02x}");
         hex
     })
+}
+
+/// What makes a version answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Artifact {
+    /// A fitted head.
+    Head(Arc<Head>),
+    /// Labels, and what a few examples say.
+    FewShot(Arc<FewShot>),
+}
+
+impl Artifact {
+    /// What a version's bytes hold.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`] and [`few_shot::load`].
+    pub fn load(bytes: &[u8]) -> Result<Self, MethodError> {
+        if few_shot::stored::is(bytes) {
+            return few_shot::load(bytes).map(|(few_shot, _)| Self::FewShot(Arc::new(few_shot)));
+        }
+        load(bytes).map(|head| Self::Head(Arc::new(head)))
+    }
+
+    /// The backbone it reads.
+    pub fn backbone(&self) -> &Backbone {
+        match self {
+            Self::Head(head) => &head.parts().backbone,
+            Self::FewShot(few_shot) => &few_shot.wording().backbone,
+        }
+    }
+
+    /// The method that fitted it, or the rung of a few-shot classifier.
+    pub fn method(&self) -> &str {
+        match self {
+            Self::Head(head) => &head.parts().method,
+            Self::FewShot(few_shot) => few_shot.rung().as_str(),
+        }
+    }
+
+    /// The labels' names, in the order of its probabilities.
+    pub fn labels(&self) -> &Arc<[String]> {
+        match self {
+            Self::Head(head) => head.classes(),
+            Self::FewShot(few_shot) => few_shot.names(),
+        }
+    }
+
+    /// Whether an item may have several labels.
+    pub fn multi_label(&self) -> bool {
+        match self {
+            Self::Head(head) => head.parts().multi_label,
+            Self::FewShot(few_shot) => few_shot.wording().multi_label,
+        }
+    }
+
+    /// The probability from which each label is said to apply, where they were fitted.
+    pub fn thresholds(&self) -> Option<&[f32]> {
+        match self {
+            Self::Head(head) => head.parts().thresholds.as_deref(),
+            Self::FewShot(few_shot) => few_shot.thresholds(),
+        }
+    }
+
+    /// The head that is applied to features, where there is one.
+    pub fn head(&self) -> Option<&Arc<Head>> {
+        match self {
+            Self::Head(head) => Some(head),
+            Self::FewShot(few_shot) => few_shot.head(),
+        }
+    }
+
+    /// What its answers rest on, where no job made it.
+    pub fn rung(&self) -> Option<Rung> {
+        match self {
+            Self::Head(_) => None,
+            Self::FewShot(few_shot) => Some(few_shot.rung()),
+        }
+    }
 }

@@ -46,6 +46,11 @@ impl Writer {
         self.arrays.insert(name.to_owned(), Stored { dtype: Dtype::U32, shape: vec![values.len()], bytes });
     }
 
+    pub(crate) fn bytes(&mut self, name: &str, values: &[u8]) {
+        let stored = Stored { dtype: Dtype::U8, shape: vec![values.len()], bytes: values.to_vec() };
+        self.arrays.insert(name.to_owned(), stored);
+    }
+
     pub(crate) fn finish<T: Serialize>(
         self,
         what: &'static str,
@@ -110,6 +115,14 @@ impl<'a> Reader<'a> {
     pub(crate) fn doubles(&self, name: &str) -> Result<Vec<f64>, MethodError> {
         let view = self.array(name, Dtype::F64, 1)?;
         Ok(view.data().as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect())
+    }
+
+    pub(crate) fn bytes(&self, name: &str) -> Result<&[u8], MethodError> {
+        let view = self.arrays.tensor(name).map_err(|_| self.error(format!("no array `{name}`")))?;
+        if view.dtype() != Dtype::U8 || view.shape().len() != 1 {
+            return Err(self.error(format!("array `{name}` has the wrong type or rank")));
+        }
+        Ok(view.data())
     }
 
     pub(crate) fn indices(&self, name: &str) -> Result<Vec<u32>, MethodError> {

@@ -7,6 +7,7 @@ mod container;
 pub mod data;
 mod error;
 pub mod evaluate;
+pub mod few_shot;
 pub mod head;
 pub mod linear_probe;
 mod method;

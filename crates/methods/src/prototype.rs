@@ -221,6 +221,21 @@ impl Model {
     }
 }
 
+/// Whether a head takes further examples in.
+#[must_use]
+pub fn is(head: &Head) -> bool {
+    matches!(head.parts().tail, Tail::Cache { .. })
+}
+
+/// Labels of further examples as [`add_examples`] takes them.
+#[must_use]
+pub fn targets(head: &Head, labels: Vec<Vec<u32>>) -> Targets {
+    if head.parts().multi_label {
+        return Targets::Multi(labels);
+    }
+    Targets::Single(labels.into_iter().filter_map(|labels| labels.first().copied()).collect())
+}
+
 /// The head with further examples taken in: exact means, and the cache filled up to its size a class. Temperature,
 /// alpha and beta stay as they are.
 ///
@@ -281,7 +296,7 @@ pub fn add_examples(
     })
 }
 
-fn unit_rows(features: ArrayView2<'_, f32>) -> Array2<f32> {
+pub(crate) fn unit_rows(features: ArrayView2<'_, f32>) -> Array2<f32> {
     let mut x = features.to_owned();
     for mut row in x.outer_iter_mut() {
         let length = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use headstart_methods::head::{Head, HeadId, Stack};
+use headstart_methods::artifact::Artifact;
+use headstart_methods::head::{HeadId, Stack};
 use headstart_telemetry::{ShadowFamily, ShadowMetrics};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -19,10 +20,10 @@ use crate::error::TaskError;
 pub(crate) struct LiveVersion {
     /// The backbone whose features it reads.
     pub backbone: Arc<str>,
-    /// The fitted head.
-    pub head: Arc<Head>,
-    /// The head's place in its backbone's stack.
-    pub id: HeadId,
+    /// What makes it answer.
+    pub artifact: Arc<Artifact>,
+    /// Its head's place in its backbone's stack, where it has a head.
+    pub id: Option<HeadId>,
 }
 
 /// A classifier's versions and pointers.
@@ -85,7 +86,7 @@ pub trait Registry: Send + Sync {
     async fn refresh(&self) -> bool;
 
     /// The head of a checkpoint, `name:job:ckpt-step-40`; `None` when there is none of that name.
-    async fn checkpoint(&self, key: &str, name: &str) -> Option<Arc<Head>>;
+    async fn checkpoint(&self, key: &str, name: &str) -> Option<Arc<Artifact>>;
 }
 
 /// All classifiers that answer.
@@ -118,8 +119,8 @@ impl Chosen {
 pub struct NewVersion {
     /// From 1 within its classifier.
     pub number: u32,
-    /// The fitted head; it names its backbone.
-    pub head: Arc<Head>,
+    /// What makes it answer; it names its backbone.
+    pub artifact: Arc<Artifact>,
 }
 
 /// How a classifier should look.
@@ -141,7 +142,7 @@ pub struct Described {
     /// The backbone whose features it reads.
     #[schema(example = "all-minilm-l6-v2")]
     pub backbone: String,
-    /// The method that fitted it.
+    /// The method that fitted it, or what a classifier without a job rests on.
     #[schema(example = "linear_probe")]
     pub method: String,
     /// Its labels.
@@ -182,7 +183,7 @@ impl Classifiers {
     /// How many versions answer.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.snapshot().stacks.values().map(Stack::len).sum()
+        self.snapshot().classifiers.values().map(|live| live.versions.len()).sum()
     }
 
     /// Makes a classifier look as given: `added` versions join those that answer, those not in `kept` go.
@@ -206,8 +207,8 @@ impl Classifiers {
         {
             next.forget(live.versions.remove(&number));
         }
-        for NewVersion { number, head } in added {
-            let version = next.add(head)?;
+        for NewVersion { number, artifact } in added {
+            let version = next.add(artifact)?;
             let replaced = live.versions.insert(number, version);
             next.forget(replaced);
         }
@@ -252,12 +253,12 @@ impl Classifiers {
     pub async fn describe(&self, key: &str, model: &str) -> Option<Described> {
         let chosen = self.choose(key, &[model.to_owned()], key).await.ok()?;
         chosen.first().map(|chosen| {
-            let parts = chosen.version.head.parts();
+            let artifact = &chosen.version.artifact;
             Described {
                 backbone: chosen.version.backbone.to_string(),
-                method: parts.method.clone(),
-                labels: Arc::clone(&parts.classes),
-                multi_label: parts.multi_label,
+                method: artifact.method().to_owned(),
+                labels: Arc::clone(artifact.labels()),
+                multi_label: artifact.multi_label(),
             }
         })
     }
@@ -288,9 +289,9 @@ impl Classifiers {
         let mut snapshot = self.snapshot();
         let Some(registry) = self.registry.get() else { return Ok(snapshot) };
         for model in models.iter().filter(|model| model.contains(CHECKPOINT)) {
-            if let Some(head) = registry.checkpoint(key, model).await {
+            if let Some(artifact) = registry.checkpoint(key, model).await {
                 let next = Arc::make_mut(&mut snapshot);
-                let version = next.add(head)?;
+                let version = next.add(artifact)?;
                 next.checkpoints.insert(model.clone(), version);
             }
         }
@@ -316,12 +317,16 @@ impl Snapshot {
         models.iter().map(|model| self.choose(key, model, user)).collect()
     }
 
-    /// Puts a head into its backbone's stack.
-    fn add(&mut self, head: Arc<Head>) -> Result<LiveVersion, TaskError> {
-        let backbone: Arc<str> = head.parts().backbone.id.as_str().into();
-        let stack = self.stacks.entry(Arc::clone(&backbone)).or_insert_with(|| Stack::new(head.dim()));
-        let id = stack.add(&head).map_err(|_| TaskError::Bug("heads of one backbone differ in width"))?;
-        Ok(LiveVersion { backbone, head, id })
+    /// Puts what has a head into its backbone's stack.
+    fn add(&mut self, artifact: Arc<Artifact>) -> Result<LiveVersion, TaskError> {
+        let backbone: Arc<str> = artifact.backbone().id.as_str().into();
+        let mut id = None;
+        if let Some(head) = artifact.head() {
+            let stack = self.stacks.entry(Arc::clone(&backbone)).or_insert_with(|| Stack::new(head.dim()));
+            let added = stack.add(head);
+            id = Some(added.map_err(|_| TaskError::Bug("heads of one backbone differ in width"))?);
+        }
+        Ok(LiveVersion { backbone, artifact, id })
     }
 
     fn choose(self: &Arc<Self>, key: &str, model: &str, user: &str) -> Result<Chosen, TaskError> {
@@ -355,8 +360,8 @@ impl Snapshot {
 
     fn forget(&mut self, version: Option<LiveVersion>) {
         let Some(version) = version else { return };
-        if let Some(stack) = self.stacks.get_mut(&version.backbone) {
-            stack.remove(version.id);
+        if let (Some(id), Some(stack)) = (version.id, self.stacks.get_mut(&version.backbone)) {
+            stack.remove(id);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Decisions: typed questions about one input, as OpenAI's `POST /v1/decisions`, answered by zero-shot labels.
 
-use headstart_types::Payload;
 use headstart_types::payload::{Media, Truncate};
+use headstart_types::{Label, Payload};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
@@ -9,7 +9,7 @@ use crate::catalog::Served;
 use crate::context::{Caller, TaskContext};
 use crate::error::TaskError;
 use crate::items::{Items, Timings};
-use crate::labels::{Label, Labels};
+use crate::labels::Labels;
 use crate::task::{Done, Task, required};
 use crate::zero_shot::{Judged, Question as Labelling, judge, observe};
 

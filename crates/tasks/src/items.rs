@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use headstart_engine::{Input, Permit, Request, Row, Want};
 use headstart_media::{Encoded, TextEncoder};
@@ -304,6 +305,17 @@ enum Picture {
     },
 }
 
+/// A file's bytes, whatever way they came.
+pub(crate) fn media_bytes(
+    media: Media,
+    limits: &headstart_media::Limits,
+) -> Result<Bytes, headstart_media::MediaError> {
+    match media {
+        Media::Bytes(bytes) => Ok(bytes),
+        Media::Base64(text) => headstart_media::decode_base64(&text, limits).map(Bytes::from),
+    }
+}
+
 fn read_image(
     media: Media,
     spec: &ImageSpec,
@@ -311,19 +323,12 @@ fn read_image(
     fingerprint: Key,
     cache: &VectorCache,
 ) -> Result<Picture, headstart_media::MediaError> {
-    let decoded;
-    let bytes: &[u8] = match &media {
-        Media::Bytes(bytes) => bytes,
-        Media::Base64(text) => {
-            decoded = headstart_media::decode_base64(text, limits)?;
-            &decoded
-        }
-    };
-    let key = Key::of(&[fingerprint.as_bytes(), bytes]);
+    let bytes = media_bytes(media, limits)?;
+    let key = Key::of(&[fingerprint.as_bytes(), &bytes]);
     if let Some(cached) = cache.get(&key) {
         return Ok(Picture::Known(cached));
     }
-    let picture = headstart_media::decode(bytes, limits)?;
+    let picture = headstart_media::decode(&bytes, limits)?;
     let pixels = u64::from(picture.width()) * u64::from(picture.height());
     Ok(Picture::Decoded { tensor: headstart_media::preprocess(&picture, spec), pixels, key })
 }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use headstart_types::Label;
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use utoipa::ToSchema;
 
@@ -11,17 +12,6 @@ use crate::error::TaskError;
 
 /// Most example texts of one label.
 const MOST_EXAMPLES: usize = 64;
-
-/// A label, alone or with what is known of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Label {
-    /// The label as answers name it.
-    pub label: String,
-    /// What it means, in other words.
-    pub description: Option<String>,
-    /// Texts that have it.
-    pub examples: Vec<String>,
-}
 
 /// The labels of a request: a list, or in forms also one label a field or a JSON list as text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,12 +45,6 @@ impl From<LabelForm> for Label {
                 Self { label, description, examples: examples.unwrap_or_default() }
             }
         }
-    }
-}
-
-impl From<&str> for Label {
-    fn from(label: &str) -> Self {
-        Self { label: label.to_owned(), description: None, examples: Vec::new() }
     }
 }
 

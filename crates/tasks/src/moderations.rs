@@ -7,9 +7,9 @@ use headstart_types::payload::Modality;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::classify::{HowToRead, Scored, scores};
 use crate::context::{Caller, TaskContext};
 use crate::error::TaskError;
+use crate::scores::{HowToRead, Scored, scores};
 use crate::task::{Done, Task, required};
 use crate::zero_shot::PRESENT;
 
@@ -86,21 +86,21 @@ impl Task for Moderations {
         let [model] = names;
         let (classifier, scores) =
             chosen.first().zip(scores.first()).ok_or(TaskError::Bug("a classifier without scores"))?;
-        let parts = classifier.version.head.parts();
-        if !parts.multi_label {
+        let artifact = &classifier.version.artifact;
+        if !artifact.multi_label() {
             let problem = format!("`{model}` gives one label an item; moderations need several");
             return Err(TaskError::Invalid { param: "model".into(), problem });
         }
         let modality = cx.catalog.get(&classifier.version.backbone)?.modality();
-        let thresholds = parts.thresholds.as_deref();
+        let (labels, thresholds) = (artifact.labels(), artifact.thresholds());
         let results = scores.iter().map(|scores| {
             let applies = |class: usize| {
                 let own = thresholds.and_then(|each| each.get(class)).copied().unwrap_or(PRESENT);
                 scores.get(class).is_some_and(|score| *score >= own)
             };
-            let named = || parts.classes.iter().cloned();
+            let named = || labels.iter().cloned();
             Moderated {
-                flagged: (0..parts.classes.len()).any(applies),
+                flagged: (0..labels.len()).any(applies),
                 categories: named().enumerate().map(|(class, name)| (name, applies(class))).collect(),
                 category_scores: named().zip(scores.iter().copied()).collect(),
                 category_applied_input_types: named().map(|name| (name, vec![modality])).collect(),

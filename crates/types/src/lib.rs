@@ -6,10 +6,12 @@ pub mod file;
 pub mod ids;
 pub mod input;
 pub mod job;
+pub mod label;
 pub mod manifest;
 pub mod payload;
 pub mod report;
 
 pub use input::{InputError, Payload};
+pub use label::Label;
 pub use manifest::{Manifest, ManifestError};
 pub use payload::{Datum, Media, Modality, Truncate};

@@ -266,7 +266,7 @@ fn name(visible: &Visible, model: &str, suffix: Option<&str>) -> Result<String, 
 }
 
 /// Small letters, digits, `-` and `_`; whatever else stands between them becomes one `-`.
-fn sanitised(text: &str) -> String {
+pub(crate) fn sanitised(text: &str) -> String {
     let mut name = String::new();
     for character in text.chars().map(|character| character.to_ascii_lowercase()) {
         if character.is_ascii_alphanumeric() || character == '_' {

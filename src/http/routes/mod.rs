@@ -2,6 +2,7 @@
 
 pub(crate) mod classifiers;
 pub(crate) mod events;
+pub(crate) mod examples;
 pub(crate) mod exports;
 pub(crate) mod files;
 pub(crate) mod health;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, header};
-use headstart_methods::artifact;
+use headstart_methods::artifact::{self, Artifact};
 use headstart_methods::head::{Backbone, Head, HeadParts, Tail};
 use headstart_store::{ClaimLimits, Scope};
 use headstart_tasks::classifiers::{NewVersion as LiveVersion, Pointers};
@@ -152,7 +152,8 @@ impl TestApp {
 
     /// Lets a classifier of two classes answer, without a row.
     pub(crate) fn answering(&self, name: &str, multi_label: bool) {
-        let version = LiveVersion { number: 1, head: Arc::new(self.head(multi_label)) };
+        let version =
+            LiveVersion { number: 1, artifact: Arc::new(Artifact::Head(Arc::new(self.head(multi_label)))) };
         let pointers = Pointers { production: Some(1), ..Pointers::default() };
         self.app.tasks.classifiers.set(("", name), &[], vec![version], pointers).unwrap();
     }

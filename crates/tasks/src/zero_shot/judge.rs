@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use headstart_engine::{Class, Folder, Want};
+use headstart_types::Label;
 use headstart_types::manifest::{CalibrationSpec, ConseSpec, LabelSpec, SimilaritySpec, ZeroShotSpec};
 use headstart_types::payload::{Datum, Truncate};
 
@@ -11,7 +12,6 @@ use crate::catalog::Served;
 use crate::context::{Caller, TaskContext};
 use crate::error::TaskError;
 use crate::items::{self, Items, Reading, Timings};
-use crate::labels::Label;
 use crate::npy::Table;
 use crate::zero_shot::conse;
 use crate::zero_shot::prototypes::{LabelVectors, PLACE, Prototypes, Recipe, prototypes};
@@ -69,6 +69,19 @@ pub(crate) struct Judged {
     pub(crate) timings: Timings,
 }
 
+/// What an item must have so that labels can be compared with it: its features, or its source head's logits.
+pub(crate) fn wants(served: &Served) -> Result<Want, TaskError> {
+    Ok(match method(served)?.as_ref() {
+        Method::Similarity { .. } => Want { features: true, logits: false },
+        Method::Conse { .. } => Want { features: false, logits: true },
+    })
+}
+
+/// Refuses a template without a place for the label.
+pub(crate) fn check_template(template: &str) -> Result<(), TaskError> {
+    own_template(template).map(|_| ())
+}
+
 /// Computes what labels will be compared with: an item's features, or its source head's logits.
 pub(crate) async fn observe(
     cx: &TaskContext,
@@ -78,10 +91,7 @@ pub(crate) async fn observe(
     truncate: Truncate,
     caller: Caller,
 ) -> Result<Items, TaskError> {
-    let want = match method(served)?.as_ref() {
-        Method::Similarity { .. } => Want { features: true, logits: false },
-        Method::Conse { .. } => Want { features: false, logits: true },
-    };
+    let want = wants(served)?;
     items::compute(cx, served, data, Reading { field, want, truncate, prompt: None }, &cx.features, caller)
         .await
 }

@@ -16,7 +16,7 @@ use crate::labels::{LabelForm, Labels};
 use crate::task::{Done, Task, required};
 use crate::usage::Usage;
 
-pub(crate) use judge::{Judged, Question, ZeroShot, judge, observe};
+pub(crate) use judge::{Judged, Question, ZeroShot, check_template, judge, observe, wants};
 
 /// Scores listed for an item unless `top_k` says otherwise.
 const MOST_SCORES: usize = 100;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use headstart_engine::Want;
+use headstart_types::Label;
 use headstart_types::payload::{Datum, Truncate};
 
 use crate::cache::{Cached, Key};
@@ -11,7 +12,6 @@ use crate::catalog::Served;
 use crate::context::{Caller, TaskContext};
 use crate::error::TaskError;
 use crate::items::{self, Reading, Timings};
-use crate::labels::Label;
 
 /// Label texts sent to the queue at a time, so that a thousand labels do not fill it.
 const TEXTS_AT_ONCE: usize = 256;

@@ -1,0 +1,127 @@
+//! Classifiers without a job: labels are checked, and examples get the numbers that they are learned from.
+
+use headstart_engine::Want;
+use headstart_methods::few_shot::{Content, FewShot, Wording};
+use headstart_methods::head::Backbone;
+use headstart_types::Payload;
+use headstart_types::payload::{Datum, Truncate};
+
+use crate::catalog::Served;
+use crate::context::{Caller, TaskContext, TaskLimits};
+use crate::error::TaskError;
+use crate::items::{self, Reading};
+use crate::labels::Labels;
+use crate::scores::names_say;
+use crate::zero_shot;
+
+/// What a classifier is made of before it has examples.
+#[derive(Debug)]
+pub struct Words {
+    /// The backbone.
+    pub model: String,
+    /// Its labels.
+    pub labels: Labels,
+    /// A sentence with `{}` where the label goes.
+    pub template: Option<String>,
+    /// Whether an item may have several labels.
+    pub multi_label: bool,
+}
+
+/// An example as the service sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// As the backbone gives them.
+    pub features: Vec<f32>,
+    /// Probabilities of the labels by their names; nothing where no names are asked.
+    pub zero_shot: Vec<f32>,
+    /// What it is known by.
+    pub content: Content,
+}
+
+/// A classifier that answers by its labels' names.
+///
+/// # Errors
+/// [`TaskError`] naming the field.
+pub fn create(cx: &TaskContext, words: Words) -> Result<FewShot, TaskError> {
+    let served = cx.catalog.get(&words.model)?;
+    zero_shot::wants(&served)?;
+    let labels = words.labels.check("labels", &cx.limits)?;
+    if labels.len() < 2 && !words.multi_label {
+        return Err(TaskError::invalid("labels", "has one label, which would always apply"));
+    }
+    if let Some(template) = &words.template {
+        zero_shot::check_template(template)?;
+    }
+    let backbone = backbone(&served);
+    let wording = Wording { labels, template: words.template, multi_label: words.multi_label, backbone };
+    Ok(FewShot::new(wording))
+}
+
+/// Looks at examples for a classifier on `model`. Where `wording` is given, its labels' names are asked as well.
+///
+/// # Errors
+/// [`TaskError`] naming the example.
+pub async fn look_at(
+    cx: &TaskContext,
+    fitted_on: &Backbone,
+    wording: Option<&Wording>,
+    examples: Payload,
+    caller: Caller,
+) -> Result<Vec<Seen>, TaskError> {
+    let served = cx.catalog.get(&fitted_on.id)?;
+    if backbone(&served) != *fitted_on {
+        let reason =
+            "another backbone has its name now, whose features would not fit the classifier's".into();
+        return Err(TaskError::BrokenModel { id: fitted_on.id.clone(), reason });
+    }
+    cx.check_items(examples.len())?;
+    let data = examples.into_data("examples", served.modality(), None)?;
+    let contents = data.iter().map(|datum| content(datum, &cx.limits)).collect::<Result<Vec<_>, _>>()?;
+    let logits = match wording {
+        Some(_) => zero_shot::wants(&served)?.logits,
+        None => false,
+    };
+    let want = Want { features: true, logits };
+    let reading = Reading { field: "examples", want, truncate: Truncate::End, prompt: None };
+    let items = items::compute(cx, &served, data, reading, &cx.features, caller).await?;
+    let names = match wording {
+        Some(wording) => names_say(cx, &served, wording, &items, caller).await?,
+        None => vec![Vec::new(); items.items.len()],
+    };
+    let seen = items.items.iter().zip(names).zip(contents);
+    let seen = seen.map(|((item, zero_shot), content)| Seen {
+        features: item.features.to_vec(),
+        zero_shot,
+        content,
+    });
+    Ok(seen.collect())
+}
+
+/// What examples are known by.
+///
+/// # Errors
+/// [`TaskError`] naming the example that is of another modality or not base64.
+pub fn contents(cx: &TaskContext, model: &str, examples: Payload) -> Result<Vec<Content>, TaskError> {
+    let served = cx.catalog.get(model)?;
+    let data = examples.into_data("examples", served.modality(), None)?;
+    data.iter().map(|datum| content(datum, &cx.limits)).collect()
+}
+
+fn content(datum: &Datum, limits: &TaskLimits) -> Result<Content, TaskError> {
+    let mut digest = blake3::Hasher::new();
+    match datum {
+        Datum::Text(text) => digest.update(b"text\0").update(text.as_bytes()),
+        Datum::Tokens(_) => return Err(TaskError::invalid("examples", "are texts or images, not tokens")),
+        Datum::Image(media) => {
+            let bytes = items::media_bytes(media.clone(), &limits.image)
+                .map_err(|source| TaskError::Media { param: "examples".into(), source })?;
+            digest.update(b"image\0").update(&bytes)
+        }
+    };
+    Ok(digest.finalize().into())
+}
+
+fn backbone(served: &Served) -> Backbone {
+    let manifest = &served.backbone.manifest().backbone;
+    Backbone { id: manifest.id.clone(), sha256: manifest.sha256.clone() }
+}

@@ -1,0 +1,348 @@
+//! Classifiers without a job: made of labels, grown by examples, each change a version that answers at once.
+
+use std::sync::Arc;
+
+use headstart_methods::artifact;
+use headstart_methods::few_shot::{self, Changes, Content, Example, FewShot, Rung, Shown};
+use headstart_methods::head::{Backbone, Head};
+use headstart_methods::{MethodError, prototype};
+use headstart_store::{PageRequest, Published, Store, StoreError, When};
+use headstart_tasks::few_shot::Seen;
+use headstart_types::classifier::{ClassifierId, ClassifierVersion, NewVersion, Origin, Reason};
+use headstart_types::ids::Sha256;
+use ndarray::Array2;
+use serde_json::{Value, json};
+
+use crate::clock::now_ms;
+use crate::rollout::LARGEST_ARTIFACT;
+
+/// Versions that examples made and nothing points to, kept to go back to.
+const KEPT: usize = 20;
+
+/// Versions read to find those that are not kept.
+const LATEST: u32 = 500;
+
+/// Tries to add to a classifier that others add to as well.
+const TRIES: usize = 8;
+
+/// Why labels and examples make no version.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FewShotError {
+    /// The version that answers was fitted by a method that takes no further examples.
+    #[error(
+        "version `{version}` was fitted by `{method}`, which takes no further examples: upload them with the others and start a job"
+    )]
+    Closed {
+        /// The version.
+        version: String,
+        /// The method.
+        method: String,
+    },
+    /// Nothing answers to the name.
+    #[error("classifier `{0}` has no version in production")]
+    NoProduction(String),
+    /// A label the classifier does not have.
+    #[error("`examples[{place}]`: `{label}` is none of the labels {labels}")]
+    UnknownLabel {
+        /// The example.
+        place: usize,
+        /// The label.
+        label: String,
+        /// Those there are.
+        labels: String,
+    },
+    /// An example with labels of the other kind.
+    #[error("`examples[{place}]` {problem}")]
+    Labels {
+        /// The example.
+        place: usize,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// The examples do not fit what is there.
+    #[error(transparent)]
+    Method(#[from] MethodError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The thread that did it.
+    #[error("the examples were not learned from")]
+    CutOff,
+}
+
+/// What the production version of a classifier is made of.
+pub(crate) enum Base {
+    /// Labels and examples.
+    FewShot(Box<(FewShot, Shown)>),
+    /// A prototype head.
+    Head(Box<Head>),
+}
+
+/// A version to build on, and the last there is.
+pub(crate) struct Grounds {
+    pub(crate) version: ClassifierVersion,
+    pub(crate) base: Base,
+    last: u32,
+}
+
+/// An example that was looked at.
+pub(crate) struct Labelled {
+    pub(crate) seen: Seen,
+    pub(crate) labels: Vec<String>,
+}
+
+/// What came of a change.
+pub(crate) struct Outcome {
+    pub(crate) version: u32,
+    pub(crate) changes: Changes,
+    pub(crate) rung: Rung,
+    /// Labels and how many examples each has; nothing where only their means are known.
+    pub(crate) counts: Vec<(String, usize)>,
+}
+
+impl Base {
+    /// The backbone whose features it is made of.
+    pub(crate) fn backbone(&self) -> &Backbone {
+        match self {
+            Self::FewShot(both) => &both.0.wording().backbone,
+            Self::Head(head) => &head.parts().backbone,
+        }
+    }
+
+    fn names(&self) -> &[String] {
+        match self {
+            Self::FewShot(both) => both.0.names(),
+            Self::Head(head) => head.classes(),
+        }
+    }
+
+    fn multi_label(&self) -> bool {
+        match self {
+            Self::FewShot(both) => both.0.wording().multi_label,
+            Self::Head(head) => head.parts().multi_label,
+        }
+    }
+
+    /// The places of an example's labels, ascending.
+    pub(crate) fn places(&self, place: usize, labels: &[String]) -> Result<Vec<u32>, FewShotError> {
+        let names = self.names();
+        let problem = match (self.multi_label(), labels.len()) {
+            (false, 0) => Some("has no label"),
+            (false, 2..) => Some("has several labels; the classifier gives one an item"),
+            _ => None,
+        };
+        if let Some(problem) = problem {
+            return Err(FewShotError::Labels { place, problem });
+        }
+        let mut places = Vec::with_capacity(labels.len());
+        for label in labels {
+            let Some(at) = names.iter().position(|name| name == label) else {
+                let some: Vec<String> = names.iter().take(20).map(|name| format!("`{name}`")).collect();
+                let more = if names.len() > 20 { ", …" } else { "" };
+                let labels = format!("{}{more}", some.join(", "));
+                return Err(FewShotError::UnknownLabel { place, label: label.clone(), labels });
+            };
+            places.push(u32::try_from(at).unwrap_or(u32::MAX));
+        }
+        places.sort_unstable();
+        places.dedup();
+        Ok(places)
+    }
+}
+
+/// Writes the first version of a new classifier.
+pub(crate) async fn create(
+    store: &Store,
+    id: &ClassifierId,
+    few_shot: &FewShot,
+    reason: &Reason,
+) -> Result<Published, FewShotError> {
+    let shown = Shown::none(few_shot.names().len());
+    let bytes = few_shot::save(few_shot, &shown)?;
+    let metrics = metrics(few_shot, &shown);
+    publish(store, id, few_shot.wording().backbone.clone(), bytes, metrics, (Some(0), reason)).await
+}
+
+/// The version in production, to be built on.
+pub(crate) async fn grounds(store: &Store, id: &ClassifierId) -> Result<Grounds, FewShotError> {
+    let classifier = store.classifier(id).await?;
+    let number = classifier.production.ok_or_else(|| FewShotError::NoProduction(id.name.clone()))?;
+    let version = store.version(id, number).await?;
+    let base = read(store, &version).await?;
+    Ok(Grounds { version, base, last: classifier.last_version })
+}
+
+async fn read(store: &Store, version: &ClassifierVersion) -> Result<Base, FewShotError> {
+    let bytes = store.blobs().read(&version.artifact, LARGEST_ARTIFACT).await?;
+    match artifact::Artifact::load(&bytes)? {
+        artifact::Artifact::FewShot(_) => Ok(Base::FewShot(Box::new(few_shot::load(&bytes)?))),
+        artifact::Artifact::Head(head) if prototype::is(&head) => {
+            Ok(Base::Head(Box::new(Head::clone(&head))))
+        }
+        artifact::Artifact::Head(head) => {
+            Err(FewShotError::Closed { version: version.model_name(), method: head.parts().method.clone() })
+        }
+    }
+}
+
+/// Takes examples in: a version with them becomes production. Without any that are new, nothing changes.
+pub(crate) async fn learn(
+    store: &Store,
+    id: &ClassifierId,
+    mut grounds: Grounds,
+    examples: Vec<Labelled>,
+    reason: &Reason,
+) -> Result<Outcome, FewShotError> {
+    let examples = Arc::new(examples);
+    let mut tries = 0;
+    loop {
+        let known = Arc::clone(&examples);
+        let work = move || grown(&grounds, &known).map(|grown| (grown, grounds));
+        let (grown, before) = tokio::task::spawn_blocking(work).await.map_err(|_| FewShotError::CutOff)??;
+        tries += 1;
+        match keep(store, id, before, grown, reason).await {
+            // Somebody else was quicker: what they added is there to be built on.
+            Err(FewShotError::Store(StoreError::Conflict(_))) if tries < TRIES => {
+                grounds = self::grounds(store, id).await?;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Leaves examples out: a version without them becomes production. Also the versions that still know them.
+pub(crate) async fn forget(
+    store: &Store,
+    id: &ClassifierId,
+    contents: &[Content],
+    reason: &Reason,
+) -> Result<(Outcome, usize, Vec<String>), FewShotError> {
+    let Grounds { version, base, last } = grounds(store, id).await?;
+    let Base::FewShot(both) = base else {
+        return Err(FewShotError::Closed { version: version.model_name(), method: "prototype".into() });
+    };
+    let (few_shot, mut shown) = *both;
+    let gone = shown.forget(contents);
+    let changes = Changes::default();
+    let grown = Grown::FewShot { few_shot: few_shot.fitted(&shown)?, shown, changes, changed: gone > 0 };
+    let before = Grounds { version, base: Base::FewShot(Box::new((few_shot, Shown::none(0)))), last };
+    let outcome = keep(store, id, before, grown, reason).await?;
+    let mut still = Vec::new();
+    for version in store.versions(id, &PageRequest::newest(LATEST)).await?.data {
+        if version.origin == Origin::Examples
+            && let Base::FewShot(both) = read(store, &version).await?
+            && contents.iter().any(|content| both.1.has(content))
+        {
+            still.push(version.model_name());
+        }
+    }
+    Ok((outcome, gone, still))
+}
+
+/// What a version would be with more examples.
+enum Grown {
+    FewShot { few_shot: FewShot, shown: Shown, changes: Changes, changed: bool },
+    Head { head: Head, added: usize },
+}
+
+fn grown(grounds: &Grounds, examples: &[Labelled]) -> Result<Grown, FewShotError> {
+    let mut labels = Vec::with_capacity(examples.len());
+    for (place, example) in examples.iter().enumerate() {
+        labels.push(grounds.base.places(place, &example.labels)?);
+    }
+    match &grounds.base {
+        Base::FewShot(both) => {
+            let (few_shot, shown) = &**both;
+            let mut shown = shown.clone();
+            let examples = examples.iter().zip(labels).map(|(example, labels)| Example {
+                features: example.seen.features.clone(),
+                zero_shot: example.seen.zero_shot.clone(),
+                labels,
+                content: example.seen.content,
+            });
+            let changes = shown.add(examples.collect())?;
+            let changed = changes.added + changes.replaced > 0;
+            Ok(Grown::FewShot { few_shot: few_shot.fitted(&shown)?, shown, changes, changed })
+        }
+        Base::Head(head) => {
+            let rows = examples.len();
+            let features: Vec<f32> =
+                examples.iter().flat_map(|example| example.seen.features.iter().copied()).collect();
+            let features = Array2::from_shape_vec((rows, features.len() / rows.max(1)), features)
+                .map_err(|_| MethodError::Unsuitable("examples of different widths".to_owned()))?;
+            let head = prototype::add_examples(head, features.view(), &prototype::targets(head, labels))?;
+            Ok(Grown::Head { head, added: rows })
+        }
+    }
+}
+
+async fn keep(
+    store: &Store,
+    id: &ClassifierId,
+    before: Grounds,
+    grown: Grown,
+    reason: &Reason,
+) -> Result<Outcome, FewShotError> {
+    let expected = (Some(before.last), reason);
+    match grown {
+        Grown::FewShot { few_shot, shown, changes, changed } => {
+            let names = few_shot.names().iter().cloned();
+            let counts = names.zip(shown.counts()).collect();
+            let rung = few_shot.rung();
+            if !changed {
+                return Ok(Outcome { version: before.version.number, changes, rung, counts });
+            }
+            let bytes = few_shot::save(&few_shot, &shown)?;
+            let backbone = few_shot.wording().backbone.clone();
+            let published = publish(store, id, backbone, bytes, metrics(&few_shot, &shown), expected).await?;
+            prune(store, id, reason).await;
+            Ok(Outcome { version: published.version.number, changes, rung, counts })
+        }
+        Grown::Head { head, added } => {
+            let backbone = head.parts().backbone.clone();
+            let metrics =
+                json!({"rung": Rung::Prototype, "from": before.version.model_name(), "added": added});
+            let published = publish(store, id, backbone, artifact::save(&head)?, metrics, expected).await?;
+            prune(store, id, reason).await;
+            let changes = Changes { added, ..Changes::default() };
+            let (version, rung) = (published.version.number, Rung::Prototype);
+            Ok(Outcome { version, changes, rung, counts: Vec::new() })
+        }
+    }
+}
+
+fn metrics(few_shot: &FewShot, shown: &Shown) -> Value {
+    json!({"rung": few_shot.rung(), "examples": shown.len(), "weight": few_shot.weight()})
+}
+
+async fn publish(
+    store: &Store,
+    id: &ClassifierId,
+    backbone: Backbone,
+    bytes: Vec<u8>,
+    metrics: Value,
+    (expected, reason): (Option<u32>, &Reason),
+) -> Result<Published, FewShotError> {
+    let artifact: Sha256 = store.blobs().put(&bytes).await?.sha256;
+    let version = NewVersion {
+        origin: Origin::Examples,
+        artifact,
+        report: None,
+        metrics,
+        backbone: backbone.id,
+        backbone_sha256: backbone.sha256,
+    };
+    Ok(store.publish(id, &version, When::Always, expected, reason, now_ms()).await?)
+}
+
+/// Deletes all but the latest versions that examples made; those that something points to stay.
+async fn prune(store: &Store, id: &ClassifierId, reason: &Reason) {
+    let Ok(versions) = store.versions(id, &PageRequest::newest(LATEST)).await else { return };
+    let grown = versions.data.iter().filter(|version| version.origin == Origin::Examples);
+    for version in grown.skip(KEPT) {
+        match store.delete_version(id, version.number, reason, now_ms()).await {
+            Ok(_) | Err(StoreError::Conflict(_) | StoreError::NotFound { .. }) => {}
+            Err(error) => tracing::warn!(%error, "an old version stays"),
+        }
+    }
+}

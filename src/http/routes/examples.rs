@@ -1,0 +1,328 @@
+//! Classifiers without a job: made of labels, and grown by examples as they come.
+
+use axum::Json;
+use axum::extract::{Path, Request};
+use axum::response::Response;
+use headstart_methods::few_shot::Rung;
+use headstart_store::{PageRequest, StoreError};
+use headstart_tasks::few_shot::{Words, contents, create as from_words, look_at};
+use headstart_tasks::{LabelForm, Labels, TaskError};
+use headstart_types::{Media, Modality, Payload};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::few_shot::{self, Base, FewShotError, Grounds, Labelled, Outcome};
+use crate::http::error::ApiError;
+use crate::http::extract;
+use crate::http::idempotent::{Sent, once};
+use crate::http::objects::classifier::ClassifierObject;
+use crate::http::openapi::RowErrors;
+use crate::http::routes::job_request::sanitised;
+use crate::http::routes::jobs::BODY_BYTES;
+use crate::http::routes::tasks::within;
+use crate::http::visible::Visible;
+
+/// Longest name in characters.
+const NAME: usize = 64;
+
+/// A classifier that is to answer by its labels' names.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(title = "NewClassifier")]
+pub(crate) struct NewClassifier {
+    /// Its name: small letters, digits, `-` and `_`.
+    #[schema(required = true, nullable = false, max_length = 64, example = "support")]
+    name: Option<String>,
+    /// The backbone.
+    #[schema(required = true, nullable = false, example = "all-minilm-l6-v2")]
+    model: Option<String>,
+    /// The labels: words, or objects that say more about each. They stay as they are.
+    #[schema(required = true, nullable = false, value_type = Vec<LabelForm>, min_items = 1)]
+    labels: Option<Labels>,
+    /// A sentence with `{}` where the label goes; replaces the model's own.
+    template: Option<String>,
+    /// Whether an item may have several labels. Default false.
+    multi_label: Option<bool>,
+}
+
+/// An example: one text or one picture, and its label or labels.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "an example: an object with `text` or `image`, and `label` or `labels`")]
+#[schema(title = "Example")]
+pub(crate) struct ExampleForm {
+    /// The text.
+    #[schema(example = "I want my money back.")]
+    text: Option<String>,
+    /// The picture in base64, or as a data URL.
+    image: Option<String>,
+    /// Its label.
+    #[schema(example = "refund")]
+    label: Option<String>,
+    /// Its labels, where an item may have several.
+    labels: Option<Vec<String>>,
+}
+
+/// Examples to learn from.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(title = "NewExamples")]
+pub(crate) struct NewExamples {
+    /// Texts or pictures with their labels, as many as a request may have items.
+    #[schema(required = true, nullable = false, value_type = Vec<ExampleForm>, min_items = 1)]
+    examples: Option<Vec<ExampleForm>>,
+}
+
+/// What came of examples.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(title = "ExamplesAnswer")]
+pub(crate) struct ExamplesAnswer {
+    /// Always `classifier.examples`.
+    #[schema(example = "classifier.examples")]
+    object: &'static str,
+    /// The classifier.
+    #[schema(example = "support")]
+    classifier: String,
+    /// The version that answers now.
+    #[schema(example = 2)]
+    version: u32,
+    /// What its answers rest on: `zero_shot`, `few_shot` or `prototype`.
+    #[schema(value_type = String, example = "few_shot")]
+    rung: Rung,
+    /// Examples that are new.
+    added: usize,
+    /// Examples that were there with another label.
+    replaced: usize,
+    /// Examples that were there already.
+    unchanged: usize,
+    /// How many examples each label has; empty for a classifier that a job made.
+    labels: Vec<LabelCount>,
+}
+
+/// How many examples a label has.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(title = "LabelCount")]
+pub(crate) struct LabelCount {
+    /// The label.
+    label: String,
+    /// Its examples.
+    examples: usize,
+}
+
+/// What came of examples that were to be left out.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(title = "ForgottenExamples")]
+pub(crate) struct ForgottenExamples {
+    /// Always `classifier.examples`.
+    #[schema(example = "classifier.examples")]
+    object: &'static str,
+    /// The classifier.
+    #[schema(example = "support")]
+    classifier: String,
+    /// The version that answers now.
+    version: u32,
+    /// What its answers rest on.
+    #[schema(value_type = String, example = "few_shot")]
+    rung: Rung,
+    /// How many of them were there.
+    forgotten: usize,
+    /// Earlier versions that still know some of them; they go when they are deleted.
+    #[schema(example = json!(["support@2"]))]
+    still_in: Vec<String>,
+}
+
+/// Makes a classifier of labels.
+#[utoipa::path(
+    post,
+    path = "/v1/classifiers",
+    operation_id = "create_classifier",
+    tag = "Classifiers",
+    summary = "Make a classifier of labels, without a job",
+    description = "It answers at once by what its labels' names say, and better with every example that is added. Where there are enough examples for a \
+                   file, a job under the same name goes on from there.",
+    request_body(content = NewClassifier, example = json!({"name": "support", "model": "all-minilm-l6-v2", "labels": ["refund", "delivery", "praise"]})),
+    responses((status = 200, description = "The classifier, whose first version answers.", body = ClassifierObject), RowErrors),
+    security((), ("key" = []))
+)]
+pub(crate) async fn create(visible: Visible, request: Request) -> Result<Response, ApiError> {
+    let headers = request.headers().clone();
+    let body = extract::json_bytes(request, BODY_BYTES).await?;
+    let sent = Sent { headers: &headers, route: "POST /v1/classifiers", place: "", body: &body };
+    let (visible, body) = (&visible, &body);
+    once(visible, sent, String::new(), |_| async move {
+        let asked: NewClassifier = extract::parse_json(body)?;
+        let name = required(asked.name, "name")?;
+        check_name(visible, &name)?;
+        let words = Words {
+            model: required(asked.model, "model")?,
+            labels: required(asked.labels, "labels")?,
+            template: asked.template,
+            multi_label: asked.multi_label.unwrap_or(false),
+        };
+        let few_shot = from_words(&visible.app.tasks, words)?;
+        let id = visible.classifier(&name)?;
+        let reason = visible.reason(Some("made of labels".into()));
+        if let Err(error) = few_shot::create(&visible.store, &id, &few_shot, &reason).await {
+            if matches!(error, FewShotError::Store(StoreError::Conflict(_))) {
+                let message = format!("there is a classifier `{name}`: add examples to it, or delete it");
+                return Err(ApiError::conflict(message));
+            }
+            return Err(error.into());
+        }
+        let classifier = visible.store.classifier(&id).await?;
+        let versions = visible.store.versions(&id, &PageRequest::newest(1)).await?;
+        let audits = visible.store.audits(&id, &PageRequest::newest(1)).await?;
+        Ok(ClassifierObject::new(visible.name_of(&id), classifier, None, versions.data, audits.data))
+    })
+    .await
+}
+
+/// Adds examples to a classifier.
+#[utoipa::path(
+    post,
+    path = "/v1/classifiers/{name}/examples",
+    operation_id = "add_classifier_examples",
+    tag = "Classifiers",
+    summary = "Add examples, and answer better at once",
+    description = "Makes a new version and promotes it. An example that is there already counts once; with another label it takes that. Also taken by \
+                   versions that a `prototype` job fitted, which count every example they are given.",
+    params(("name" = String, Path, description = "The classifier's name")),
+    request_body(content = NewExamples, example = json!({"examples": [{"text": "I want my money back.", "label": "refund"}]})),
+    responses((status = 200, description = "What came of them.", body = ExamplesAnswer), RowErrors),
+    security((), ("key" = []))
+)]
+pub(crate) async fn add(
+    visible: Visible,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Json<ExamplesAnswer>, ApiError> {
+    let caller = extract::caller(&visible.app, &request)?;
+    within(caller, async {
+        let _memory = extract::body_memory(&visible.app, request.headers()).await?;
+        let asked: NewExamples = extract::json(request, visible.app.config.max_body_bytes).await?;
+        let examples = required(asked.examples, "examples")?;
+        let id = visible.classifier(&name)?;
+        let grounds = few_shot::grounds(&visible.store, &id).await?;
+        let (payload, labels) = parted(&visible, &grounds, examples)?;
+        for (place, labels) in labels.iter().enumerate() {
+            grounds.base.places(place, labels)?;
+        }
+        let wording = match &grounds.base {
+            Base::FewShot(both) => Some(&**both.0.wording()),
+            Base::Head(_) => None,
+        };
+        let tasks = &visible.app.tasks;
+        let seen = look_at(tasks, grounds.base.backbone(), wording, payload, caller).await?;
+        let examples = seen.into_iter().zip(labels).map(|(seen, labels)| Labelled { seen, labels }).collect();
+        let reason = visible.reason(Some("examples were added".into()));
+        let outcome = few_shot::learn(&visible.store, &id, grounds, examples, &reason).await?;
+        let Outcome { version, changes, rung, counts } = outcome;
+        Ok(Json(ExamplesAnswer {
+            object: "classifier.examples",
+            classifier: visible.name_of(&id),
+            version,
+            rung,
+            added: changes.added,
+            replaced: changes.replaced,
+            unchanged: changes.unchanged,
+            labels: counts.into_iter().map(|(label, examples)| LabelCount { label, examples }).collect(),
+        }))
+    })
+    .await
+}
+
+/// Leaves examples out of a classifier.
+#[utoipa::path(
+    post,
+    path = "/v1/classifiers/{name}/examples/forget",
+    operation_id = "forget_classifier_examples",
+    tag = "Classifiers",
+    summary = "Leave examples out again",
+    description = "Makes a new version without them and promotes it. They are sent again, since only numbers of them are kept; labels need not be.",
+    params(("name" = String, Path, description = "The classifier's name")),
+    request_body(content = NewExamples, example = json!({"examples": [{"text": "I want my money back."}]})),
+    responses((status = 200, description = "What came of it.", body = ForgottenExamples), RowErrors),
+    security((), ("key" = []))
+)]
+pub(crate) async fn forget(
+    visible: Visible,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Json<ForgottenExamples>, ApiError> {
+    let caller = extract::caller(&visible.app, &request)?;
+    within(caller, async {
+        let _memory = extract::body_memory(&visible.app, request.headers()).await?;
+        let asked: NewExamples = extract::json(request, visible.app.config.max_body_bytes).await?;
+        let examples = required(asked.examples, "examples")?;
+        let id = visible.classifier(&name)?;
+        let grounds = few_shot::grounds(&visible.store, &id).await?;
+        let (payload, _) = parted(&visible, &grounds, examples)?;
+        let contents = contents(&visible.app.tasks, &grounds.base.backbone().id, payload)?;
+        let reason = visible.reason(Some("examples were left out".into()));
+        let (outcome, forgotten, still_in) =
+            few_shot::forget(&visible.store, &id, &contents, &reason).await?;
+        Ok(Json(ForgottenExamples {
+            object: "classifier.examples",
+            classifier: visible.name_of(&id),
+            version: outcome.version,
+            rung: outcome.rung,
+            forgotten,
+            still_in,
+        }))
+    })
+    .await
+}
+
+/// What is to be looked at, and the labels, in one order.
+fn parted(
+    visible: &Visible,
+    grounds: &Grounds,
+    examples: Vec<ExampleForm>,
+) -> Result<(Payload, Vec<Vec<String>>), ApiError> {
+    let tasks = &visible.app.tasks;
+    let model = &grounds.base.backbone().id;
+    let modality = tasks.catalog.get(model)?.modality();
+    if examples.is_empty() {
+        return Err(TaskError::invalid("examples", "is empty").into());
+    }
+    let (mut texts, mut images) = (Vec::new(), Vec::new());
+    let mut all = Vec::with_capacity(examples.len());
+    for (place, example) in examples.into_iter().enumerate() {
+        let refuse =
+            |problem: String| ApiError::from(TaskError::invalid(format!("examples[{place}]"), problem));
+        match (modality, example.text, example.image) {
+            (Modality::Text, Some(text), None) => texts.push(text),
+            (Modality::Image, None, Some(image)) => images.push(Media::Base64(image)),
+            _ => {
+                let word = modality.as_str();
+                return Err(refuse(format!(
+                    "must have `{word}` and nothing else to look at: `{model}` reads {word}"
+                )));
+            }
+        }
+        all.push(match (example.label, example.labels) {
+            (Some(label), None) => vec![label],
+            (None, labels) => labels.unwrap_or_default(),
+            (Some(_), Some(_)) => return Err(refuse("has both `label` and `labels`".into())),
+        });
+    }
+    let payload = if modality == Modality::Text { Payload::texts(texts) } else { Payload::images(images) };
+    Ok((payload, all))
+}
+
+fn check_name(visible: &Visible, name: &str) -> Result<(), ApiError> {
+    let refuse = |problem: String| Err(ApiError::invalid("name", format!("`name` {problem}")));
+    let plain = sanitised(name);
+    if plain != name || name.is_empty() {
+        let instead = if plain.is_empty() { String::new() } else { format!(", such as `{plain}`") };
+        return refuse(format!("must be of small letters, digits, `-` and `_`{instead}"));
+    }
+    if name.chars().count() > NAME {
+        return refuse(format!("has more than {NAME} characters"));
+    }
+    if visible.app.tasks.catalog.entry(name).is_some() {
+        return refuse("is the name of a backbone".into());
+    }
+    Ok(())
+}
+
+fn required<T>(field: Option<T>, name: &str) -> Result<T, ApiError> {
+    field.ok_or_else(|| ApiError::invalid(name, format!("`{name}` is missing")))
+}
