@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headstart_methods::artifact;
+use headstart_methods::artifact::{self, Artifact};
 use headstart_methods::few_shot::{self, Changes, Content, Example, FewShot, Rung, Shown};
 use headstart_methods::head::{Backbone, Head};
 use headstart_methods::{MethodError, prototype};
@@ -28,9 +28,9 @@ const TRIES: usize = 8;
 /// Why labels and examples make no version.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FewShotError {
-    /// The version that answers was fitted by a method that takes no further examples.
+    /// A job fitted the version that answers, by a method that takes no examples in, or knows none to leave out.
     #[error(
-        "version `{version}` was fitted by `{method}`, which takes no further examples: upload them with the others and start a job"
+        "version `{version}` was fitted by `{method}` in a job, and its examples are those of the job's file: change the file and start another job"
     )]
     Closed {
         /// The version.
@@ -73,9 +73,14 @@ pub(crate) enum FewShotError {
 /// What the production version of a classifier is made of.
 pub(crate) enum Base {
     /// Labels and examples.
-    FewShot(Box<(FewShot, Shown)>),
+    FewShot {
+        /// As it answers.
+        few_shot: FewShot,
+        /// What it has learned from.
+        shown: Box<Shown>,
+    },
     /// A prototype head.
-    Head(Box<Head>),
+    Head(Arc<Head>),
 }
 
 /// A version to build on, and the last there is.
@@ -91,6 +96,14 @@ pub(crate) struct Labelled {
     pub(crate) labels: Vec<String>,
 }
 
+/// How a classifier is to change.
+pub(crate) enum Change {
+    /// Examples join, or take other labels.
+    Learn(Vec<Labelled>),
+    /// Examples go.
+    Forget(Vec<Content>),
+}
+
 /// What came of a change.
 pub(crate) struct Outcome {
     pub(crate) version: u32,
@@ -104,21 +117,21 @@ impl Base {
     /// The backbone whose features it is made of.
     pub(crate) fn backbone(&self) -> &Backbone {
         match self {
-            Self::FewShot(both) => &both.0.wording().backbone,
+            Self::FewShot { few_shot, .. } => &few_shot.wording().backbone,
             Self::Head(head) => &head.parts().backbone,
         }
     }
 
     fn names(&self) -> &[String] {
         match self {
-            Self::FewShot(both) => both.0.names(),
+            Self::FewShot { few_shot, .. } => few_shot.names(),
             Self::Head(head) => head.classes(),
         }
     }
 
     fn multi_label(&self) -> bool {
         match self {
-            Self::FewShot(both) => both.0.wording().multi_label,
+            Self::FewShot { few_shot, .. } => few_shot.wording().multi_label,
             Self::Head(head) => head.parts().multi_label,
         }
     }
@@ -174,86 +187,88 @@ pub(crate) async fn grounds(store: &Store, id: &ClassifierId) -> Result<Grounds,
 
 async fn read(store: &Store, version: &ClassifierVersion) -> Result<Base, FewShotError> {
     let bytes = store.blobs().read(&version.artifact, LARGEST_ARTIFACT).await?;
-    match artifact::Artifact::load(&bytes)? {
-        artifact::Artifact::FewShot(_) => Ok(Base::FewShot(Box::new(few_shot::load(&bytes)?))),
-        artifact::Artifact::Head(head) if prototype::is(&head) => {
-            Ok(Base::Head(Box::new(Head::clone(&head))))
+    match Artifact::load(&bytes)? {
+        Artifact::FewShot(_) => {
+            let (few_shot, shown) = few_shot::load(&bytes)?;
+            Ok(Base::FewShot { few_shot, shown: Box::new(shown) })
         }
-        artifact::Artifact::Head(head) => {
-            Err(FewShotError::Closed { version: version.model_name(), method: head.parts().method.clone() })
-        }
+        Artifact::Head(head) if prototype::is(&head) => Ok(Base::Head(head)),
+        Artifact::Head(head) => Err(closed(version, &head)),
     }
 }
 
-/// Takes examples in: a version with them becomes production. Without any that are new, nothing changes.
-pub(crate) async fn learn(
+fn closed(version: &ClassifierVersion, head: &Head) -> FewShotError {
+    FewShotError::Closed { version: version.model_name(), method: head.parts().method.clone() }
+}
+
+/// Makes a change: a version with it becomes production. Where it comes to nothing, the version at hand stays.
+pub(crate) async fn change(
     store: &Store,
     id: &ClassifierId,
     mut grounds: Grounds,
-    examples: Vec<Labelled>,
+    change: Change,
     reason: &Reason,
 ) -> Result<Outcome, FewShotError> {
-    let examples = Arc::new(examples);
+    let change = Arc::new(change);
     let mut tries = 0;
     loop {
-        let known = Arc::clone(&examples);
-        let work = move || grown(&grounds, &known).map(|grown| (grown, grounds));
-        let (grown, before) = tokio::task::spawn_blocking(work).await.map_err(|_| FewShotError::CutOff)??;
+        let (version, last) = (grounds.version.clone(), grounds.last);
+        let names = grounds.base.names().to_vec();
+        let asked = Arc::clone(&change);
+        let work = move || changed(grounds, &asked);
+        let changed = tokio::task::spawn_blocking(work).await.map_err(|_| FewShotError::CutOff)??;
         tries += 1;
-        match keep(store, id, before, grown, reason).await {
-            // Somebody else was quicker: what they added is there to be built on.
-            Err(FewShotError::Store(StoreError::Conflict(_))) if tries < TRIES => {
+        match keep(store, id, (&version, last), changed, reason).await {
+            // Somebody else was quicker: what they changed is there to be built on.
+            Err(FewShotError::Store(StoreError::Conflict(message))) if tries < TRIES => {
                 grounds = self::grounds(store, id).await?;
+                if grounds.base.names() != names {
+                    // What was looked at for the old labels says nothing of the new.
+                    return Err(StoreError::Conflict(message).into());
+                }
             }
             done => return done,
         }
     }
 }
 
-/// Leaves examples out: a version without them becomes production. Also the versions that still know them.
-pub(crate) async fn forget(
+/// The versions that still know an example.
+pub(crate) async fn knowing(
     store: &Store,
     id: &ClassifierId,
     contents: &[Content],
-    reason: &Reason,
-) -> Result<(Outcome, usize, Vec<String>), FewShotError> {
-    let Grounds { version, base, last } = grounds(store, id).await?;
-    let Base::FewShot(both) = base else {
-        return Err(FewShotError::Closed { version: version.model_name(), method: "prototype".into() });
-    };
-    let (few_shot, mut shown) = *both;
-    let gone = shown.forget(contents);
-    let changes = Changes::default();
-    let grown = Grown::FewShot { few_shot: few_shot.fitted(&shown)?, shown, changes, changed: gone > 0 };
-    let before = Grounds { version, base: Base::FewShot(Box::new((few_shot, Shown::none(0)))), last };
-    let outcome = keep(store, id, before, grown, reason).await?;
-    let mut still = Vec::new();
+) -> Result<Vec<String>, FewShotError> {
+    let mut knowing = Vec::new();
     for version in store.versions(id, &PageRequest::newest(LATEST)).await?.data {
         if version.origin == Origin::Examples
-            && let Base::FewShot(both) = read(store, &version).await?
-            && contents.iter().any(|content| both.1.has(content))
+            && let Base::FewShot { shown, .. } = read(store, &version).await?
+            && contents.iter().any(|content| shown.has(content))
         {
-            still.push(version.model_name());
+            knowing.push(version.model_name());
         }
     }
-    Ok((outcome, gone, still))
+    Ok(knowing)
 }
 
-/// What a version would be with more examples.
-enum Grown {
-    FewShot { few_shot: FewShot, shown: Shown, changes: Changes, changed: bool },
+/// A version with a change.
+enum Changed {
+    FewShot { few_shot: FewShot, shown: Box<Shown>, changes: Changes },
     Head { head: Head, added: usize },
 }
 
-fn grown(grounds: &Grounds, examples: &[Labelled]) -> Result<Grown, FewShotError> {
-    let mut labels = Vec::with_capacity(examples.len());
-    for (place, example) in examples.iter().enumerate() {
-        labels.push(grounds.base.places(place, &example.labels)?);
-    }
-    match &grounds.base {
-        Base::FewShot(both) => {
-            let (few_shot, shown) = &**both;
-            let mut shown = shown.clone();
+fn changed(grounds: Grounds, change: &Change) -> Result<Changed, FewShotError> {
+    let labels = match change {
+        // Also of what was checked before it was looked at: the version may be another by now.
+        Change::Learn(examples) => {
+            let examples = examples.iter().enumerate();
+            examples
+                .map(|(place, example)| grounds.base.places(place, &example.labels))
+                .collect::<Result<Vec<_>, _>>()?
+        }
+        Change::Forget(_) => Vec::new(),
+    };
+    match (grounds.base, change) {
+        (Base::FewShot { few_shot, mut shown }, Change::Learn(examples)) => {
             let examples = examples.iter().zip(labels).map(|(example, labels)| Example {
                 features: example.seen.features.clone(),
                 zero_shot: example.seen.zero_shot.clone(),
@@ -261,36 +276,45 @@ fn grown(grounds: &Grounds, examples: &[Labelled]) -> Result<Grown, FewShotError
                 content: example.seen.content,
             });
             let changes = shown.add(examples.collect())?;
-            let changed = changes.added + changes.replaced > 0;
-            Ok(Grown::FewShot { few_shot: few_shot.fitted(&shown)?, shown, changes, changed })
+            refitted(few_shot, shown, changes)
         }
-        Base::Head(head) => {
+        (Base::FewShot { few_shot, mut shown }, Change::Forget(contents)) => {
+            let changes = shown.forget(contents);
+            refitted(few_shot, shown, changes)
+        }
+        (Base::Head(head), Change::Learn(examples)) => {
             let rows = examples.len();
             let features: Vec<f32> =
                 examples.iter().flat_map(|example| example.seen.features.iter().copied()).collect();
             let features = Array2::from_shape_vec((rows, features.len() / rows.max(1)), features)
                 .map_err(|_| MethodError::Unsuitable("examples of different widths".to_owned()))?;
-            let head = prototype::add_examples(head, features.view(), &prototype::targets(head, labels))?;
-            Ok(Grown::Head { head, added: rows })
+            let head = prototype::add_examples(&head, features.view(), &prototype::targets(&head, labels))?;
+            Ok(Changed::Head { head, added: rows })
         }
+        // Of its examples it knows no more than the means.
+        (Base::Head(head), Change::Forget(_)) => Err(closed(&grounds.version, &head)),
     }
+}
+
+fn refitted(few_shot: FewShot, shown: Box<Shown>, changes: Changes) -> Result<Changed, FewShotError> {
+    let few_shot = if changes.is_empty() { few_shot } else { few_shot.fitted(&shown)? };
+    Ok(Changed::FewShot { few_shot, shown, changes })
 }
 
 async fn keep(
     store: &Store,
     id: &ClassifierId,
-    before: Grounds,
-    grown: Grown,
+    (before, last): (&ClassifierVersion, u32),
+    changed: Changed,
     reason: &Reason,
 ) -> Result<Outcome, FewShotError> {
-    let expected = (Some(before.last), reason);
-    match grown {
-        Grown::FewShot { few_shot, shown, changes, changed } => {
-            let names = few_shot.names().iter().cloned();
-            let counts = names.zip(shown.counts()).collect();
+    let expected = (Some(last), reason);
+    match changed {
+        Changed::FewShot { few_shot, shown, changes } => {
+            let counts = few_shot.names().iter().cloned().zip(shown.counts()).collect();
             let rung = few_shot.rung();
-            if !changed {
-                return Ok(Outcome { version: before.version.number, changes, rung, counts });
+            if changes.is_empty() {
+                return Ok(Outcome { version: before.number, changes, rung, counts });
             }
             let bytes = few_shot::save(&few_shot, &shown)?;
             let backbone = few_shot.wording().backbone.clone();
@@ -298,10 +322,9 @@ async fn keep(
             prune(store, id, reason).await;
             Ok(Outcome { version: published.version.number, changes, rung, counts })
         }
-        Grown::Head { head, added } => {
+        Changed::Head { head, added } => {
             let backbone = head.parts().backbone.clone();
-            let metrics =
-                json!({"rung": Rung::Prototype, "from": before.version.model_name(), "added": added});
+            let metrics = json!({"rung": Rung::Prototype, "from": before.model_name(), "added": added});
             let published = publish(store, id, backbone, artifact::save(&head)?, metrics, expected).await?;
             prune(store, id, reason).await;
             let changes = Changes { added, ..Changes::default() };

@@ -4,7 +4,7 @@ use headstart_engine::Want;
 use headstart_methods::few_shot::{Content, FewShot, Wording};
 use headstart_methods::head::Backbone;
 use headstart_types::Payload;
-use headstart_types::payload::{Datum, Truncate};
+use headstart_types::payload::{Datum, Media, Truncate};
 
 use crate::catalog::Served;
 use crate::context::{Caller, TaskContext, TaskLimits};
@@ -57,7 +57,7 @@ pub fn create(cx: &TaskContext, words: Words) -> Result<FewShot, TaskError> {
     Ok(FewShot::new(wording))
 }
 
-/// Looks at examples for a classifier on `model`. Where `wording` is given, its labels' names are asked as well.
+/// Looks at examples for a classifier on the backbone that it was `fitted_on`. Where `wording` is given, its labels' names are asked as well.
 ///
 /// # Errors
 /// [`TaskError`] naming the example.
@@ -75,8 +75,7 @@ pub async fn look_at(
         return Err(TaskError::BrokenModel { id: fitted_on.id.clone(), reason });
     }
     cx.check_items(examples.len())?;
-    let data = examples.into_data("examples", served.modality(), None)?;
-    let contents = data.iter().map(|datum| content(datum, &cx.limits)).collect::<Result<Vec<_>, _>>()?;
+    let (data, contents) = identified(cx, &served, examples, caller).await?;
     let logits = match wording {
         Some(_) => zero_shot::wants(&served)?.logits,
         None => false,
@@ -101,24 +100,52 @@ pub async fn look_at(
 ///
 /// # Errors
 /// [`TaskError`] naming the example that is of another modality or not base64.
-pub fn contents(cx: &TaskContext, model: &str, examples: Payload) -> Result<Vec<Content>, TaskError> {
+pub async fn contents(
+    cx: &TaskContext,
+    model: &str,
+    examples: Payload,
+    caller: Caller,
+) -> Result<Vec<Content>, TaskError> {
     let served = cx.catalog.get(model)?;
-    let data = examples.into_data("examples", served.modality(), None)?;
-    data.iter().map(|datum| content(datum, &cx.limits)).collect()
+    identified(cx, &served, examples, caller).await.map(|(_, contents)| contents)
 }
 
-fn content(datum: &Datum, limits: &TaskLimits) -> Result<Content, TaskError> {
+/// Examples with what they are known by; pictures are files from here on, so that none is taken from base64 twice.
+async fn identified(
+    cx: &TaskContext,
+    served: &Served,
+    examples: Payload,
+    caller: Caller,
+) -> Result<(Vec<Datum>, Vec<Content>), TaskError> {
+    let data = examples.into_data("examples", served.modality(), None)?;
+    let limits = cx.limits;
+    let work = move || {
+        let count = data.len();
+        let data = data.into_iter().enumerate();
+        data.map(|(index, datum)| identify(datum, &limits, items::item_name("examples", index, count)))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    Ok(cx.offload(caller.class).run(work).await??.into_iter().unzip())
+}
+
+fn identify(datum: Datum, limits: &TaskLimits, name: String) -> Result<(Datum, Content), TaskError> {
     let mut digest = blake3::Hasher::new();
-    match datum {
-        Datum::Text(text) => digest.update(b"text\0").update(text.as_bytes()),
-        Datum::Tokens(_) => return Err(TaskError::invalid("examples", "are texts or images, not tokens")),
+    let datum = match datum {
+        Datum::Text(text) => {
+            digest.update(b"text\0").update(text.as_bytes());
+            Datum::Text(text)
+        }
+        Datum::Tokens(_) => {
+            return Err(TaskError::invalid(name, "is tokens; examples are texts or pictures"));
+        }
         Datum::Image(media) => {
-            let bytes = items::media_bytes(media.clone(), &limits.image)
-                .map_err(|source| TaskError::Media { param: "examples".into(), source })?;
-            digest.update(b"image\0").update(&bytes)
+            let bytes = items::media_bytes(media, &limits.image)
+                .map_err(|source| TaskError::Media { param: name, source })?;
+            digest.update(b"image\0").update(&bytes);
+            Datum::Image(Media::Bytes(bytes))
         }
     };
-    Ok(digest.finalize().into())
+    Ok((datum, digest.finalize().into()))
 }
 
 fn backbone(served: &Served) -> Backbone {

@@ -109,7 +109,7 @@ fn check_texts(cx: &TaskContext, data: &[Datum], field: &str) -> Result<(), Task
     Ok(())
 }
 
-fn item_name(field: &str, index: usize, count: usize) -> String {
+pub(crate) fn item_name(field: &str, index: usize, count: usize) -> String {
     if count == 1 { field.to_owned() } else { format!("{field}[{index}]") }
 }
 

@@ -66,6 +66,9 @@ pub fn visit_all(visitor: &mut impl TaskVisitor) {
 }
 
 /// Takes a field that must be there.
-pub(crate) fn required<T>(field: Option<T>, name: &str) -> Result<T, TaskError> {
+///
+/// # Errors
+/// [`TaskError::Invalid`] naming the field.
+pub fn required<T>(field: Option<T>, name: &str) -> Result<T, TaskError> {
     field.ok_or_else(|| TaskError::invalid(name, "is missing"))
 }

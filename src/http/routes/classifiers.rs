@@ -67,13 +67,17 @@ pub(crate) async fn retrieve(
     visible: Visible,
     Path(name): Path<String>,
 ) -> Result<Json<ClassifierObject>, ApiError> {
-    let id = visible.classifier(&name)?;
+    Ok(Json(whole(&visible, &visible.classifier(&name)?).await?))
+}
+
+/// A classifier with its versions and what was done to it.
+pub(crate) async fn whole(visible: &Visible, id: &ClassifierId) -> Result<ClassifierObject, ApiError> {
     let store = &visible.store;
-    let classifier = store.classifier(&id).await?;
-    let versions = store.versions(&id, &PageRequest::newest(LATEST)).await?;
-    let audits = store.audits(&id, &PageRequest::newest(LATEST)).await?;
-    let counts = visible.shadow_counts(&id);
-    Ok(Json(ClassifierObject::new(visible.name_of(&id), classifier, counts, versions.data, audits.data)))
+    let classifier = store.classifier(id).await?;
+    let versions = store.versions(id, &PageRequest::newest(LATEST)).await?;
+    let audits = store.audits(id, &PageRequest::newest(LATEST)).await?;
+    let counts = visible.shadow_counts(id);
+    Ok(ClassifierObject::new(visible.name_of(id), classifier, counts, versions.data, audits.data))
 }
 
 /// The number in a path.

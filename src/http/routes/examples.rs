@@ -4,19 +4,22 @@ use axum::Json;
 use axum::extract::{Path, Request};
 use axum::response::Response;
 use headstart_methods::few_shot::Rung;
-use headstart_store::{PageRequest, StoreError};
+use headstart_store::StoreError;
 use headstart_tasks::few_shot::{Words, contents, create as from_words, look_at};
-use headstart_tasks::{LabelForm, Labels, TaskError};
+use headstart_tasks::{LabelForm, Labels, TaskError, required};
+use headstart_types::classifier::ClassifierId;
 use headstart_types::{Media, Modality, Payload};
 use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
 
-use crate::few_shot::{self, Base, FewShotError, Grounds, Labelled, Outcome};
+use crate::few_shot::{self, Base, Change, FewShotError, Grounds, Labelled, Outcome};
 use crate::http::error::ApiError;
 use crate::http::extract;
 use crate::http::idempotent::{Sent, once};
 use crate::http::objects::classifier::ClassifierObject;
 use crate::http::openapi::RowErrors;
+use crate::http::routes::classifiers::whole;
 use crate::http::routes::job_request::sanitised;
 use crate::http::routes::jobs::BODY_BYTES;
 use crate::http::routes::tasks::within;
@@ -166,10 +169,7 @@ pub(crate) async fn create(visible: Visible, request: Request) -> Result<Respons
             }
             return Err(error.into());
         }
-        let classifier = visible.store.classifier(&id).await?;
-        let versions = visible.store.versions(&id, &PageRequest::newest(1)).await?;
-        let audits = visible.store.audits(&id, &PageRequest::newest(1)).await?;
-        Ok(ClassifierObject::new(visible.name_of(&id), classifier, None, versions.data, audits.data))
+        whole(visible, &id).await
     })
     .await
 }
@@ -195,24 +195,21 @@ pub(crate) async fn add(
 ) -> Result<Json<ExamplesAnswer>, ApiError> {
     let caller = extract::caller(&visible.app, &request)?;
     within(caller, async {
-        let _memory = extract::body_memory(&visible.app, request.headers()).await?;
-        let asked: NewExamples = extract::json(request, visible.app.config.max_body_bytes).await?;
-        let examples = required(asked.examples, "examples")?;
-        let id = visible.classifier(&name)?;
-        let grounds = few_shot::grounds(&visible.store, &id).await?;
-        let (payload, labels) = parted(&visible, &grounds, examples)?;
+        let Posted { id, grounds, payload, labels, memory: _memory } = read(&visible, &name, request).await?;
+        // Before anything is computed.
         for (place, labels) in labels.iter().enumerate() {
             grounds.base.places(place, labels)?;
         }
         let wording = match &grounds.base {
-            Base::FewShot(both) => Some(&**both.0.wording()),
+            Base::FewShot { few_shot, .. } => Some(&**few_shot.wording()),
             Base::Head(_) => None,
         };
         let tasks = &visible.app.tasks;
         let seen = look_at(tasks, grounds.base.backbone(), wording, payload, caller).await?;
-        let examples = seen.into_iter().zip(labels).map(|(seen, labels)| Labelled { seen, labels }).collect();
+        let examples = seen.into_iter().zip(labels).map(|(seen, labels)| Labelled { seen, labels });
+        let change = Change::Learn(examples.collect());
         let reason = visible.reason(Some("examples were added".into()));
-        let outcome = few_shot::learn(&visible.store, &id, grounds, examples, &reason).await?;
+        let outcome = few_shot::change(&visible.store, &id, grounds, change, &reason).await?;
         let Outcome { version, changes, rung, counts } = outcome;
         Ok(Json(ExamplesAnswer {
             object: "classifier.examples",
@@ -248,26 +245,44 @@ pub(crate) async fn forget(
 ) -> Result<Json<ForgottenExamples>, ApiError> {
     let caller = extract::caller(&visible.app, &request)?;
     within(caller, async {
-        let _memory = extract::body_memory(&visible.app, request.headers()).await?;
-        let asked: NewExamples = extract::json(request, visible.app.config.max_body_bytes).await?;
-        let examples = required(asked.examples, "examples")?;
-        let id = visible.classifier(&name)?;
-        let grounds = few_shot::grounds(&visible.store, &id).await?;
-        let (payload, _) = parted(&visible, &grounds, examples)?;
-        let contents = contents(&visible.app.tasks, &grounds.base.backbone().id, payload)?;
+        let Posted { id, grounds, payload, memory: _memory, .. } = read(&visible, &name, request).await?;
+        let model = &grounds.base.backbone().id;
+        let contents = contents(&visible.app.tasks, model, payload, caller).await?;
         let reason = visible.reason(Some("examples were left out".into()));
-        let (outcome, forgotten, still_in) =
-            few_shot::forget(&visible.store, &id, &contents, &reason).await?;
+        let change = Change::Forget(contents.clone());
+        let outcome = few_shot::change(&visible.store, &id, grounds, change, &reason).await?;
+        let still_in = few_shot::knowing(&visible.store, &id, &contents).await?;
         Ok(Json(ForgottenExamples {
             object: "classifier.examples",
             classifier: visible.name_of(&id),
             version: outcome.version,
             rung: outcome.rung,
-            forgotten,
+            forgotten: outcome.changes.forgotten,
             still_in,
         }))
     })
     .await
+}
+
+/// Examples that were sent, and the classifier they are for.
+struct Posted {
+    id: ClassifierId,
+    grounds: Grounds,
+    payload: Payload,
+    /// The labels of each, in the payload's order.
+    labels: Vec<Vec<String>>,
+    /// The body's share of memory, to be held until the answer.
+    memory: OwnedSemaphorePermit,
+}
+
+async fn read(visible: &Visible, name: &str, request: Request) -> Result<Posted, ApiError> {
+    let memory = extract::body_memory(&visible.app, request.headers()).await?;
+    let asked: NewExamples = extract::json(request, visible.app.config.max_body_bytes).await?;
+    let examples = required(asked.examples, "examples")?;
+    let id = visible.classifier(name)?;
+    let grounds = few_shot::grounds(&visible.store, &id).await?;
+    let (payload, labels) = parted(visible, &grounds, examples)?;
+    Ok(Posted { id, grounds, payload, labels, memory })
 }
 
 /// What is to be looked at, and the labels, in one order.
@@ -321,8 +336,4 @@ fn check_name(visible: &Visible, name: &str) -> Result<(), ApiError> {
         return refuse("is the name of a backbone".into());
     }
     Ok(())
-}
-
-fn required<T>(field: Option<T>, name: &str) -> Result<T, ApiError> {
-    field.ok_or_else(|| ApiError::invalid(name, format!("`{name}` is missing")))
 }

@@ -120,6 +120,16 @@ pub struct Changes {
     pub replaced: usize,
     /// Examples that were there already.
     pub unchanged: usize,
+    /// Examples that are there no more.
+    pub forgotten: usize,
+}
+
+impl Changes {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.added + self.replaced + self.forgotten == 0
+    }
 }
 
 impl FewShot {
@@ -279,17 +289,17 @@ impl Shown {
         Ok(changes)
     }
 
-    /// Leaves examples out; how many there were.
-    pub fn forget(&mut self, contents: &[Content]) -> usize {
+    /// Leaves examples out, as many as are there.
+    pub fn forget(&mut self, contents: &[Content]) -> Changes {
         let kept: Vec<usize> = (0..self.len())
             .filter(|row| !contents.iter().any(|one| self.contents.get(*row) == Some(one)))
             .collect();
-        let gone = self.len() - kept.len();
+        let forgotten = self.len() - kept.len();
         self.features = self.features.select(Axis(0), &kept);
         self.zero_shot = self.zero_shot.select(Axis(0), &kept);
         self.labels = kept.iter().filter_map(|row| self.labels.get(*row).cloned()).collect();
         self.contents = kept.iter().filter_map(|row| self.contents.get(*row).copied()).collect();
-        gone
+        Changes { forgotten, ..Changes::default() }
     }
 
     fn check(&self, example: &Example) -> Result<(), MethodError> {
