@@ -10,6 +10,7 @@ use headstart_telemetry::LogFormat;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{ApiKey, KeyError};
+use crate::webhooks::{HostError, Hosts, SecretError, Secrets, UrlError};
 
 /// Prefix of the environment's names.
 const PREFIX: &str = "HEADSTART_";
@@ -112,6 +113,15 @@ pub struct Options {
         value_name = "BOOL"
     )]
     pub allow_unauthenticated: Option<bool>,
+    /// Hosts that may be told of the ends of jobs, as host or host:port; repeatable, or separated by ','
+    #[arg(long, env = "HEADSTART_WEBHOOK_HOSTS", value_name = "HOSTS", value_delimiter = ',')]
+    pub webhook_hosts: Option<Vec<String>>,
+    /// URL that is told of the ends of jobs that name none themselves
+    #[arg(long, env = "HEADSTART_WEBHOOK_URL", value_name = "URL")]
+    pub webhook_url: Option<String>,
+    /// What webhooks are signed with: whsec_ and base64; two, separated by ',', while one replaces the other
+    #[arg(long, env = "HEADSTART_WEBHOOK_SECRET", value_name = "SECRET", hide_env_values = true)]
+    pub webhook_secret: Option<String>,
     /// Shape of log lines [default: text]
     #[arg(long, env = "HEADSTART_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormatName>,
@@ -184,12 +194,21 @@ pub struct Config {
     #[serde(serialize_with = "names_only")]
     pub api_keys: Vec<ApiKey>,
     pub allow_unauthenticated: bool,
+    pub webhook_hosts: Hosts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_url: Option<String>,
+    #[serde(skip_serializing_if = "Secrets::is_empty", serialize_with = "hidden")]
+    pub webhook_secret: Secrets,
     pub log_format: LogFormatName,
     pub log: String,
 }
 
 fn names_only<S: serde::Serializer>(keys: &[ApiKey], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(keys.iter().map(ApiKey::without_secret))
+}
+
+fn hidden<S: serde::Serializer>(_: &Secrets, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str("hidden")
 }
 
 /// Why the options cannot be used.
@@ -225,6 +244,15 @@ pub enum ConfigError {
     /// The keys cannot be read.
     #[error("`api-keys`: {0}")]
     Keys(#[from] KeyError),
+    /// An entry of the list is no host.
+    #[error("`webhook-hosts`: {0}")]
+    WebhookHosts(#[from] HostError),
+    /// It leads to no host of the list.
+    #[error("`webhook-url` {0}")]
+    WebhookUrl(#[from] UrlError),
+    /// It cannot be read.
+    #[error("`webhook-secret` {0}")]
+    WebhookSecret(#[from] SecretError),
 }
 
 impl Config {
@@ -273,6 +301,9 @@ impl Config {
             drain_notice_ms: options.drain_notice_ms.unwrap_or(500),
             api_keys: ApiKey::parse_list(options.api_keys.as_deref().unwrap_or_default())?,
             allow_unauthenticated: options.allow_unauthenticated.unwrap_or(false),
+            webhook_hosts: Hosts::parse(&options.webhook_hosts.unwrap_or_default())?,
+            webhook_url: options.webhook_url,
+            webhook_secret: Secrets::parse_list(options.webhook_secret.as_deref().unwrap_or_default())?,
             log_format: options.log_format.unwrap_or(LogFormatName::Text),
             log: options.log.unwrap_or_else(|| "info,ort=warn".into()),
         };
@@ -327,6 +358,12 @@ impl Config {
         }
         if self.require_cuda && self.device == DeviceName::Cpu {
             return refuse("require-cuda", "needs `device` to be cuda");
+        }
+        if !self.webhook_hosts.is_empty() && self.webhook_secret.is_empty() {
+            return refuse("webhook-hosts", "needs a `webhook-secret`: nobody is told anything unsigned");
+        }
+        if let Some(url) = &self.webhook_url {
+            self.webhook_hosts.target(url)?;
         }
         Ok(())
     }
@@ -389,6 +426,9 @@ impl Options {
             drain_notice_ms: self.drain_notice_ms.or(below.drain_notice_ms),
             api_keys: self.api_keys.or(below.api_keys),
             allow_unauthenticated: self.allow_unauthenticated.or(below.allow_unauthenticated),
+            webhook_hosts: self.webhook_hosts.or(below.webhook_hosts),
+            webhook_url: self.webhook_url.or(below.webhook_url),
+            webhook_secret: self.webhook_secret.or(below.webhook_secret),
             log_format: self.log_format.or(below.log_format),
             log: self.log.or(below.log),
         }
@@ -480,6 +520,22 @@ mod tests {
             text.lines().filter(|line| !line.starts_with("api_keys")).map(|l| format!("{l}\n")).collect();
         let again = Config::resolve(options(&without_keys)).unwrap();
         assert_eq!(again.queue_items, config.queue_items);
+    }
+
+    #[test]
+    fn webhooks_go_to_hosts_of_the_list_and_are_signed() {
+        let secret = "webhook_secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n";
+        assert!(refusal("webhook_hosts = [\"a.example.com\"]").contains("`webhook-secret`"));
+        let other = "webhook_hosts = [\"a.example.com\"]\nwebhook_url = \"https://b.example.com/\"";
+        assert!(
+            refusal(&format!("{secret}{other}")).contains("`webhook-url` names the host `b.example.com`")
+        );
+        assert!(refusal("webhook_url = \"https://b.example.com/\"").contains("`webhook-url`"));
+        let right =
+            "webhook_hosts = [\"a.example.com\", \"[::1]:8000\"]\nwebhook_url = \"https://a.example.com/x\"";
+        let printed = Config::resolve(options(&format!("{secret}{right}"))).unwrap().to_toml().unwrap();
+        assert!(printed.contains("webhook_hosts = [\"a.example.com\", \"[::1]:8000\"]"), "{printed}");
+        assert!(printed.contains("webhook_secret = \"hidden\"") && !printed.contains("MfKQ"), "{printed}");
     }
 
     #[test]

@@ -17,4 +17,5 @@ pub mod rollout;
 pub mod serve;
 mod signals;
 pub mod train;
+pub mod webhooks;
 pub mod worker;

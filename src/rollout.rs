@@ -103,6 +103,16 @@ impl Rollout {
             }
             Err(error) => tracing::error!(%error, "the queue could not be looked at"),
         }
+        match store.outbox().await {
+            Ok(outbox) => {
+                let data = &self.app.metrics.data;
+                data.webhooks_waiting.set(outbox.waiting.cast_signed());
+                data.webhooks_given_up.set(outbox.given_up.cast_signed());
+                let waited = outbox.oldest_ended_at.map_or(0, |since| now.saturating_sub(since).max(0));
+                data.webhooks_oldest_waiting_seconds.set(waited as f64 / 1000.0);
+            }
+            Err(error) => tracing::error!(%error, "the outbox could not be looked at"),
+        }
         self.app.metrics.data.classifier_versions.set(self.app.tasks.classifiers.count() as i64);
         match disk::room(self.app.config.data.clone()).await {
             Ok(room) => {

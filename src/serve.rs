@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::http;
 use crate::rollout::Rollout;
 use crate::signals::Signals;
+use crate::webhooks::Webhooks;
 use crate::worker::Workers;
 
 /// A client that takes longer to send its header, or to send another request, is cut off. Longer than balancers keep
@@ -62,9 +63,11 @@ async fn run(config: Config) -> anyhow::Result<()> {
     app.finish_loading();
     tracing::info!(%address, milliseconds = started.elapsed().as_millis() as u64, "ready");
     let workers = Workers::start(&app)?;
+    let webhooks = Webhooks::start(&app)?;
     serving.await?;
     let patience = Duration::from_secs(app.config.drain_seconds);
-    if tokio::time::timeout(patience, workers.stop()).await.is_err() {
+    let stopping = async { tokio::join!(workers.stop(), webhooks.stop()) };
+    if tokio::time::timeout(patience, stopping).await.is_err() {
         tracing::warn!("a job did not stop in time; it goes on from its last step when it is claimed again");
     }
     if let Some(rollout) = rollout {

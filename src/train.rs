@@ -104,6 +104,7 @@ async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> 
         seed: arguments.seed,
         metadata: Default::default(),
         params: JobParams::new(given.clone(), ReportParams { budget_seconds: arguments.budget_seconds }),
+        webhook: None,
         validate_first: false,
     };
     let job = store.create_job(&new, u32::MAX, now_ms()).await?;

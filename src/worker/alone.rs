@@ -7,6 +7,7 @@ use anyhow::ensure;
 use crate::app::App;
 use crate::config::Config;
 use crate::signals::Signals;
+use crate::webhooks::Webhooks;
 use crate::worker::Workers;
 
 /// Does jobs of the data folder until a stop signal.
@@ -22,10 +23,11 @@ pub fn work(config: Config) -> anyhow::Result<()> {
         app.open_store().await?;
         let engine = app.load().await?;
         let workers = Workers::start(&app)?;
+        let webhooks = Webhooks::start(&app)?;
         tracing::info!(workers = app.config.workers, "looking for jobs");
         signals.next().await;
         tracing::info!("stopping: unfinished jobs go back to the queue");
-        workers.stop().await;
+        tokio::join!(workers.stop(), webhooks.stop());
         app.tasks.catalog.clear();
         tokio::task::spawn_blocking(move || drop(engine)).await?;
         Ok(())

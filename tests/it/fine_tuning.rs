@@ -71,6 +71,7 @@ impl Lab {
             seed: 7,
             metadata: Default::default(),
             params: JobParams { version: 1, value: json!({}) },
+            webhook: None,
             validate_first: false,
         };
         self.store.create_job(&new, 10, 1).await.unwrap().id

@@ -14,6 +14,7 @@ mod jobs;
 mod page;
 mod registry;
 mod store;
+mod webhooks;
 
 pub use backup::{BackedUp, restore};
 pub use blobs::{BlobInfo, BlobReader, BlobStore, BlobWriter, Collected, LocalBlobs};
@@ -24,3 +25,4 @@ pub use jobs::{Beat, ClaimLimits, JobFilter, QueueSize, Trigger, next};
 pub use page::{Order, Page, PageRequest, Scope};
 pub use registry::{Published, When};
 pub use store::{MAX_LEASE_MS, Store};
+pub use webhooks::Outbox;

@@ -128,6 +128,29 @@ impl JobEnd {
     }
 }
 
+/// What came of an attempt to tell somebody of a job's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebhookEnd {
+    /// The receiver took it.
+    Delivered,
+    /// It is tried again later.
+    PutOff,
+    /// It is tried no more.
+    GivenUp,
+}
+
+impl WebhookEnd {
+    pub(crate) const ALL: [Self; 3] = [Self::Delivered, Self::PutOff, Self::GivenUp];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::PutOff => "put_off",
+            Self::GivenUp => "given_up",
+        }
+    }
+}
+
 /// States of jobs that are not over, and stages of a job, as labels.
 pub(crate) const JOB_STATES: [&str; 4] = ["validating_files", "queued", "running", "paused"];
 pub(crate) const JOB_STAGES: [&str; 5] = ["features", "compare", "fit", "zero_shot", "evaluate"];

@@ -6,7 +6,7 @@ pub mod metrics;
 mod process;
 mod shadow;
 
-pub use labels::{JobEnd, Outcome, Reason};
+pub use labels::{JobEnd, Outcome, Reason, WebhookEnd};
 pub use log::LogFormat;
 pub use metrics::{CacheMetrics, DataMetrics, Metrics, ModelMetrics};
 pub use process::resident_bytes;

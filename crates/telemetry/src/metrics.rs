@@ -7,7 +7,7 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
-use crate::labels::{JOB_STAGES, JOB_STATES, JobEnd, Outcome, Reason};
+use crate::labels::{JOB_STAGES, JOB_STATES, JobEnd, Outcome, Reason, WebhookEnd};
 use crate::process;
 use crate::shadow::ShadowFamily;
 
@@ -85,6 +85,7 @@ pub struct Metrics {
     pub data: DataMetrics,
     jobs: IntGaugeVec,
     jobs_ended_total: IntCounterVec,
+    webhook_attempts_total: IntCounterVec,
     job_stage_seconds: HistogramVec,
     shadow_items_total: IntCounterVec,
     model: ModelFamilies,
@@ -104,6 +105,12 @@ pub struct DataMetrics {
     pub classifier_versions: IntGauge,
     /// Classifiers of which something could not be loaded.
     pub classifiers_broken: IntGauge,
+    /// Ends of jobs that are still to be told.
+    pub webhooks_waiting: IntGauge,
+    /// Seconds since the oldest of them happened.
+    pub webhooks_oldest_waiting_seconds: Gauge,
+    /// Ends of jobs that were given up.
+    pub webhooks_given_up: IntGauge,
     /// Bytes left on the disk of the data folder.
     pub disk_free_bytes: IntGauge,
     /// Bytes of the disk of the data folder.
@@ -236,6 +243,11 @@ impl Metrics {
                 "Jobs that this process worked on, by how that ended.",
                 &["outcome"],
             )?,
+            webhook_attempts_total: family.counters(
+                "webhook_attempts_total",
+                "Attempts of this process to tell somebody of a job's end, by what came of them.",
+                &["outcome"],
+            )?,
             job_stage_seconds: family.histograms(
                 "job_stage_seconds",
                 "Seconds of one stage of a job.",
@@ -261,6 +273,9 @@ impl Metrics {
         }
         for end in JobEnd::ALL {
             self.jobs_ended_total.with_label_values(&[end.as_str()]);
+        }
+        for end in WebhookEnd::ALL {
+            self.webhook_attempts_total.with_label_values(&[end.as_str()]);
         }
         JOB_STATES.iter().for_each(|state| drop(self.jobs.with_label_values(&[state])));
         JOB_STAGES.iter().for_each(|stage| drop(self.job_stage_seconds.with_label_values(&[stage])));
@@ -329,6 +344,11 @@ impl Metrics {
         self.jobs_ended_total.with_label_values(&[end.as_str()]).inc();
     }
 
+    /// Counts what came of an attempt to tell somebody of a job's end.
+    pub fn count_webhook(&self, end: WebhookEnd) {
+        self.webhook_attempts_total.with_label_values(&[end.as_str()]).inc();
+    }
+
     /// The series of versions that score along.
     #[must_use]
     pub fn shadows(&self) -> ShadowFamily {
@@ -366,6 +386,14 @@ impl DataMetrics {
             jobs_stalled: family
                 .gauge("jobs_stalled", "Running jobs whose worker has given no sign of life for a lease.")?,
             workers: family.gauge("workers", "Workers of this process.")?,
+            webhooks_waiting: family
+                .gauge("webhooks_waiting", "Ends of jobs that are still to be told to somebody.")?,
+            webhooks_oldest_waiting_seconds: family.add(Gauge::with_opts(options(
+                "webhooks_oldest_waiting_seconds",
+                "Seconds since the oldest end that is still to be told; zero when none is.",
+            )))?,
+            webhooks_given_up: family
+                .gauge("webhooks_given_up", "Ends of jobs that could not be told and are tried no more.")?,
             disk_free_bytes: family
                 .gauge("data_disk_free_bytes", "Bytes left on the disk of the data folder.")?,
             disk_bytes: family.gauge("data_disk_bytes", "Bytes of the disk of the data folder.")?,

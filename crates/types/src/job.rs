@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::ids::{CheckpointId, EventId, FileId, JobId, Sha256};
+use crate::webhook::Webhook;
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -146,6 +147,8 @@ pub struct NewJob {
     pub metadata: BTreeMap<String, String>,
     /// The method's parameters.
     pub params: JobParams,
+    /// Where its end is told, if anywhere.
+    pub webhook: Option<Webhook>,
     /// Whether its files must be looked at before it may be claimed.
     pub validate_first: bool,
 }
@@ -219,6 +222,8 @@ pub struct Job {
     pub finished_at: Option<i64>,
     /// When it last changed; heartbeats do not count.
     pub updated_at: i64,
+    /// Where its end is told, if anywhere.
+    pub webhook: Option<Webhook>,
 }
 
 /// A worker's hold on a job. Whatever it writes names all three; once another holds the job, nothing is written.

@@ -10,6 +10,7 @@ pub mod label;
 pub mod manifest;
 pub mod payload;
 pub mod report;
+pub mod webhook;
 
 pub use input::{InputError, Payload};
 pub use label::Label;

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use headstart_types::job::{Checkpoint, Job, JobError, JobEvent, JobState, Level, Progress, ReportParams};
+use headstart_types::webhook::Webhook;
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::http::objects::seconds;
 
-/// A job. All fields but the last four are OpenAI's.
+/// A job. All fields but the last five are OpenAI's.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct JobObject {
     /// Its id.
@@ -68,12 +69,23 @@ pub(crate) struct JobObject {
     classifier: String,
     /// What is asked of its report.
     report: ReportParams,
+    /// Who is told of its end, where the job names somebody.
+    #[schema(required = true)]
+    webhook: Option<WebhookObject>,
     /// How far it is.
     #[schema(required = true)]
     progress: Option<Progress>,
     /// Place in the queue, from 1, while it waits.
     #[schema(required = true)]
     position: Option<u64>,
+}
+
+/// Who is told of a job's end.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WebhookObject {
+    /// Where the signed POST goes.
+    #[schema(example = "https://hooks.example.com/headstart")]
+    url: String,
 }
 
 /// Hyperparameters of other kinds of training, which clients expect to be there.
@@ -96,6 +108,11 @@ impl JobObject {
         if let Some(fields) = method.as_object_mut() {
             fields.insert(job.method, json!({ "hyperparameters": hyperparameters }));
         }
+        let webhook = match job.webhook {
+            Some(Webhook::Url(url)) => Some(WebhookObject { url }),
+            // The operator's own receiver is the operator's own business.
+            Some(Webhook::Default) | None => None,
+        };
         Self {
             id: job.id.into(),
             object: "fine_tuning.job",
@@ -123,6 +140,7 @@ impl JobObject {
             user_provided_suffix: job.suffix,
             classifier: job.classifier,
             report,
+            webhook,
             progress: job.progress,
             position,
         }

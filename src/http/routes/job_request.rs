@@ -7,10 +7,12 @@ use headstart_methods::{METHODS, Method, MethodError, method};
 use headstart_types::file::FileRow;
 use headstart_types::ids::JobId;
 use headstart_types::job::{JobParams, NewJob, ReportParams};
+use headstart_types::webhook::Webhook;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::config::Config;
 use crate::http::error::ApiError;
 use crate::http::objects::file::inspection;
 use crate::http::routes::{files, upload};
@@ -49,6 +51,8 @@ pub(crate) struct JobRequest {
     suffix: Option<String>,
     /// What is asked of its report.
     report: Option<ReportRequest>,
+    /// Who is told of its end: the operator's own receiver where it is absent and there is one.
+    webhook: Option<WebhookRequest>,
     /// The client's own notes: at most 16 pairs.
     metadata: Option<BTreeMap<String, String>>,
 }
@@ -60,6 +64,19 @@ pub(crate) struct ReportRequest {
     /// in the report.
     #[schema(minimum = 0, maximum = 3600, example = 60)]
     budget_seconds: Option<i64>,
+}
+
+/// Who is told of a job's end.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct WebhookRequest {
+    /// Gets a signed POST once the job has succeeded, failed or been cancelled. Its host is one that the operator allows.
+    #[schema(
+        required = true,
+        nullable = false,
+        max_length = 2048,
+        example = "https://hooks.example.com/headstart"
+    )]
+    url: Option<String>,
 }
 
 /// Checks everything and makes the row.
@@ -80,6 +97,7 @@ pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -
     let metadata = request.metadata.unwrap_or_default();
     check_metadata(&metadata)?;
     let report = report(request.report)?;
+    let webhook = webhook(&visible.app.config, request.webhook)?;
     let classifier = name(visible, &model, request.suffix.as_deref())?;
 
     let (training, learned) = usable(visible, "training_file", &training, Inspection::is_usable).await?;
@@ -119,6 +137,7 @@ pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -
         seed,
         metadata,
         params: JobParams::new(params, report),
+        webhook,
         validate_first: false,
     })
 }
@@ -228,6 +247,15 @@ fn report(asked: Option<ReportRequest>) -> Result<ReportParams, ApiError> {
             Err(ApiError::invalid("report.budget_seconds", problem))
         }
     }
+}
+
+/// Where the job's end is told: where the client asks, else where the operator says.
+fn webhook(config: &Config, asked: Option<WebhookRequest>) -> Result<Option<Webhook>, ApiError> {
+    let Some(asked) = asked else { return Ok(config.webhook_url.as_ref().map(|_| Webhook::Default)) };
+    let refuse = |problem: String| ApiError::invalid("webhook.url", format!("`webhook.url` {problem}"));
+    let url = asked.url.ok_or_else(|| refuse("is missing".into()))?;
+    config.webhook_hosts.target(&url).map_err(|error| refuse(error.to_string()))?;
+    Ok(Some(Webhook::Url(url)))
 }
 
 fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), ApiError> {

@@ -14,7 +14,10 @@ use super::{Backend, Batch, Row, Statement, Value, Written};
 use crate::error::StoreError;
 
 /// Each file is applied once, in order, and never edited: `user_version` counts them.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/sqlite/0001_start.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/sqlite/0001_start.sql"),
+    include_str!("../../migrations/sqlite/0002_webhooks.sql"),
+];
 
 /// How long a writer waits for another process's transaction.
 const BUSY: Duration = Duration::from_secs(10);
@@ -291,6 +294,20 @@ mod tests {
         assert!(matches!(write(&mut connection, &batch), Err(StoreError::DiskFull)));
         let count = Statement::new("SELECT COUNT(*) FROM meta", Vec::new());
         assert_eq!(run(&connection, &count).unwrap().0, [[Value::Integer(1)]]);
+    }
+
+    #[test]
+    fn a_database_of_the_first_form_keeps_its_rows() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(MIGRATIONS[0]).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        let job = "INSERT INTO jobs (id, key, state, model, method, classifier, training_file, seed, metadata, \
+                   params_version, params, created_at, updated_at, queued_at) \
+                   VALUES ('ftjob-1', 'k', 'queued', 'm', 'auto', 'c', 'file-1', 1, '{}', 1, '{}', 1, 1, 1)";
+        connection.execute_batch(job).unwrap();
+        migrate(&mut connection).unwrap();
+        let found = Statement::new("SELECT id, webhook FROM jobs", Vec::new());
+        assert_eq!(run(&connection, &found).unwrap().0, [["ftjob-1".into(), Value::Null]]);
     }
 
     #[test]

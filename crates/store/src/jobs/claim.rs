@@ -4,7 +4,7 @@ use headstart_types::ids::JobId;
 use headstart_types::job::{Job, JobError, JobState, Lease, Level, NewEvent, Progress};
 
 use super::events::with_event;
-use super::rows::{COLUMNS, decode, one, without_steps};
+use super::rows::{COLUMNS, decode, one, with_end};
 use crate::backend::{Batch, Reader, Value, to_json};
 use crate::error::StoreError;
 use crate::page::Scope;
@@ -105,7 +105,7 @@ impl Store {
                  WHERE id = $3 AND attempt = $4 AND state = 'running' AND {EXPIRED}"
             );
             let values = vec![now.into(), to_json(&error)?.into(), (&job.id).into(), job.attempt.into()];
-            let batch = without_steps(Batch::new().must(sql, values), &job.id);
+            let batch = with_end(Batch::new().must(sql, values), &job.id);
             let event = NewEvent { level: Level::Error, message, data: None };
             // A miss means that another process was first.
             given_up += u64::from(self.write(with_event(batch, &job.id, &event, now)?).await?.is_ok());

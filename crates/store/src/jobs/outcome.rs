@@ -5,7 +5,7 @@ use headstart_types::job::{Job, JobError, JobState, Lease, Level, NewEvent};
 
 use super::claim::{FENCE, fence};
 use super::events::with_event;
-use super::rows::without_steps;
+use super::rows::with_end;
 use super::states::Trigger;
 use crate::backend::{Batch, to_json};
 use crate::error::StoreError;
@@ -74,7 +74,7 @@ impl Store {
         );
         let mut values = fence(lease);
         values.extend([to_json(error)?.into(), now.into()]);
-        let batch = without_steps(Batch::new().must(sql, values), &lease.id);
+        let batch = with_end(Batch::new().must(sql, values), &lease.id);
         let event = NewEvent { level: Level::Error, message: error.message.clone(), data: None };
         self.held(lease, with_event(batch, &lease.id, &event, now)?).await.map(|_| ())
     }

@@ -2,6 +2,7 @@
 
 use headstart_types::ids::JobId;
 use headstart_types::job::{Job, JobParams, JobState, NewEvent, NewJob};
+use headstart_types::webhook::Webhook;
 
 use super::claim::EXPIRED;
 use super::events::with_event;
@@ -11,11 +12,12 @@ use crate::error::StoreError;
 use crate::page::{Page, PageRequest, Scope};
 use crate::registry::check_name;
 use crate::store::Store;
+use crate::webhooks::with_webhook;
 
 /// The columns of a [`Job`], in the order [`decode`] reads them.
 pub(crate) const COLUMNS: &str = "id, key, state, model, method, classifier, suffix, training_file, \
     validation_file, seed, metadata, params_version, params, progress, error, fine_tuned_model, report, attempt, \
-    lost, created_at, started_at, finished_at, updated_at";
+    lost, created_at, started_at, finished_at, updated_at, webhook";
 
 /// How often a change is tried again when another came between reading and writing.
 pub(crate) const TRIES: usize = 16;
@@ -48,6 +50,7 @@ pub(crate) fn decode(row: Row) -> Result<Job, StoreError> {
         started_at: row.optional_integer()?,
         finished_at: row.optional_integer()?,
         updated_at: row.integer()?,
+        webhook: row.optional_parsed()?,
     })
 }
 
@@ -91,8 +94,8 @@ impl Store {
         let usable = "SELECT 1 FROM files WHERE state = 'processed' AND id =";
         let sql = format!(
             "INSERT INTO jobs (id, key, state, model, method, classifier, suffix, training_file, validation_file, \
-             seed, metadata, params_version, params, created_at, updated_at, queued_at) \
-             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14, $14 \
+             seed, metadata, params_version, params, created_at, updated_at, queued_at, webhook) \
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14, $14, $16 \
              WHERE (SELECT COUNT(*) FROM jobs WHERE key = $2 AND state IN ('validating_files', 'queued')) < $15 \
              AND EXISTS ({usable} $8) AND ($9 IS NULL OR EXISTS (SELECT 1 FROM files WHERE id = $9)) \
              ON CONFLICT (id) DO NOTHING RETURNING {COLUMNS}"
@@ -113,6 +116,7 @@ impl Store {
             params.into(),
             now.into(),
             queued_max.into(),
+            new.webhook.as_ref().map(Webhook::as_str).into(),
         ];
         let batch = Batch::new().must(sql, values);
         let batch = with_event(batch, &new.id, &NewEvent::info("job created"), now)?;
@@ -245,7 +249,7 @@ impl Store {
             values.extend(change.1.iter().cloned());
             let mut batch = Batch::new().must(sql, values);
             if state.is_final() {
-                batch = without_steps(batch, id);
+                batch = with_end(batch, id);
             }
             if let Ok(rows) = self.write(with_event(batch, id, event, now)?).await? {
                 return one(rows);
@@ -255,9 +259,10 @@ impl Store {
     }
 }
 
-/// A job that is over resumes no more: its step outputs may go.
-pub(crate) fn without_steps(batch: Batch, id: &JobId) -> Batch {
-    batch.then("DELETE FROM steps WHERE job = $1", vec![id.into()])
+/// Adds what an end brings to a batch that has written it: the job resumes no more, so that its step outputs may go, and
+/// whoever asked for it is told.
+pub(crate) fn with_end(batch: Batch, id: &JobId) -> Batch {
+    with_webhook(batch.then("DELETE FROM steps WHERE job = $1", vec![id.into()]), id)
 }
 
 /// The job that a batch's first statement returned.

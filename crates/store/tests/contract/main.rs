@@ -13,4 +13,5 @@ mod queue;
 mod races;
 mod states;
 mod support;
+mod webhooks;
 mod workers;
