@@ -212,15 +212,9 @@ mod tests {
     #[test]
     fn an_entry_that_is_no_host_is_named() {
         assert!(Hosts::parse(&[String::new()]).unwrap().is_empty());
-        for entry in [
-            "https://hooks.example.com",
-            "a@b",
-            "host:99999",
-            "host:0",
-            "host/path",
-            "*.example.com",
-            "a b",
-        ] {
+        for entry in
+            ["https://hooks.example.com", "a@b", "host:99999", "host:0", "host/path", "*.example.com", "a b"]
+        {
             let refused = Hosts::parse(&[entry.to_owned()]).unwrap_err().to_string();
             assert!(refused.contains(&format!("`{entry}`")), "{refused}");
         }

@@ -85,7 +85,6 @@ pub struct Metrics {
     pub data: DataMetrics,
     jobs: IntGaugeVec,
     jobs_ended_total: IntCounterVec,
-    webhook_attempts_total: IntCounterVec,
     job_stage_seconds: HistogramVec,
     shadow_items_total: IntCounterVec,
     model: ModelFamilies,
@@ -111,6 +110,7 @@ pub struct DataMetrics {
     pub webhooks_oldest_waiting_seconds: Gauge,
     /// Ends of jobs that were given up.
     pub webhooks_given_up: IntGauge,
+    webhook_attempts_total: IntCounterVec,
     /// Bytes left on the disk of the data folder.
     pub disk_free_bytes: IntGauge,
     /// Bytes of the disk of the data folder.
@@ -243,11 +243,6 @@ impl Metrics {
                 "Jobs that this process worked on, by how that ended.",
                 &["outcome"],
             )?,
-            webhook_attempts_total: family.counters(
-                "webhook_attempts_total",
-                "Attempts of this process to tell somebody of a job's end, by what came of them.",
-                &["outcome"],
-            )?,
             job_stage_seconds: family.histograms(
                 "job_stage_seconds",
                 "Seconds of one stage of a job.",
@@ -275,7 +270,7 @@ impl Metrics {
             self.jobs_ended_total.with_label_values(&[end.as_str()]);
         }
         for end in WebhookEnd::ALL {
-            self.webhook_attempts_total.with_label_values(&[end.as_str()]);
+            self.data.webhook_attempts_total.with_label_values(&[end.as_str()]);
         }
         JOB_STATES.iter().for_each(|state| drop(self.jobs.with_label_values(&[state])));
         JOB_STAGES.iter().for_each(|stage| drop(self.job_stage_seconds.with_label_values(&[stage])));
@@ -346,7 +341,7 @@ impl Metrics {
 
     /// Counts what came of an attempt to tell somebody of a job's end.
     pub fn count_webhook(&self, end: WebhookEnd) {
-        self.webhook_attempts_total.with_label_values(&[end.as_str()]).inc();
+        self.data.webhook_attempts_total.with_label_values(&[end.as_str()]).inc();
     }
 
     /// The series of versions that score along.
@@ -394,6 +389,11 @@ impl DataMetrics {
             )))?,
             webhooks_given_up: family
                 .gauge("webhooks_given_up", "Ends of jobs that could not be told and are tried no more.")?,
+            webhook_attempts_total: family.counters(
+                "webhook_attempts_total",
+                "Attempts of this process to tell somebody of a job's end, by what came of them.",
+                &["outcome"],
+            )?,
             disk_free_bytes: family
                 .gauge("data_disk_free_bytes", "Bytes left on the disk of the data folder.")?,
             disk_bytes: family.gauge("data_disk_bytes", "Bytes of the disk of the data folder.")?,
