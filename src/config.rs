@@ -83,6 +83,12 @@ pub struct Options {
     /// Bytes of files a key may keep [default: 10737418240]
     #[arg(long, env = "HEADSTART_KEY_FILE_BYTES", value_name = "BYTES")]
     pub key_file_bytes: Option<u64>,
+    /// Days after which an uploaded file is deleted that names no time of its own; 0 keeps it [default: 0]
+    #[arg(long, env = "HEADSTART_FILE_RETENTION_DAYS", value_name = "DAYS")]
+    pub file_retention_days: Option<u32>,
+    /// Time between two looks for what nobody needs any more, in seconds [default: 600]
+    #[arg(long, env = "HEADSTART_SWEEP_SECONDS", value_name = "S")]
+    pub sweep_seconds: Option<u32>,
     /// Jobs of a key that may wait [default: 100]
     #[arg(long, env = "HEADSTART_KEY_QUEUED_JOBS", value_name = "N")]
     pub key_queued_jobs: Option<u32>,
@@ -185,6 +191,8 @@ pub struct Config {
     pub workers: usize,
     pub max_file_bytes: u64,
     pub key_file_bytes: u64,
+    pub file_retention_days: u32,
+    pub sweep_seconds: u32,
     pub key_queued_jobs: u32,
     pub key_running_jobs: u32,
     pub lease_seconds: u32,
@@ -293,6 +301,8 @@ impl Config {
             workers: options.workers.unwrap_or(1),
             max_file_bytes: options.max_file_bytes.unwrap_or(1 << 30),
             key_file_bytes: options.key_file_bytes.unwrap_or(10 << 30),
+            file_retention_days: options.file_retention_days.unwrap_or(0),
+            sweep_seconds: options.sweep_seconds.unwrap_or(600),
             key_queued_jobs: options.key_queued_jobs.unwrap_or(100),
             key_running_jobs: options.key_running_jobs.unwrap_or(4),
             lease_seconds: options.lease_seconds.unwrap_or(30),
@@ -349,6 +359,12 @@ impl Config {
         }
         if !(1..=3600).contains(&self.lease_seconds) {
             return refuse("lease-seconds", "must be between 1 and 3600");
+        }
+        if !(1..=3600).contains(&self.sweep_seconds) {
+            return refuse("sweep-seconds", "must be between 1 and 3600");
+        }
+        if self.file_retention_days > 36_500 {
+            return refuse("file-retention-days", "must be at most 36500");
         }
         if self.workers > 64 {
             return refuse("workers", "must be at most 64");
@@ -418,6 +434,8 @@ impl Options {
             workers: self.workers.or(below.workers),
             max_file_bytes: self.max_file_bytes.or(below.max_file_bytes),
             key_file_bytes: self.key_file_bytes.or(below.key_file_bytes),
+            file_retention_days: self.file_retention_days.or(below.file_retention_days),
+            sweep_seconds: self.sweep_seconds.or(below.sweep_seconds),
             key_queued_jobs: self.key_queued_jobs.or(below.key_queued_jobs),
             key_running_jobs: self.key_running_jobs.or(below.key_running_jobs),
             lease_seconds: self.lease_seconds.or(below.lease_seconds),

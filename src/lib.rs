@@ -16,6 +16,7 @@ pub mod models;
 pub mod rollout;
 pub mod serve;
 mod signals;
+pub mod sweep;
 pub mod train;
 pub mod webhooks;
 pub mod worker;

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::http;
 use crate::rollout::Rollout;
 use crate::signals::Signals;
+use crate::sweep::Sweep;
 use crate::webhooks::Webhooks;
 use crate::worker::Workers;
 
@@ -64,11 +65,15 @@ async fn run(config: Config) -> anyhow::Result<()> {
     tracing::info!(%address, milliseconds = started.elapsed().as_millis() as u64, "ready");
     let workers = Workers::start(&app)?;
     let webhooks = Webhooks::start(&app)?;
+    let sweep = Sweep::start(&app);
     serving.await?;
     let patience = Duration::from_secs(app.config.drain_seconds);
     let stopping = async { tokio::join!(workers.stop(), webhooks.stop()) };
     if tokio::time::timeout(patience, stopping).await.is_err() {
         tracing::warn!("a job did not stop in time; it goes on from its last step when it is claimed again");
+    }
+    if let Some(sweep) = sweep {
+        sweep.stop().await;
     }
     if let Some(rollout) = rollout {
         rollout.abort();

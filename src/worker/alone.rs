@@ -7,6 +7,7 @@ use anyhow::ensure;
 use crate::app::App;
 use crate::config::Config;
 use crate::signals::Signals;
+use crate::sweep::Sweep;
 use crate::webhooks::Webhooks;
 use crate::worker::Workers;
 
@@ -24,10 +25,14 @@ pub fn work(config: Config) -> anyhow::Result<()> {
         let engine = app.load().await?;
         let workers = Workers::start(&app)?;
         let webhooks = Webhooks::start(&app)?;
+        let sweep = Sweep::start(&app);
         tracing::info!(workers = app.config.workers, "looking for jobs");
         signals.next().await;
         tracing::info!("stopping: unfinished jobs go back to the queue");
         tokio::join!(workers.stop(), webhooks.stop());
+        if let Some(sweep) = sweep {
+            sweep.stop().await;
+        }
         app.tasks.catalog.clear();
         tokio::task::spawn_blocking(move || drop(engine)).await?;
         Ok(())

@@ -16,7 +16,7 @@ const COLUMNS: &str = "id, key, filename, purpose, bytes, sha256, created_at, ex
 const IN_USE: &str = "SELECT 1 FROM jobs WHERE (training_file = files.id OR validation_file = files.id) \
     AND state NOT IN ('succeeded', 'failed', 'cancelled')";
 
-/// Most rows that retention looks at in one go.
+/// Most rows that retention deletes in one go.
 const EXPIRED: i64 = 1_000;
 
 /// Which files a list holds.
@@ -169,16 +169,19 @@ impl Store {
         self.versions_where(condition, vec![id.into()]).await
     }
 
-    /// Files whose time is over and that no unfinished job uses, oldest first, at most a thousand.
+    /// Deletes files whose time is over and that no unfinished job uses, those first that should have gone first, at most
+    /// a thousand: what was deleted. Their blobs go with the next collection.
     ///
     /// # Errors
     /// What the database said.
-    pub async fn expired_files(&self, now: i64) -> Result<Vec<FileRow>, StoreError> {
+    pub async fn delete_expired_files(&self, now: i64) -> Result<Vec<FileRow>, StoreError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM files WHERE expires_at IS NOT NULL AND expires_at <= $1 \
-             AND NOT EXISTS ({IN_USE}) ORDER BY expires_at, id LIMIT $2"
+            "DELETE FROM files WHERE id IN (SELECT id FROM files WHERE expires_at IS NOT NULL AND expires_at <= $1 \
+             AND NOT EXISTS ({IN_USE}) ORDER BY expires_at, id LIMIT $2) RETURNING {COLUMNS}"
         );
-        let rows = self.read(sql, vec![now.into(), EXPIRED.into()]).await?;
-        rows.into_iter().map(decode).collect()
+        match self.write(Batch::new().must(sql, vec![now.into(), EXPIRED.into()])).await? {
+            Ok(rows) => rows.into_iter().flatten().map(decode).collect(),
+            Err(_) => Ok(Vec::new()),
+        }
     }
 }

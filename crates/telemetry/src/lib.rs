@@ -8,6 +8,6 @@ mod shadow;
 
 pub use labels::{JobEnd, Outcome, Reason, WebhookEnd};
 pub use log::LogFormat;
-pub use metrics::{CacheMetrics, DataMetrics, Metrics, ModelMetrics};
+pub use metrics::{CacheMetrics, DataMetrics, Metrics, ModelMetrics, SweepMetrics};
 pub use process::resident_bytes;
 pub use shadow::{ShadowFamily, ShadowMetrics};

@@ -83,6 +83,8 @@ pub struct Metrics {
     pub ready: IntGauge,
     /// What the data folder holds, and who works on it.
     pub data: DataMetrics,
+    /// What was removed because nobody needs it.
+    pub sweep: SweepMetrics,
     jobs: IntGaugeVec,
     jobs_ended_total: IntCounterVec,
     job_stage_seconds: HistogramVec,
@@ -115,6 +117,21 @@ pub struct DataMetrics {
     pub disk_free_bytes: IntGauge,
     /// Bytes of the disk of the data folder.
     pub disk_bytes: IntGauge,
+}
+
+/// What was removed because nobody needs it.
+#[derive(Debug, Clone)]
+pub struct SweepMetrics {
+    /// Files whose time was over.
+    pub files_total: IntCounter,
+    /// Blobs that no row named.
+    pub blobs_total: IntCounter,
+    /// Bytes of those blobs.
+    pub freed_bytes_total: IntCounter,
+    /// Parts of a sweep that failed.
+    pub errors_total: IntCounter,
+    /// When a sweep last went well, in seconds since the epoch; zero before the first.
+    pub last_success_timestamp_seconds: IntGauge,
 }
 
 #[derive(Debug, Clone)]
@@ -237,6 +254,7 @@ impl Metrics {
             ready: family
                 .gauge("ready", "One while the server takes work, zero while it starts or drains.")?,
             data: DataMetrics::new(&family)?,
+            sweep: SweepMetrics::new(&family)?,
             jobs: family.gauges("jobs", "Jobs that are not over, by state.", &["state"])?,
             jobs_ended_total: family.counters(
                 "jobs_ended_total",
@@ -397,6 +415,22 @@ impl DataMetrics {
             disk_free_bytes: family
                 .gauge("data_disk_free_bytes", "Bytes left on the disk of the data folder.")?,
             disk_bytes: family.gauge("data_disk_bytes", "Bytes of the disk of the data folder.")?,
+        })
+    }
+}
+
+impl SweepMetrics {
+    fn new(family: &Family<'_>) -> prometheus::Result<Self> {
+        Ok(Self {
+            files_total: family.counter("sweep_files_total", "Files deleted because their time was over.")?,
+            blobs_total: family.counter("sweep_blobs_total", "Blobs removed because nothing named them.")?,
+            freed_bytes_total: family
+                .counter("sweep_freed_bytes_total", "Bytes of blobs that were removed.")?,
+            errors_total: family.counter("sweep_errors_total", "Parts of a sweep that failed.")?,
+            last_success_timestamp_seconds: family.gauge(
+                "sweep_last_success_timestamp_seconds",
+                "When a sweep last went well, in seconds since the epoch; zero before the first.",
+            )?,
         })
     }
 }

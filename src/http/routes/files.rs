@@ -39,7 +39,8 @@ pub(crate) struct FileForm {
     /// Always `created_at`.
     #[schema(rename = "expires_after[anchor]")]
     expires_after_anchor: Option<String>,
-    /// When the file may be forgotten, in seconds from its upload.
+    /// When the file is deleted, in seconds from its upload; later, while a job that is not over uses it. Unless given, the
+    /// server's own retention holds, which by default keeps it.
     #[schema(rename = "expires_after[seconds]", minimum = 3600, maximum = 2_592_000)]
     expires_after_seconds: Option<u32>,
     /// Only look at it: nothing is kept. Default false.

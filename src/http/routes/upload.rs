@@ -46,7 +46,7 @@ pub(crate) async fn receive(visible: &Visible, request: Request) -> Result<FileO
         filename,
         blob,
         created_at: now,
-        expires_at: form.seconds.map(|seconds| now.saturating_add(seconds * 1000)),
+        expires_at: form.seconds.or(retention(visible)).map(|seconds| now.saturating_add(seconds * 1000)),
     };
     let (row, _) = intake::file_row(&visible.app, &visible.store, upload).await?;
     if form.validate_only {
@@ -54,7 +54,18 @@ pub(crate) async fn receive(visible: &Visible, request: Request) -> Result<FileO
         return FileObject::looked_at(row);
     }
     visible.store.create_file(&row, visible.app.config.key_file_bytes).await?;
+    if visible.store.blobs().info(&row.sha256).await?.is_none() {
+        // The same bytes lost their last row while these were looked at, or looking took longer than a sweep waits.
+        visible.store.delete_file(visible.scope(), &row.id).await?;
+        return Err(ApiError::conflict("the same bytes were erased meanwhile: send the file again"));
+    }
     FileObject::new(row)
+}
+
+/// For how long a file is kept that does not say, in seconds; `None` for ever.
+fn retention(visible: &Visible) -> Option<i64> {
+    let days = i64::from(visible.app.config.file_retention_days);
+    (days > 0).then_some(days * 24 * 60 * 60)
 }
 
 /// Random bytes of an id.

@@ -13,7 +13,7 @@ contract!(
     files_are_listed_by_purpose_in_pages_either_way,
     a_file_in_use_stays_until_its_job_is_over,
     deleting_a_file_names_what_was_trained_on_it,
-    expired_files_are_those_whose_time_is_over_and_that_nobody_uses,
+    files_whose_time_is_over_go_once_unless_somebody_uses_them,
 );
 
 async fn a_file_comes_back_as_it_was_written(store: Store) {
@@ -90,7 +90,7 @@ async fn deleting_a_file_names_what_was_trained_on_it(store: Store) {
     assert_eq!(names, ["intent@1"]);
 }
 
-async fn expired_files_are_those_whose_time_is_over_and_that_nobody_uses(store: Store) {
+async fn files_whose_time_is_over_go_once_unless_somebody_uses_them(store: Store) {
     let mut rows = Vec::new();
     for expires_at in [None, Some(T + 10), Some(T + 20), Some(T + 5)] {
         let mut row = file_of("alice", 1, T);
@@ -98,8 +98,14 @@ async fn expired_files_are_those_whose_time_is_over_and_that_nobody_uses(store: 
         store.create_file(&row, u64::MAX).await.unwrap();
         rows.push(row);
     }
-    let expired = store.expired_files(T + 10).await.unwrap();
-    assert_eq!(expired, [rows[3].clone(), rows[1].clone()]);
-    store.create_job(&job_on(&rows[3].id, "alice", T), 10, T).await.unwrap();
-    assert_eq!(store.expired_files(T + 10).await.unwrap(), [rows[1].clone()]);
+    let used = store.create_job(&job_on(&rows[3].id, "alice", T), 10, T).await.unwrap();
+    assert_eq!(store.delete_expired_files(T + 10).await.unwrap(), [rows[1].clone()]);
+    assert_eq!(store.delete_expired_files(T + 10).await.unwrap(), []);
+    store.cancel(Scope::All, &used.id, T).await.unwrap();
+    // Two sweeps at once: the file is deleted by one of them.
+    let (one, other) = tokio::join!(store.delete_expired_files(T + 10), store.delete_expired_files(T + 10));
+    assert_eq!([one.unwrap(), other.unwrap()].concat(), [rows[3].clone()]);
+    for kept in [&rows[0], &rows[2]] {
+        assert_eq!(store.file(Scope::All, &kept.id).await.unwrap(), *kept);
+    }
 }

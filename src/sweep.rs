@@ -1,0 +1,114 @@
+//! What nobody needs any more goes: files whose time is over, answers kept for those who ask twice, bytes that no row
+//! names. Several processes may sweep one data folder: each row goes once, and bytes are removed by one at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headstart_store::{Store, StoreError};
+use headstart_telemetry::SweepMetrics;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::app::App;
+use crate::clock::{chance, now_ms};
+
+/// Bytes without a row that are younger than this may be about to get one: an upload is stored before it is looked at.
+const SAFE_AGE_MS: i64 = 60 * 60 * 1000;
+
+/// The sweep of this process.
+pub struct Sweep {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Sweep {
+    /// Sweeps at once and from then on regularly; `None` for an app without a store.
+    pub fn start(app: &Arc<App>) -> Option<Self> {
+        let store = app.store()?.clone();
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(run(Arc::clone(app), store, stopped));
+        Some(Self { stop, task })
+    }
+
+    /// Stops, also in the middle: whatever is left is found by the next sweep.
+    pub async fn stop(self) {
+        let _ = self.stop.send(true);
+        let _ = self.task.await;
+    }
+}
+
+async fn run(app: Arc<App>, store: Store, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = once(&app, &store) => {}
+            _ = stop.changed() => return,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause(app.config.sweep_seconds)) => {}
+            _ = stop.changed() => return,
+        }
+    }
+}
+
+/// The pause between sweeps, up to a tenth longer or shorter, so that processes do not go on meeting.
+fn pause(seconds: u32) -> Duration {
+    let [chance] = chance().unwrap_or([128]);
+    Duration::from_secs(u64::from(seconds)).mul_f64(0.9 + 0.2 * f64::from(chance) / 255.0)
+}
+
+/// Each part by itself: a full disk keeps rows from being deleted, and bytes that go make room.
+async fn once(app: &App, store: &Store) {
+    let metrics = &app.metrics.sweep;
+    let parts = [
+        ("files", files(store, metrics).await),
+        ("requests", store.forget_requests(now_ms()).await),
+        ("blobs", blobs(store, metrics).await),
+    ];
+    let mut failed = false;
+    for (part, outcome) in parts {
+        if let Err(error) = outcome {
+            failed = true;
+            metrics.errors_total.inc();
+            tracing::error!(part, %error, "a sweep failed; the next one tries again");
+        }
+    }
+    if !failed {
+        metrics.last_success_timestamp_seconds.set(now_ms() / 1000);
+    }
+}
+
+async fn files(store: &Store, metrics: &SweepMetrics) -> Result<(), StoreError> {
+    loop {
+        let deleted = store.delete_expired_files(now_ms()).await?;
+        for file in &deleted {
+            metrics.files_total.inc();
+            tracing::info!(file.id = %file.id, "a file's time is over: it is deleted");
+        }
+        if deleted.is_empty() {
+            return Ok(());
+        }
+    }
+}
+
+async fn blobs(store: &Store, metrics: &SweepMetrics) -> Result<(), StoreError> {
+    let collected = store.collect_blobs(SAFE_AGE_MS, now_ms()).await?;
+    metrics.blobs_total.inc_by(collected.blobs);
+    metrics.freed_bytes_total.inc_by(collected.bytes);
+    if collected.blobs > 0 {
+        tracing::info!(blobs = collected.blobs, bytes = collected.bytes, "bytes that nothing names are removed");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_about_as_long_as_asked_for() {
+        for _ in 0..100 {
+            let pause = pause(600).as_secs_f64();
+            assert!((540.0..=660.0).contains(&pause), "{pause}");
+        }
+    }
+}
