@@ -40,7 +40,7 @@ use crate::http::routes::{
     paths(
         hugging_face::infer, models::list, models::retrieve, classifiers::delete_model,
         files::upload, files::list, files::retrieve, files::content, files::delete,
-        jobs::create, jobs::list, jobs::retrieve, jobs::cancel, jobs::pause, jobs::resume,
+        jobs::create, jobs::list, jobs::retrieve, jobs::delete, jobs::cancel, jobs::pause, jobs::resume,
         events::events, events::checkpoints, jobs::report,
         classifiers::list, classifiers::retrieve, classifiers::delete, classifiers::delete_version,
         classifiers::report, exports::onnx, examples::create, examples::add, examples::forget,

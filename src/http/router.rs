@@ -35,7 +35,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/files/{file}", get(files::retrieve).delete(files::delete))
         .route("/v1/files/{file}/content", get(files::content))
         .route("/v1/fine_tuning/jobs", get(jobs::list).post(jobs::create))
-        .route("/v1/fine_tuning/jobs/{job}", get(jobs::retrieve))
+        .route("/v1/fine_tuning/jobs/{job}", get(jobs::retrieve).delete(jobs::delete))
         .route("/v1/fine_tuning/jobs/{job}/events", get(events::events))
         .route("/v1/fine_tuning/jobs/{job}/checkpoints", get(events::checkpoints))
         .route("/v1/fine_tuning/jobs/{job}/report", get(jobs::report))

@@ -200,3 +200,36 @@ async fn another_keys_job_is_not_there_and_the_administrator_moves_it() {
     let cancelled = service.ask("root", "POST", &format!("{path}/cancel"), Value::Null).await.ok();
     assert_eq!(cancelled["status"], "cancelled");
 }
+
+#[tokio::test]
+async fn a_job_that_is_over_can_be_deleted_and_its_version_says_so() {
+    let service = TestApp::with_store(KEYS).await;
+    let job = service.job("anna", "support").await;
+    let path = format!("{JOBS}/{}", job["id"].as_str().unwrap());
+    let delete = async |key: &str| service.ask(key, "DELETE", &path, Value::Null).await;
+    let queued = delete("anna").await;
+    assert_eq!(queued.error(), (409, "conflict".into(), None));
+    assert_eq!(queued.headers["x-should-retry"], HeaderValue::from_static("false"));
+    let (lease, _) = service.claim().await;
+    assert_eq!(delete("anna").await.error().0, 409, "it runs");
+    service.finish(&lease).await;
+    assert_eq!(delete("bert").await.error().0, 404);
+    let version = async || {
+        service.ask("anna", "GET", "/v1/classifiers/support", Value::Null).await.ok()["versions"][0].clone()
+    };
+    assert_eq!(version().await["job_deleted"], false);
+    assert_eq!(
+        delete("anna").await.ok(),
+        json!({"id": job["id"], "object": "fine_tuning.job", "deleted": true, "versions": ["support@1"]})
+    );
+    for gone in ["", "/events", "/checkpoints", "/report"] {
+        let reply = service.ask("anna", "GET", &format!("{path}{gone}"), Value::Null).await;
+        assert_eq!(reply.error().0, 404, "{gone}");
+    }
+    let left = version().await;
+    assert_eq!((&left["job"], &left["job_deleted"]), (&job["id"], &json!(true)));
+    let report =
+        service.ask("anna", "GET", "/v1/classifiers/support/versions/1/report", Value::Null).await.ok();
+    assert_eq!(report["accuracy"], 0.9);
+    assert_eq!(delete("anna").await.error().0, 404);
+}

@@ -120,6 +120,9 @@ impl Rows {
             return Self { file, job, classifier, version: "2" };
         }
         let job = text(&service.job("", &classifier).await["id"]);
+        if operation == "delete_fine_tuning_job" {
+            service.ask("", "POST", &format!("/v1/fine_tuning/jobs/{job}/cancel"), Value::Null).await.ok();
+        }
         if operation == "resume_fine_tuning_job" {
             service.ask("", "POST", &format!("/v1/fine_tuning/jobs/{job}/pause"), Value::Null).await.ok();
         }

@@ -1,8 +1,9 @@
 //! Classifiers and their versions as clients read them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use headstart_types::classifier::{AuditRow, Classifier, ClassifierVersion, Origin};
+use headstart_types::ids::JobId;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -70,16 +71,16 @@ impl ClassifierObject {
         }
     }
 
-    /// A classifier with its versions and what was done to it.
+    /// A classifier with its versions and what was done to it; `jobs` are those of its versions that are still there.
     pub(crate) fn new(
         id: String,
         classifier: Classifier,
         counts: Option<(u64, u64)>,
-        versions: Vec<ClassifierVersion>,
+        (versions, jobs): (Vec<ClassifierVersion>, &BTreeSet<JobId>),
         audit: Vec<AuditRow>,
     ) -> Self {
         Self {
-            versions: Some(versions.into_iter().map(VersionObject::new).collect()),
+            versions: Some(versions.into_iter().map(|version| VersionObject::new(version, jobs)).collect()),
             audit: Some(audit.into_iter().map(AuditObject::new).collect()),
             ..Self::brief(id, classifier, counts)
         }
@@ -119,6 +120,8 @@ pub(crate) struct VersionObject {
     /// The job that made it.
     #[schema(required = true)]
     job: Option<String>,
+    /// Whether that job has been deleted.
+    job_deleted: bool,
     /// The file it was trained on.
     #[schema(required = true)]
     training_file: Option<String>,
@@ -132,10 +135,11 @@ pub(crate) struct VersionObject {
 }
 
 impl VersionObject {
-    fn new(version: ClassifierVersion) -> Self {
+    fn new(version: ClassifierVersion, jobs: &BTreeSet<JobId>) -> Self {
         Self {
             id: version.model_name(),
             object: "classifier.version",
+            job_deleted: version.job.as_ref().is_some_and(|job| !jobs.contains(job)),
             version: version.number,
             created_at: seconds(version.created_at),
             origin: version.origin,

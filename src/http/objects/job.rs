@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use headstart_types::classifier::ClassifierVersion;
+use headstart_types::ids::JobId;
 use headstart_types::job::{Checkpoint, Job, JobError, JobEvent, JobState, Level, Progress, ReportParams};
 use headstart_types::webhook::Webhook;
 use serde::Serialize;
@@ -217,5 +219,27 @@ impl CheckpointObject {
             step_number: checkpoint.step,
             metrics: checkpoint.metrics,
         }
+    }
+}
+
+/// A job that is gone.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct JobDeleted {
+    /// Its id.
+    id: String,
+    /// Always `fine_tuning.job`.
+    #[schema(example = "fine_tuning.job")]
+    object: &'static str,
+    /// Always true.
+    deleted: bool,
+    /// Versions that it made and that still answer.
+    #[schema(example = json!(["support@1"]))]
+    versions: Vec<String>,
+}
+
+impl JobDeleted {
+    pub(crate) fn new(id: JobId, versions: &[ClassifierVersion]) -> Self {
+        let versions = versions.iter().map(ClassifierVersion::model_name).collect();
+        Self { id: id.into(), object: "fine_tuning.job", deleted: true, versions }
     }
 }

@@ -76,8 +76,10 @@ pub(crate) async fn whole(visible: &Visible, id: &ClassifierId) -> Result<Classi
     let classifier = store.classifier(id).await?;
     let versions = store.versions(id, &PageRequest::newest(LATEST)).await?;
     let audits = store.audits(id, &PageRequest::newest(LATEST)).await?;
+    let jobs = store.jobs_of(id).await?;
     let counts = visible.shadow_counts(id);
-    Ok(ClassifierObject::new(visible.name_of(id), classifier, counts, versions.data, audits.data))
+    let versions = (versions.data, &jobs);
+    Ok(ClassifierObject::new(visible.name_of(id), classifier, counts, versions, audits.data))
 }
 
 /// The number in a path.

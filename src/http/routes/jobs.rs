@@ -16,7 +16,7 @@ use crate::http::error::{ApiError, ErrorBody};
 use crate::http::extract;
 use crate::http::idempotent::{Sent, once};
 use crate::http::listing::{List, Query};
-use crate::http::objects::job::JobObject;
+use crate::http::objects::job::{JobDeleted, JobObject};
 use crate::http::openapi::RowErrors;
 use crate::http::routes::job_request::{JobRequest, resolve};
 use crate::http::routes::reports::{ReportAnswer, stored_report};
@@ -156,6 +156,25 @@ pub(crate) async fn list(visible: Visible, uri: Uri) -> Result<Json<List<JobObje
 pub(crate) async fn retrieve(visible: Visible, Path(id): Path<String>) -> Result<Json<JobObject>, ApiError> {
     let job = row(&visible, &id).await?;
     object(&visible, job).await.map(Json)
+}
+
+/// Deletes a job.
+#[utoipa::path(
+    delete,
+    path = "/v1/fine_tuning/jobs/{job}",
+    operation_id = "delete_fine_tuning_job",
+    tag = "Fine-tuning",
+    summary = "Delete a job that is over",
+    description = "Its events, checkpoints and report go with it. Versions that it made stay, with a report of their own, and \
+                   say that their job is gone. Refused while it is not over: cancel it first.",
+    params(("job" = String, Path, description = "The job's id")),
+    responses((status = 200, description = "It is gone.", body = JobDeleted), RowErrors),
+    security((), ("key" = []))
+)]
+pub(crate) async fn delete(visible: Visible, Path(id): Path<String>) -> Result<Json<JobDeleted>, ApiError> {
+    let id = parsed(&id)?;
+    let versions = visible.store.delete_job(visible.scope(), &id).await?;
+    Ok(Json(JobDeleted::new(id, &versions)))
 }
 
 /// What an owner does to a job.

@@ -1,5 +1,6 @@
 //! Job rows: made, read, listed, counted, forgotten.
 
+use headstart_types::classifier::ClassifierVersion;
 use headstart_types::ids::JobId;
 use headstart_types::job::{Job, JobParams, JobState, NewEvent, NewJob};
 use headstart_types::webhook::Webhook;
@@ -205,15 +206,20 @@ impl Store {
         Ok(size)
     }
 
-    /// Forgets a job that is over, with its events and checkpoints. Its versions stay.
+    /// Forgets a job that is over, with its events and checkpoints; their blobs go with the next collection. Its versions
+    /// stay, with their reports, and are named.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] while it is not over, [`StoreError::NotFound`].
-    pub async fn delete_job(&self, scope: Scope<'_>, id: &JobId) -> Result<(), StoreError> {
+    pub async fn delete_job(
+        &self,
+        scope: Scope<'_>,
+        id: &JobId,
+    ) -> Result<Vec<ClassifierVersion>, StoreError> {
         let sql =
             format!("DELETE FROM jobs WHERE id = $1 AND ($2 IS NULL OR key = $2) AND state IN ({FINAL})");
         if self.write(Batch::new().must(sql, vec![id.into(), scope.value()])).await?.is_ok() {
-            return Ok(());
+            return self.versions_where("job = $1", vec![id.into()]).await;
         }
         let job = self.job(scope, id).await?;
         Err(StoreError::Conflict(format!("job `{id}` is `{}`", job.state.as_str())))

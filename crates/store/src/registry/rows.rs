@@ -1,6 +1,9 @@
 //! Classifier, version and audit rows: read and listed.
 
+use std::collections::BTreeSet;
+
 use headstart_types::classifier::{AuditRow, Classifier, ClassifierId, ClassifierVersion, Origin};
+use headstart_types::ids::JobId;
 
 use crate::backend::{Reader, Row, Value};
 use crate::error::StoreError;
@@ -148,6 +151,17 @@ impl Store {
             page.order.sql()
         );
         Ok(Page::of(self.versions_where(&condition, values).await?, page.limit))
+    }
+
+    /// The jobs of a classifier's versions that were not deleted.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn jobs_of(&self, id: &ClassifierId) -> Result<BTreeSet<JobId>, StoreError> {
+        let sql = "SELECT jobs.id FROM versions JOIN jobs ON jobs.id = versions.job \
+            WHERE versions.key = $1 AND versions.name = $2";
+        let rows = self.read(sql, named(id)).await?;
+        rows.into_iter().map(|row| Reader::new("jobs", row).parsed()).collect()
     }
 
     /// What was done to a classifier, its deletion included.

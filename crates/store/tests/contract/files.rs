@@ -84,7 +84,9 @@ async fn deleting_a_file_names_what_was_trained_on_it(store: Store) {
     let made = job(&store, "alice", T).await;
     let (lease, _) = claim(&store, "w", T).await;
     store.finish(&lease, &version(), None, T).await.unwrap();
-    store.delete_job(Scope::All, &made.id).await.unwrap();
+    let left = store.delete_job(Scope::All, &made.id).await.unwrap();
+    assert_eq!(left.iter().map(|version| version.model_name()).collect::<Vec<_>>(), ["intent@1"]);
+    assert!(store.jobs_of(&left[0].classifier).await.unwrap().is_empty());
     let deleted = store.delete_file(Scope::All, &made.training_file).await.unwrap();
     let names: Vec<String> = deleted.versions.iter().map(|version| version.model_name()).collect();
     assert_eq!(names, ["intent@1"]);
