@@ -334,7 +334,8 @@ async fn keep(
     }
 }
 
-fn metrics(few_shot: &FewShot, shown: &Shown) -> Value {
+/// Numbers worth listing of a version.
+pub(crate) fn metrics(few_shot: &FewShot, shown: &Shown) -> Value {
     json!({"rung": few_shot.rung(), "examples": shown.len(), "weight": few_shot.weight()})
 }
 

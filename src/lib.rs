@@ -13,6 +13,7 @@ mod few_shot;
 pub mod http;
 mod intake;
 pub mod models;
+mod purge;
 pub mod rollout;
 pub mod serve;
 mod signals;

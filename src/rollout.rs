@@ -47,6 +47,8 @@ pub struct Rollout {
     store: Store,
     /// The revision of each classifier as it was last loaded.
     seen: HashMap<ClassifierId, u64>,
+    /// The artifact of each version as it was last loaded: a purge changes it.
+    artifacts: HashMap<ClassifierId, HashMap<u32, Sha256>>,
     /// The registry's revision up to which everything is loaded.
     loaded: watch::Sender<u64>,
 }
@@ -58,7 +60,8 @@ impl Rollout {
         let store = app.store()?.clone();
         let loaded = watch::Sender::new(0);
         let catching_up = CatchingUp { store: store.clone(), loaded: loaded.subscribe() };
-        let mut rollout = Self { app: Arc::clone(app), store, seen: HashMap::new(), loaded };
+        let (seen, artifacts) = (HashMap::new(), HashMap::new());
+        let mut rollout = Self { app: Arc::clone(app), store, seen, artifacts, loaded };
         rollout.catch_up().await;
         app.tasks.classifiers.ask(Arc::new(catching_up));
         Some(rollout)
@@ -152,14 +155,21 @@ impl Rollout {
         for id in gone {
             self.app.tasks.classifiers.remove(&id.key, &id.name);
             self.seen.remove(&id);
+            self.artifacts.remove(&id);
         }
         Ok(())
     }
 
-    async fn load(&self, store: &Store, classifier: &Classifier) -> Result<(), RolloutError> {
+    async fn load(&mut self, store: &Store, classifier: &Classifier) -> Result<(), RolloutError> {
         let id = &classifier.id;
         let classifiers = &self.app.tasks.classifiers;
         let loaded = classifiers.loaded(&id.key, &id.name);
+        let known = self.artifacts.get(id);
+        let is_loaded = |version: &ClassifierVersion| {
+            let artifact = known.and_then(|known| known.get(&version.number));
+            loaded.contains(&version.number) && artifact == Some(&version.artifact)
+        };
+        let mut artifacts = HashMap::new();
         let mut kept = Vec::new();
         let mut added = Vec::new();
         let mut page = PageRequest { after: None, limit: PAGE, order: Order::Ascending };
@@ -167,9 +177,10 @@ impl Rollout {
             let versions = store.versions(id, &page).await?;
             for version in &versions.data {
                 kept.push(version.number);
-                if !loaded.contains(&version.number) {
+                if !is_loaded(version) {
                     added.push(read_version(store, version).await?);
                 }
+                artifacts.insert(version.number, version.artifact.clone());
             }
             page.after = versions.data.last().map(|version| version.number);
             if !versions.has_more {
@@ -183,6 +194,7 @@ impl Rollout {
             shadow: classifier.shadow,
         };
         classifiers.set((&id.key, &id.name), &kept, added, pointers)?;
+        self.artifacts.insert(id.clone(), artifacts);
         Ok(())
     }
 }

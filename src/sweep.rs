@@ -1,5 +1,5 @@
-//! What nobody needs any more goes: files whose time is over, answers kept for those who ask twice, bytes that no row
-//! names. Several processes may sweep one data folder: each row goes once, and bytes are removed by one at a time.
+//! What nobody needs any more goes: files whose time is over, answers kept for those who ask twice, what purges left to be
+//! erased, bytes that no row names. Several processes may sweep one data folder: each row goes once, and bytes are removed by one at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::app::App;
 use crate::clock::{chance, now_ms};
+use crate::purge;
 
 /// Bytes without a row that are younger than this may be about to get one: an upload is stored before it is looked at.
 const SAFE_AGE_MS: i64 = 60 * 60 * 1000;
@@ -62,6 +63,7 @@ async fn once(app: &App, store: &Store) {
     let parts = [
         ("files", files(store, metrics).await),
         ("requests", store.forget_requests(now_ms()).await),
+        ("purges", purge::finish_all(store).await),
         ("blobs", blobs(store, metrics).await),
     ];
     let mut failed = false;
@@ -91,11 +93,13 @@ async fn files(store: &Store, metrics: &SweepMetrics) -> Result<(), StoreError> 
 }
 
 async fn blobs(store: &Store, metrics: &SweepMetrics) -> Result<(), StoreError> {
+    let steps = store.clear_steps().await?;
     let collected = store.collect_blobs(SAFE_AGE_MS, now_ms()).await?;
-    metrics.blobs_total.inc_by(collected.blobs);
-    metrics.freed_bytes_total.inc_by(collected.bytes);
-    if collected.blobs > 0 {
-        tracing::info!(blobs = collected.blobs, bytes = collected.bytes, "bytes that nothing names are removed");
+    let (blobs, bytes) = (steps.blobs + collected.blobs, steps.bytes + collected.bytes);
+    metrics.blobs_total.inc_by(blobs);
+    metrics.freed_bytes_total.inc_by(bytes);
+    if blobs > 0 {
+        tracing::info!(blobs, bytes, "bytes that nothing needs are removed");
     }
     Ok(())
 }

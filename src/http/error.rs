@@ -17,6 +17,7 @@ use crate::auth::Scope;
 use crate::export::CannotExport;
 use crate::few_shot::FewShotError;
 use crate::intake::IntakeError;
+use crate::purge::PurgeError;
 
 /// An error on its way to a client. The outermost layer writes its body, since it knows the request's id.
 #[derive(Debug, Clone)]
@@ -263,6 +264,20 @@ impl From<IntakeError> for ApiError {
             IntakeError::Store(error) => error.into(),
             IntakeError::Dataset(_) | IntakeError::Json(_) | IntakeError::Lost => {
                 tracing::error!(%error, "an upload could not be looked at");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<PurgeError> for ApiError {
+    fn from(error: PurgeError) -> Self {
+        match error {
+            PurgeError::CannotRewrite { .. } => Self::conflict(error.to_string()),
+            PurgeError::Store(error) => error.into(),
+            PurgeError::Intake(error) => error.into(),
+            PurgeError::Dataset(_) | PurgeError::Method(_) | PurgeError::Report(_) | PurgeError::CutOff => {
+                tracing::error!(%error, "rows could not be purged");
                 Self::internal()
             }
         }

@@ -18,7 +18,7 @@ use utoipa::{IntoResponses, OpenApi, PartialSchema as _, ToSchema};
 
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::routes::{
-    classifiers, events, examples, exports, files, health, hugging_face, jobs, models, pointers,
+    classifiers, events, examples, exports, files, health, hugging_face, jobs, models, pointers, purges,
 };
 
 #[derive(OpenApi)]
@@ -35,6 +35,7 @@ use crate::http::routes::{
         (name = "Files", description = "Examples to learn from"),
         (name = "Fine-tuning", description = "Jobs that make classifiers"),
         (name = "Classifiers", description = "What jobs or a few examples made: versions, and which of them answers"),
+        (name = "Purges", description = "A person's rows taken out of everything that is kept"),
         (name = "Operations", description = "For balancers and monitors"),
     ),
     paths(
@@ -45,7 +46,7 @@ use crate::http::routes::{
         classifiers::list, classifiers::retrieve, classifiers::delete, classifiers::delete_version,
         classifiers::report, exports::onnx, examples::create, examples::add, examples::forget,
         pointers::promote, pointers::rollback, pointers::traffic, pointers::set_shadow, pointers::set_alias,
-        pointers::delete_alias,
+        pointers::delete_alias, purges::create, purges::list, purges::retrieve,
         health::live, health::ready, health::metrics
     ),
     components(schemas(ErrorBody))

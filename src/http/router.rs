@@ -13,7 +13,8 @@ use crate::app::App;
 use crate::auth::Scope;
 use crate::http::error::ApiError;
 use crate::http::routes::{
-    classifiers, events, examples, exports, files, health, hugging_face, jobs, models, pointers, tasks,
+    classifiers, events, examples, exports, files, health, hugging_face, jobs, models, pointers, purges,
+    tasks,
 };
 use crate::http::{layers, openapi};
 
@@ -86,6 +87,9 @@ fn registry(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/v1/classifiers/{name}/versions/{version}/report", get(classifiers::report))
         .route("/v1/classifiers/{name}/versions/{version}/onnx", get(exports::onnx))
         .route("/v1/models/{id}", delete(classifiers::delete_model))
+        // Versions change with the examples they hold.
+        .route("/v1/purges", get(purges::list).post(purges::create))
+        .route("/v1/purges/{purge}", get(purges::retrieve))
         .route_layer(from_fn_with_state(Arc::clone(app), layers::caught_up))
 }
 

@@ -137,6 +137,9 @@ async fn one_job(
     };
     beating.abort();
     app.metrics.end_job(ended);
+    if let Err(error) = store.clear_steps().await {
+        tracing::warn!(job.id = %job.id, %error, "what jobs kept to go on with stays until the next sweep");
+    }
 }
 
 /// Writes how a job ended, again and again while the store cannot: the lease is kept meanwhile, so that nobody begins

@@ -92,6 +92,7 @@ struct Rows {
     job: String,
     classifier: String,
     version: &'static str,
+    purge: String,
 }
 
 impl Rows {
@@ -100,10 +101,15 @@ impl Rows {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let file = text(&service.file("", &questions(8)).await["id"]);
         let classifier = format!("c-{}", operation.replace('_', "-"));
+        let mut purge = String::new();
+        if operation == "retrieve_purge" {
+            let made = service.ask("", "POST", "/v1/purges", json!({"text": "question"})).await.ok();
+            purge = text(&made["id"]);
+        }
         if operation.ends_with("classifier_examples") {
             let words = json!({"name": classifier, "model": TEXT, "labels": ["refund", "delivery"]});
             service.ask("", "POST", "/v1/classifiers", words).await.ok();
-            return Self { file, job: String::new(), classifier, version: "1" };
+            return Self { file, job: String::new(), classifier, version: "1", purge };
         }
         if operation.contains("classifier") || matches!(operation, "delete_model" | "fine_tuning_job_report")
         {
@@ -117,7 +123,7 @@ impl Rows {
                 "delete_classifier_alias" => post("aliases/champion", json!({"version": 2})).await,
                 _ => {}
             }
-            return Self { file, job, classifier, version: "2" };
+            return Self { file, job, classifier, version: "2", purge };
         }
         let job = text(&service.job("", &classifier).await["id"]);
         if operation == "delete_fine_tuning_job" {
@@ -126,7 +132,7 @@ impl Rows {
         if operation == "resume_fine_tuning_job" {
             service.ask("", "POST", &format!("/v1/fine_tuning/jobs/{job}/pause"), Value::Null).await.ok();
         }
-        Self { file, job, classifier, version: "2" }
+        Self { file, job, classifier, version: "2", purge }
     }
 
     fn fill(&self, path: &str, model: &str) -> String {
@@ -137,6 +143,7 @@ impl Rows {
             .replace("{name}", &self.classifier)
             .replace("{version}", self.version)
             .replace("{alias}", "champion")
+            .replace("{purge}", &self.purge)
     }
 }
 

@@ -15,6 +15,9 @@ pub enum DatasetError {
     /// The file, or the limits, are not those that were inspected.
     #[error("the file is not the one that was inspected: {0}")]
     Changed(String),
+    /// The file cannot be written again without some of its rows.
+    #[error("rows cannot be taken out of the file: {0}")]
+    CannotRewrite(String),
     /// A state that cannot be reached.
     #[error("internal error: {0}")]
     Bug(&'static str),

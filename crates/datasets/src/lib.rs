@@ -2,7 +2,7 @@
 //!
 //! [`inspect()`] reads a file whole and tells what is in it ([`Summary`]) and everything that is wrong with it, each
 //! finding with its line or path. [`read()`] hands out the examples of a file
-//! whose rows are right.
+//! whose rows are right. [`write_without()`] writes a file again without the rows that [`find()`] found.
 //!
 //! # Formats
 //! Told by content first, by name second:
@@ -40,6 +40,7 @@ mod limits;
 mod plan;
 mod read;
 mod source;
+mod without;
 
 pub use code::{CODES, Code, Severity};
 pub use error::DatasetError;
@@ -51,3 +52,4 @@ pub use limits::Limits;
 pub use plan::{HeldOut, SplitPlan, Tuning, Use};
 pub use read::{Examples, read};
 pub use source::{ReadSeek, Source};
+pub use without::{Found, Wanted, find, write_without};

@@ -53,7 +53,7 @@ fn decode(row: Row) -> Result<FileRow, StoreError> {
     })
 }
 
-fn bytes_value(bytes: u64) -> Result<Value, StoreError> {
+pub(crate) fn bytes_value(bytes: u64) -> Result<Value, StoreError> {
     i64::try_from(bytes)
         .map(Value::Integer)
         .map_err(|_| StoreError::Invalid { field: "bytes", problem: "is out of range".into() })
@@ -167,6 +167,24 @@ impl Store {
     pub async fn trained_on(&self, id: &FileId) -> Result<Vec<ClassifierVersion>, StoreError> {
         let condition = "training_file = $1 OR validation_file = $1";
         self.versions_where(condition, vec![id.into()]).await
+    }
+
+    /// Versions that were trained or tuned on a file which is deleted.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn trained_on_deleted(&self, scope: Scope<'_>) -> Result<Vec<ClassifierVersion>, StoreError> {
+        let gone = |column: &str| {
+            format!(
+                "({column} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM files WHERE files.id = versions.{column}))"
+            )
+        };
+        let condition = format!(
+            "($1 IS NULL OR key = $1) AND ({} OR {})",
+            gone("training_file"),
+            gone("validation_file")
+        );
+        self.versions_where(&condition, vec![scope.value()]).await
     }
 
     /// Deletes files whose time is over and that no unfinished job uses, those first that should have gone first, at most

@@ -1,5 +1,5 @@
-//! What survives: files, jobs with their events and checkpoints, classifiers and their versions, idempotency keys, and
-//! blobs. Rows live in SQLite inside one folder, bytes beside them; states, leases and limits are the same over any
+//! What survives: files, jobs with their events and checkpoints, classifiers and their versions, idempotency keys, purges,
+//! and blobs. Rows live in SQLite inside one folder, bytes beside them; states, leases and limits are the same over any
 //! back end. Nothing here knows what a job does.
 //!
 //! Every time is an argument, in milliseconds since the epoch, so that tests own the clock.
@@ -12,6 +12,7 @@ mod files;
 mod idempotency;
 mod jobs;
 mod page;
+mod purges;
 mod registry;
 mod store;
 mod webhooks;
@@ -23,6 +24,7 @@ pub use files::{DeletedFile, FileFilter};
 pub use idempotency::{Begun, RequestKey, StoredAnswer, Ticket};
 pub use jobs::{Beat, ClaimLimits, JobFilter, QueueSize, Trigger, next};
 pub use page::{Order, Page, PageRequest, Scope};
+pub use purges::{NewPurge, VersionChange};
 pub use registry::{Published, When};
 pub use store::{MAX_LEASE_MS, Store};
 pub use webhooks::Outbox;

@@ -128,24 +128,32 @@ async fn identified(
     Ok(cx.offload(caller.class).run(work).await??.into_iter().unzip())
 }
 
+/// What a text is known by.
+#[must_use]
+pub fn text_content(text: &str) -> Content {
+    blake3::Hasher::new().update(b"text\0").update(text.as_bytes()).finalize().into()
+}
+
+/// What a picture's file is known by.
+#[must_use]
+pub fn image_content(bytes: &[u8]) -> Content {
+    blake3::Hasher::new().update(b"image\0").update(bytes).finalize().into()
+}
+
 fn identify(datum: Datum, limits: &TaskLimits, name: String) -> Result<(Datum, Content), TaskError> {
-    let mut digest = blake3::Hasher::new();
-    let datum = match datum {
+    match datum {
         Datum::Text(text) => {
-            digest.update(b"text\0").update(text.as_bytes());
-            Datum::Text(text)
+            let content = text_content(&text);
+            Ok((Datum::Text(text), content))
         }
-        Datum::Tokens(_) => {
-            return Err(TaskError::invalid(name, "is tokens; examples are texts or pictures"));
-        }
+        Datum::Tokens(_) => Err(TaskError::invalid(name, "is tokens; examples are texts or pictures")),
         Datum::Image(media) => {
             let bytes = items::media_bytes(media, &limits.image)
                 .map_err(|source| TaskError::Media { param: name, source })?;
-            digest.update(b"image\0").update(&bytes);
-            Datum::Image(Media::Bytes(bytes))
+            let content = image_content(&bytes);
+            Ok((Datum::Image(Media::Bytes(bytes)), content))
         }
-    };
-    Ok((datum, digest.finalize().into()))
+    }
 }
 
 fn backbone(served: &Served) -> Backbone {

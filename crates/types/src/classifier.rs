@@ -61,7 +61,7 @@ pub struct NewVersion {
     pub backbone_sha256: String,
 }
 
-/// An immutable version. Times are milliseconds since the epoch.
+/// An immutable version, but where a purge takes examples out of its artifact. Times are milliseconds since the epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClassifierVersion {
     /// The classifier.

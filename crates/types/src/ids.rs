@@ -111,6 +111,20 @@ id!(
     "ftckpt_"
 );
 
+id!(
+    /// A purge.
+    PurgeId,
+    "purge-"
+);
+
+impl PurgeId {
+    /// A new id: `now` in milliseconds since the epoch, `chance` random.
+    #[must_use]
+    pub fn new(now: i64, chance: [u8; 10]) -> Self {
+        Self(format!("{}{}", Self::PREFIX, sortable(now, chance)))
+    }
+}
+
 impl FileId {
     /// A new id: `now` in milliseconds since the epoch, `chance` random.
     #[must_use]

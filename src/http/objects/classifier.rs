@@ -98,7 +98,7 @@ pub(crate) struct ShadowObject {
     disagreements: u64,
 }
 
-/// A version, which never changes.
+/// A version, which never changes but where a purge takes examples out of it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct VersionObject {
     /// The name that requests for exactly this version use.

@@ -3,6 +3,7 @@
 pub(crate) mod classifier;
 pub(crate) mod file;
 pub(crate) mod job;
+pub(crate) mod purge;
 
 /// Seconds since the epoch, as clients of the OpenAI API expect times.
 pub(crate) fn seconds(milliseconds: i64) -> i64 {

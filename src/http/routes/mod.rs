@@ -11,6 +11,7 @@ mod job_request;
 pub(crate) mod jobs;
 pub(crate) mod models;
 pub(crate) mod pointers;
+pub(crate) mod purges;
 pub(crate) mod reports;
 pub(crate) mod tasks;
 mod upload;

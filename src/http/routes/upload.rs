@@ -39,6 +39,7 @@ pub(crate) async fn receive(visible: &Visible, request: Request) -> Result<FileO
         return Err(missing("expires_after[seconds]"));
     }
     let (blob, filename) = form.blob.ok_or_else(|| missing("file"))?;
+    let (sha256, written_at) = (blob.sha256.clone(), blob.written_at);
     let now = clock::now_ms();
     let upload = Upload {
         id: FileId::new(now, chance()?),
@@ -49,11 +50,18 @@ pub(crate) async fn receive(visible: &Visible, request: Request) -> Result<FileO
         expires_at: form.seconds.or(retention(visible)).map(|seconds| now.saturating_add(seconds * 1000)),
     };
     let (row, _) = intake::file_row(&visible.app, &visible.store, upload).await?;
-    if form.validate_only {
-        // The blob has no row: the next collection removes it.
+    let kept = if form.validate_only {
+        Ok(false)
+    } else {
+        visible.store.create_file(&row, visible.app.config.key_file_bytes).await.map(|()| true)
+    };
+    if !matches!(kept, Ok(true)) {
+        // Where that has to wait, the next sweep does it.
+        let _ = visible.store.discard(&sha256, written_at).await;
+    }
+    if !kept? {
         return FileObject::looked_at(row);
     }
-    visible.store.create_file(&row, visible.app.config.key_file_bytes).await?;
     if visible.store.blobs().info(&row.sha256).await?.is_none() {
         // The same bytes lost their last row while these were looked at, or looking took longer than a sweep waits.
         visible.store.delete_file(visible.scope(), &row.id).await?;

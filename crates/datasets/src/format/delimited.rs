@@ -6,7 +6,7 @@ use csv::ByteRecord;
 
 use super::columns::{Column, Header};
 use super::tape::Tape;
-use super::{Rows, encoding, fault_of};
+use super::{Piece, Rows, encoding, fault_of};
 use crate::draft::{Cell, Draft, Fault, Fields, Step, split_labels};
 use crate::{Code, DatasetError, Limits, Place};
 
@@ -21,6 +21,8 @@ pub(crate) struct Delimited<R> {
     width: usize,
     /// Line ends before the next record.
     lines: u64,
+    /// Where the last record lies for the reader, blank lines before it left out.
+    last: (u64, u64),
     /// Where the reader began in its stream.
     offset: u64,
     limits: Limits,
@@ -59,6 +61,7 @@ impl<R: Read + Send> Delimited<R> {
             notes: Vec::new().into_iter(),
             width: 0,
             lines: 0,
+            last: (0, 0),
             offset,
             limits: limits.clone(),
             ended: false,
@@ -86,6 +89,7 @@ impl<R: Read + Send> Delimited<R> {
 
     /// The next record, and where it stands.
     fn advance(&mut self) -> std::io::Result<Option<At>> {
+        self.reader.get_mut().forget_before(self.last.1);
         match self.reader.read_byte_record(&mut self.record) {
             Ok(true) => {}
             Ok(false) => return Ok(None),
@@ -109,7 +113,7 @@ impl<R: Read + Send> Delimited<R> {
         let valid = std::str::from_utf8(self.record.as_slice()).is_ok();
         let encoding = if valid { None } else { encoding::fault(raw, self.offset + start) };
         self.lines += before + inside;
-        self.reader.get_mut().forget_before(end);
+        self.last = (start + blank as u64, end);
         Ok(Some(At { line, encoding }))
     }
 
@@ -184,6 +188,12 @@ impl<R: Read + Send> Rows for Delimited<R> {
                 Ok(Some(Step::Note { place, fault: fault_of(error)? }))
             }
         }
+    }
+
+    fn piece(&self) -> Option<(Piece, &[u8])> {
+        let (start, end) = self.last;
+        let piece = Piece { start: self.offset + start, end: self.offset + end };
+        Some((piece, self.reader.get_ref().between(start, end)))
     }
 
     fn position(&self) -> Option<u64> {

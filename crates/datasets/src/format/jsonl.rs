@@ -5,7 +5,7 @@ use std::io::BufRead;
 use serde_json::{Map, Value};
 
 use super::lines::{Line, Lines};
-use super::{Rows, encoding, fault_of};
+use super::{Piece, Rows, encoding, fault_of};
 use crate::draft::{Cell, Draft, Fault, Fields, Step};
 use crate::{Code, DatasetError, Limits, Place};
 
@@ -60,6 +60,10 @@ impl<R: BufRead + Send> Rows for JsonLines<R> {
             let draft = parse(&self.buffer, self.lines.start, &self.limits);
             return Ok(Some(Step::Row { place, draft }));
         }
+    }
+
+    fn piece(&self) -> Option<(Piece, &[u8])> {
+        Some((Piece { start: self.lines.start, end: self.lines.end() }, &self.buffer))
     }
 
     fn position(&self) -> Option<u64> {

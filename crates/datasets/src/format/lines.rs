@@ -29,6 +29,11 @@ impl<R: BufRead> Lines<R> {
         Self { reader, most, number: 0, start: offset, next_start: offset }
     }
 
+    /// Where the last line ends, its line end included.
+    pub(crate) fn end(&self) -> u64 {
+        self.next_start
+    }
+
     /// The next line, into `buffer`; `None` at the end.
     pub(crate) fn next(&mut self, buffer: &mut Vec<u8>) -> io::Result<Option<Line>> {
         buffer.clear();

@@ -4,7 +4,7 @@ mod archive;
 mod columns;
 mod delimited;
 mod encoding;
-mod gzip;
+pub(crate) mod gzip;
 mod jsonl;
 mod lines;
 mod pages;
@@ -21,6 +21,8 @@ use utoipa::ToSchema;
 use crate::draft::{Fault, Step};
 use crate::{Code, DatasetError, Limits, Source};
 
+pub(crate) use archive::tar_pieces;
+pub(crate) use parquet::guarded;
 pub(crate) use refused::{HandleFailed, fault_of};
 
 /// What a file is.
@@ -54,8 +56,21 @@ pub(crate) trait Rows: Send {
     /// Only when the upload's handle fails.
     fn next(&mut self) -> Result<Option<Step>, DatasetError>;
 
+    /// The last row's piece of the file, unpacked, and its bytes, of which none are kept of a row that is too long; `None` where
+    /// rows are no pieces of text.
+    fn piece(&self) -> Option<(Piece, &[u8])> {
+        None
+    }
+
     /// About how many bytes of the file, or of what it unpacks to, lie behind.
     fn position(&self) -> Option<u64>;
+}
+
+/// A range of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
 }
 
 /// A file of no rows: something to say in their place.

@@ -219,7 +219,9 @@ impl Rows for Table {
 }
 
 /// Runs the decoder. It is well tested but not made for hostile files: should it panic, the file is damaged.
-fn guarded<T>(run: impl FnOnce() -> Result<T, ParquetError>) -> Result<Result<T, Fault>, DatasetError> {
+pub(crate) fn guarded<T>(
+    run: impl FnOnce() -> Result<T, ParquetError>,
+) -> Result<Result<T, Fault>, DatasetError> {
     let damaged =
         |text: String| Fault::new(Code::DamagedFile, format!("parquet: {}", text.to_ascii_lowercase()));
     match catch_unwind(AssertUnwindSafe(run)) {

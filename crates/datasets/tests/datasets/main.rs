@@ -14,3 +14,5 @@ mod hostile;
 mod problems;
 #[cfg(test)]
 mod shared;
+#[cfg(test)]
+mod without;

@@ -9,7 +9,7 @@
 mod fit;
 pub(crate) mod stored;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use headstart_types::Label;
@@ -291,8 +291,9 @@ impl Shown {
 
     /// Leaves examples out, as many as are there.
     pub fn forget(&mut self, contents: &[Content]) -> Changes {
+        let gone: HashSet<&Content> = contents.iter().collect();
         let kept: Vec<usize> = (0..self.len())
-            .filter(|row| !contents.iter().any(|one| self.contents.get(*row) == Some(one)))
+            .filter(|row| self.contents.get(*row).is_none_or(|content| !gone.contains(content)))
             .collect();
         let forgotten = self.len() - kept.len();
         self.features = self.features.select(Axis(0), &kept);

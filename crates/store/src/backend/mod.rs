@@ -82,6 +82,9 @@ pub(crate) trait Backend: Send + Sync {
     /// Runs a batch as one serialisable transaction; adds one to the revision when it is not quiet and touched a row.
     async fn write(&self, batch: Batch) -> Result<Written, StoreError>;
 
+    /// Makes what was deleted or replaced so far unreadable, also in logs of the database; false when a reader is in the way.
+    async fn scrub(&self) -> Result<bool, StoreError>;
+
     /// Writes a consistent copy of the database to a new file, durable on return. Writers are not kept waiting.
     async fn copy_to(&self, file: &Path) -> Result<(), StoreError>;
 }

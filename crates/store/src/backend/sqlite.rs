@@ -14,13 +14,16 @@ use super::{Backend, Batch, Row, Statement, Value, Written};
 use crate::error::StoreError;
 
 /// Each file is applied once, in order, and never edited: `user_version` counts them.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/sqlite/0001_start.sql"),
     include_str!("../../migrations/sqlite/0002_webhooks.sql"),
+    include_str!("../../migrations/sqlite/0003_purges.sql"),
 ];
 
 /// How long a writer waits for another process's transaction.
 const BUSY: Duration = Duration::from_secs(10);
+/// How long the log's end waits for readers.
+const SCRUB: Duration = Duration::from_secs(1);
 /// Connections that read.
 const READERS: usize = 2;
 /// Work that waits for a connection; senders beyond wait themselves.
@@ -89,6 +92,19 @@ impl Backend for Sqlite {
 
     async fn write(&self, batch: Batch) -> Result<Written, StoreError> {
         self.writer.run(move |connection| write(connection, &batch)).await
+    }
+
+    async fn scrub(&self) -> Result<bool, StoreError> {
+        let Some(file) = self.file.clone() else { return Ok(true) };
+        // A connection of its own: the writer is not to wait for readers.
+        let scrub = move || -> Result<bool, StoreError> {
+            let connection = connect(&file)?;
+            connection.busy_timeout(SCRUB).map_err(translate)?;
+            let end = "PRAGMA wal_checkpoint(TRUNCATE)";
+            let busy: i64 = connection.query_row(end, [], |row| row.get(0)).map_err(translate)?;
+            Ok(busy == 0)
+        };
+        tokio::task::spawn_blocking(scrub).await.map_err(|_| StoreError::Closed)?
     }
 
     async fn copy_to(&self, file: &Path) -> Result<(), StoreError> {
@@ -179,6 +195,8 @@ fn prepare(connection: &Connection) -> Result<(), StoreError> {
         connection.busy_timeout(BUSY)?;
         // A commit is on the disk before it is answered, also when the power fails.
         connection.pragma_update(None, "synchronous", "full")?;
+        // What is deleted is overwritten, not only left to be written over.
+        connection.pragma_update(None, "secure_delete", true)?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(())

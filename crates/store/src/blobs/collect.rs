@@ -38,6 +38,22 @@ pub(crate) fn decode(rows: Vec<Row>) -> Result<BTreeSet<Sha256>, StoreError> {
 }
 
 impl Store {
+    /// Removes a blob at once, unless a row names it or it was written after `written_by`: false when that is so, and when a
+    /// backup or a collection is at it. What stays is left to the collection.
+    ///
+    /// # Errors
+    /// What the database or the file system said.
+    pub async fn discard(&self, sha256: &Sha256, written_by: i64) -> Result<bool, StoreError> {
+        let Some(_right) = self.blobs().thaw().await? else { return Ok(false) };
+        self.remove_unnamed(sha256, written_by).await
+    }
+
+    /// The same for whoever has the right to remove blobs.
+    pub(crate) async fn remove_unnamed(&self, sha256: &Sha256, written_by: i64) -> Result<bool, StoreError> {
+        let named = !self.read(NAMED, bounds(sha256.as_str())).await?.is_empty();
+        Ok(!named && self.blobs().remove(sha256, written_by).await?)
+    }
+
     /// Removes blobs that no row names and that were written at least `age_ms` ago: a younger one may be about to
     /// get its row. One collection at a time; a backup in progress defers it.
     ///

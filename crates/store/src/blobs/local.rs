@@ -162,6 +162,12 @@ impl BlobStore for LocalBlobs {
         self.blocking(work).await
     }
 
+    async fn tidy(&self) -> Result<(), StoreError> {
+        let tidied = |error| StoreError::io("clear what was left of blobs", error);
+        self.blocking(move |inner| Staging::clear(&inner.root.join("staging")).map(drop).map_err(tidied))
+            .await
+    }
+
     async fn freeze(&self) -> Result<Box<dyn Send + Sync>, StoreError> {
         let lock = |inner: &Inner| inner.collector_lock().and_then(|file| file.lock_shared().map(|()| file));
         let locked =

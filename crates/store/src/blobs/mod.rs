@@ -71,6 +71,12 @@ pub trait BlobStore: Send + Sync {
     /// What the file system said.
     async fn remove(&self, sha256: &Sha256, written_by: i64) -> Result<bool, StoreError>;
 
+    /// Removes what processes that are gone left half written or half removed.
+    ///
+    /// # Errors
+    /// What the file system said.
+    async fn tidy(&self) -> Result<(), StoreError>;
+
     /// Keeps other parties from removing blobs until the guard is dropped, waiting for those at it.
     ///
     /// # Errors

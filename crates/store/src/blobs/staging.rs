@@ -19,6 +19,16 @@ impl Staging {
     /// Makes a folder under `root`, after removing those whose process is gone.
     pub(crate) fn open(root: &Path) -> io::Result<Self> {
         fs::create_dir_all(root)?;
+        let (free, _gate) = Self::clear(root)?;
+        let folder = root.join(free.to_string());
+        fs::create_dir(&folder)?;
+        let alive = File::create(folder.join(LOCK))?;
+        alive.lock()?;
+        Ok(Self { folder, next: AtomicU64::new(0), _alive: alive })
+    }
+
+    /// Removes the folders whose process is gone: a number that no folder has, and what keeps others from making one.
+    pub(crate) fn clear(root: &Path) -> io::Result<(u64, File)> {
         // One start at a time: between a folder's making and its locking it looks dead.
         let gate = File::create(root.join(LOCK))?;
         gate.lock()?;
@@ -35,11 +45,7 @@ impl Staging {
                 free = free.max(number.saturating_add(1));
             }
         }
-        let folder = root.join(free.to_string());
-        fs::create_dir(&folder)?;
-        let alive = File::create(folder.join(LOCK))?;
-        alive.lock()?;
-        Ok(Self { folder, next: AtomicU64::new(0), _alive: alive })
+        Ok((free, gate))
     }
 
     /// Whether a process has the blobs under `blobs` open. Blocking.

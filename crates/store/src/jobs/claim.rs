@@ -4,11 +4,12 @@ use headstart_types::ids::JobId;
 use headstart_types::job::{Job, JobError, JobState, Lease, Level, NewEvent, Progress};
 
 use super::events::with_event;
-use super::rows::{COLUMNS, decode, one, with_end};
+use super::rows::{COLUMNS, decode, one};
 use crate::backend::{Batch, Reader, Value, to_json};
 use crate::error::StoreError;
 use crate::page::Scope;
 use crate::store::{MAX_LEASE_MS, Store, check_duration};
+use crate::webhooks::with_webhook;
 
 /// What a claim keeps to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +106,7 @@ impl Store {
                  WHERE id = $3 AND attempt = $4 AND state = 'running' AND {EXPIRED}"
             );
             let values = vec![now.into(), to_json(&error)?.into(), (&job.id).into(), job.attempt.into()];
-            let batch = with_end(Batch::new().must(sql, values), &job.id);
+            let batch = with_webhook(Batch::new().must(sql, values), &job.id);
             let event = NewEvent { level: Level::Error, message, data: None };
             // A miss means that another process was first.
             given_up += u64::from(self.write(with_event(batch, &job.id, &event, now)?).await?.is_ok());

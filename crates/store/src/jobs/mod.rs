@@ -14,4 +14,4 @@ pub use states::{Trigger, next};
 
 pub(crate) use claim::{FENCE, fence};
 pub(crate) use events::with_event;
-pub(crate) use rows::{TRIES, with_end};
+pub(crate) use rows::TRIES;

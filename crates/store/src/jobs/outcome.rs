@@ -5,12 +5,12 @@ use headstart_types::job::{Job, JobError, JobState, Lease, Level, NewEvent};
 
 use super::claim::{FENCE, fence};
 use super::events::with_event;
-use super::rows::with_end;
 use super::states::Trigger;
 use crate::backend::{Batch, to_json};
 use crate::error::StoreError;
 use crate::page::Scope;
 use crate::store::Store;
+use crate::webhooks::with_webhook;
 
 impl Store {
     /// Its files were found good: the job waits for a worker.
@@ -74,8 +74,9 @@ impl Store {
         );
         let mut values = fence(lease);
         values.extend([to_json(error)?.into(), now.into()]);
-        let batch = with_end(Batch::new().must(sql, values), &lease.id);
+        let batch = with_webhook(Batch::new().must(sql, values), &lease.id);
         let event = NewEvent { level: Level::Error, message: error.message.clone(), data: None };
-        self.held(lease, with_event(batch, &lease.id, &event, now)?).await.map(|_| ())
+        let batch = with_event(batch, &lease.id, &event, now)?;
+        self.held(lease, batch).await.map(|_| ())
     }
 }

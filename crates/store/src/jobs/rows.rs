@@ -1,7 +1,7 @@
 //! Job rows: made, read, listed, counted, forgotten.
 
 use headstart_types::classifier::ClassifierVersion;
-use headstart_types::ids::JobId;
+use headstart_types::ids::{FileId, JobId, Sha256};
 use headstart_types::job::{Job, JobParams, JobState, NewEvent, NewJob};
 use headstart_types::webhook::Webhook;
 
@@ -186,6 +186,19 @@ impl Store {
         Ok(Page::of(jobs, page.limit))
     }
 
+    /// Jobs that take a file, over or not, with their reports' blobs.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn jobs_on(&self, file: &FileId) -> Result<Vec<(JobId, Option<Sha256>)>, StoreError> {
+        let sql = "SELECT id, report FROM jobs WHERE training_file = $1 OR validation_file = $1 ORDER BY id";
+        let decode = |row| {
+            let mut row = Reader::new("jobs", row);
+            Ok((row.parsed()?, row.optional_parsed()?))
+        };
+        self.read(sql, vec![file.into()]).await?.into_iter().map(decode).collect()
+    }
+
     /// What waits and what runs.
     ///
     /// # Errors
@@ -255,7 +268,7 @@ impl Store {
             values.extend(change.1.iter().cloned());
             let mut batch = Batch::new().must(sql, values);
             if state.is_final() {
-                batch = with_end(batch, id);
+                batch = with_webhook(batch, id);
             }
             if let Ok(rows) = self.write(with_event(batch, id, event, now)?).await? {
                 return one(rows);
@@ -263,12 +276,6 @@ impl Store {
         }
         Err(StoreError::Conflict(format!("job `{id}` changes too fast")))
     }
-}
-
-/// Adds what an end brings to a batch that has written it: the job resumes no more, so that its step outputs may go, and
-/// whoever asked for it is told.
-pub(crate) fn with_end(batch: Batch, id: &JobId) -> Batch {
-    with_webhook(batch.then("DELETE FROM steps WHERE job = $1", vec![id.into()]), id)
 }
 
 /// The job that a batch's first statement returned.

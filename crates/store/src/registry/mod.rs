@@ -6,4 +6,4 @@ mod rows;
 
 pub use publish::{Published, When};
 
-pub(crate) use rows::check_name;
+pub(crate) use rows::{check_name, named};

@@ -7,8 +7,9 @@ use headstart_types::job::{Lease, NewEvent};
 use super::rows::{VERSION_COLUMNS, check_name, decode_version, named};
 use crate::backend::{Batch, Row, Value, to_json};
 use crate::error::StoreError;
-use crate::jobs::{FENCE, TRIES, fence, with_end, with_event};
+use crate::jobs::{FENCE, TRIES, fence, with_event};
 use crate::store::Store;
+use crate::webhooks::with_webhook;
 
 /// When a new version becomes production.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +84,7 @@ impl Store {
             vec![(&job.id).into()],
         );
         let event = NewEvent::info("job succeeded, its classifier is ready");
-        let batch = with_event(with_end(batch, &job.id), &job.id, &event, now)?;
+        let batch = with_event(with_webhook(batch, &job.id), &job.id, &event, now)?;
         published(self.held(lease, batch).await?, place)
     }
 

@@ -108,7 +108,7 @@ async fn every_row_that_names_a_blob_keeps_it(store: Store) {
     job(&store, "alice", 0).await;
     let (lease, _) = claim(&store, "w", 0).await;
     store.put_checkpoint(&lease, 1, &checkpoint, &serde_json::Value::Null, 0).await.unwrap();
-    store.put_step(&lease, "fit", &step, 0).await.unwrap();
+    store.put_step(&lease, "fit", &step, LATER).await.unwrap();
     let collected = store.collect_blobs(0, LATER).await.unwrap();
     assert_eq!(collected.blobs, 3, "what nobody names yet");
     for text in ["artifact", "report", "job"] {
@@ -117,8 +117,12 @@ async fn every_row_that_names_a_blob_keeps_it(store: Store) {
     let mut new = version();
     (new.artifact, new.report) = (artifact.clone(), Some(report.clone()));
     store.finish(&lease, &new, Some(&job_report), 0).await.unwrap();
-    let collected = store.collect_blobs(0, LATER).await.unwrap();
-    assert_eq!(collected.blobs, 1, "a finished job's steps");
+    assert_eq!(store.collect_blobs(0, LATER).await.unwrap().blobs, 0);
+    let backup = blobs.freeze().await.unwrap();
+    assert!(store.clear_steps().await.unwrap().deferred);
+    drop(backup);
+    let cleared = store.clear_steps().await.unwrap();
+    assert_eq!((cleared.blobs, cleared.bytes), (1, 4), "a finished job's steps");
     assert_eq!(blobs.info(&step).await.unwrap(), None);
     for kept in [checkpoint, artifact, report, job_report] {
         assert!(blobs.info(&kept).await.unwrap().is_some());

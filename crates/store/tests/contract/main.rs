@@ -9,6 +9,7 @@ mod crash;
 mod files;
 mod idempotency;
 mod jobs;
+mod purges;
 mod queue;
 mod races;
 mod states;

@@ -139,7 +139,7 @@ async fn done(store: &Store, id: &JobId, lease: &Lease, action: Action) -> bool 
         Action::Resume => store.resume(all, id, now).await.map(drop),
         Action::Cancel => store.cancel(all, id, now).await.map(drop),
         Action::Refuse => store.refuse_job(id, &error(), now).await.map(drop),
-        Action::Delete => store.delete_job(all, id).await.map(|_| ()),
+        Action::Delete => store.delete_job(all, id).await.map(drop),
     };
     match done {
         Ok(()) => true,
@@ -232,7 +232,7 @@ async fn another_key_moves_and_deletes_nothing(store: Store) {
             store.pause(bob, &job.id, T).await.map(drop),
             store.resume(bob, &job.id, T).await.map(drop),
             store.cancel(bob, &job.id, T).await.map(drop),
-            store.delete_job(bob, &job.id).await.map(|_| ()),
+            store.delete_job(bob, &job.id).await.map(drop),
         ];
         for refused in refused {
             assert!(matches!(refused, Err(StoreError::NotFound { .. })), "{state:?} {refused:?}");

@@ -6,7 +6,7 @@ mod zip;
 
 use std::io::Read;
 
-pub(crate) use self::tar::Tar;
+pub(crate) use self::tar::{Tar, pieces as tar_pieces};
 pub(crate) use self::zip::Zip;
 use super::fault_of;
 use crate::draft::{Draft, Fault, Labels, Material, Step, check_text};

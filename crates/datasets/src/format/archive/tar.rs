@@ -1,13 +1,14 @@
 //! Tar archives, plain or unpacked on the way: headers are walked once for the paths, then again for the content.
 //! Source: POSIX.1-2017 pax, and GNU tar's long names.
 
+use std::collections::HashSet;
 use std::io::{self, Read};
 
 use ::tar::{EntryType, Header, PaxExtensions};
 
 use super::layout::{self, Entry, Role};
 use crate::draft::{Fault, Step};
-use crate::format::{Rows, fault_of};
+use crate::format::{Piece, Rows, fault_of};
 use crate::{Code, DatasetError, Limits, Place};
 
 /// Opens the archive's bytes from their beginning.
@@ -103,6 +104,29 @@ impl Rows for Tar {
 
     fn position(&self) -> Option<u64> {
         Some(self.walk.position)
+    }
+}
+
+/// Where the entries of these paths lie, each with the headers that belong to it; of a damaged archive, as far as it can
+/// be read.
+pub(crate) fn pieces(
+    reader: Box<dyn Read + Send>,
+    paths: &HashSet<&str>,
+) -> Result<Vec<Piece>, DatasetError> {
+    let mut walk = Walk::new(reader);
+    let (mut pieces, mut start) = (Vec::new(), 0);
+    loop {
+        match walk.next() {
+            Ok(Some(found)) => {
+                let end = walk.position.saturating_add(walk.content).saturating_add(walk.padding);
+                if paths.contains(found.path.as_str()) {
+                    pieces.push(Piece { start, end });
+                }
+                start = end;
+            }
+            Ok(None) => return Ok(pieces),
+            Err(error) => return fault_of(error).map(|_| pieces),
+        }
     }
 }
 

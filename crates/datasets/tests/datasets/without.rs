@@ -1,0 +1,214 @@
+//! Files written again without some rows: nothing of those is left, and everything else is as it was.
+
+use std::collections::HashSet;
+use std::io::Read as _;
+
+use headstart_datasets::{Content, DatasetError, Example, Found, Place, Wanted, find, write_without};
+
+use crate::files::{data, examples, gzipped, inspected, limits, source, tarred, text, zipped};
+
+/// Looks for rows and writes the file again: what was found, what it shows, the new bytes.
+fn without(name: &str, bytes: &[u8], wanted: &Wanted) -> (Found, Vec<Content>, Vec<u8>) {
+    let (source, mut seen, mut out) = (source(name, bytes), Vec::new(), Vec::new());
+    let found = find(&source, wanted, &limits(), &mut |content| seen.push(content)).unwrap();
+    write_without(&source, &found, &limits(), &mut out).unwrap();
+    (found, seen, out)
+}
+
+fn lines(numbers: &[u64]) -> Wanted {
+    Wanted::Places(numbers.iter().map(|line| Place::Line(*line)).collect())
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    memchr::memmem::find(bytes, text.as_bytes()).is_some()
+}
+
+/// The same but for the number in the file.
+fn same(one: &Example, other: &Example) -> bool {
+    Example { row: 0, ..one.clone() } == Example { row: 0, ..other.clone() }
+}
+
+#[test]
+fn in_every_format_that_another_program_wrote_each_row_goes_alone() {
+    for name in [
+        "texts.jsonl",
+        "texts.jsonl.gz",
+        "texts.csv",
+        "texts.csv.gz",
+        "texts.tsv",
+        "windows.csv",
+        "lists.jsonl",
+        "lists.csv",
+        "pictures.jsonl",
+        "pictures.csv",
+        "pictures.zip",
+        "pictures.tar",
+        "wrapped.zip",
+        "gnu.tar.gz",
+        "pax.tar.gz",
+    ] {
+        let bytes = data(name);
+        let source_of = source(name, bytes.clone());
+        let inspection = inspected(&source_of, &limits());
+        if !inspection.is_usable() {
+            continue;
+        }
+        let all = examples(name, bytes.clone());
+        for gone in &all {
+            let wanted = Wanted::Places(HashSet::from([gone.place.clone()]));
+            let (found, seen, out) = without(name, &bytes, &wanted);
+            assert_eq!((found.places, found.unreadable), (vec![gone.place.clone()], 0), "{name}");
+            assert_eq!(seen, [gone.content.clone()], "{name}");
+            let left: Vec<&Example> = all.iter().filter(|row| row.place != gone.place).collect();
+            let new = source(name, out);
+            let inspection = inspected(&new, &limits());
+            let read: Vec<Example> = headstart_datasets::read(&new, &inspection, &limits())
+                .unwrap()
+                .collect::<Result<_, _>>()
+                .unwrap();
+            assert_eq!(read.len(), left.len(), "{name} {}", gone.place);
+            assert!(read.iter().zip(left).all(|(new, old)| same(new, old)), "{name} {}", gone.place);
+        }
+    }
+}
+
+#[test]
+fn of_parquet_all_columns_are_kept_whatever_packs_them() {
+    for name in [
+        "texts.none.parquet",
+        "texts.snappy.parquet",
+        "texts.gzip.parquet",
+        "texts.zstd.parquet",
+        "lists.parquet",
+        "names.parquet",
+        "pictures.parquet",
+    ] {
+        let all = examples(name, data(name));
+        for gone in [1, all.len() as u64] {
+            let (found, seen, out) = without(name, &data(name), &lines(&[gone]));
+            assert_eq!((found.places, seen.len()), (vec![Place::Line(gone)], 1), "{name}");
+            let left: Vec<&Example> = all.iter().filter(|row| row.place != Place::Line(gone)).collect();
+            let read = examples(name, out);
+            assert_eq!(read.len(), left.len(), "{name}");
+            let alike = |(new, old): (&Example, &&Example)| {
+                (&new.content, &new.labels, &new.group, new.split)
+                    == (&old.content, &old.labels, &old.group, old.split)
+            };
+            assert!(read.iter().zip(&left).all(alike), "{name} without {gone}");
+        }
+    }
+}
+
+#[test]
+fn other_lines_keep_their_bytes_and_their_numbers() {
+    let jsonl = "\u{feff}{\"text\":\"a\",\"label\":\"x\"}\r\n\n{\"text\":\"b\", \"label\":\"y\"}\r\n{\"text\":\"c\",\"label\":\"x\"}";
+    let (_, _, out) = without("a.jsonl", jsonl.as_bytes(), &lines(&[1, 4]));
+    assert_eq!(String::from_utf8(out).unwrap(), "\u{feff}\n\n{\"text\":\"b\", \"label\":\"y\"}\r\n");
+    for end in ["\n", "\r\n"] {
+        let csv = ["text,label", "\"one,", " two\",x", "b,y", "", "c,x"].join(end);
+        let (found, seen, out) = without("a.csv", csv.as_bytes(), &lines(&[2]));
+        assert_eq!(
+            (found.places, seen),
+            (vec![Place::Line(2)], vec![Content::Text(format!("one,{end} two"))])
+        );
+        let out = String::from_utf8(out).unwrap();
+        assert_eq!(out.matches('\n').count(), csv.matches('\n').count(), "{out:?}");
+        assert!(!out.contains("one") && !out.contains("two"), "{out:?}");
+        let left: Vec<(Place, String)> =
+            examples("a.csv", out).iter().map(|row| (row.place.clone(), text(row).to_owned())).collect();
+        assert_eq!(left, [(Place::Line(4), "b".to_owned()), (Place::Line(6), "c".to_owned())], "{end:?}");
+        // The last row, and once more the same.
+        let (_, _, once) = without("a.csv", csv.as_bytes(), &lines(&[6]));
+        let (again, _, twice) = without("a.csv", &once, &lines(&[6]));
+        assert_eq!((again.places.len(), twice), (0, once), "{end:?}");
+    }
+}
+
+#[test]
+fn a_group_and_a_text_name_all_their_rows() {
+    let csv = "text,label,group\nhello,x, anna \nhello,y,bert\nbye,x,anna\n\"say \"\"hi\"\"\",y,bert\n";
+    let (found, _, out) = without("a.csv", csv.as_bytes(), &Wanted::Group("anna".into()));
+    assert_eq!(found.places, [Place::Line(2), Place::Line(4)]);
+    assert!(!holds(&out, "anna") && holds(&out, "bert"));
+    let (found, _, out) = without("a.csv", csv.as_bytes(), &Wanted::Text("hello".into()));
+    assert_eq!(found.places, [Place::Line(2), Place::Line(3)]);
+    assert!(!holds(&out, "hello"));
+    let (found, ..) = without("a.csv", csv.as_bytes(), &Wanted::Text("say \"hi\"".into()));
+    assert_eq!(found.places, [Place::Line(5)]);
+    let (found, ..) = without("a.csv", csv.as_bytes(), &Wanted::Text("hell".into()));
+    assert_eq!(found.places, []);
+    let files: [(&str, &[u8]); 3] =
+        [("anna/x/1.txt", b"one"), ("bert/x/2.txt", b"two"), ("bert/y/3.txt", b"one")];
+    for (name, bytes) in
+        [("a.zip", zipped(&files)), ("a.tar", tarred(&files)), ("a.tar.gz", gzipped(&tarred(&files)))]
+    {
+        let (found, _, out) = without(name, &bytes, &Wanted::Group("anna".into()));
+        assert_eq!(found.places, [Place::Path("anna/x/1.txt".into())], "{name}");
+        assert!(!holds(&out, "anna"), "{name}");
+        let (found, ..) = without(name, &bytes, &Wanted::Text("one".into()));
+        assert_eq!(found.places.len(), 2, "{name}");
+    }
+}
+
+#[test]
+fn rows_that_cannot_be_read_go_where_they_hold_the_text_and_are_counted_where_not() {
+    let jsonl = concat!(
+        "{\"text\":\"sécret\",\"label\":\"x\"}\n",
+        "{\"text\":\"s\\u00e9cret\"}\n",
+        "{\"text\":\"my sécret\",\n",
+        "{\"text\":\"other\"}\n",
+        "{\"text\":\"b\",\"label\":\"y\"}\n",
+    );
+    let (found, seen, out) = without("a.jsonl", jsonl.as_bytes(), &Wanted::Text("sécret".into()));
+    assert_eq!((found.places, found.unreadable), ([1, 2, 3].map(Place::Line).to_vec(), 1));
+    assert_eq!(seen, [Content::Text("sécret".into())]);
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        "\n\n\n{\"text\":\"other\"}\n{\"text\":\"b\",\"label\":\"y\"}\n"
+    );
+    let csv = "text,label\na secret, with a comma,x\nb,y\n";
+    let (found, _, out) = without("a.csv", csv.as_bytes(), &Wanted::Text("a secret, with a comma".into()));
+    assert_eq!(found.places, [Place::Line(2)]);
+    assert!(!holds(&out, "secret"));
+    // By its line a row goes whether it can be read or not.
+    let (found, ..) = without("a.jsonl", jsonl.as_bytes(), &lines(&[3, 4, 9]));
+    assert_eq!((found.places, found.unreadable), ([3, 4].map(Place::Line).to_vec(), 0));
+}
+
+#[test]
+fn what_cannot_be_written_again_says_so_and_a_full_disk_is_no_fault_of_the_file() {
+    let broken = data("texts.brotli.parquet");
+    let source_of = source("texts.brotli.parquet", broken);
+    let found = find(&source_of, &lines(&[1]), &limits(), &mut |_| {}).unwrap();
+    let refused = write_without(&source_of, &found, &limits(), std::io::sink());
+    assert!(matches!(refused, Err(DatasetError::CannotRewrite(_))), "{refused:?}");
+    for name in ["texts.jsonl", "texts.csv.gz", "pictures.zip", "pictures.tar", "texts.snappy.parquet"] {
+        let source_of = source(name, data(name));
+        let found = find(&source_of, &lines(&[2]), &limits(), &mut |_| {}).unwrap();
+        let refused = write_without(&source_of, &found, &limits(), Full);
+        let Err(DatasetError::Io(error)) = refused else { panic!("{name}: {refused:?}") };
+        assert_eq!(error.kind(), std::io::ErrorKind::StorageFull, "{name}");
+    }
+}
+
+/// A disk without room.
+struct Full;
+
+impl std::io::Write for Full {
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::StorageFull.into())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_packed_file_stays_packed() {
+    let bytes = gzipped(b"{\"text\":\"a\",\"label\":\"x\"}\n{\"text\":\"b\",\"label\":\"y\"}\n");
+    let (_, _, out) = without("a.jsonl.gz", &bytes, &lines(&[1]));
+    let mut plain = String::new();
+    flate2::read::GzDecoder::new(&out[..]).read_to_string(&mut plain).unwrap();
+    assert_eq!(plain, "\n{\"text\":\"b\",\"label\":\"y\"}\n");
+}

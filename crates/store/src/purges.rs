@@ -1,0 +1,250 @@
+//! Purges: rows, artifacts and reports change to what they are without a person's examples, all at once; then the old
+//! bytes are erased. A purge that was cut off between the two is finished by whoever sweeps next.
+
+use headstart_types::classifier::{ClassifierId, Reason};
+use headstart_types::file::FileRow;
+use headstart_types::ids::{PurgeId, Sha256};
+use headstart_types::purge::{PurgeDetails, PurgeRow};
+use serde_json::Value as Json;
+
+use crate::backend::{Batch, Reader, Row, Value, to_json};
+use crate::error::StoreError;
+use crate::files::bytes_value;
+use crate::page::{Page, PageRequest, Scope};
+use crate::registry::named;
+use crate::store::Store;
+
+const COLUMNS: &str = "id, key, created_at, finished_at, details";
+
+/// Jobs on the file `$2`.
+const ON_FILE: &str = "SELECT id FROM jobs WHERE training_file = $2 OR validation_file = $2";
+
+/// A purge to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewPurge {
+    /// Its id.
+    pub id: PurgeId,
+    /// Who asks for it, and why versions change.
+    pub reason: Reason,
+    /// What is kept of it.
+    pub details: PurgeDetails,
+    /// Files: the blob each has, and the row it is to have.
+    pub files: Vec<(Sha256, FileRow)>,
+    /// Versions whose artifact changes.
+    pub versions: Vec<VersionChange>,
+    /// Reports' blobs, as they are and as they are to be.
+    pub reports: Vec<(Sha256, Sha256)>,
+}
+
+/// A version whose artifact holds examples, and what it is to be without some of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VersionChange {
+    /// The classifier.
+    pub classifier: ClassifierId,
+    /// The version.
+    pub number: u32,
+    /// Its artifact.
+    pub from: Sha256,
+    /// The artifact it is to have.
+    pub to: Sha256,
+    /// The numbers that are to be listed.
+    pub metrics: Json,
+}
+
+fn decode(row: Row) -> Result<PurgeRow, StoreError> {
+    let mut row = Reader::new("purges", row);
+    Ok(PurgeRow {
+        id: row.parsed()?,
+        key: row.text()?,
+        created_at: row.integer()?,
+        finished_at: row.optional_integer()?,
+        details: row.json()?,
+    })
+}
+
+impl Store {
+    /// Makes every change of a purge, or none; the new blobs must be durable before. Jobs on its files lose what they have
+    /// done so far and their checkpoints, all of which was made of the old rows. False when something changed since the
+    /// purge was made up: then nothing happened, and it is to be made up anew.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] while a job that runs uses one of the files.
+    pub async fn purge(&self, purge: &NewPurge, now: i64) -> Result<bool, StoreError> {
+        let values: Vec<Value> = vec![
+            (&purge.id).into(),
+            purge.reason.who.as_str().into(),
+            now.into(),
+            to_json(&purge.details)?.into(),
+        ];
+        let mut batch = Batch::new()
+            .must("INSERT INTO purges (id, key, created_at, details) VALUES ($1, $2, $3, $4)", values);
+        for (from, to) in &purge.files {
+            batch = rewrite_file(batch, &purge.id, from, to)?;
+        }
+        for change in &purge.versions {
+            batch = rewrite_version(batch, &purge.id, change)?;
+        }
+        let mut classifiers: Vec<&ClassifierId> =
+            purge.versions.iter().map(|change| &change.classifier).collect();
+        classifiers.dedup();
+        for id in classifiers {
+            batch = note_in_audit(batch, id, &purge.reason, now);
+        }
+        for (from, to) in &purge.reports {
+            batch = batch.then(
+                "INSERT INTO erasures (purge, sha256) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                vec![(&purge.id).into(), from.into()],
+            );
+            for table in ["jobs", "versions"] {
+                let sql = format!("UPDATE {table} SET report = $1 WHERE report = $2");
+                batch = batch.then(sql, vec![to.into(), from.into()]);
+            }
+        }
+        if self.write(batch).await?.is_ok() {
+            return Ok(true);
+        }
+        for (_, file) in &purge.files {
+            let sql = "SELECT id FROM jobs WHERE state = 'running' AND (training_file = $1 OR validation_file = $1)";
+            if let Some(row) = self.read(sql, vec![(&file.id).into()]).await?.into_iter().next() {
+                let job = Reader::new("jobs", row).text()?;
+                let message = format!("file `{}` is used by job `{job}`, which runs", file.id);
+                return Err(StoreError::Conflict(message));
+            }
+        }
+        Ok(false)
+    }
+
+    /// Erases what a purge left without a name, in the folder of blobs and in the database's own log. False while that has
+    /// to wait for a backup or a reader; what another row names by the same digest goes with that row.
+    ///
+    /// # Errors
+    /// What the database or the file system said.
+    pub async fn finish_purge(&self, id: &PurgeId, now: i64) -> Result<bool, StoreError> {
+        let Some(_right) = self.blobs().thaw().await? else { return Ok(false) };
+        let purge = self.purge_row(Scope::All, id).await?;
+        self.blobs().tidy().await?;
+        let rows = self.read("SELECT sha256 FROM erasures WHERE purge = $1", vec![id.into()]).await?;
+        for row in rows {
+            let sha256: Sha256 = Reader::new("erasures", row).parsed()?;
+            // Bytes that somebody sent again since are theirs.
+            self.remove_unnamed(&sha256, purge.created_at).await?;
+        }
+        if !self.backend().scrub().await? {
+            return Ok(false);
+        }
+        let batch = Batch::new().then("DELETE FROM erasures WHERE purge = $1", vec![id.into()]).then(
+            "UPDATE purges SET finished_at = $2 WHERE id = $1 AND finished_at IS NULL",
+            vec![id.into(), now.into()],
+        );
+        self.write(batch).await.map(|_| true)
+    }
+
+    /// Purges whose old bytes are not all erased.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn unfinished_purges(&self) -> Result<Vec<PurgeId>, StoreError> {
+        let rows =
+            self.read("SELECT id FROM purges WHERE finished_at IS NULL ORDER BY id", Vec::new()).await?;
+        rows.into_iter().map(|row| Reader::new("purges", row).parsed()).collect()
+    }
+
+    /// One purge.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] also for another key's purge.
+    pub async fn purge_row(&self, scope: Scope<'_>, id: &PurgeId) -> Result<PurgeRow, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM purges WHERE id = $1 AND ($2 IS NULL OR key = $2)");
+        let rows = self.read(sql, vec![id.into(), scope.value()]).await?;
+        rows.into_iter().next().map_or_else(|| Err(StoreError::missing("purge", id)), decode)
+    }
+
+    /// Purges in order of their ids, which is the order they were asked for in.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn purges(
+        &self,
+        scope: Scope<'_>,
+        page: &PageRequest<PurgeId>,
+    ) -> Result<Page<PurgeRow>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM purges WHERE ($1 IS NULL OR key = $1) AND ($2 IS NULL OR id {} $2) \
+             ORDER BY id {} LIMIT $3",
+            page.order.beyond(),
+            page.order.sql()
+        );
+        let limit = i64::from(page.limit).saturating_add(1);
+        let rows = self.read(sql, vec![scope.value(), page.after.as_ref().into(), limit.into()]).await?;
+        Ok(Page::of(rows.into_iter().map(decode).collect::<Result<_, _>>()?, page.limit))
+    }
+}
+
+/// Notes the blobs that a query names as to be erased; `$1` is the purge.
+fn erase(batch: Batch, query: String, values: Vec<Value>) -> Batch {
+    let sql = format!("INSERT INTO erasures (purge, sha256) {query} ON CONFLICT DO NOTHING");
+    batch.then(sql, values)
+}
+
+fn rewrite_file(batch: Batch, id: &PurgeId, from: &Sha256, to: &FileRow) -> Result<Batch, StoreError> {
+    let of_file = || -> Vec<Value> { vec![id.into(), (&to.id).into()] };
+    let values = vec![
+        (&to.id).into(),
+        from.into(),
+        (&to.sha256).into(),
+        bytes_value(to.bytes)?,
+        to.state.as_str().into(),
+        to.status_details.clone().into(),
+        to_json(&to.problems)?.into(),
+        to_json(&to.summary)?.into(),
+    ];
+    let batch = erase(batch, "SELECT $1, sha256 FROM files WHERE id = $2".into(), of_file()).must(
+        "UPDATE files SET sha256 = $3, bytes = $4, state = $5, status_details = $6, problems = $7, summary = $8 \
+         WHERE id = $1 AND sha256 = $2 AND NOT EXISTS (SELECT 1 FROM jobs WHERE state = 'running' \
+         AND (training_file = files.id OR validation_file = files.id))",
+        values,
+    );
+    let steps = format!("SELECT DISTINCT $1, sha256 FROM steps WHERE job IN ({ON_FILE})");
+    let checkpoints = format!("SELECT DISTINCT $1, artifact FROM checkpoints WHERE job IN ({ON_FILE})");
+    let batch = erase(erase(batch, steps, of_file()), checkpoints, of_file());
+    let on_file = ON_FILE.replace("$2", "$1");
+    let file = || vec![Value::from(&to.id)];
+    Ok(batch
+        .then(format!("DELETE FROM steps WHERE job IN ({on_file})"), file())
+        .then(format!("DELETE FROM checkpoints WHERE job IN ({on_file})"), file())
+        // The worker of a paused job may write until it notices: nothing of the old rows may come from it any more.
+        .then(format!("UPDATE jobs SET owner = NULL WHERE state = 'paused' AND id IN ({on_file})"), file()))
+}
+
+fn rewrite_version(batch: Batch, id: &PurgeId, change: &VersionChange) -> Result<Batch, StoreError> {
+    let mut values = named(&change.classifier);
+    values.extend([change.number.into(), (&change.from).into(), (&change.to).into()]);
+    values.push(to_json(&change.metrics)?.into());
+    let batch = batch.then(
+        "INSERT INTO erasures (purge, sha256) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        vec![id.into(), (&change.from).into()],
+    );
+    Ok(batch.must(
+        "UPDATE versions SET artifact = $5, metrics = $6 \
+         WHERE key = $1 AND name = $2 AND number = $3 AND artifact = $4",
+        values,
+    ))
+}
+
+/// Says in a classifier's audit that versions changed, and has them loaded again.
+fn note_in_audit(batch: Batch, id: &ClassifierId, reason: &Reason, now: i64) -> Batch {
+    let mut audit = named(id);
+    audit.extend([now.into(), reason.who.as_str().into(), reason.reason.as_str().into()]);
+    batch
+        .must(
+            "UPDATE classifiers SET revision = revision + 1, audit_count = audit_count + 1 \
+             WHERE key = $1 AND name = $2",
+            named(id),
+        )
+        .then(
+            "INSERT INTO audits (key, name, number, created_at, action, who, before, after, reason) \
+             SELECT key, name, audit_count, $3, 'purge', $4, production, production, $5 FROM classifiers \
+             WHERE key = $1 AND name = $2",
+            audit,
+        )
+}

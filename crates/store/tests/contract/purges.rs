@@ -1,0 +1,246 @@
+//! Purges: every change or none, bytes erased once nothing names them, and what is left is finished later.
+
+use headstart_store::{
+    Begun, NewPurge, PageRequest, RequestKey, Scope, Store, StoreError, VersionChange, When,
+};
+use headstart_types::file::FileRow;
+use headstart_types::ids::{PurgeId, Sha256};
+use headstart_types::purge::{NamedBy, PurgeDetails, PurgeNamed};
+use serde_json::json;
+
+use crate::support::{T, chance, claim, contract, file_of, intent, job_on, reason, version};
+
+contract!(
+    a_purge_changes_files_versions_and_reports_at_once_and_erases_the_old_bytes,
+    a_purge_of_a_file_in_use_or_changed_meanwhile_changes_nothing,
+    bytes_that_another_row_names_stay_with_it,
+    a_purge_that_has_to_wait_is_finished_later,
+    purges_are_listed_for_their_key_alone,
+);
+
+/// Later than any file's time on this disk.
+const LATER: i64 = 4_000_000_000_000;
+
+fn details() -> PurgeDetails {
+    let named = PurgeNamed { by: NamedBy::Text, file: None, rows: None, sha256: Some("00".into()) };
+    PurgeDetails {
+        named,
+        rows: 1,
+        not_found: 0,
+        files: Vec::new(),
+        examples: Vec::new(),
+        jobs: Vec::new(),
+        trained_on: Vec::new(),
+        unknown: Vec::new(),
+        remaining: Vec::new(),
+    }
+}
+
+async fn put(store: &Store, text: &str) -> Sha256 {
+    store.blobs().put(text.as_bytes()).await.unwrap().sha256
+}
+
+async fn is_there(store: &Store, sha256: &Sha256) -> bool {
+    store.blobs().info(sha256).await.unwrap().is_some()
+}
+
+/// A file with bytes of its own in the store.
+async fn file(store: &Store, text: &str) -> FileRow {
+    let mut row = file_of("alice", text.len() as u64, T);
+    row.sha256 = put(store, text).await;
+    store.create_file(&row, u64::MAX).await.unwrap();
+    row
+}
+
+/// The purge that writes files again.
+async fn rewriting(store: &Store, files: &[&FileRow]) -> NewPurge {
+    let mut purge = NewPurge {
+        id: PurgeId::new(T, chance()),
+        reason: reason(),
+        details: details(),
+        files: Vec::new(),
+        versions: Vec::new(),
+        reports: Vec::new(),
+    };
+    for file in files {
+        let mut to = (*file).clone();
+        to.sha256 = put(store, &format!("without {}", file.id)).await;
+        (to.bytes, to.summary) = (3, json!({"classes": 1}));
+        purge.files.push((file.sha256.clone(), to));
+    }
+    purge
+}
+
+async fn a_purge_changes_files_versions_and_reports_at_once_and_erases_the_old_bytes(store: Store) {
+    let old = file(&store, "a person's rows").await;
+    let job = store.create_job(&job_on(&old.id, "alice", T), 10, T).await.unwrap();
+    let (lease, _) = claim(&store, "w", T).await;
+    let (checkpoint, report) = (put(&store, "checkpoint").await, put(&store, "names a person").await);
+    store.put_checkpoint(&lease, 1, &checkpoint, &json!({}), T).await.unwrap();
+    let mut trained = version();
+    (trained.artifact, trained.report) = (put(&store, "head").await, Some(report.clone()));
+    store.finish(&lease, &trained, Some(&report), T).await.unwrap();
+    let (holds, forgets) = (put(&store, "holds an example").await, put(&store, "holds none").await);
+    let grown =
+        headstart_types::classifier::NewVersion { artifact: holds.clone(), report: None, ..version() };
+    store.publish(&intent(), &grown, When::Always, None, &reason(), T).await.unwrap();
+    let before = store.classifier(&intent()).await.unwrap();
+
+    let mut purge = rewriting(&store, &[&old]).await;
+    let struck = put(&store, "names nobody").await;
+    purge.versions.push(VersionChange {
+        classifier: intent(),
+        number: 2,
+        from: holds.clone(),
+        to: forgets.clone(),
+        metrics: json!({"examples": 0}),
+    });
+    purge.reports.push((report.clone(), struck.clone()));
+    assert!(store.purge(&purge, LATER).await.unwrap());
+    assert_eq!(store.unfinished_purges().await.unwrap(), [purge.id.clone()]);
+    assert!(store.finish_purge(&purge.id, LATER).await.unwrap());
+    assert_eq!(store.unfinished_purges().await.unwrap(), []);
+
+    assert_eq!(store.file(Scope::All, &old.id).await.unwrap(), purge.files[0].1);
+    let (first, second) =
+        (store.version(&intent(), 1).await.unwrap(), store.version(&intent(), 2).await.unwrap());
+    assert_eq!((first.artifact.clone(), first.report), (trained.artifact, Some(struck.clone())));
+    assert_eq!((second.artifact, second.metrics), (forgets, json!({"examples": 0})));
+    assert_eq!(store.job(Scope::All, &job.id).await.unwrap().report, Some(struck));
+    assert!(store.checkpoints(&job.id, &PageRequest::newest(9)).await.unwrap().data.is_empty());
+    let after = store.classifier(&intent()).await.unwrap();
+    assert_eq!((after.revision, after.production), (before.revision + 1, before.production));
+    let audit = store.audits(&intent(), &PageRequest::newest(1)).await.unwrap().data.remove(0);
+    assert_eq!((audit.action.as_str(), audit.who.as_str()), ("purge", "alice"));
+    for gone in [&old.sha256, &checkpoint, &report, &holds] {
+        assert!(!is_there(&store, gone).await, "{gone}");
+    }
+    assert!(is_there(&store, &first.artifact).await);
+    assert_eq!(store.collect_blobs(0, LATER).await.unwrap().blobs, 0, "nothing is left for the collection");
+    let row = store.purge_row(Scope::Key("alice"), &purge.id).await.unwrap();
+    assert_eq!((row.created_at, row.finished_at, row.details), (LATER, Some(LATER), details()));
+}
+
+async fn a_purge_of_a_file_in_use_or_changed_meanwhile_changes_nothing(store: Store) {
+    let (free, used) = (file(&store, "free").await, file(&store, "used").await);
+    let job = store.create_job(&job_on(&used.id, "alice", T), 10, T).await.unwrap();
+    let (lease, _) = claim(&store, "w", T).await;
+    let step = put(&store, "features").await;
+    store.put_step(&lease, "features", &step, T).await.unwrap();
+    let purge = rewriting(&store, &[&free, &used]).await;
+    let refused = store.purge(&purge, LATER).await;
+    let Err(StoreError::Conflict(message)) = refused else { panic!("{refused:?}") };
+    assert!(message.contains(used.id.as_str()) && message.contains(job.id.as_str()), "{message}");
+    for kept in [&free, &used] {
+        assert_eq!(store.file(Scope::All, &kept.id).await.unwrap(), *kept);
+    }
+    assert!(store.unfinished_purges().await.unwrap().is_empty());
+
+    // Paused, the job begins anew: its worker, which may not have noticed yet, writes nothing more of the old rows.
+    store.pause(Scope::All, &job.id, T).await.unwrap();
+    assert!(store.purge(&purge, LATER).await.unwrap());
+    assert!(store.finish_purge(&purge.id, LATER).await.unwrap());
+    assert!(store.steps(&job.id).await.unwrap().is_empty() && !is_there(&store, &step).await);
+    let late = store.put_step(&lease, "features", &step, T).await;
+    assert!(matches!(late, Err(StoreError::LeaseLost(_))), "{late:?}");
+    store.resume(Scope::All, &job.id, T).await.unwrap();
+    claim(&store, "other", T).await;
+
+    // Made up from rows that are no more.
+    let again = rewriting(&store, &[&free]).await;
+    assert!(!store.purge(&again, LATER).await.unwrap());
+    assert!(matches!(store.purge_row(Scope::All, &again.id).await, Err(StoreError::NotFound { .. })));
+}
+
+async fn bytes_that_another_row_names_stay_with_it(store: Store) {
+    let (one, other) = (file(&store, "the same bytes").await, file(&store, "the same bytes").await);
+    let purge = rewriting(&store, &[&one]).await;
+    assert!(store.purge(&purge, LATER).await.unwrap());
+    assert!(store.finish_purge(&purge.id, LATER).await.unwrap());
+    assert!(is_there(&store, &other.sha256).await);
+    store.delete_file(Scope::All, &other.id).await.unwrap();
+    assert_eq!(store.collect_blobs(0, LATER).await.unwrap().blobs, 1);
+    // Bytes that came after the purge are not its own.
+    let old = file(&store, "sent again").await;
+    let purge = rewriting(&store, &[&old]).await;
+    assert!(store.purge(&purge, 1).await.unwrap());
+    assert!(store.finish_purge(&purge.id, LATER).await.unwrap());
+    assert!(is_there(&store, &old.sha256).await);
+}
+
+async fn a_purge_that_has_to_wait_is_finished_later(store: Store) {
+    let old = file(&store, "a person's rows").await;
+    let purge = rewriting(&store, &[&old]).await;
+    let backup = store.blobs().freeze().await.unwrap();
+    assert!(store.purge(&purge, LATER).await.unwrap());
+    assert!(!store.finish_purge(&purge.id, LATER).await.unwrap());
+    assert!(is_there(&store, &old.sha256).await);
+    assert_eq!(store.purge_row(Scope::All, &purge.id).await.unwrap().finished_at, None);
+    drop(backup);
+    // Two at once, as two processes sweep: one may find the other at it.
+    let (one, other) =
+        tokio::join!(store.finish_purge(&purge.id, LATER), store.finish_purge(&purge.id, LATER));
+    assert!(one.unwrap() || other.unwrap());
+    assert!(store.finish_purge(&purge.id, LATER + 1).await.unwrap(), "again is harmless");
+    assert!(!is_there(&store, &old.sha256).await);
+    assert_eq!(store.purge_row(Scope::All, &purge.id).await.unwrap().finished_at, Some(LATER));
+}
+
+async fn purges_are_listed_for_their_key_alone(store: Store) {
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let purge = rewriting(&store, &[]).await;
+        assert!(store.purge(&purge, T).await.unwrap());
+        ids.push(purge.id);
+    }
+    ids.reverse();
+    let list = async |scope, after: Option<PurgeId>| {
+        let page = store.purges(scope, &PageRequest { after, ..PageRequest::newest(2) }).await.unwrap();
+        (page.data.into_iter().map(|row| row.id).collect::<Vec<_>>(), page.has_more)
+    };
+    assert_eq!(list(Scope::Key("alice"), None).await, (ids[..2].to_vec(), true));
+    assert_eq!(list(Scope::All, Some(ids[1].clone())).await, (ids[2..].to_vec(), false));
+    assert_eq!(list(Scope::Key("bob"), None).await.0, []);
+    let foreign = store.purge_row(Scope::Key("bob"), &ids[0]).await;
+    assert!(matches!(foreign, Err(StoreError::NotFound { what: "purge", .. })));
+}
+
+#[tokio::test]
+async fn what_rows_held_before_is_nowhere_in_the_folder_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).await.unwrap();
+    let mut old = file_of("alice", 4, T);
+    (old.sha256, old.summary) = (put(&store, "rows").await, json!({"groups": ["anna-of-the-folder"]}));
+    store.create_file(&old, u64::MAX).await.unwrap();
+    // Rows around it, so that pages are full and split.
+    for number in 0..200 {
+        let request = RequestKey {
+            key: "alice".into(),
+            route: "r".into(),
+            token: format!("{number}-{}", "x".repeat(200)),
+        };
+        let begun = store.begin(&request, "f", "r", 1000, 1000, T).await.unwrap();
+        assert!(matches!(begun, Begun::Fresh(_)));
+        file(&store, &format!("row {number}")).await;
+    }
+    assert!(holding(folder.path(), "anna-of-the-folder") > 0);
+    let purge = rewriting(&store, &[&old]).await;
+    assert!(store.purge(&purge, LATER).await.unwrap());
+    assert!(store.finish_purge(&purge.id, LATER).await.unwrap());
+    assert_eq!(holding(folder.path(), "anna-of-the-folder"), 0);
+}
+
+/// Files below a folder that hold a text.
+fn holding(folder: &std::path::Path, text: &str) -> usize {
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            count += holding(&path, text);
+        } else {
+            let bytes = std::fs::read(&path).unwrap();
+            count += usize::from(bytes.windows(text.len()).any(|window| window == text.as_bytes()));
+        }
+    }
+    count
+}

@@ -1,0 +1,152 @@
+//! Classifiers made of single examples: which versions hold some, and what they are without them.
+
+use std::collections::{HashMap, HashSet};
+
+use headstart_methods::MethodError;
+use headstart_methods::artifact::Artifact;
+use headstart_methods::few_shot::{self, Content};
+use headstart_store::{Order, PageRequest, Scope, Store, VersionChange};
+use headstart_types::classifier::{ClassifierId, ClassifierVersion, Origin};
+use headstart_types::ids::Sha256;
+use serde_json::Value;
+
+use crate::few_shot::metrics;
+use crate::purge::PurgeError;
+use crate::rollout::LARGEST_ARTIFACT;
+
+/// Rows read at a time.
+const PAGE: u32 = 500;
+
+/// What versions hold.
+#[derive(Default)]
+pub(super) struct Held {
+    /// Versions that hold such examples, and how many.
+    pub(super) versions: Vec<(ClassifierVersion, u64)>,
+    /// What they are to be without them, in the order of their classifiers; nothing where nothing is to be done.
+    pub(super) changes: Vec<VersionChange>,
+    /// Versions that took examples in and keep only means of them.
+    pub(super) unknown: Vec<ClassifierVersion>,
+}
+
+/// What an artifact is without some examples.
+enum Without {
+    /// It holds none of them.
+    Same,
+    /// A head, which keeps no examples.
+    Head,
+    /// It holds so many; its bytes and the numbers to be listed without them, where that was asked for.
+    Fewer(u64, Option<(Vec<u8>, Value)>),
+}
+
+/// Looks for examples in every version that was made of some. With `change`, also makes up what the versions are to be;
+/// those artifacts are durable then.
+pub(super) async fn holding(
+    store: &Store,
+    scope: Scope<'_>,
+    contents: &HashSet<Content>,
+    change: bool,
+) -> Result<Held, PurgeError> {
+    let mut held = Held::default();
+    if contents.is_empty() {
+        return Ok(held);
+    }
+    let contents: Vec<Content> = contents.iter().copied().collect();
+    let mut after: Option<ClassifierId> = None;
+    loop {
+        let page = store.classifiers(scope, after.as_ref(), PAGE).await?;
+        for classifier in &page.data {
+            for version in versions(store, &classifier.id).await? {
+                if version.origin == Origin::Examples {
+                    look(store, version, &contents, change, &mut held).await?;
+                }
+            }
+        }
+        after = page.data.last().map(|classifier| classifier.id.clone());
+        if !page.has_more {
+            return Ok(held);
+        }
+    }
+}
+
+async fn look(
+    store: &Store,
+    version: ClassifierVersion,
+    contents: &[Content],
+    change: bool,
+    held: &mut Held,
+) -> Result<(), PurgeError> {
+    let bytes = store.blobs().read(&version.artifact, LARGEST_ARTIFACT).await?;
+    let contents = contents.to_vec();
+    let work = move || without(&bytes, &contents, change);
+    let without = tokio::task::spawn_blocking(work).await.map_err(|_| PurgeError::CutOff)??;
+    match without {
+        Without::Same => {}
+        Without::Head => held.unknown.push(version),
+        Without::Fewer(examples, changed) => {
+            if let Some((bytes, metrics)) = changed {
+                let to: Sha256 = store.blobs().put(&bytes).await?.sha256;
+                held.changes.push(VersionChange {
+                    classifier: version.classifier.clone(),
+                    number: version.number,
+                    from: version.artifact.clone(),
+                    to,
+                    metrics,
+                });
+            }
+            held.versions.push((version, examples));
+        }
+    }
+    Ok(())
+}
+
+fn without(bytes: &[u8], contents: &[Content], change: bool) -> Result<Without, MethodError> {
+    if let Artifact::Head(_) = Artifact::load(bytes)? {
+        return Ok(Without::Head);
+    }
+    let (few_shot, mut shown) = few_shot::load(bytes)?;
+    let forgotten = shown.forget(contents).forgotten as u64;
+    if forgotten == 0 {
+        return Ok(Without::Same);
+    }
+    if !change {
+        return Ok(Without::Fewer(forgotten, None));
+    }
+    let few_shot = few_shot.fitted(&shown)?;
+    let made = (few_shot::save(&few_shot, &shown)?, metrics(&few_shot, &shown));
+    Ok(Without::Fewer(forgotten, Some(made)))
+}
+
+async fn versions(store: &Store, id: &ClassifierId) -> Result<Vec<ClassifierVersion>, PurgeError> {
+    let mut page = PageRequest { after: None, limit: PAGE, order: Order::Ascending };
+    let mut versions = Vec::new();
+    loop {
+        let found = store.versions(id, &page).await?;
+        page.after = found.data.last().map(|version| version.number);
+        versions.extend(found.data);
+        if !found.has_more {
+            return Ok(versions);
+        }
+    }
+}
+
+/// Versions that grew out of others by examples, and hold what those learned.
+pub(super) async fn grown_from(
+    store: &Store,
+    roots: &[ClassifierVersion],
+) -> Result<Vec<ClassifierVersion>, PurgeError> {
+    let mut of: HashMap<&ClassifierId, HashSet<String>> = HashMap::new();
+    for root in roots {
+        of.entry(&root.classifier).or_default().insert(root.model_name());
+    }
+    let mut grown = Vec::new();
+    for (id, mut names) in of {
+        for version in versions(store, id).await? {
+            let from = version.metrics.get("from").and_then(Value::as_str);
+            if from.is_some_and(|from| names.contains(from)) {
+                names.insert(version.model_name());
+                grown.push(version);
+            }
+        }
+    }
+    Ok(grown)
+}
