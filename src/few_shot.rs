@@ -352,6 +352,7 @@ async fn publish(
         origin: Origin::Examples,
         artifact,
         report: None,
+        evidence: None,
         metrics,
         backbone: backbone.id,
         backbone_sha256: backbone.sha256,

@@ -10,6 +10,7 @@ pub mod disk;
 pub mod embed;
 pub mod export;
 mod few_shot;
+mod gate;
 pub mod http;
 mod intake;
 pub mod models;

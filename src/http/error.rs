@@ -10,12 +10,14 @@ use headstart_methods::MethodError;
 use headstart_store::StoreError;
 use headstart_tasks::TaskError;
 use headstart_telemetry::Reason;
+use headstart_types::gate::Comparison;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::auth::Scope;
 use crate::export::CannotExport;
 use crate::few_shot::FewShotError;
+use crate::gate::GateError;
 use crate::intake::IntakeError;
 use crate::purge::PurgeError;
 
@@ -28,6 +30,7 @@ pub(crate) struct ApiError {
     param: Option<String>,
     message: String,
     retry_after: Option<Duration>,
+    gate: Option<Box<Comparison>>,
     pub(crate) reason: Option<Reason>,
 }
 
@@ -56,6 +59,10 @@ pub(crate) struct ErrorObject {
     code: Option<&'static str>,
     /// The id that logs carry too; also in the header `x-request-id`.
     request_id: String,
+    /// With code `gate_refused`: what the gate found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Comparison>)]
+    gate: Option<Box<Comparison>>,
 }
 
 const INVALID: &str = "invalid_request_error";
@@ -67,7 +74,8 @@ const ROOM_AFTER: Duration = Duration::from_secs(60);
 
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, kind, code, param: None, message: message.into(), retry_after: None, reason: None }
+        let message = message.into();
+        Self { status, kind, code, param: None, message, retry_after: None, gate: None, reason: None }
     }
 
     /// Names the field it is about.
@@ -124,6 +132,13 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "conflict_error", "conflict", message)
     }
 
+    /// A version that its gate keeps from production.
+    pub(crate) fn refused(found: Comparison) -> Self {
+        let refused =
+            Self::new(StatusCode::CONFLICT, "conflict_error", "gate_refused", found.message.as_str());
+        Self { gate: Some(Box::new(found)), ..refused.about("gate") }
+    }
+
     /// Nothing of that id for whoever asks.
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, INVALID, "not_found", message)
@@ -152,6 +167,7 @@ impl ApiError {
                 param: self.param,
                 code: Some(self.code),
                 request_id: request_id.to_owned(),
+                gate: self.gate,
             },
         };
         let json = serde_json::to_vec(&body).unwrap_or_default();
@@ -252,6 +268,18 @@ impl From<FewShotError> for ApiError {
             FewShotError::Store(error) => error.into(),
             FewShotError::Method(_) | FewShotError::CutOff => {
                 tracing::error!(%message, "examples could not be learned from");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<GateError> for ApiError {
+    fn from(error: GateError) -> Self {
+        match error {
+            GateError::Store(error) => error.into(),
+            GateError::Evidence { .. } | GateError::CutOff => {
+                tracing::error!(%error, "versions could not be compared");
                 Self::internal()
             }
         }

@@ -1,9 +1,12 @@
 //! Tasks asked for a job: behind whatever requests wait, and again while the queue is full.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use headstart_engine::{Class, EngineError};
-use headstart_tasks::{Caller, Task, TaskContext, TaskError};
+use headstart_methods::artifact::Artifact;
+use headstart_tasks::{Caller, Task, TaskContext, TaskError, labels_given};
+use headstart_types::Payload;
 
 use crate::worker::control::{Halt, Stop};
 
@@ -28,12 +31,33 @@ pub(super) async fn ask<T: Task>(
     params: impl Fn() -> T::Params,
 ) -> Result<Result<T::Answer, TaskError>, Stop> {
     let caller = Caller { deadline: None, class: Class::Bulk, key: "" };
+    let done = until_there_is_room(halt, || T::run(tasks, params(), caller)).await?;
+    Ok(done.map(|done| done.answer))
+}
+
+/// The labels that a version gives items.
+///
+/// # Errors
+/// The job's stop; within, what a request would be refused with.
+pub(super) async fn labels(
+    tasks: &TaskContext,
+    halt: &Halt,
+    version: &(String, Arc<Artifact>),
+    input: &Payload,
+) -> Result<Result<Vec<Vec<String>>, TaskError>, Stop> {
+    let caller = Caller { deadline: None, class: Class::Bulk, key: "" };
+    until_there_is_room(halt, || labels_given(tasks, version.clone(), input.clone(), caller)).await
+}
+
+async fn until_there_is_room<A, F: Future<Output = Result<A, TaskError>>>(
+    halt: &Halt,
+    ask: impl Fn() -> F,
+) -> Result<Result<A, TaskError>, Stop> {
     loop {
         halt.check()?;
-        match T::run(tasks, params(), caller).await {
-            Ok(done) => return Ok(Ok(done.answer)),
+        match ask().await {
             Err(TaskError::Engine(EngineError::QueueFull { .. })) => tokio::time::sleep(ASK_AGAIN).await,
-            Err(error) => return Ok(Err(error)),
+            answer => return Ok(answer),
         }
     }
 }

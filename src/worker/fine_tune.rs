@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headstart_datasets::{Example, HeldOut, Split, SplitPlan, Tuning, Use};
+use headstart_methods::artifact::{self, Artifact};
 use headstart_methods::head::Backbone;
-use headstart_methods::{FitData, Fitted, METHODS, MethodError, artifact, method, split};
-use headstart_store::{Scope, Store};
+use headstart_methods::{FitData, Fitted, METHODS, MethodError, method, split};
+use headstart_store::{Scope, Store, StoreError};
 use headstart_tasks::features::{Features, FeaturesParams, Vector};
 use headstart_tasks::{Served, TaskError};
 use headstart_types::Payload;
@@ -15,14 +16,15 @@ use headstart_types::classifier::{NewVersion, Origin};
 use headstart_types::ids::{FileId, Sha256};
 use headstart_types::job::{Job, Lease, Level, NewEvent, Progress};
 use headstart_types::report::{Duplicates, LeftOut, Report};
-use serde_json::Value;
 use tokio::runtime::Handle;
 
 use crate::app::App;
 use crate::clock::now_ms;
 use crate::worker::control::{FIT_STATE, FitControl, Halt, Stop};
 use crate::worker::evaluate::{self, Evidence, Found};
+use crate::worker::held_out::Answers;
 use crate::worker::reading::{Upload, payload};
+use crate::worker::rival::Rows;
 use crate::worker::stages::Stages;
 use crate::worker::table::{Row, Table, TableBuilder};
 use crate::worker::zero_shot::{self, Zeroth};
@@ -33,6 +35,9 @@ const FEATURES: &str = "features";
 
 /// Largest output of a step, in bytes.
 const LARGEST_STEP: u64 = 16 << 30;
+
+/// Tries to end a job whose classifier changes meanwhile.
+const TRIES: usize = 8;
 
 /// What every step has at hand.
 struct Context<'a> {
@@ -90,13 +95,13 @@ pub(super) async fn run(
     let (zeroth, left_out) = stages.measure("zero_shot", 0, labelling).await?;
     stages.count("zero_shot", zeroth.as_ref().map_or(0, |zeroth| zeroth.rows.len()));
     let scored = parts.score.len() as u64;
+    let held_out = cx.held_out(&files, &table, &parts, &fitted).await?;
     let evidence =
         cx.evidence(Found { files, duplicates, zeroth, left_out }, table, parts, Arc::clone(&fitted), until);
     let report = stages.measure("evaluate", scored, judge(evidence, app.dataset_limits())).await?;
     cx.say(report.verdict.clone()).await?;
     stages.observe(&app.metrics);
-    let listed = evaluate::listed(&report);
-    cx.publish(&fitted, &evaluate::to_json(report, &stages)?, listed).await
+    cx.publish(&fitted, &report, &stages, &held_out).await
 }
 
 impl Parts {
@@ -325,6 +330,24 @@ impl Context<'_> {
         zero_shot::measure(&question).await
     }
 
+    /// What the new version says of the rows that it is scored on.
+    async fn held_out(
+        &self,
+        files: &Arc<[Upload]>,
+        table: &Arc<Table>,
+        parts: &Arc<Parts>,
+        fitted: &Fitted,
+    ) -> Result<Answers, Stop> {
+        let rows = Rows {
+            files: Arc::clone(files),
+            limits: self.app.dataset_limits(),
+            table: Arc::clone(table),
+            parts: Arc::clone(parts),
+            seed: self.job.seed.cast_unsigned(),
+        };
+        Answers::of(Artifact::Head(Arc::new(fitted.head.clone())), rows, self.halt).await
+    }
+
     fn evidence(
         &self,
         found: Found,
@@ -345,24 +368,46 @@ impl Context<'_> {
         }
     }
 
-    /// Makes head and report durable, then writes version, state and event in one transaction.
-    async fn publish(&self, fitted: &Fitted, report: &[u8], listed: Value) -> Result<(), Stop> {
-        let bytes = artifact::save(&fitted.head)?;
-        let artifact = self.store.blobs().put(&bytes).await?.sha256;
-        let report_blob = self.store.blobs().put(report).await?.sha256;
+    /// Makes head, report and evidence durable, then writes version, state, event and promotion in one transaction; again
+    /// where the classifier changed while the gate looked at it.
+    async fn publish(
+        &self,
+        fitted: &Fitted,
+        report: &Report,
+        stages: &Stages,
+        held_out: &Answers,
+    ) -> Result<(), Stop> {
+        let blobs = self.store.blobs();
+        let artifact = blobs.put(&artifact::save(&fitted.head)?).await?.sha256;
         let backbone = &fitted.head.parts().backbone;
-        let version = NewVersion {
-            origin: Origin::Job,
-            artifact,
-            report: Some(report_blob.clone()),
-            metrics: listed,
-            backbone: backbone.id.clone(),
-            backbone_sha256: backbone.sha256.clone(),
-        };
-        self.halt.check()?;
-        let published = self.store.finish(self.lease, &version, Some(&report_blob), now_ms()).await?;
-        tracing::info!(job.id = %self.job.id, version = %published.version.model_name(), "job succeeded");
-        Ok(())
+        for _ in 0..TRIES {
+            let ended = held_out.end((self.store, &self.app.tasks), self.job, self.halt).await?;
+            let report = Report { gate: ended.comparison, ..report.clone() };
+            let listed = evaluate::listed(&report);
+            let report = blobs.put(&evaluate::to_json(report, stages)?).await?.sha256;
+            let version = NewVersion {
+                origin: Origin::Job,
+                artifact: artifact.clone(),
+                report: Some(report.clone()),
+                evidence: Some(blobs.put(&ended.evidence).await?.sha256),
+                metrics: listed,
+                backbone: backbone.id.clone(),
+                backbone_sha256: backbone.sha256.clone(),
+            };
+            self.halt.check()?;
+            let finishing =
+                self.store.finish_with(self.lease, &version, Some(&report), &ended.ending, now_ms());
+            match finishing.await {
+                Err(StoreError::Conflict(_)) => {}
+                Err(error) => return Err(error.into()),
+                Ok(published) => {
+                    let version = published.version.model_name();
+                    tracing::info!(job.id = %self.job.id, %version, promoted = published.promoted, "job succeeded");
+                    return Ok(());
+                }
+            }
+        }
+        Err(Stop::Broken("the classifier changes too fast to be compared".into()))
     }
 }
 

@@ -142,7 +142,7 @@ fn by_class(one: &Labelled, labels: &[String]) -> Vec<f32> {
 }
 
 /// Positions among the held-out rows, ascending: all of them, or as many as are labelled at most.
-fn drawn(scored: usize, seed: u64) -> Vec<usize> {
+pub(super) fn drawn(scored: usize, seed: u64) -> Vec<usize> {
     let mut rows: Vec<usize> = (0..scored).collect();
     if scored > ROWS {
         Rng::new(seed).shuffle(&mut rows);

@@ -40,7 +40,7 @@ async fn a_promotion_and_a_rollback_are_written_down() {
     let stale = service.ask("", "POST", &promote, json!({"if_production": 1})).await;
     assert_eq!(stale.error(), (409, "conflict".into(), None));
     let gated = service.ask("", "POST", &promote, json!({"gate": {"metric": "accuracy"}})).await;
-    assert_eq!(gated.error(), (400, "invalid_value".into(), Some("gate".into())));
+    assert_eq!(gated.error(), (400, "invalid_value".into(), Some("gate.kind".into())));
     let back = service.ask("", "POST", &format!("{SUPPORT}/rollback"), Value::Null).await.ok();
     assert_eq!(back["production"], 1);
     let further = service.ask("", "POST", &format!("{SUPPORT}/rollback"), Value::Null).await;

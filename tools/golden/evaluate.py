@@ -118,11 +118,12 @@ def multi_label(chance: numpy.random.Generator) -> dict:
 
 def mcnemar_tests() -> list[dict]:
     cases = []
-    for first, second in [(0, 0), (1, 0), (5, 5), (3, 11), (30, 12), (900, 1000)]:
+    for first, second in [(0, 0), (1, 0), (4, 0), (5, 5), (3, 11), (30, 12), (900, 1000)]:
         p = mcnemar([[10, first], [second, 10]], exact=True).pvalue if first + second else 1.0
         n, k = first + second, min(first, second)
         mid = min(1.0, float(2 * binom.cdf(k, n, 0.5) - binom.pmf(k, n, 0.5)))
-        cases.append({"first": first, "second": second, "exact": float(p), "mid": mid})
+        worse = float(binom.cdf(second, n, 0.5) - 0.5 * binom.pmf(second, n, 0.5))
+        cases.append({"first": first, "second": second, "exact": float(p), "mid": mid, "worse": worse})
     return cases
 
 

@@ -8,6 +8,7 @@ pub mod data;
 mod error;
 pub mod evaluate;
 pub mod few_shot;
+pub mod gate;
 pub mod head;
 pub mod linear_probe;
 mod method;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use headstart_types::ids::Sha256;
 use sha2::Digest as _;
 
-use crate::backend::{Reader, Statement, check_file, read_file};
+use crate::backend::{Reader, Statement, check_file, migrate_file, read_file};
 use crate::blobs::{NAMED, Staging, bounds, decode, place, sync_folder};
 use crate::error::StoreError;
 use crate::store::{BLOBS, DATABASE, Store};
@@ -83,7 +83,11 @@ pub fn restore(from: &Path, to: &Path) -> Result<BackedUp, StoreError> {
     check_file(&database)?;
     let partial = begin(to)?;
     let mut done = contents_of(&database)?;
-    for sha256 in named_in(&database)? {
+    let copied = partial.path.join(DATABASE);
+    copy(&database, &copied).map_err(copying)?;
+    // An earlier build's rows name blobs in fewer places.
+    migrate_file(&copied)?;
+    for sha256 in named_in(&copied)? {
         let (source, target) = (place(&from.join(BLOBS), &sha256), place(&partial.path.join(BLOBS), &sha256));
         match copy(&source, &target) {
             Ok((found, bytes)) if found == sha256 => done.bytes += bytes,
@@ -93,7 +97,6 @@ pub fn restore(from: &Path, to: &Path) -> Result<BackedUp, StoreError> {
         }
         done.blobs += 1;
     }
-    copy(&database, &partial.path.join(DATABASE)).map_err(copying)?;
     partial.settle()?;
     Ok(done)
 }

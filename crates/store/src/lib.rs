@@ -25,6 +25,6 @@ pub use idempotency::{Begun, RequestKey, StoredAnswer, Ticket};
 pub use jobs::{Beat, ClaimLimits, JobFilter, QueueSize, Trigger, next};
 pub use page::{Order, Page, PageRequest, Scope};
 pub use purges::{NewPurge, VersionChange};
-pub use registry::{Published, When};
+pub use registry::{Ending, Published, When};
 pub use store::{MAX_LEASE_MS, Store};
 pub use webhooks::Outbox;

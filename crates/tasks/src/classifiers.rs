@@ -109,6 +109,13 @@ pub(crate) struct Chosen {
 }
 
 impl Chosen {
+    /// A version that is asked though no name leads to it.
+    pub(crate) fn alone(name: String, artifact: Arc<Artifact>) -> Result<Self, TaskError> {
+        let mut snapshot = Snapshot::default();
+        let version = snapshot.add(artifact)?;
+        Ok(Self { name, version, shadow: None, snapshot: Arc::new(snapshot) })
+    }
+
     pub(crate) fn stack(&self) -> Option<&Stack> {
         self.snapshot.stacks.get(&self.version.backbone)
     }

@@ -26,5 +26,6 @@ pub use error::TaskError;
 pub use headstart_types::Label;
 pub use items::Timings;
 pub use labels::{LabelForm, Labels};
+pub use scores::{labels_given, verdict};
 pub use task::{Done, Task, TaskVisitor, required, visit_all};
 pub use usage::Usage;

@@ -52,6 +52,22 @@ pub(crate) async fn scores(
     Ok((chosen, scored))
 }
 
+/// The labels that a version gives items, sorted, as it would answer them; also one that does not answer requests.
+///
+/// # Errors
+/// [`TaskError`] as for a request.
+pub async fn labels_given(
+    cx: &TaskContext,
+    (name, artifact): (String, Arc<Artifact>),
+    input: Payload,
+    caller: Caller,
+) -> Result<Vec<Vec<String>>, TaskError> {
+    let chosen = Chosen::alone(name, Arc::clone(&artifact))?;
+    let scored = score(cx, &[chosen], input, HowToRead::default(), caller).await?;
+    let labels = |scores: &Vec<f32>| verdict(&artifact, scores).into_iter().map(str::to_owned).collect();
+    Ok(scored.scores.first().into_iter().flatten().map(labels).collect())
+}
+
 /// Probabilities of every classifier for every item: one pass for each backbone.
 async fn score(
     cx: &TaskContext,
@@ -200,7 +216,8 @@ fn compare(heads: &[Chosen], answers: &[Vec<Vec<f32>>], said: &[Vec<Vec<f32>>]) 
 }
 
 /// The labels that a version gives an item, sorted.
-fn verdict<'a>(artifact: &'a Artifact, scores: &[f32]) -> Vec<&'a str> {
+#[must_use]
+pub fn verdict<'a>(artifact: &'a Artifact, scores: &[f32]) -> Vec<&'a str> {
     let named = artifact.labels().iter().map(String::as_str).zip(scores);
     if !artifact.multi_label() {
         let best = named.fold(None, |best: Option<(&str, f32)>, (name, score)| match best {

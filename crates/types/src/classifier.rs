@@ -53,6 +53,8 @@ pub struct NewVersion {
     pub artifact: Sha256,
     /// The report's blob.
     pub report: Option<Sha256>,
+    /// The blob that says what it answers on its held-out rows, where it has some.
+    pub evidence: Option<Sha256>,
     /// Numbers worth listing.
     pub metrics: Value,
     /// The backbone's id.
@@ -74,6 +76,8 @@ pub struct ClassifierVersion {
     pub artifact: Sha256,
     /// The report's blob.
     pub report: Option<Sha256>,
+    /// The blob that says what it answers on its held-out rows, where it has some.
+    pub evidence: Option<Sha256>,
     /// Numbers worth listing.
     pub metrics: Value,
     /// The backbone's id.
@@ -146,14 +150,14 @@ pub struct Reason {
     pub gate: Option<Value>,
 }
 
-/// One move of the production pointer.
+/// One change of a classifier, or one that a gate refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AuditRow {
     /// From 1 within the classifier.
     pub number: u64,
     /// When, milliseconds since the epoch.
     pub created_at: i64,
-    /// What was done: `promote`, `rollback`, `publish`, `traffic`, `shadow`, `alias`, `delete`.
+    /// What was done: `promote`, `rollback`, `publish`, `traffic`, `shadow`, `alias`, `delete`, `refuse`.
     pub action: String,
     /// Who did it.
     pub who: String,

@@ -68,6 +68,19 @@ impl JobState {
     }
 }
 
+/// Whether the version that a job makes becomes production where another is already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Promote {
+    /// At once.
+    Always,
+    /// If it passes the gate: where held-out rows show that it is not worse.
+    IfNotWorse,
+    /// It waits to be promoted.
+    #[default]
+    Never,
+}
+
 /// A job's parameters, as JSON with the version of their format.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobParams {
@@ -105,6 +118,22 @@ impl JobParams {
             "report": {"budget_seconds": report.budget_seconds},
         });
         Self { version: 2, value }
+    }
+
+    /// Parameters of a job that promotes its version like this.
+    #[must_use]
+    pub fn with_promote(mut self, promote: Promote) -> Self {
+        if let Some(fields) = self.value.as_object_mut() {
+            fields.insert("promote".to_owned(), json!(promote));
+        }
+        self
+    }
+
+    /// Whether the version becomes production.
+    #[must_use]
+    pub fn promote(&self) -> Promote {
+        let asked = self.value.get("promote").filter(|_| self.version > 1);
+        asked.and_then(|asked| Promote::deserialize(asked).ok()).unwrap_or_default()
     }
 
     /// The method's hyperparameters.
@@ -349,6 +378,8 @@ mod tests {
         assert_eq!(old.report(), ReportParams::default());
         let new = JobParams::new(old.hyperparameters(), ReportParams { budget_seconds: 7 });
         assert_eq!((new.hyperparameters(), new.report().budget_seconds), (old.hyperparameters(), 7));
+        assert_eq!((old.promote(), new.promote()), (Promote::Never, Promote::Never));
+        assert_eq!(new.with_promote(Promote::IfNotWorse).promote(), Promote::IfNotWorse);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 pub mod classifier;
 pub mod file;
+pub mod gate;
 pub mod ids;
 pub mod input;
 pub mod job;

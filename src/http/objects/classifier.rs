@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use headstart_types::classifier::{AuditRow, Classifier, ClassifierVersion, Origin};
+use headstart_types::gate::Comparison;
 use headstart_types::ids::JobId;
 use serde::Serialize;
 use serde_json::Value;
@@ -45,6 +46,9 @@ pub(crate) struct ClassifierObject {
     /// What was done to it, newest first, at most a hundred; a list leaves it out.
     #[serde(skip_serializing_if = "Option::is_none")]
     audit: Option<Vec<AuditObject>>,
+    /// What the gate found of the version that it has just let through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gate: Option<Comparison>,
 }
 
 impl ClassifierObject {
@@ -68,7 +72,13 @@ impl ClassifierObject {
             }),
             versions: None,
             audit: None,
+            gate: None,
         }
+    }
+
+    /// The classifier with what a gate found.
+    pub(crate) fn with_gate(self, gate: Option<Comparison>) -> Self {
+        Self { gate, ..self }
     }
 
     /// A classifier with its versions and what was done to it; `jobs` are those of its versions that are still there.
@@ -132,6 +142,8 @@ pub(crate) struct VersionObject {
     metrics: Value,
     /// Whether there is a report.
     report: bool,
+    /// Whether it is stored what the version says of its held-out rows: without it no gate lets it through.
+    evidence: bool,
 }
 
 impl VersionObject {
@@ -150,6 +162,7 @@ impl VersionObject {
             validation_file: version.validation_file.map(String::from),
             metrics: version.metrics,
             report: version.report.is_some(),
+            evidence: version.evidence.is_some(),
         }
     }
 }
@@ -161,7 +174,7 @@ pub(crate) struct AuditObject {
     number: u64,
     /// When, seconds since the epoch.
     created_at: i64,
-    /// What was done.
+    /// What was done; `refuse` where a gate kept a version from production.
     #[schema(example = "promote")]
     action: String,
     /// Who did it: an API key's name, empty where no keys are set, or a part of the service.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use headstart_types::classifier::ClassifierVersion;
 use headstart_types::ids::JobId;
-use headstart_types::job::{Checkpoint, Job, JobError, JobEvent, JobState, Level, Progress, ReportParams};
+use headstart_types::job::{
+    Checkpoint, Job, JobError, JobEvent, JobState, Level, Progress, Promote, ReportParams,
+};
 use headstart_types::webhook::Webhook;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -71,6 +73,8 @@ pub(crate) struct JobObject {
     classifier: String,
     /// What is asked of its report.
     report: ReportParams,
+    /// Whether its version becomes production where another is already.
+    promote: Promote,
     /// Who is told of its end, where the job names somebody.
     #[schema(required = true)]
     webhook: Option<WebhookObject>,
@@ -106,6 +110,7 @@ impl JobObject {
         let eta = job.progress.and_then(|progress| progress.eta_seconds);
         let eta = eta.filter(|_| job.state == JobState::Running).and_then(|eta| i64::try_from(eta).ok());
         let (hyperparameters, report) = (job.params.hyperparameters(), job.params.report());
+        let promote = job.params.promote();
         let mut method = json!({ "type": job.method });
         if let Some(fields) = method.as_object_mut() {
             fields.insert(job.method, json!({ "hyperparameters": hyperparameters }));
@@ -142,6 +147,7 @@ impl JobObject {
             user_provided_suffix: job.suffix,
             classifier: job.classifier,
             report,
+            promote,
             webhook,
             progress: job.progress,
             position,

@@ -6,7 +6,7 @@ use headstart_datasets::Inspection;
 use headstart_methods::{METHODS, Method, MethodError, method};
 use headstart_types::file::FileRow;
 use headstart_types::ids::JobId;
-use headstart_types::job::{JobParams, NewJob, ReportParams};
+use headstart_types::job::{JobParams, NewJob, Promote, ReportParams};
 use headstart_types::webhook::Webhook;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -51,6 +51,9 @@ pub(crate) struct JobRequest {
     suffix: Option<String>,
     /// What is asked of its report.
     report: Option<ReportRequest>,
+    /// Whether its version becomes production where another is already: `always`, `if_not_worse` as the gate of `promote`
+    /// finds, or `never` unless given, so that it waits. The first version of a name is production in any case.
+    promote: Option<Promote>,
     /// Who is told of its end: the operator's own receiver where it is absent and there is one.
     webhook: Option<WebhookRequest>,
     /// The client's own notes: at most 16 pairs.
@@ -136,7 +139,7 @@ pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -
         validation_file: validation,
         seed,
         metadata,
-        params: JobParams::new(params, report),
+        params: JobParams::new(params, report).with_promote(request.promote.unwrap_or_default()),
         webhook,
         validate_first: false,
     })

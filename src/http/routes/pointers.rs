@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::{Path, Request};
 use axum::response::Response;
-use headstart_types::classifier::{Classifier, ClassifierId};
+use headstart_store::StoreError;
+use headstart_types::classifier::{Classifier, ClassifierId, Reason};
+use headstart_types::gate::{Comparison, GateKind};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::clock;
+use crate::gate;
 use crate::http::error::ApiError;
 use crate::http::extract;
 use crate::http::idempotent::{Sent, once};
@@ -28,9 +31,29 @@ pub(crate) struct Promotion {
     reason: Option<String>,
     /// Only while this version is production.
     if_production: Option<u32>,
-    /// A comparison that must be won first.
-    #[schema(value_type = Option<Object>)]
+    /// A comparison with production that must not be lost: `true`, or the test and its level.
+    #[schema(value_type = Option<GateRequest>)]
     gate: Option<Value>,
+}
+
+/// What is asked of the gate: `true` for the usual test, or a test by name.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+#[expect(
+    dead_code,
+    reason = "what clients may send, for the document; it is read field by field, so that each error names its own"
+)]
+pub(crate) enum GateRequest {
+    /// `true`: McNemar's test at 0.05. `false`: no gate.
+    Switch(bool),
+    /// A test by name.
+    Test {
+        /// The test.
+        kind: GateKind,
+        /// Below this p the version is worse; 0.05 unless given.
+        #[schema(exclusive_minimum = 0, maximum = 0.5)]
+        alpha: Option<f64>,
+    },
 }
 
 /// Why a classifier is rolled back. Everything may be left out.
@@ -66,12 +89,17 @@ fn object(visible: &Visible, id: &ClassifierId, classifier: Classifier) -> Class
     operation_id = "promote_classifier_version",
     tag = "Classifiers",
     summary = "Make a version production",
-    description = "The bare name means it from now on; a traffic split ends.",
+    description = "The bare name means it from now on; a traffic split ends. With `gate` only where held-out rows that \
+                   neither version learned from show that it is not worse than production (McNemar's test): otherwise \
+                   409, code `gate_refused`, with the counts in `error.gate` and a row in the audit.",
     params(
         ("name" = String, Path, description = "The classifier's name"),
         ("version" = u32, Path, description = "The version's number"),
     ),
-    request_body(content = Promotion, example = json!({"reason": "better on last week's questions"})),
+    request_body(
+        content = Promotion,
+        example = json!({"reason": "better on last week's questions", "gate": {"kind": "mcnemar", "alpha": 0.05}}),
+    ),
     responses((status = 200, description = "The classifier.", body = ClassifierObject), RowErrors),
     security((), ("key" = []))
 )]
@@ -89,18 +117,54 @@ pub(crate) async fn promote(
     once(visible, sent, place.clone(), |_| async move {
         let asked: Promotion =
             if body.is_empty() { Promotion::default() } else { extract::parse_json(body)? };
-        if asked.gate.is_some() {
-            // Promoting without the comparison that was asked for would be worse than not promoting.
-            return Err(ApiError::invalid("gate", "`gate`: this server compares no versions"));
-        }
+        let alpha = level(asked.gate.as_ref())?;
         let id = visible.classifier(name)?;
         let number = number(name, version)?;
         let reason = visible.reason(asked.reason);
-        let now = clock::now_ms();
-        let moved = visible.store.promote(&id, number, asked.if_production, &reason, now).await?;
-        Ok(object(visible, &id, moved))
+        let found = match alpha {
+            Some(alpha) => gate::compare(&visible.store, &id, number, alpha).await?,
+            None => None,
+        };
+        let Some(found) = found else {
+            let now = clock::now_ms();
+            let moved = visible.store.promote(&id, number, asked.if_production, &reason, now).await?;
+            return Ok(object(visible, &id, moved));
+        };
+        let compared = asked.if_production.unwrap_or(found.production);
+        if compared != found.production {
+            return Err(StoreError::Conflict(format!("production of `{name}` has moved")).into());
+        }
+        let reason = Reason { gate: Some(json!(found)), ..reason };
+        if !found.passes() {
+            visible.store.refuse(&id, &reason, clock::now_ms()).await?;
+            return Err(ApiError::refused(found));
+        }
+        let moved = visible.store.promote(&id, number, Some(compared), &reason, clock::now_ms()).await?;
+        Ok(object(visible, &id, moved).with_gate(Some(found)))
     })
     .await
+}
+
+/// The level of the gate that is asked for; `None` where none is.
+fn level(asked: Option<&Value>) -> Result<Option<f64>, ApiError> {
+    let fields = match asked {
+        None | Some(Value::Null | Value::Bool(false)) => return Ok(None),
+        Some(Value::Bool(true)) => return Ok(Some(Comparison::ALPHA)),
+        Some(Value::Object(fields)) => fields,
+        Some(_) => return Err(ApiError::invalid("gate", "`gate` must be true, false or an object")),
+    };
+    if fields.get("kind").and_then(Value::as_str).and_then(GateKind::of).is_none() {
+        return Err(ApiError::invalid("gate.kind", "`gate.kind` must be `mcnemar`"));
+    }
+    match fields.get("alpha") {
+        None | Some(Value::Null) => Ok(Some(Comparison::ALPHA)),
+        Some(alpha) => {
+            let most = Comparison::MOST_ALPHA;
+            let alpha = alpha.as_f64().filter(|alpha| *alpha > 0.0 && *alpha <= most);
+            let problem = || format!("`gate.alpha` must be a number above 0 and at most {most}");
+            alpha.map(Some).ok_or_else(|| ApiError::invalid("gate.alpha", problem()))
+        }
+    }
 }
 
 /// Makes the version production that was so before.

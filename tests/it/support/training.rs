@@ -123,6 +123,7 @@ impl TestApp {
             origin: Origin::Job,
             artifact,
             report: Some(report.clone()),
+            evidence: None,
             metrics: json!({"accuracy": 0.9}),
             backbone: backbone.id.clone(),
             backbone_sha256: backbone.sha256.clone(),

@@ -106,6 +106,7 @@ async fn copy(folder: &TempDir, model: &str) -> anyhow::Result<()> {
         origin: version.origin,
         artifact: version.artifact,
         report: version.report,
+        evidence: version.evidence,
         metrics: version.metrics,
         backbone: version.backbone,
         backbone_sha256: version.backbone_sha256,

@@ -202,6 +202,7 @@ fn bare(evidence: &Evidence<'_>, metrics: Metrics) -> Report {
         suspicious: None,
         duplicates: evidence.duplicates.clone(),
         groups: None,
+        gate: None,
         stages: evidence.stages.clone(),
         warnings: evidence.warnings.clone(),
         left_out: evidence.left_out.clone(),

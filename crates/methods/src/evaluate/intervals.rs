@@ -115,9 +115,12 @@ impl Discordance {
         (2.0 * tail - last).min(1.0)
     }
 
-    /// Whether the second is worse than the first beyond chance: fewer right, and mid-p below `level`.
-    pub fn second_is_worse(self, level: f64) -> bool {
-        self.second < self.first && self.mid_p() < level
+    /// One-sided mid-p that the second is worse: both equally good, how likely does it win so few of the items? Half of
+    /// the chance of exactly as many counts, so that the p of this side and of the other sum to 1.
+    pub fn second_worse_p(self) -> f64 {
+        let (tail, last) = self.tail();
+        let fewer = tail - last / 2.0;
+        if self.second <= self.first { fewer } else { 1.0 - fewer }
     }
 
     /// P(X ≤ the smaller count) and P(X = it) for X binomial with one half.
@@ -162,9 +165,9 @@ mod tests {
     fn equal_classifiers_are_not_told_apart() {
         let none = Discordance::of([true, false], [true, false]);
         assert_eq!(none, Discordance { first: 0, second: 0 });
-        assert!((none.exact_p() - 1.0).abs() < 1e-12 && !none.second_is_worse(0.05));
-        assert!(!Discordance { first: 3, second: 40 }.second_is_worse(0.05));
-        assert!(Discordance { first: 40, second: 3 }.second_is_worse(0.05));
+        assert!((none.exact_p() - 1.0).abs() < 1e-12 && (none.second_worse_p() - 0.5).abs() < 1e-12);
+        assert!(Discordance { first: 3, second: 40 }.second_worse_p() > 0.999);
+        assert!(Discordance { first: 40, second: 3 }.second_worse_p() < 1e-6);
         assert!(Discordance { first: 900_000, second: 901_000 }.mid_p() > 0.05);
     }
 }

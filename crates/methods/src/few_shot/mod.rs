@@ -250,6 +250,12 @@ impl Shown {
         self.contents.contains(content)
     }
 
+    /// What they are known by.
+    #[must_use]
+    pub fn contents(&self) -> &[Content] {
+        &self.contents
+    }
+
     /// Takes examples in. One that is there already takes the labels it comes with now.
     ///
     /// # Errors

@@ -126,6 +126,7 @@ fn mcnemar() {
         let counts = Discordance { first: get(case, "first"), second: get(case, "second") };
         assert_near(counts.exact_p(), get(case, "exact"), ROUNDING);
         assert_near(counts.mid_p(), get(case, "mid"), ROUNDING);
+        assert_near(counts.second_worse_p(), get(case, "worse"), ROUNDING);
     }
 }
 

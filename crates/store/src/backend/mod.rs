@@ -13,7 +13,7 @@ use std::path::Path;
 use async_trait::async_trait;
 
 pub(crate) use row::{Reader, Row, Value, to_json};
-pub(crate) use sqlite::{Sqlite, check_file, read_file};
+pub(crate) use sqlite::{Sqlite, check_file, migrate_file, read_file};
 
 use crate::error::StoreError;
 

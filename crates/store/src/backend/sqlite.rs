@@ -14,10 +14,11 @@ use super::{Backend, Batch, Row, Statement, Value, Written};
 use crate::error::StoreError;
 
 /// Each file is applied once, in order, and never edited: `user_version` counts them.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../migrations/sqlite/0001_start.sql"),
     include_str!("../../migrations/sqlite/0002_webhooks.sql"),
     include_str!("../../migrations/sqlite/0003_purges.sql"),
+    include_str!("../../migrations/sqlite/0004_evidence.sql"),
 ];
 
 /// How long a writer waits for another process's transaction.
@@ -140,6 +141,11 @@ pub(crate) fn check_file(file: &Path) -> Result<(), StoreError> {
     let verdict: String =
         connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(translate)?;
     if verdict == "ok" { Ok(()) } else { Err(StoreError::corrupt("the database", verdict)) }
+}
+
+/// Brings a database file that is not in use to the form of this build. Blocking.
+pub(crate) fn migrate_file(file: &Path) -> Result<(), StoreError> {
+    migrate(&mut connect(file)?)
 }
 
 impl Worker {

@@ -26,6 +26,7 @@ pub(crate) const NAMED: &str = "SELECT sha256 FROM files WHERE sha256 BETWEEN $1
     UNION SELECT artifact FROM checkpoints WHERE artifact BETWEEN $1 AND $2 \
     UNION SELECT artifact FROM versions WHERE artifact BETWEEN $1 AND $2 \
     UNION SELECT report FROM versions WHERE report BETWEEN $1 AND $2 \
+    UNION SELECT evidence FROM versions WHERE evidence BETWEEN $1 AND $2 \
     ORDER BY 1";
 
 /// The bounds of the names that begin with these digits.

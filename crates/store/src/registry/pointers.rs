@@ -51,6 +51,14 @@ impl Store {
         .await
     }
 
+    /// Writes down that a gate kept a version from production; nothing moves.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn refuse(&self, id: &ClassifierId, reason: &Reason, now: i64) -> Result<(), StoreError> {
+        self.edit(id, "refuse", reason, now, |_, _| Ok(())).await.map(|_| ())
+    }
+
     /// Makes the version production that was so before; again, the one before that. A traffic split ends.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use headstart_types::classifier::{ClassifierId, ClassifierVersion, NewVersion, Reason};
 use headstart_types::ids::{FileId, JobId, Sha256};
-use headstart_types::job::{Lease, NewEvent};
+use headstart_types::job::{Job, Lease, NewEvent};
 
 use super::rows::{VERSION_COLUMNS, check_name, decode_version, named};
 use crate::backend::{Batch, Row, Value, to_json};
@@ -18,6 +18,19 @@ pub enum When {
     First,
     /// At once.
     Always,
+}
+
+/// What a job's end means for production, where another version is that already.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ending {
+    /// Whether the version takes its place.
+    pub promote: bool,
+    /// The classifier's revision that a gate looked at: nothing is written when it has changed since.
+    pub revision: Option<u64>,
+    /// What the gate found; of a version that is not promoted, the audit says that it was refused.
+    pub gate: Option<serde_json::Value>,
+    /// What is told before the job's success.
+    pub event: Option<NewEvent>,
 }
 
 /// A version that was written.
@@ -61,31 +74,63 @@ impl Store {
         report: Option<&Sha256>,
         now: i64,
     ) -> Result<Published, StoreError> {
+        self.finish_with(lease, version, report, &Ending::default(), now).await
+    }
+
+    /// As [`Store::finish`], with a say in what becomes production: all of it in the same transaction.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when the classifier has changed since the gate looked at it; as [`Store::finish`].
+    pub async fn finish_with(
+        &self,
+        lease: &Lease,
+        version: &NewVersion,
+        report: Option<&Sha256>,
+        ending: &Ending,
+        now: i64,
+    ) -> Result<Published, StoreError> {
         let job = self.leased_job(lease).await?;
         let id = ClassifierId { key: job.key.clone(), name: job.classifier.clone() };
-        let mut values = fence(lease);
-        values.extend([now.into(), report.into()]);
-        let sql = format!(
-            "UPDATE jobs SET state = 'succeeded', finished_at = $4, updated_at = $4, report = $5 \
-             WHERE {FENCE} AND state = 'running'"
-        );
-        let batch = Batch::new().must(sql, values);
-        let made = Made {
-            job: Some(&job.id),
-            training_file: Some(&job.training_file),
-            validation_file: job.validation_file.as_ref(),
+        for _ in 0..TRIES {
+            let change = self.change_by(&id, ending).await?;
+            let (batch, place) = finishing(lease, &job, &id, version, report, (ending, &change), now)?;
+            match self.write(batch).await? {
+                Ok(rows) => return published(rows, place),
+                // The first statement is the one that asks for the lease.
+                Err(0) => return Err(StoreError::LeaseLost(lease.id.clone())),
+                Err(_) => {}
+            }
+        }
+        Err(StoreError::Conflict(format!("classifier `{}` changes too fast", id.name)))
+    }
+
+    /// How a classifier's row changes with a job's version.
+    async fn change_by(&self, id: &ClassifierId, ending: &Ending) -> Result<Change, StoreError> {
+        let stays = Change { promote: false, before: None, history: None, revision: None };
+        if !ending.promote && ending.revision.is_none() {
+            return Ok(stays);
+        }
+        let moved = || StoreError::Conflict(format!("classifier `{}` has changed meanwhile", id.name));
+        let known = match self.classifier(id).await {
+            Ok(known) => known,
+            // The first version of a name is production in any case.
+            Err(StoreError::NotFound { .. }) if ending.revision.is_none() => {
+                return Ok(Change { revision: Some(-1), ..stays });
+            }
+            Err(StoreError::NotFound { .. }) => return Err(moved()),
+            Err(error) => return Err(error),
         };
-        let change = Change { promote: false, before: None, history: None, revision: None };
-        let reason = Reason { who: job.key, reason: format!("job {} succeeded", job.id), gate: None };
-        let (batch, place) = add_version(batch, &id, version, &made, &change, &reason, now)?;
-        let batch = batch.then(
-            "UPDATE jobs SET fine_tuned_model = classifier || '@' || \
-             (SELECT number FROM versions WHERE versions.job = jobs.id) WHERE id = $1",
-            vec![(&job.id).into()],
-        );
-        let event = NewEvent::info("job succeeded, its classifier is ready");
-        let batch = with_event(with_webhook(batch, &job.id), &job.id, &event, now)?;
-        published(self.held(lease, batch).await?, place)
+        if ending.revision.is_some_and(|looked_at| looked_at != known.revision) {
+            return Err(moved());
+        }
+        let revision = Some(i64::try_from(known.revision).unwrap_or(i64::MAX));
+        if !ending.promote {
+            return Ok(Change { revision, ..stays });
+        }
+        let mut history = known.history;
+        history.extend(known.production);
+        let history = Some(to_json(&super::pointers::recent(history))?);
+        Ok(Change { promote: true, before: known.production, history, revision })
     }
 
     /// Writes a version that no job made, as when labels or examples change. `expected` is the classifier's last
@@ -137,6 +182,60 @@ impl Store {
     }
 }
 
+/// The statements that end a job with its version; also the place of the version's first.
+fn finishing(
+    lease: &Lease,
+    job: &Job,
+    id: &ClassifierId,
+    version: &NewVersion,
+    report: Option<&Sha256>,
+    (ending, change): (&Ending, &Change),
+    now: i64,
+) -> Result<(Batch, usize), StoreError> {
+    let mut values = fence(lease);
+    values.extend([now.into(), report.into()]);
+    let sql = format!(
+        "UPDATE jobs SET state = 'succeeded', finished_at = $4, updated_at = $4, report = $5 \
+         WHERE {FENCE} AND state = 'running'"
+    );
+    let batch = Batch::new().must(sql, values);
+    let made = Made {
+        job: Some(&job.id),
+        training_file: Some(&job.training_file),
+        validation_file: job.validation_file.as_ref(),
+    };
+    let words = format!("job {} succeeded", job.id);
+    let reason = Reason { who: job.key.clone(), reason: words, gate: ending.gate.clone() };
+    let (mut batch, place) = add_version(batch, id, version, &made, change, &reason, now)?;
+    if ending.gate.is_some() && !ending.promote {
+        batch = refused(batch, id, &reason, now)?;
+    }
+    batch = batch.then(
+        "UPDATE jobs SET fine_tuned_model = classifier || '@' || \
+         (SELECT number FROM versions WHERE versions.job = jobs.id) WHERE id = $1",
+        vec![(&job.id).into()],
+    );
+    batch = with_webhook(batch, &job.id);
+    for event in ending.event.iter().chain([&NewEvent::info("job succeeded, its classifier is ready")]) {
+        batch = with_event(batch, &job.id, event, now)?;
+    }
+    Ok((batch, place))
+}
+
+/// Adds that a gate kept a version from production.
+fn refused(batch: Batch, id: &ClassifierId, reason: &Reason, now: i64) -> Result<Batch, StoreError> {
+    let counted = "UPDATE classifiers SET audit_count = audit_count + 1 WHERE key = $1 AND name = $2";
+    let mut values = named(id);
+    values.extend([now.into(), reason.who.as_str().into(), reason.reason.as_str().into()]);
+    values.push(reason.gate.as_ref().map(to_json).transpose()?.into());
+    Ok(batch.then(counted, named(id)).then(
+        "INSERT INTO audits (key, name, number, created_at, action, who, before, after, reason, gate) \
+         SELECT key, name, audit_count, $3, 'refuse', $4, production, production, $5, $6 FROM classifiers \
+         WHERE key = $1 AND name = $2",
+        values,
+    ))
+}
+
 /// Adds a version to a batch; also the place of the first of its statements.
 fn add_version(
     batch: Batch,
@@ -169,15 +268,16 @@ fn add_version(
         )
         .must(
             format!(
-                "INSERT INTO versions (key, name, number, origin, artifact, report, metrics, backbone, \
-                 backbone_sha256, job, training_file, validation_file, created_at) \
-                 SELECT key, name, last_version, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM classifiers \
+                "INSERT INTO versions (key, name, number, origin, artifact, report, evidence, metrics, \
+                 backbone, backbone_sha256, job, training_file, validation_file, created_at) \
+                 SELECT key, name, last_version, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 FROM classifiers \
                  WHERE key = $1 AND name = $2 RETURNING {VERSION_COLUMNS}"
             ),
             with_name(vec![
                 version.origin.as_str().into(),
                 (&version.artifact).into(),
                 version.report.as_ref().into(),
+                version.evidence.as_ref().into(),
                 to_json(&version.metrics)?.into(),
                 version.backbone.as_str().into(),
                 version.backbone_sha256.as_str().into(),

@@ -14,8 +14,8 @@ const COLUMNS: &str =
     "key, name, created_at, last_version, production, history, traffic, shadow, aliases, revision";
 
 /// The columns of a [`ClassifierVersion`], in the order [`decode_version`] reads them.
-pub(crate) const VERSION_COLUMNS: &str = "key, name, number, origin, artifact, report, metrics, backbone, \
-    backbone_sha256, job, training_file, validation_file, created_at";
+pub(crate) const VERSION_COLUMNS: &str = "key, name, number, origin, artifact, report, evidence, metrics, \
+    backbone, backbone_sha256, job, training_file, validation_file, created_at";
 
 /// Longest name of a classifier or alias, in bytes.
 const NAME_BYTES: usize = 128;
@@ -57,6 +57,7 @@ pub(crate) fn decode_version(row: Row) -> Result<ClassifierVersion, StoreError> 
         origin: row.named(Origin::of)?,
         artifact: row.parsed()?,
         report: row.optional_parsed()?,
+        evidence: row.optional_parsed()?,
         metrics: row.json()?,
         backbone: row.text()?,
         backbone_sha256: row.text()?,

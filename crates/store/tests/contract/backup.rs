@@ -108,6 +108,34 @@ async fn an_empty_folder_is_filled_as_it_is(store: Store) {
 }
 
 #[tokio::test]
+async fn a_backup_of_an_earlier_build_is_brought_to_the_form_of_today() {
+    let place = tempfile::tempdir().unwrap();
+    let (old, back) = (place.path().join("old"), place.path().join("back"));
+    let artifact = {
+        let store = Store::open(&place.path().join("blobs-of")).await.unwrap();
+        fill(&store).await;
+        store.backup(&old).await.unwrap();
+        store.version(&intent(), 1).await.unwrap().artifact
+    };
+    // The rows as the first form has them.
+    let first = include_str!("../../migrations/sqlite/0001_start.sql");
+    std::fs::remove_file(old.join("store.db")).unwrap();
+    let connection = rusqlite::Connection::open(old.join("store.db")).unwrap();
+    connection.execute_batch(first).unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+    let rows = format!(
+        "INSERT INTO classifiers (key, name, created_at, last_version, production) VALUES ('alice', 'intent', 1, 1, 1); \
+         INSERT INTO versions (key, name, number, origin, artifact, metrics, backbone, backbone_sha256, created_at) \
+         VALUES ('alice', 'intent', 1, 'job', '{artifact}', '{{}}', 'b', 'c', 1);"
+    );
+    connection.execute_batch(&rows).unwrap();
+    drop(connection);
+    assert_eq!(restore(&old, &back).unwrap().blobs, 1);
+    let found = Store::open(&back).await.unwrap().version(&intent(), 1).await.unwrap();
+    assert_eq!((&found.artifact, found.evidence), (&artifact, None));
+}
+
+#[tokio::test]
 async fn a_folder_of_a_newer_build_is_refused_and_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     drop(Store::open(folder.path()).await.unwrap());

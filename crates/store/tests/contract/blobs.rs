@@ -105,17 +105,19 @@ async fn every_row_that_names_a_blob_keeps_it(store: Store) {
     };
     let (step, checkpoint) = (put("step").await, put("checkpoint").await);
     let (artifact, report, job_report) = (put("artifact").await, put("report").await, put("job").await);
+    let evidence = put("evidence").await;
     job(&store, "alice", 0).await;
     let (lease, _) = claim(&store, "w", 0).await;
     store.put_checkpoint(&lease, 1, &checkpoint, &serde_json::Value::Null, 0).await.unwrap();
     store.put_step(&lease, "fit", &step, LATER).await.unwrap();
     let collected = store.collect_blobs(0, LATER).await.unwrap();
-    assert_eq!(collected.blobs, 3, "what nobody names yet");
-    for text in ["artifact", "report", "job"] {
+    assert_eq!(collected.blobs, 4, "what nobody names yet");
+    for text in ["artifact", "report", "evidence", "job"] {
         put(text).await;
     }
     let mut new = version();
     (new.artifact, new.report) = (artifact.clone(), Some(report.clone()));
+    new.evidence = Some(evidence.clone());
     store.finish(&lease, &new, Some(&job_report), 0).await.unwrap();
     assert_eq!(store.collect_blobs(0, LATER).await.unwrap().blobs, 0);
     let backup = blobs.freeze().await.unwrap();
@@ -124,7 +126,7 @@ async fn every_row_that_names_a_blob_keeps_it(store: Store) {
     let cleared = store.clear_steps().await.unwrap();
     assert_eq!((cleared.blobs, cleared.bytes), (1, 4), "a finished job's steps");
     assert_eq!(blobs.info(&step).await.unwrap(), None);
-    for kept in [checkpoint, artifact, report, job_report] {
+    for kept in [checkpoint, artifact, report, evidence, job_report] {
         assert!(blobs.info(&kept).await.unwrap().is_some());
     }
 }

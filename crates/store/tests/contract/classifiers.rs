@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use headstart_store::{Order, PageRequest, Scope, Store, StoreError, When};
-use headstart_types::classifier::{ClassifierId, NewVersion, Origin};
-use headstart_types::job::JobState;
+use headstart_store::{Ending, Order, PageRequest, Published, Scope, Store, StoreError, When};
+use headstart_types::classifier::{ClassifierId, NewVersion, Origin, Reason};
+use headstart_types::job::{JobState, NewEvent};
+use serde_json::json;
 
 use crate::support::{T, claim, contract, digest, intent, job, reason, version};
 
 contract!(
     finishing_a_job_writes_version_state_and_event_together,
     the_first_version_is_promoted_and_later_ones_wait,
+    a_jobs_version_takes_productions_place_where_it_is_asked_for,
+    a_version_that_a_gate_refused_waits_and_is_written_down,
     promotion_and_rollback_move_one_pointer_and_are_written_down,
     a_promotion_after_production_has_moved_is_a_conflict,
     traffic_shadow_and_aliases_name_versions_that_exist,
@@ -59,6 +62,59 @@ async fn the_first_version_is_promoted_and_later_ones_wait(store: Store) {
     let audits = store.audits(&intent(), &PageRequest::newest(9)).await.unwrap().data;
     assert_eq!(audits.len(), 1);
     assert_eq!((audits[0].action.as_str(), audits[0].from, audits[0].to), ("publish", None, Some(1)));
+}
+
+/// Runs a job to an end that has a say in production.
+async fn ended(store: &Store, ending: &Ending, now: i64) -> Result<Published, StoreError> {
+    job(store, "alice", now).await;
+    let (lease, _) = claim(store, "w", now).await;
+    let version = NewVersion { evidence: Some(digest("e1")), ..version() };
+    store.finish_with(&lease, &version, None, ending, now).await
+}
+
+async fn a_jobs_version_takes_productions_place_where_it_is_asked_for(store: Store) {
+    let always = Ending { promote: true, ..Ending::default() };
+    assert!(ended(&store, &always, T).await.unwrap().promoted, "the first in any case");
+    assert!(ended(&store, &always, T).await.unwrap().promoted);
+    store.set_traffic(&intent(), &BTreeMap::from([(1, 50), (2, 50)]), &reason(), T).await.unwrap();
+    let gated = Ending {
+        revision: Some(store.classifier(&intent()).await.unwrap().revision),
+        gate: Some(json!({"p": 0.5})),
+        event: Some(NewEvent::info("not worse")),
+        ..always.clone()
+    };
+    let third = ended(&store, &gated, T + 1).await.unwrap();
+    assert_eq!((third.promoted, third.version.evidence), (true, Some(digest("e1"))));
+    let classifier = store.classifier(&intent()).await.unwrap();
+    assert_eq!((classifier.production, &classifier.history), (Some(3), &vec![1, 2]));
+    assert!(classifier.traffic.is_empty());
+    let audits = store.audits(&intent(), &PageRequest::newest(1)).await.unwrap().data;
+    assert_eq!((audits[0].action.as_str(), audits[0].from, audits[0].to), ("publish", Some(2), Some(3)));
+    assert_eq!(audits[0].gate, gated.gate);
+    let events = store.events(&third.version.job.unwrap(), &PageRequest::newest(2)).await.unwrap().data;
+    assert!(events[0].message.contains("succeeded") && events[1].message == "not worse", "{events:?}");
+    // The gate looked at another production: nothing is written, and the job goes on.
+    let late = ended(&store, &gated, T + 2).await;
+    assert!(matches!(late, Err(StoreError::Conflict(_))), "{late:?}");
+    assert_eq!(store.classifier(&intent()).await.unwrap().last_version, 3);
+}
+
+async fn a_version_that_a_gate_refused_waits_and_is_written_down(store: Store) {
+    trained(&store, T).await;
+    let revision = Some(store.classifier(&intent()).await.unwrap().revision);
+    let refused = Ending { revision, gate: Some(json!({"p": 0.01})), ..Ending::default() };
+    assert!(!ended(&store, &refused, T).await.unwrap().promoted);
+    let why = Reason { gate: Some(json!({"p": 0.02})), ..reason() };
+    store.refuse(&intent(), &why, T + 1).await.unwrap();
+    let classifier = store.classifier(&intent()).await.unwrap();
+    assert_eq!((classifier.production, classifier.last_version, classifier.history.len()), (Some(1), 2, 0));
+    let audits = store.audits(&intent(), &PageRequest::newest(9)).await.unwrap().data;
+    let told: Vec<_> = audits.iter().map(|row| (row.number, row.action.as_str(), row.from, row.to)).collect();
+    assert_eq!(
+        told,
+        [(3, "refuse", Some(1), Some(1)), (2, "refuse", Some(1), Some(1)), (1, "publish", None, Some(1))]
+    );
+    assert_eq!((&audits[0].gate, &audits[1].gate), (&why.gate, &refused.gate));
 }
 
 async fn promotion_and_rollback_move_one_pointer_and_are_written_down(store: Store) {
@@ -194,7 +250,13 @@ async fn a_deleted_classifiers_numbers_are_not_used_again(store: Store) {
 }
 
 fn examples(digits: &str) -> NewVersion {
-    NewVersion { origin: Origin::Examples, artifact: digest(digits), report: None, ..version() }
+    NewVersion {
+        origin: Origin::Examples,
+        artifact: digest(digits),
+        report: None,
+        evidence: None,
+        ..version()
+    }
 }
 
 async fn examples_make_versions_that_answer_at_once(store: Store) {

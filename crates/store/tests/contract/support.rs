@@ -104,6 +104,7 @@ pub(crate) fn version() -> NewVersion {
         origin: Origin::Job,
         artifact: digest("a1"),
         report: Some(digest("b1")),
+        evidence: None,
         metrics: json!({"accuracy": 0.9}),
         backbone: "all-minilm-l6-v2".into(),
         backbone_sha256: digest("cc").to_string(),

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::gate::Comparison;
+
 use super::data::{Duplicates, Groups, Suspicious};
 use super::quality::{BinaryCurves, Calibration, Confusion, Coverage, Estimate, Metrics};
 use super::run::Run;
@@ -54,6 +56,9 @@ pub struct Report {
     /// Quality by group, where the data names groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<Groups>,
+    /// The version against the one in production, where the job was to promote it if it is not worse.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Comparison>,
     /// Where the time went.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<Stage>,

@@ -28,6 +28,7 @@ pub fn render(report: &Report) -> String {
                 main {
                     h1 { (title) }
                     p.verdict { (report.verdict) }
+                    @if let Some(gate) = &report.gate { p { (gate.message) "." } }
                     (notes(report))
                     (quality(report))
                     (transfer(report))
