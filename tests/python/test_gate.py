@@ -137,7 +137,7 @@ def test_a_job_promotes_its_version_where_it_is_not_worse(service, name):
     assert service.http.get(f"{path}/report").json()["gate"] == table
     page = service.http.get(f"{path}/report", headers={"accept": "text/html"}).text
     assert table["message"] in page
-    warned = [event for event in service.http.get(f"{path}/events").json()["data"] if event["level"] == "warn"]
+    warned = [event for event in service.http.get(f"{path}/events").json()["data"] if event["level"] == "warn" and "data" in event]
     assert [event["data"] for event in warned] == [table] and "waits" in warned[0]["message"]
     trained(service, name, TRAIN + TEST, seed=3, promote="if_not_worse")
     after = classifier(service, name)
