@@ -10,7 +10,7 @@ use headstart_types::gate::Comparison;
 use crate::rollout::LARGEST_ARTIFACT;
 
 /// Largest evidence of a version, in bytes.
-const LARGEST_EVIDENCE: u64 = 1 << 30;
+pub(crate) const LARGEST_EVIDENCE: u64 = 1 << 30;
 
 /// Why versions are not compared.
 #[derive(Debug, thiserror::Error)]

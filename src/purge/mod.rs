@@ -2,6 +2,7 @@
 //! without them, written down all at once, and then erased. Until it is written nothing has changed; from then on whoever
 //! sweeps next finishes it.
 
+mod evidence;
 mod examples;
 mod files;
 mod reports;
@@ -143,6 +144,7 @@ impl Asked<'_> {
                 },
                 details: self.details(&found, &versions).await?,
                 reports: self.reports(&found).await?,
+                evidence: evidence::without(self.store, &found.versions, &found.contents).await?,
                 files,
                 versions: versions.changes,
             };

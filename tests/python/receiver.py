@@ -8,7 +8,8 @@ import threading
 
 
 class Receiver:
-    """Listens on the loopback. Answers `script` in turn, 200 after its end; a redirect leads to `/elsewhere`."""
+    """Listens on the loopback. Answers `script`, of statuses or what gives them, in turn, 200 after its end; a redirect
+    leads to `/elsewhere`."""
 
     def __init__(self, script=(), port=0, certificate=None):
         self.received, self._script, self._lock = [], list(script), threading.Lock()
@@ -45,7 +46,8 @@ class Receiver:
     def take(self, path, headers, body):
         with self._lock:
             self.received.append((path, headers, body))
-            return self._script.pop(0) if self._script else 200
+            answer = self._script.pop(0) if self._script else 200
+        return answer() if callable(answer) else answer
 
     def url(self, path="/hook"):
         return f"{self.scheme}://{self.host}{path}"

@@ -34,6 +34,8 @@ pub struct NewPurge {
     pub versions: Vec<VersionChange>,
     /// Reports' blobs, as they are and as they are to be.
     pub reports: Vec<(Sha256, Sha256)>,
+    /// Versions' evidence likewise.
+    pub evidence: Vec<(Sha256, Sha256)>,
 }
 
 /// A version whose artifact holds examples, and what it is to be without some of them.
@@ -90,15 +92,11 @@ impl Store {
         for id in classifiers {
             batch = note_in_audit(batch, id, &purge.reason, now);
         }
-        for (from, to) in &purge.reports {
-            batch = batch.then(
-                "INSERT INTO erasures (purge, sha256) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-                vec![(&purge.id).into(), from.into()],
-            );
-            for table in ["jobs", "versions"] {
-                let sql = format!("UPDATE {table} SET report = $1 WHERE report = $2");
-                batch = batch.then(sql, vec![to.into(), from.into()]);
-            }
+        for change in &purge.reports {
+            batch = rename(batch, &purge.id, &[("jobs", "report"), ("versions", "report")], change);
+        }
+        for change in &purge.evidence {
+            batch = rename(batch, &purge.id, &[("versions", "evidence")], change);
         }
         if self.write(batch).await?.is_ok() {
             return Ok(true);
@@ -184,6 +182,18 @@ impl Store {
 fn erase(batch: Batch, query: String, values: Vec<Value>) -> Batch {
     let sql = format!("INSERT INTO erasures (purge, sha256) {query} ON CONFLICT DO NOTHING");
     batch.then(sql, values)
+}
+
+/// Names another blob wherever one is named.
+fn rename(batch: Batch, id: &PurgeId, places: &[(&str, &str)], (from, to): &(Sha256, Sha256)) -> Batch {
+    let batch = batch.then(
+        "INSERT INTO erasures (purge, sha256) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        vec![id.into(), from.into()],
+    );
+    places.iter().fold(batch, |batch, (table, column)| {
+        let sql = format!("UPDATE {table} SET {column} = $1 WHERE {column} = $2");
+        batch.then(sql, vec![to.into(), from.into()])
+    })
 }
 
 fn rewrite_file(batch: Batch, id: &PurgeId, from: &Sha256, to: &FileRow) -> Result<Batch, StoreError> {

@@ -32,7 +32,7 @@ pub(crate) struct Promotion {
     /// Only while this version is production.
     if_production: Option<u32>,
     /// A comparison with production that must not be lost: `true`, or the test and its level.
-    #[schema(value_type = Option<GateRequest>)]
+    #[schema(value_type = Option<GateRequest>, example = json!({"kind": "mcnemar", "alpha": 0.05}))]
     gate: Option<Value>,
 }
 
@@ -98,7 +98,7 @@ fn object(visible: &Visible, id: &ClassifierId, classifier: Classifier) -> Class
     ),
     request_body(
         content = Promotion,
-        example = json!({"reason": "better on last week's questions", "gate": {"kind": "mcnemar", "alpha": 0.05}}),
+        example = json!({"reason": "better on last week's questions"}),
     ),
     responses((status = 200, description = "The classifier.", body = ClassifierObject), RowErrors),
     security((), ("key" = []))

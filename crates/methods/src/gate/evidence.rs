@@ -1,6 +1,6 @@
 //! What a version said of its held-out rows, and what it learned from: digests of contents, never contents.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +69,23 @@ impl Evidence {
             learned: shown.contents().iter().copied().collect(),
             rival: None,
         }
+    }
+
+    /// The evidence without what is known of some contents; `None` when nothing is.
+    pub fn without(&self, contents: &HashSet<Content>) -> Option<Self> {
+        let stays = |content: &Content| !contents.contains(content);
+        let kept: Vec<bool> = self.held_out.iter().map(|row| stays(&row.content)).collect();
+        if kept.iter().all(|kept| *kept) && self.learned.iter().all(stays) {
+            return None;
+        }
+        let mut without = self.clone();
+        without.held_out.retain(|row| stays(&row.content));
+        without.learned.retain(stays);
+        if let Some(rival) = &mut without.rival {
+            let mut kept = kept.into_iter();
+            rival.said.retain(|_| kept.next().unwrap_or(true));
+        }
+        Some(without)
     }
 
     /// Its bytes, always the same for the same evidence.

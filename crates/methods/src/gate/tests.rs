@@ -42,6 +42,20 @@ fn evidence_comes_back_from_its_bytes_as_it_was_and_bytes_that_are_cut_are_refus
 }
 
 #[test]
+fn evidence_without_rows_keeps_the_answers_about_the_others() {
+    let mut evidence = version(0..4, |row| row != 1);
+    evidence.rival =
+        Some(Rival { version: 7, said: vec![Some(vec![0]), None, Some(vec![1]), Some(vec![0, 1])] });
+    let without = evidence.without(&[content(1), content(2), content(10_000)].into()).unwrap();
+    let mut left = version(0..1, |_| true);
+    left.held_out.push(version(3..4, |_| true).held_out.remove(0));
+    left.learned.clear();
+    left.rival = Some(Rival { version: 7, said: vec![Some(vec![0]), Some(vec![0, 1])] });
+    assert_eq!(without, left);
+    assert_eq!(without.without(&[content(1)].into()), None);
+}
+
+#[test]
 fn a_version_is_worse_only_beyond_chance() {
     let production = version(0..100, |row| row >= 10);
     let verdict = |right: &dyn Fn(usize) -> bool| {

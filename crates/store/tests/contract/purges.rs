@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::support::{T, chance, claim, contract, file_of, intent, job_on, reason, version};
 
 contract!(
-    a_purge_changes_files_versions_and_reports_at_once_and_erases_the_old_bytes,
+    a_purge_changes_files_versions_reports_and_evidence_at_once_and_erases_the_old_bytes,
     a_purge_of_a_file_in_use_or_changed_meanwhile_changes_nothing,
     bytes_that_another_row_names_stay_with_it,
     a_purge_that_has_to_wait_is_finished_later,
@@ -61,6 +61,7 @@ async fn rewriting(store: &Store, files: &[&FileRow]) -> NewPurge {
         files: Vec::new(),
         versions: Vec::new(),
         reports: Vec::new(),
+        evidence: Vec::new(),
     };
     for file in files {
         let mut to = (*file).clone();
@@ -71,7 +72,7 @@ async fn rewriting(store: &Store, files: &[&FileRow]) -> NewPurge {
     purge
 }
 
-async fn a_purge_changes_files_versions_and_reports_at_once_and_erases_the_old_bytes(store: Store) {
+async fn a_purge_changes_files_versions_reports_and_evidence_at_once_and_erases_the_old_bytes(store: Store) {
     let old = file(&store, "a person's rows").await;
     let job = store.create_job(&job_on(&old.id, "alice", T), 10, T).await.unwrap();
     let (lease, _) = claim(&store, "w", T).await;
@@ -79,6 +80,8 @@ async fn a_purge_changes_files_versions_and_reports_at_once_and_erases_the_old_b
     store.put_checkpoint(&lease, 1, &checkpoint, &json!({}), T).await.unwrap();
     let mut trained = version();
     (trained.artifact, trained.report) = (put(&store, "head").await, Some(report.clone()));
+    let (known, unknown) = (put(&store, "knows a digest").await, put(&store, "knows none").await);
+    trained.evidence = Some(known.clone());
     store.finish(&lease, &trained, Some(&report), T).await.unwrap();
     let (holds, forgets) = (put(&store, "holds an example").await, put(&store, "holds none").await);
     let grown =
@@ -96,6 +99,7 @@ async fn a_purge_changes_files_versions_and_reports_at_once_and_erases_the_old_b
         metrics: json!({"examples": 0}),
     });
     purge.reports.push((report.clone(), struck.clone()));
+    purge.evidence.push((known.clone(), unknown.clone()));
     assert!(store.purge(&purge, LATER).await.unwrap());
     assert_eq!(store.unfinished_purges().await.unwrap(), [purge.id.clone()]);
     assert!(store.finish_purge(&purge.id, LATER).await.unwrap());
@@ -105,6 +109,7 @@ async fn a_purge_changes_files_versions_and_reports_at_once_and_erases_the_old_b
     let (first, second) =
         (store.version(&intent(), 1).await.unwrap(), store.version(&intent(), 2).await.unwrap());
     assert_eq!((first.artifact.clone(), first.report), (trained.artifact, Some(struck.clone())));
+    assert_eq!(first.evidence, Some(unknown));
     assert_eq!((second.artifact, second.metrics), (forgets, json!({"examples": 0})));
     assert_eq!(store.job(Scope::All, &job.id).await.unwrap().report, Some(struck));
     assert!(store.checkpoints(&job.id, &PageRequest::newest(9)).await.unwrap().data.is_empty());
@@ -112,7 +117,7 @@ async fn a_purge_changes_files_versions_and_reports_at_once_and_erases_the_old_b
     assert_eq!((after.revision, after.production), (before.revision + 1, before.production));
     let audit = store.audits(&intent(), &PageRequest::newest(1)).await.unwrap().data.remove(0);
     assert_eq!((audit.action.as_str(), audit.who.as_str()), ("purge", "alice"));
-    for gone in [&old.sha256, &checkpoint, &report, &holds] {
+    for gone in [&old.sha256, &checkpoint, &report, &holds, &known] {
         assert!(!is_there(&store, gone).await, "{gone}");
     }
     assert!(is_there(&store, &first.artifact).await);
