@@ -134,6 +134,8 @@ def test_young_bytes_without_a_row_stay_a_while(start):
 
 def test_bytes_that_were_only_looked_at_or_had_no_room_go_with_the_answer(start):
     running = start("--key-file-bytes", 5000)
+    # Whoever removes bytes is alone: what meets a sweep is left to a later one.
+    wait_until(lambda: running.metric("sweep_last_success_timestamp_seconds") > 0, "the first sweep ends")
     for seed, fields, status in ((1, {"validate_only": "true"}, 200), (2, {}, 200), (3, {}, 413)):
         answer = running.http.post("/v1/files", files={"file": ("a.jsonl", lines(weather(40, seed)))}, data={"purpose": "fine-tune", **fields})
         assert answer.status_code == status, answer.text
@@ -370,7 +372,7 @@ def test_purges_killed_at_any_moment_have_happened_or_not_and_end_when_sent_agai
         killed(running)
         running = Service(tmp_path, "--sweep-seconds", 1)
         again = purged(running, text=text)
-        assert again["rows"] in (0, 1) and again["status"] == "done"
+        assert again["rows"] in (0, 1)
         wait_until(lambda: all(one["status"] == "done" for one in running.http.get("/v1/purges").json()["data"]), "every purge ends")
         assert holding(running.data, text) == []
     left = b"".join(b"\n" if row["text"] in texts else lines([row]) for row in rows)
