@@ -77,7 +77,7 @@ def test_a_backup_of_a_working_server_brings_back_files_classifiers_and_the_job_
         assert scores(second, "weather") == expected
         assert ended(client, job).status == "succeeded"
         assert len(scores(second, "later@1")) == len(QUESTIONS)
-    assert second.metric("jobs_ended_total", outcome="succeeded") == 1
+    wait_until(lambda: second.metric("jobs_ended_total", outcome="succeeded") == 1, "the job is counted once it has ended")
     second.stop()
 
 

@@ -37,14 +37,16 @@ def case(name, rows, dim, classes, c, weight=None):
     }
 
 
-def several(name, rows, dim, labels, c):
+def several(name, rows, dim, labels, c, weight=None):
     x, _ = problem(rows, dim, 2, 11, 0.6)
     rng = np.random.default_rng(12)
     y = (x @ rng.normal(size=(dim, labels)) + rng.normal(size=(rows, labels)) > 1).astype(int)
-    fitted = [model(c, None).fit(x, y[:, label]) for label in range(labels)]
+    # A weight that is given is that of the rows with the label.
+    own = [{0: 1.0, 1: weight.get(str(label), 1.0)} if isinstance(weight, dict) else weight for label in range(labels)]
+    fitted = [model(c, own[label]).fit(x, y[:, label]) for label in range(labels)]
     return {
         "name": name, "features": x.tolist(), "targets": [np.flatnonzero(row).tolist() for row in y], "classes": labels,
-        "c": c, "class_weight": None,
+        "c": c, "class_weight": weight,
         "coefficients": [one.coef_[0].round(ROUND).tolist() for one in fitted],
         "intercepts": [float(one.intercept_[0].round(ROUND)) for one in fitted],
         "probabilities": np.stack([one.predict_proba(x)[:, 1] for one in fitted], 1).round(ROUND).tolist(),
@@ -59,6 +61,8 @@ CASES = [
     case("two classes, balanced weights", 30, 4, 2, 1.0, "balanced"),
     case("fewer rows than columns", 12, 20, 3, 0.1),
     several("several labels", 40, 4, 3, 0.7),
+    several("several labels, balanced weights", 40, 4, 3, 0.7, "balanced"),
+    several("several labels, given weights", 40, 4, 3, 0.7, {"0": 3.0, "2": 0.25}),
 ]
 
 OUT.write_text("[\n" + ",\n".join(json.dumps(one, separators=(",", ":")) for one in CASES) + "\n]\n")

@@ -21,7 +21,7 @@ pub(crate) fn add(
     let classes = parts.classes.len();
     let given = if parts.normalise { pooling::normalise(graph, features) } else { features.to_owned() };
     let raw = match &parts.tail {
-        Tail::Identity => first_layer(graph, head, head.rows(), &given),
+        Tail::Identity | Tail::Contrast { .. } => first_layer(graph, head, head.rows(), &given),
         Tail::Layer { weights, bias } => {
             let hidden = first_layer(graph, head, head.rows(), &given);
             let hidden = graph.add("Relu", &[&hidden], vec![]);

@@ -41,6 +41,7 @@ enum TailKind {
     Identity {},
     Layer {},
     Cache { scale: f32, alpha: f32, beta: f32 },
+    Contrast {},
 }
 
 /// The head's bytes: a safetensors file with the matrices, and all else as JSON in its metadata.
@@ -64,6 +65,11 @@ pub fn save(head: &Head) -> Result<Vec<u8>, MethodError> {
             writer.floats("tail.mass", mass);
             writer.indices("tail.classes", classes);
             TailKind::Cache { scale: *scale, alpha: *alpha, beta: *beta }
+        }
+        Tail::Contrast { means, counts } => {
+            writer.matrix("tail.means", means.view());
+            writer.indices("tail.counts", counts);
+            TailKind::Contrast {}
         }
     };
     let document = Document {
@@ -105,6 +111,9 @@ pub fn load(bytes: &[u8]) -> Result<Head, MethodError> {
         TailKind::Cache { scale, alpha, beta } => {
             let classes = reader.indices("tail.classes")?;
             Tail::Cache { classes, scale, alpha, beta, mass: reader.floats("tail.mass")? }
+        }
+        TailKind::Contrast {} => {
+            Tail::Contrast { means: reader.matrix("tail.means")?, counts: reader.indices("tail.counts")? }
         }
     };
     Head::new(HeadParts {

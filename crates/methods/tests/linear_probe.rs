@@ -23,7 +23,7 @@ fn apart(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
 #[test]
 fn coefficients_and_probabilities_are_those_of_scikit_learn() {
     let cases: Vec<Value> = serde_json::from_str(include_str!("golden/linear_probe.json")).unwrap();
-    assert_eq!(cases.len(), 7);
+    assert_eq!(cases.len(), 9);
     for case in cases {
         let name = case["name"].as_str().unwrap();
         let targets = match serde_json::from_value::<Vec<u32>>(case["targets"].clone()) {

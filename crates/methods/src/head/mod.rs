@@ -48,6 +48,14 @@ pub enum Tail {
         /// The length of each class's sum of unit examples: with it a mean can take in further examples.
         mass: Vec<f32>,
     },
+    /// Nothing: `z` holds the logits. Each row tells the examples with its class from those without it.
+    Contrast {
+        /// Means of unit examples, `(classes + 1) × dim`: of those with each class, and last of all of them. With them the
+        /// rows can take in further examples.
+        means: Array2<f32>,
+        /// How many examples each mean is of.
+        counts: Vec<u32>,
+    },
 }
 
 /// A head's matrices and names, for exporters and for storing.
@@ -110,7 +118,7 @@ impl Head {
         if parts.thresholds.as_ref().is_some_and(|all| all.len() != classes || outside(all)) {
             return wrong("thresholds", "are not one probability a class");
         }
-        check_tail(&parts.tail, rows, classes)?;
+        check_tail(&parts.tail, (rows, dim), classes)?;
         Ok(Self(parts))
     }
 
@@ -191,7 +199,7 @@ impl Head {
 
     fn tail(&self, mut first: Array2<f32>) -> Array2<f32> {
         match &self.0.tail {
-            Tail::Identity => first,
+            Tail::Identity | Tail::Contrast { .. } => first,
             Tail::Layer { weights, bias } => {
                 first.mapv_inplace(|value| value.max(0.0));
                 let mut logits = product::times_transposed(first.view(), weights.view());
@@ -242,7 +250,7 @@ pub(crate) fn mix(first: &Array2<f32>, said: &Array2<f32>, scale: f32, alpha: f3
     Array2::from_shape_fn(said.dim(), |place| scale * (first[place] + alpha * said[place]))
 }
 
-fn check_tail(tail: &Tail, rows: usize, classes: usize) -> Result<(), MethodError> {
+fn check_tail(tail: &Tail, (rows, dim): (usize, usize), classes: usize) -> Result<(), MethodError> {
     let fits = match tail {
         Tail::Identity => rows == classes,
         Tail::Layer { weights, bias } => {
@@ -256,6 +264,12 @@ fn check_tail(tail: &Tail, rows: usize, classes: usize) -> Result<(), MethodErro
                 && mass.len() == classes
                 && mass.iter().all(|value| value.is_finite() && *value >= 0.0)
                 && finite
+        }
+        Tail::Contrast { means, counts } => {
+            rows == classes
+                && means.dim() == (classes + 1, dim)
+                && counts.len() == classes + 1
+                && means.iter().all(|value| value.is_finite())
         }
     };
     if fits {

@@ -1,7 +1,10 @@
-//! Nearest class mean with a cache of the examples themselves; fitted in milliseconds, grown one example at a time.
+//! Nearest class mean with a cache of the examples themselves; fitted in milliseconds, grown one example at a time. With
+//! several labels a row, the nearer of two means for each label.
 //!
 //! Means, cosine and temperature: Snell et al., "Prototypical networks", NeurIPS 2017. Cache: Zhang et al.,
 //! "Tip-Adapter", ECCV 2022, with class means in the place of its text classifier.
+
+mod contrast;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -17,6 +20,7 @@ use crate::{
     score::{self, Score},
     split,
 };
+use contrast::Contrast;
 
 /// The method; see the module.
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +82,8 @@ impl Method for Prototype {
     }
 
     fn docs(&self) -> &'static str {
-        "Nearest class mean by cosine with a cache of examples; fitted in milliseconds and grown while it serves."
+        "Nearest class mean by cosine with a cache of examples, or for several labels the nearer mean of rows with and \
+         without each; fitted in milliseconds and grown while it serves."
     }
 
     fn check(&self, given: &Map<String, Value>) -> Result<Params, MethodError> {
@@ -125,7 +130,7 @@ impl Method for Prototype {
             let cached = !several && given.cache_per_class > 0;
             let alpha = if cached { given.alpha.unwrap_or(ALPHA) } else { 0.0 };
             let beta = given.beta.unwrap_or(BETA);
-            let summary = format!("nearest class mean with a cache (alpha {alpha}, beta {beta}, not tuned)");
+            let summary = format!("{}, not tuned", described(several, alpha, beta));
             return Ok(Fitted {
                 head: head(alpha, beta)?,
                 held_out: None,
@@ -143,46 +148,53 @@ impl Method for Prototype {
     }
 }
 
-/// Class means and cached examples, all of length 1.
+/// What gives the first layer: class means and cached examples, all of length 1, or planes between means.
 struct Model {
-    /// Means, then keys.
+    /// Means, then keys; for several labels the planes, before the scale.
     rows: Array2<f32>,
     bias: Vec<f32>,
     key_classes: Vec<u32>,
-    mass: Vec<f32>,
+    grows: Grows,
+}
+
+/// What further examples are added to.
+enum Grows {
+    /// The length of each class's sum.
+    Mass(Vec<f32>),
+    Contrast(Contrast),
 }
 
 impl Model {
     fn learn(examples: &Examples, given: &Hyperparameters, seed: u64) -> Self {
         let count = examples.classes().len();
         let x = unit_rows(examples.features());
+        let of = match examples.targets() {
+            Targets::Single(of) => of,
+            Targets::Multi(_) => return Self::of_several(&x, examples.targets(), count),
+        };
         let mut sums = Array2::<f64>::zeros((count, x.ncols()));
-        for (row, x) in x.outer_iter().enumerate() {
-            for &class in examples.targets().of(row) {
-                sums.row_mut(class as usize).zip_mut_with(&x, |sum, &value| *sum += f64::from(value));
-            }
+        for (x, &class) in x.outer_iter().zip(of) {
+            sums.row_mut(class as usize).zip_mut_with(&x, |sum, &value| *sum += f64::from(value));
         }
         let (means, mass) = directions(&sums);
-        let bias = if examples.targets().is_multi() {
-            midpoints(&x, &means, examples.targets())
-        } else {
-            vec![0.0; count]
-        };
-        let kept = match examples.targets() {
-            Targets::Single(of) => split::draw(examples.targets(), count, given.cache_per_class, seed)
-                .into_iter()
-                .filter_map(|row| of.get(row).map(|&class| (row, class)))
-                .collect(),
-            Targets::Multi(_) => Vec::new(),
-        };
-        let (kept, key_classes): (Vec<usize>, Vec<u32>) = kept.into_iter().unzip();
+        let kept = split::draw(examples.targets(), count, given.cache_per_class, seed);
+        let (kept, key_classes): (Vec<usize>, Vec<u32>) =
+            kept.into_iter().filter_map(|row| of.get(row).map(|&class| (row, class))).unzip();
         let mut rows = Array2::zeros((count + kept.len(), x.ncols()));
         rows.slice_mut(s![..count, ..]).assign(&means);
         rows.slice_mut(s![count.., ..]).assign(&x.select(Axis(0), &kept));
-        let bias = bias.into_iter().chain(std::iter::repeat_n(0.0, kept.len())).collect();
-        Self { rows, bias, key_classes, mass }
+        let bias = vec![0.0; rows.nrows()];
+        Self { rows, bias, key_classes, grows: Grows::Mass(mass) }
     }
 
+    fn of_several(x: &Array2<f32>, targets: &Targets, count: usize) -> Self {
+        let mut contrast = Contrast::new(count, x.ncols());
+        contrast.add(x.view(), targets);
+        let (rows, bias) = contrast.planes(1.0);
+        Self { rows, bias, key_classes: Vec::new(), grows: Grows::Contrast(contrast) }
+    }
+
+    /// The first layer: cosines with means and keys, or how far on its side of each plane a row is.
     fn cosines(&self, features: ArrayView2<'_, f32>) -> Array2<f32> {
         let x = unit_rows(features);
         let mut out = Array2::zeros((x.nrows(), self.rows.nrows()));
@@ -199,6 +211,16 @@ impl Model {
         alpha: f32,
         beta: f32,
     ) -> Result<Head, MethodError> {
+        let (rows, bias, tail) = match &self.grows {
+            Grows::Contrast(contrast) => {
+                let (rows, bias) = contrast.planes(scale);
+                (rows, bias, contrast.tail())
+            }
+            Grows::Mass(mass) => {
+                let (classes, mass) = (self.key_classes.clone(), mass.clone());
+                (self.rows.clone(), self.bias.clone(), Tail::Cache { classes, scale, alpha, beta, mass })
+            }
+        };
         Head::new(HeadParts {
             method: NAME.to_owned(),
             hyperparameters: params.as_map().clone(),
@@ -206,15 +228,9 @@ impl Model {
             classes: Arc::clone(data.train.classes()),
             multi_label: data.train.targets().is_multi(),
             normalise: true,
-            rows: self.rows.to_shared(),
-            bias: self.bias.as_slice().into(),
-            tail: Tail::Cache {
-                classes: self.key_classes.clone(),
-                scale,
-                alpha,
-                beta,
-                mass: self.mass.clone(),
-            },
+            rows: rows.into_shared(),
+            bias: bias.into(),
+            tail,
             temperature: 1.0,
             thresholds: None,
         })
@@ -224,7 +240,11 @@ impl Model {
 /// Whether a head takes further examples in.
 #[must_use]
 pub fn is(head: &Head) -> bool {
-    matches!(head.parts().tail, Tail::Cache { .. })
+    match head.parts().tail {
+        Tail::Contrast { .. } => true,
+        Tail::Cache { .. } => !head.parts().multi_label,
+        Tail::Identity | Tail::Layer { .. } => false,
+    }
 }
 
 /// Labels of further examples as [`add_examples`] takes them.
@@ -237,7 +257,7 @@ pub fn targets(head: &Head, labels: Vec<Vec<u32>>) -> Targets {
 }
 
 /// The head with further examples taken in: exact means, and the cache filled up to its size a class. Temperature,
-/// alpha and beta stay as they are.
+/// thresholds, alpha and beta stay as they are.
 ///
 /// # Errors
 ///
@@ -249,33 +269,58 @@ pub fn add_examples(
     targets: &Targets,
 ) -> Result<Head, MethodError> {
     let parts = head.parts();
-    let Tail::Cache { classes, scale, alpha, beta, mass } = &parts.tail else {
-        return Err(MethodError::Unsuitable("only a prototype head takes in further examples".to_owned()));
-    };
     if features.ncols() != head.dim() {
         return Err(MethodError::Width { expected: head.dim(), given: features.ncols() });
     }
     if features.nrows() != targets.len() || targets.is_multi() != parts.multi_label {
         return Err(MethodError::Unsuitable("examples need one answer each, of the head's kind".to_owned()));
     }
-    let count = parts.classes.len();
-    data::check_targets(targets, count)?;
+    data::check_targets(targets, parts.classes.len())?;
     if let Some(row) = features.outer_iter().position(|row| row.iter().any(|value| !value.is_finite())) {
         return Err(data::DataError::NotFinite { row }.into());
     }
     let given: Hyperparameters = Params::read(&parts.hyperparameters)?;
     let x = unit_rows(features);
-    let mut sums = Array2::from_shape_fn((count, head.dim()), |(class, column)| {
+    let (rows, bias, tail) = match &parts.tail {
+        Tail::Contrast { means, counts } => {
+            let mut contrast = Contrast::of(means, counts);
+            contrast.add(x.view(), targets);
+            let (rows, bias) = contrast.planes(given.scale);
+            (rows, bias, contrast.tail())
+        }
+        Tail::Cache { classes, scale, alpha, beta, mass } if !parts.multi_label => {
+            let (rows, classes, mass) =
+                grown(parts, (classes.as_slice(), mass.as_slice()), &x, targets, given.cache_per_class);
+            let bias = vec![0.0; rows.nrows()];
+            (rows, bias, Tail::Cache { classes, scale: *scale, alpha: *alpha, beta: *beta, mass })
+        }
+        Tail::Cache { .. } | Tail::Identity | Tail::Layer { .. } => {
+            let problem = "only a prototype head takes in further examples".to_owned();
+            return Err(MethodError::Unsuitable(problem));
+        }
+    };
+    Head::new(HeadParts { rows: rows.into_shared(), bias: bias.into(), tail, ..parts.clone() })
+}
+
+/// Means and keys, the keys' classes and the means' masses, with further examples of length 1.
+fn grown(
+    parts: &HeadParts,
+    (classes, mass): (&[u32], &[f32]),
+    x: &Array2<f32>,
+    targets: &Targets,
+    cache_per_class: usize,
+) -> (Array2<f32>, Vec<u32>, Vec<f32>) {
+    let (count, before) = (parts.classes.len(), parts.rows.nrows());
+    let mut sums = Array2::from_shape_fn((count, x.ncols()), |(class, column)| {
         f64::from(parts.rows[[class, column]]) * mass.get(class).copied().map_or(0.0, f64::from)
     });
-    let mut key_classes = classes.clone();
+    let mut key_classes = classes.to_vec();
     let mut kept = Vec::new();
     let mut have = Targets::Single(key_classes.clone()).counts(count);
     for (row, x) in x.outer_iter().enumerate() {
         for &class in targets.of(row) {
             sums.row_mut(class as usize).zip_mut_with(&x, |sum, &value| *sum += f64::from(value));
-            let room = have.get_mut(class as usize).filter(|have| **have < given.cache_per_class);
-            if let (false, Some(have)) = (parts.multi_label, room) {
+            if let Some(have) = have.get_mut(class as usize).filter(|have| **have < cache_per_class) {
                 *have += 1;
                 kept.push(row);
                 key_classes.push(class);
@@ -283,17 +328,11 @@ pub fn add_examples(
         }
     }
     let (means, mass) = directions(&sums);
-    let mut rows = Array2::zeros((parts.rows.nrows() + kept.len(), head.dim()));
-    rows.slice_mut(s![..parts.rows.nrows(), ..]).assign(&parts.rows);
+    let mut rows = Array2::zeros((before + kept.len(), x.ncols()));
+    rows.slice_mut(s![..before, ..]).assign(&parts.rows);
     rows.slice_mut(s![..count, ..]).assign(&means);
-    rows.slice_mut(s![parts.rows.nrows().., ..]).assign(&x.select(Axis(0), &kept));
-    let bias: Vec<f32> = parts.bias.iter().copied().chain(std::iter::repeat_n(0.0, kept.len())).collect();
-    Head::new(HeadParts {
-        rows: rows.into_shared(),
-        bias: bias.into(),
-        tail: Tail::Cache { classes: key_classes, scale: *scale, alpha: *alpha, beta: *beta, mass },
-        ..parts.clone()
-    })
+    rows.slice_mut(s![before.., ..]).assign(&x.select(Axis(0), &kept));
+    (rows, key_classes, mass)
 }
 
 pub(crate) fn unit_rows(features: ArrayView2<'_, f32>) -> Array2<f32> {
@@ -317,23 +356,6 @@ fn directions(sums: &Array2<f64>) -> (Array2<f32>, Vec<f32>) {
     (means, mass.into_iter().map(|length| length as f32).collect())
 }
 
-/// For several labels a row: minus the point midway between the mean cosines of rows with and without the label.
-fn midpoints(x: &Array2<f32>, means: &Array2<f32>, targets: &Targets) -> Vec<f32> {
-    let cosines = x.dot(&means.t());
-    (0..means.nrows())
-        .map(|class| {
-            let (mut sums, mut counts) = ([0.0f64; 2], [0.0f64; 2]);
-            for (row, &cosine) in cosines.column(class).iter().enumerate() {
-                let side = usize::from(targets.of(row).contains(&(class as u32)));
-                sums[side] += f64::from(cosine);
-                counts[side] += 1.0;
-            }
-            let mean = |side: usize| if counts[side] > 0.0 { sums[side] / counts[side] } else { 0.0 };
-            -f64::midpoint(mean(0), mean(1)) as f32
-        })
-        .collect()
-}
-
 /// One pair of alpha and beta on the held-out rows.
 struct Judged {
     alpha: f32,
@@ -345,12 +367,8 @@ struct Judged {
 impl Judged {
     fn finish(self, head: Head, rows: Vec<usize>, targets: &Targets) -> Result<Fitted, MethodError> {
         let Score { accuracy, loss, temperature } = self.score;
-        let summary = format!(
-            "nearest class mean with a cache (alpha {}, beta {}), {:.1} % of held-out answers right",
-            self.alpha,
-            self.beta,
-            100.0 * accuracy
-        );
+        let what = described(targets.is_multi(), self.alpha, self.beta);
+        let summary = format!("{what}, {:.1} % of held-out answers right", 100.0 * accuracy);
         let figures = [
             ("alpha", self.alpha.into()),
             ("beta", self.beta.into()),
@@ -365,6 +383,13 @@ impl Judged {
             metrics: figures.map(|(name, value): (&str, f64)| (name.to_owned(), value)).into(),
         })
     }
+}
+
+fn described(several: bool, alpha: f32, beta: f32) -> String {
+    if several {
+        return "the nearer of the means of rows with and without each label".to_owned();
+    }
+    format!("nearest class mean with a cache (alpha {alpha}, beta {beta})")
 }
 
 /// The pair with the most right answers, of equals the one with the least loss.
