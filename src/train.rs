@@ -221,7 +221,7 @@ async fn watch(store: &Store, id: &JobId) -> anyhow::Result<Job> {
         ProgressDrawTarget::hidden()
     };
     let bar = ProgressBar::with_draw_target(None, target);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len}  {msg}") {
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {percent:>3} %  {msg}") {
         bar.set_style(style);
     }
     let mut said = None;

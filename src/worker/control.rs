@@ -2,18 +2,15 @@
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
 
 use headstart_methods::{Checkpoint, Control, MethodError, artifact};
 use headstart_store::{Store, StoreError};
-use headstart_types::job::{JobError, Lease, NewEvent, Progress};
+use headstart_types::job::{JobError, Lease, NewEvent};
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 
 use crate::clock::now_ms;
-
-/// Progress is written at most this often: a fit may take a step every few microseconds.
-const REPORT_EVERY: Duration = Duration::from_millis(500);
+use crate::worker::pace::Pace;
 
 /// The step under which a fit's state is kept.
 pub(super) const FIT_STATE: &str = "fit";
@@ -107,8 +104,7 @@ pub(super) struct FitControl {
     /// The step that the fit's state is kept under.
     pub(super) step: String,
     pub(super) state: Option<Vec<u8>>,
-    pub(super) started: Instant,
-    pub(super) reported: Option<Instant>,
+    pub(super) pace: Arc<Pace>,
 }
 
 impl FitControl {
@@ -128,13 +124,7 @@ impl Control for FitControl {
         if self.halt.check().is_err() {
             return ControlFlow::Break(());
         }
-        if self.reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
-            self.reported = Some(Instant::now());
-            let left = total.saturating_sub(step) as f64 / step.max(1) as f64;
-            let eta = (self.started.elapsed().as_secs_f64() * left).ceil() as u64;
-            let progress = Progress { step: step as u64, total: total as u64, eta_seconds: Some(eta) };
-            self.write(self.store.set_progress(&self.lease, progress, now_ms()));
-        }
+        self.pace.count(step, total);
         ControlFlow::Continue(())
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use headstart_methods::data::{Examples, Targets};
 use headstart_methods::evaluate::baseline::{picture, tf_idf};
-use headstart_methods::evaluate::learning_curve::{Curve, Ground, Learners, measure};
+use headstart_methods::evaluate::learning_curve::{Curve, Ground, Learners, measure, rows_given};
 use headstart_methods::evaluate::transfer::Names;
 use headstart_methods::evaluate::{self, calibration};
 use headstart_methods::{FitData, Fitted, Unattended, method};
@@ -21,6 +21,7 @@ use serde_json::{Map, Value, json};
 
 use crate::worker::control::{Halt, Stop};
 use crate::worker::fine_tune::Parts;
+use crate::worker::pace::{Pace, Part};
 use crate::worker::reading::Upload;
 use crate::worker::stages::Stages;
 use crate::worker::table::Table;
@@ -47,6 +48,7 @@ pub(super) struct Evidence {
     /// When the learning curve ends; points that do not fit in are named in the report.
     pub(super) until: Instant,
     pub(super) halt: Arc<Halt>,
+    pub(super) pace: Arc<Pace>,
 }
 
 /// What was found beside the fit.
@@ -71,6 +73,7 @@ pub(super) fn report(evidence: &Evidence, raw: &Raw) -> Result<Report, Stop> {
     let head = fitted.head.parts();
     let groups = table.group_names(&parts.score);
     let curve = curve(evidence, raw, &train, &held_out)?;
+    evidence.pace.begin(Part::Report);
     let learner = format!("logistic regression on {}", evidence.job.model);
     let baseline = match raw {
         Raw::Texts(_) => "logistic regression on TF-IDF of words and pairs of words",
@@ -167,7 +170,15 @@ fn curve(evidence: &Evidence, raw: &Raw, train: &Examples, held_out: &Examples) 
     let given = Map::from_iter([("c".to_owned(), json!(CURVE_C))]);
     let params = probe.check(&given)?;
     let backbone = evidence.fitted.head.parts().backbone.clone();
-    let halt = &evidence.halt;
+    let Evidence { halt, pace, .. } = evidence;
+    let ground = Ground {
+        train: train.targets(),
+        held_out: held_out.targets(),
+        classes: train.classes().len(),
+        seed: evidence.job.seed.cast_unsigned(),
+    };
+    let (mut learned, all) = (0, rows_given(&ground));
+    pace.begin(Part::Curve);
     let mut transfer = |rows: &[usize], seed: u64| -> Result<Array2<f32>, Stop> {
         halt.check()?;
         let some = train.select(rows);
@@ -175,19 +186,15 @@ fn curve(evidence: &Evidence, raw: &Raw, train: &Examples, held_out: &Examples) 
         let fitted = probe.fit(&data, &params, seed, &mut Unattended)?;
         Ok(fitted.head.probabilities(held_out.features())?)
     };
-    let classes = train.classes().len();
     let mut no_transfer = |rows: &[usize], seed: u64| -> Result<Array2<f32>, Stop> {
         halt.check()?;
-        Ok(match raw {
-            Raw::Texts(texts) => texts.scores(rows, train.targets(), classes, seed),
-            Raw::Pictures(pictures) => pictures.scores(rows, train.targets(), classes, seed),
-        })
-    };
-    let ground = Ground {
-        train: train.targets(),
-        held_out: held_out.targets(),
-        classes,
-        seed: evidence.job.seed.cast_unsigned(),
+        let scores = match raw {
+            Raw::Texts(texts) => texts.scores(rows, train.targets(), ground.classes, seed),
+            Raw::Pictures(pictures) => pictures.scores(rows, train.targets(), ground.classes, seed),
+        };
+        learned += rows.len();
+        pace.count(learned, all);
+        Ok(scores)
     };
     let mut learners = Learners { transfer: &mut transfer, no_transfer: &mut no_transfer };
     measure(&ground, &mut learners, &|| Instant::now() >= evidence.until)

@@ -13,8 +13,8 @@ use headstart_tasks::features::{Features, FeaturesParams, Vector};
 use headstart_tasks::{Served, TaskError};
 use headstart_types::Payload;
 use headstart_types::classifier::{NewVersion, Origin};
-use headstart_types::ids::{FileId, Sha256};
-use headstart_types::job::{Job, Lease, Level, NewEvent, Progress};
+use headstart_types::ids::Sha256;
+use headstart_types::job::{Job, Lease, Level, NewEvent};
 use headstart_types::report::{Duplicates, LeftOut, Report};
 use tokio::runtime::Handle;
 
@@ -23,6 +23,7 @@ use crate::clock::now_ms;
 use crate::worker::control::{FIT_STATE, FitControl, Halt, Stop};
 use crate::worker::evaluate::{self, Evidence, Found};
 use crate::worker::held_out::Answers;
+use crate::worker::pace::{Pace, Part, Work};
 use crate::worker::reading::{Upload, payload};
 use crate::worker::rival::Rows;
 use crate::worker::stages::Stages;
@@ -49,6 +50,7 @@ struct Context<'a> {
     /// What gives the features: steps are kept under its key, so that none is taken up on another's.
     served: Arc<Served>,
     done: BTreeMap<String, Sha256>,
+    pace: Arc<Pace>,
 }
 
 /// Which rows are learned from, tuned on and scored.
@@ -72,9 +74,28 @@ pub(super) async fn run(
 ) -> Result<(), Stop> {
     let done = store.steps(&job.id).await?;
     let served = app.tasks.catalog.get(&job.model).map_err(|error| broken(&error))?;
-    let cx = Context { app, store, lease, job, halt, served, done };
+    let files = files(store, job).await?;
+    let pace = Arc::new(Pace::new(&Work {
+        rows: count(&files),
+        classes: files.first().map_or(0, |file| file.inspection.summary.classes.len()),
+        modality: served.modality(),
+        budget: Duration::from_secs(u64::from(job.params.report().budget_seconds)),
+        told: job.progress,
+    }));
+    let cx = Context { app, store, lease, job, halt, served, done, pace: Arc::clone(&pace) };
+    tokio::select! {
+        biased;
+        done = walk(&cx, files) => done,
+        never = pace.tell(store, lease, halt) => match never {},
+    }
+}
+
+/// All steps, one after the other.
+async fn walk(cx: &Context<'_>, files: Arc<[Upload]>) -> Result<(), Stop> {
+    let Context { app, job, pace, .. } = cx;
     let mut stages = Stages::default();
-    let table = stages.measure("features", 0, cx.table()).await?;
+    pace.begin(Part::Features);
+    let table = stages.measure("features", 0, cx.table(&files)).await?;
     let table = Arc::new(table);
     stages.count("features", table.head.labels.len());
     let parts = Arc::new(part(&table, job)?);
@@ -85,12 +106,14 @@ pub(super) async fn run(
         parts.score.len()
     ))
     .await?;
-    let files = cx.files().await?;
+    pace.begin(Part::Compare);
     let rows = table.head.labels.len() as u64;
     let duplicates = stages.measure("compare", rows, cx.compare(&files, &table, &parts)).await?;
+    pace.begin(Part::Fit);
     let fitted = Arc::new(stages.measure("fit", parts.learn.len() as u64, cx.fit(&table, &parts)).await?);
     cx.say(fitted.summary.clone()).await?;
     let until = Instant::now() + Duration::from_secs(u64::from(job.params.report().budget_seconds));
+    pace.begin(Part::ZeroShot);
     let labelling = cx.zero_shot(&files, &table, &parts, until);
     let (zeroth, left_out) = stages.measure("zero_shot", 0, labelling).await?;
     stages.count("zero_shot", zeroth.as_ref().map_or(0, |zeroth| zeroth.rows.len()));
@@ -155,6 +178,19 @@ fn part(table: &Table, job: &Job) -> Result<Parts, Stop> {
     Ok(Parts { plan, learn, tune, score })
 }
 
+/// The training file, and the validation file where there is one.
+async fn files(store: &Store, job: &Job) -> Result<Arc<[Upload]>, Stop> {
+    let mut files = Vec::new();
+    for id in std::iter::once(&job.training_file).chain(&job.validation_file) {
+        let file = store.file(Scope::All, id).await?;
+        let inspection = serde_json::from_value(file.summary)
+            .map_err(|error| Stop::Broken(format!("what is known of {id} cannot be read: {error}")))?;
+        let path = store.blobs().path(&file.sha256).await?;
+        files.push(Upload { path, name: file.filename, sha256: file.sha256, inspection });
+    }
+    Ok(files.into())
+}
+
 impl Context<'_> {
     /// The name of a step on this backbone at this precision.
     fn step(&self, name: &str) -> String {
@@ -171,7 +207,7 @@ impl Context<'_> {
     }
 
     /// The first step's output: read where it is there, computed where it is not.
-    async fn table(&self) -> Result<Table, Stop> {
+    async fn table(&self, files: &[Upload]) -> Result<Table, Stop> {
         if let Some(blob) = self.done.get(&self.step(FEATURES)) {
             let bytes = self.store.blobs().read(blob, LARGEST_STEP).await?;
             if let Some(table) = Table::from_bytes(&bytes) {
@@ -180,46 +216,24 @@ impl Context<'_> {
             tracing::warn!(job.id = %self.job.id, "a step's output is not readable and is made anew");
         }
         self.say("features of the examples are computed".into()).await?;
-        let training = self.file(&self.job.training_file).await?;
+        let training = files.first().ok_or_else(|| Stop::Broken("a job without a file".into()))?;
         let inspection = &training.inspection;
         let classes: Vec<String> =
             inspection.summary.classes.iter().map(|class| class.label.clone()).collect();
         let dimension = self.served.backbone.manifest().output.features.dimension;
         let grouped = inspection.summary.groups > 0;
         let mut builder = TableBuilder::new(classes, inspection.multi_label, grouped, dimension);
-        let mut total = inspection.summary.examples;
-        let validation = match &self.job.validation_file {
-            Some(id) => Some(self.file(id).await?),
-            None => None,
-        };
-        total += validation.as_ref().map_or(0, |file| file.inspection.summary.examples);
-        let mut progress = Counted { done: 0, total, started: Instant::now() };
-        self.embed(&training, None, &mut builder, &mut progress).await?;
-        if let Some(file) = validation {
-            self.embed(&file, Some(Split::Val), &mut builder, &mut progress).await?;
+        let mut counted = Counted { done: 0, total: count(files) };
+        for (number, file) in files.iter().enumerate() {
+            // All rows of a validation file are tuned on.
+            let split = (number > 0).then_some(Split::Val);
+            self.embed(file, split, &mut builder, &mut counted).await?;
         }
         let table = builder.finish().ok_or_else(|| Stop::Broken("features of different widths".into()))?;
         let bytes = table.to_bytes().map_err(|error| Stop::Broken(error.to_string()))?;
         let blob = self.store.blobs().put(&bytes).await?.sha256;
         self.store.put_step(self.lease, &self.step(FEATURES), &blob, now_ms()).await?;
         Ok(table)
-    }
-
-    async fn file(&self, id: &FileId) -> Result<Upload, Stop> {
-        let file = self.store.file(Scope::All, id).await?;
-        let inspection = serde_json::from_value(file.summary)
-            .map_err(|error| Stop::Broken(format!("what is known of {id} cannot be read: {error}")))?;
-        let path = self.store.blobs().path(&file.sha256).await?;
-        Ok(Upload { path, name: file.filename, sha256: file.sha256, inspection })
-    }
-
-    /// The training file, and the validation file where there is one.
-    async fn files(&self) -> Result<Arc<[Upload]>, Stop> {
-        let mut files = Vec::new();
-        for id in std::iter::once(&self.job.training_file).chain(&self.job.validation_file) {
-            files.push(self.file(id).await?);
-        }
-        Ok(files.into())
     }
 
     /// Looks for rows that are there twice, as they are used; warns where a score would flatter.
@@ -247,12 +261,12 @@ impl Context<'_> {
         file: &Upload,
         split: Option<Split>,
         builder: &mut TableBuilder,
-        progress: &mut Counted,
+        counted: &mut Counted,
     ) -> Result<(), Stop> {
         let tasks = &self.app.tasks;
         let mut reading = file.read(&self.app.dataset_limits(), bulk::batch(tasks), None);
         while let Some(batch) = reading.next().await? {
-            let count = batch.len() as u64;
+            let count = batch.len();
             let (rows, input) = unpack(batch, split);
             let params = || FeaturesParams {
                 model: Some(self.job.model.clone()),
@@ -267,8 +281,8 @@ impl Context<'_> {
                 };
                 builder.add(row, vector.as_slice());
             }
-            progress.done += count;
-            self.store.set_progress(self.lease, progress.report(), now_ms()).await?;
+            counted.done += count;
+            self.pace.count(counted.done, counted.total);
         }
         Ok(())
     }
@@ -295,8 +309,7 @@ impl Context<'_> {
             halt: Arc::clone(self.halt),
             step: self.step(FIT_STATE),
             state,
-            started: Instant::now(),
-            reported: None,
+            pace: Arc::clone(&self.pace),
         };
         let (seed, threads) = (self.job.seed.cast_unsigned(), threads());
         let fitting = tokio::task::spawn_blocking(move || {
@@ -326,6 +339,7 @@ impl Context<'_> {
             seed: self.job.seed.cast_unsigned(),
             until,
             halt: self.halt,
+            pace: &self.pace,
         };
         zero_shot::measure(&question).await
     }
@@ -365,6 +379,7 @@ impl Context<'_> {
             fitted,
             until,
             halt: Arc::clone(self.halt),
+            pace: Arc::clone(&self.pace),
         }
     }
 
@@ -415,7 +430,7 @@ impl Context<'_> {
 async fn judge(evidence: Evidence, limits: headstart_datasets::Limits) -> Result<Report, Stop> {
     evidence.halt.check()?;
     let judging = tokio::task::spawn_blocking(move || {
-        let raw = raw::read(&evidence.found.files, &limits, &evidence.table, &evidence.parts)?;
+        let raw = raw::read(&evidence, &limits)?;
         evaluate::report(&evidence, &raw)
     });
     judging.await.map_err(|_| Stop::Broken("the evaluation panicked".into()))?
@@ -426,19 +441,15 @@ fn threads() -> usize {
     (std::thread::available_parallelism().map_or(1, usize::from) / 2).max(1)
 }
 
-/// How many examples are done.
-struct Counted {
-    done: u64,
-    total: u64,
-    started: Instant,
+/// How many examples files have.
+fn count(files: &[Upload]) -> usize {
+    files.iter().map(|file| file.inspection.summary.examples as usize).sum()
 }
 
-impl Counted {
-    fn report(&self) -> Progress {
-        let left = self.total.saturating_sub(self.done) as f64 / self.done.max(1) as f64;
-        let eta = (self.started.elapsed().as_secs_f64() * left).ceil() as u64;
-        Progress { step: self.done, total: self.total, eta_seconds: Some(eta) }
-    }
+/// How many examples are done, of how many.
+struct Counted {
+    done: usize,
+    total: usize,
 }
 
 fn unpack(batch: Vec<Example>, split: Option<Split>) -> (Vec<Row>, Payload) {

@@ -7,6 +7,7 @@ mod evaluate;
 mod fine_tune;
 mod held_out;
 mod overlap;
+mod pace;
 mod raw;
 mod reading;
 mod rival;

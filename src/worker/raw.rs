@@ -8,10 +8,9 @@ use headstart_methods::evaluate::baseline::picture::{Descriptor, Pictures};
 use headstart_methods::evaluate::baseline::tf_idf::Texts;
 
 use crate::worker::control::Stop;
-use crate::worker::evaluate::Raw;
-use crate::worker::fine_tune::Parts;
+use crate::worker::evaluate::{Evidence, Raw};
+use crate::worker::pace::Part;
 use crate::worker::reading::Upload;
-use crate::worker::table::Table;
 
 /// One input.
 enum Input {
@@ -23,9 +22,12 @@ enum Input {
 ///
 /// # Errors
 /// When a file changed since it was inspected.
-pub(super) fn read(files: &[Upload], limits: &Limits, table: &Table, parts: &Parts) -> Result<Raw, Stop> {
+pub(super) fn read(evidence: &Evidence, limits: &Limits) -> Result<Raw, Stop> {
+    let Evidence { table, parts, pace, .. } = evidence;
+    pace.begin(Part::Read);
+    let mut seen = 0;
     let mut inputs: Vec<Option<Input>> = table.head.places.iter().map(|_| None).collect();
-    for (number, Upload { path, name, inspection, .. }) in files.iter().enumerate() {
+    for (number, Upload { path, name, inspection, .. }) in evidence.found.files.iter().enumerate() {
         let rows: HashMap<&Place, usize> =
             table.of_file(number).filter_map(|row| Some((table.head.places.get(row)?, row))).collect();
         let broken = |error: &dyn std::error::Error| Stop::Broken(error.to_string());
@@ -35,6 +37,8 @@ pub(super) fn read(files: &[Upload], limits: &Limits, table: &Table, parts: &Par
             headstart_datasets::read(&source, inspection, limits).map_err(|error| broken(&error))?
         {
             let example = example.map_err(|error| broken(&error))?;
+            seen += 1;
+            pace.count(seen, inputs.len());
             if let Some(slot) = rows.get(&example.place).and_then(|row| inputs.get_mut(*row)) {
                 *slot = input(example.content, limits);
             }

@@ -14,6 +14,7 @@ use ndarray::Array2;
 use crate::worker::bulk;
 use crate::worker::control::{Halt, Stop};
 use crate::worker::fine_tune::Parts;
+use crate::worker::pace::Pace;
 use crate::worker::reading::{Upload, payload};
 use crate::worker::table::Table;
 
@@ -42,6 +43,7 @@ pub(super) struct Question<'a> {
     pub(super) seed: u64,
     pub(super) until: Instant,
     pub(super) halt: &'a Halt,
+    pub(super) pace: &'a Pace,
 }
 
 /// Zero-shot scores of the held-out rows, or of as many drawn ones as are labelled at most, and what is left out.
@@ -119,6 +121,7 @@ impl Question<'_> {
             found.extend(
                 at.into_iter().zip(&labelled).filter_map(|(at, one)| Some((at?, by_class(one, labels)))),
             );
+            self.pace.count(found.len(), rows.len());
         }
         Ok(Asked::All)
     }

@@ -194,11 +194,15 @@ async fn a_job_whose_worker_is_stopped_at_any_step_ends_with_the_bytes_of_an_und
     let expected = artifact(&lab, &undisturbed).await;
 
     let id = lab.queue(&file, "mlp", 2).await;
-    let mut stops = 0u64;
+    let (mut stops, mut told) = (0u64, 0);
     let disturbed = loop {
         let job = lab.store.job(Scope::All, &id).await.unwrap();
         if job.state.is_final() {
             break job;
+        }
+        if let Some(progress) = job.progress {
+            assert!((told..progress.total).contains(&progress.step), "{progress:?} after {told}");
+            told = progress.step;
         }
         let workers = Workers::start(&lab.service.app).unwrap();
         tokio::time::sleep(Duration::from_millis(5 + 23 * stops)).await;
@@ -208,6 +212,8 @@ async fn a_job_whose_worker_is_stopped_at_any_step_ends_with_the_bytes_of_an_und
     assert_eq!(disturbed.state, JobState::Succeeded, "{:?}", disturbed.error);
     assert!(stops > 1, "it was never stopped on its way");
     assert!(artifact(&lab, &disturbed).await == expected, "other bytes after {stops} stops");
+    let seen = lab.service.get(&format!("/v1/fine_tuning/jobs/{id}")).await.ok();
+    assert_eq!(seen["progress"], json!({"step": 1000, "total": 1000, "eta_seconds": 0}));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -130,3 +130,22 @@ def test_public_data_reach_their_figures(client, service, name, least):
         answer = service.post("/v1/classify", {"model": model, "input": [text for text, _ in part]}).json()
         right += sum(datum["label"] == label for datum, (_, label) in zip(answer["data"], part, strict=True))
     assert right / len(test) >= least, right / len(test)
+
+
+def test_progress_covers_the_whole_job_and_is_never_taken_back(client):
+    rows = "\n".join(json.dumps({"text": f"sentence {number} about {label}", "label": label}) for number in range(300) for label in ("rain", "sun"))
+    file = upload(client, "weather.jsonl", rows.encode())
+    job = client.fine_tuning.jobs.create(model=TEXT, training_file=file.id, suffix="weather-c", seed=7)
+    told = []
+
+    def over():
+        found = client.fine_tuning.jobs.retrieve(job.id)
+        if found.model_extra["progress"] and found.status == "running":
+            told.append(found.model_extra["progress"])
+        return found if found.status in ENDED else None
+
+    done = wait_until(over, "the job ends")
+    assert done.status == "succeeded" and done.model_extra["progress"] == {"step": 1000, "total": 1000, "eta_seconds": 0}
+    assert told and all(0 <= progress["step"] < progress["total"] == 1000 for progress in told)
+    assert all(before["step"] <= after["step"] for before, after in zip(told, told[1:], strict=False))
+    assert all(progress["eta_seconds"] >= 0 for progress in told)

@@ -185,11 +185,11 @@ pub struct NewJob {
 /// How far a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Progress {
-    /// Units of work done.
+    /// How many of the steps are done; never fewer than before.
     pub step: u64,
-    /// Units of work in all.
+    /// Steps in all, from the first row read to the classifier that answers. Each stands for about the same time.
     pub total: u64,
-    /// Estimated time to the end, in seconds.
+    /// Time to the end in seconds, as the rates measured so far let it be estimated; null while the job does not run.
     pub eta_seconds: Option<u64>,
 }
 

@@ -107,7 +107,8 @@ pub(crate) struct Deprecated {
 
 impl JobObject {
     pub(crate) fn new(job: Job, position: Option<u64>) -> Self {
-        let eta = job.progress.and_then(|progress| progress.eta_seconds);
+        let progress = job.progress.map(|progress| as_of(job.state, progress));
+        let eta = progress.and_then(|progress| progress.eta_seconds);
         let eta = eta.filter(|_| job.state == JobState::Running).and_then(|eta| i64::try_from(eta).ok());
         let (hyperparameters, report) = (job.params.hyperparameters(), job.params.report());
         let promote = job.params.promote();
@@ -149,9 +150,22 @@ impl JobObject {
             report,
             promote,
             webhook,
-            progress: job.progress,
+            progress,
             position,
         }
+    }
+}
+
+/// What a worker told last, as the job's state has it.
+fn as_of(state: JobState, told: Progress) -> Progress {
+    match state {
+        JobState::Running => told,
+        JobState::Succeeded => Progress { step: told.total, eta_seconds: Some(0), ..told },
+        JobState::ValidatingFiles
+        | JobState::Queued
+        | JobState::Paused
+        | JobState::Failed
+        | JobState::Cancelled => Progress { eta_seconds: None, ..told },
     }
 }
 

@@ -117,6 +117,13 @@ pub fn measure<E>(
     Ok(Curve { points, left_out, multi_label: ground.held_out.is_multi() })
 }
 
+/// How many rows a learner is given over all draws, at most: a class may have fewer than a draw wants.
+pub fn rows_given(ground: &Ground<'_>) -> usize {
+    let all = ground.train.len();
+    let drawn = |examples: usize| draws_at(examples) as usize * all.min(examples * ground.classes);
+    counts(ground).into_iter().map(|examples| examples.map_or(all, drawn)).sum()
+}
+
 /// Counts in the order they are measured in; `None` for all rows.
 fn counts(ground: &Ground<'_>) -> Vec<Option<usize>> {
     let most = ground.train.counts(ground.classes).into_iter().max().unwrap_or(0);
@@ -221,6 +228,7 @@ mod tests {
             (None, 30, 1),
         ];
         assert_eq!(sizes, expected);
+        assert!((0..=rows_given(&ground(&train, &train))).contains(&asked.iter().map(Vec::len).sum()));
         assert!(asked[0].iter().all(|row| asked[6].contains(row)), "{:?} in {:?}", asked[0], asked[6]);
         assert_ne!(asked[0], asked[1]);
     }
