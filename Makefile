@@ -51,9 +51,13 @@ tidy:
 openapi: build
 	$(SERVER) openapi > openapi/openapi.json
 
-# Throughput and latency against ONNX Runtime called directly, in one run.
+# Throughput and latency against ONNX Runtime called directly, in one run; BENCH=fine-tuning: what classifiers get right.
 bench: build
+ifeq ($(BENCH),fine-tuning)
+	$(PYTHON) benches/fine_tuning/run.py $(BENCH)
+else
 	$(CARGO) run --release --locked --package headstart-load -- $(BENCH)
+endif
 
 # Rebuild the bundled backbones and compare them with the committed files.
 backbones:
