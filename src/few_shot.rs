@@ -253,7 +253,7 @@ pub(crate) async fn knowing(
 /// A version with a change.
 enum Changed {
     FewShot { few_shot: FewShot, shown: Box<Shown>, changes: Changes },
-    Head { head: Head, added: usize },
+    Head { head: Box<Head>, added: usize },
 }
 
 fn changed(grounds: Grounds, change: &Change) -> Result<Changed, FewShotError> {
@@ -289,7 +289,7 @@ fn changed(grounds: Grounds, change: &Change) -> Result<Changed, FewShotError> {
             let features = Array2::from_shape_vec((rows, features.len() / rows.max(1)), features)
                 .map_err(|_| MethodError::Unsuitable("examples of different widths".to_owned()))?;
             let head = prototype::add_examples(&head, features.view(), &prototype::targets(&head, labels))?;
-            Ok(Changed::Head { head, added: rows })
+            Ok(Changed::Head { head: Box::new(head), added: rows })
         }
         // Of its examples it knows no more than the means.
         (Base::Head(head), Change::Forget(_)) => Err(closed(&grounds.version, &head)),

@@ -4,6 +4,7 @@ mod error;
 mod extract;
 mod idempotent;
 mod layers;
+mod linger;
 mod listing;
 mod objects;
 pub mod openapi;

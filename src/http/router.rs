@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::{delete, get, post, put};
 use utoipa_swagger_ui::SwaggerUi;
@@ -16,7 +16,7 @@ use crate::http::routes::{
     classifiers, events, examples, exports, files, health, hugging_face, jobs, models, pointers, purges,
     tasks,
 };
-use crate::http::{layers, openapi};
+use crate::http::{layers, linger, openapi};
 
 /// Every route of the service.
 pub fn router(app: Arc<App>) -> Router {
@@ -64,6 +64,7 @@ pub fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(map_response(no_sniffing))
         .layer(from_fn_with_state(Arc::clone(&app), layers::observe))
+        .layer(from_fn(linger::read_on))
         .with_state(app)
 }
 

@@ -4,6 +4,7 @@ import base64
 import json
 import random
 import re
+import socket
 
 import pytest
 from errors import assert_error
@@ -263,6 +264,50 @@ def test_a_body_over_its_limit_is_refused_by_its_stated_and_by_its_real_length(s
     response = service.http.post("/v1/embeddings", params={"model": IMAGE}, content=bytes(2000), headers=headers)
     assert_error(response, 413, "body_too_large")
     assert service.metric("rejections_total", reason="body_too_large") == 4
+
+
+def answered(client):
+    """Status line of the next answer; its body is left out."""
+    head = b""
+    while b"\r\n\r\n" not in head:
+        piece = client.recv(65536)
+        assert piece, "closed without an answer"
+        head += piece
+    return head.split(b"\r\n", 1)[0]
+
+
+def upload_head(length):
+    return (
+        "POST /v1/files HTTP/1.1\r\nhost: test\r\ncontent-type: multipart/form-data; boundary=x\r\n"
+        f"content-length: {length}\r\n\r\n"
+    ).encode()
+
+
+PART = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\n'
+
+
+def test_a_body_that_is_refused_early_is_read_on_so_that_its_answer_arrives(start):
+    service = start("--key-file-bytes", 1000)
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", service.port), timeout=20) as client:
+            client.sendall(upload_head(len(PART) + (8 << 20)) + PART)
+            for _ in range(8):
+                client.sendall(b"a" * (1 << 20))
+            assert answered(client) == b"HTTP/1.1 413 Payload Too Large"
+
+
+def test_a_connection_goes_on_after_a_body_whose_last_bytes_come_late(service):
+    body = PART + b"text,label\r\n--x--"
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as client:
+        client.sendall(upload_head(len(body) + 2) + body)
+        assert answered(client).startswith(b"HTTP/1.1 400"), "`purpose` is missing"
+        client.sendall(b"\r\n")
+        # What is left of the first answer's body may come before the second answer.
+        client.sendall(b"GET /livez HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
+        said = b""
+        while piece := client.recv(65536):
+            said += piece
+        assert b"HTTP/1.1 200 OK" in said
 
 
 def test_unknown_routes_methods_and_header_values_are_told(service):

@@ -23,8 +23,10 @@ pub(super) fn copy(source: &Source, gone: &HashSet<&str>, out: impl Write) -> Re
         writer.finish()?.into_inner().flush()?;
         Ok(())
     };
-    copied().map_err(|error| match error {
-        ZipError::Io(error) => super::cannot(error),
-        other => DatasetError::CannotRewrite(other.to_string().to_ascii_lowercase()),
+    copied().map_err(|error| {
+        if let ZipError::Io(error) = error {
+            return super::cannot(error);
+        }
+        DatasetError::CannotRewrite(error.to_string().to_ascii_lowercase())
     })
 }
