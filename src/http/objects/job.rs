@@ -81,7 +81,7 @@ pub(crate) struct JobObject {
     /// How far it is.
     #[schema(required = true)]
     progress: Option<Progress>,
-    /// Place in the queue, from 1, while it waits.
+    /// Place in the queue, from 1, while it waits. Keys take turns, so that jobs that come later can stand before it.
     #[schema(required = true)]
     position: Option<u64>,
 }

@@ -48,9 +48,19 @@ fn claimable() -> String {
     )
 }
 
+/// When the key of a row of `jobs` was last given a worker. What waits counts as not served: a job that was given back
+/// takes its key's turn again. A start that a clock set back has put into the future counts as none. `$1` is now.
+fn served() -> String {
+    format!(
+        "COALESCE((SELECT MAX(started_at) FROM jobs AS past WHERE past.key = jobs.key AND started_at <= $1 \
+         AND state <> 'queued' AND NOT (state = 'running' AND {EXPIRED})), 0)"
+    )
+}
+
 impl Store {
-    /// Takes the next job for `owner`: of the key with the fewest running jobs, the one that has waited longest.
-    /// Jobs of lost workers count as waiting; a job that has cost `lost_max` workers fails instead.
+    /// Takes the next job for `owner`: of the key with the fewest running jobs, of those the one that was served longest
+    /// ago, the job that has waited longest. Jobs of lost workers count as waiting; a job that has cost `lost_max` workers
+    /// fails instead.
     ///
     /// # Errors
     /// [`StoreError::Invalid`] for a lease of no or too long a duration; what the database said.
@@ -62,7 +72,7 @@ impl Store {
     ) -> Result<Option<(Lease, Job)>, StoreError> {
         check_duration("lease_ms", limits.lease_ms)?;
         self.give_up(limits.lost_max, now).await?;
-        let claimable = claimable();
+        let (claimable, served) = (claimable(), served());
         let busy = format!(
             "SELECT key AS busy_key, COUNT(*) AS busy FROM jobs WHERE state = 'running' AND NOT {EXPIRED} GROUP BY key"
         );
@@ -74,7 +84,7 @@ impl Store {
              started_at = COALESCE(started_at, $1), updated_at = $1 \
              WHERE id = (SELECT id FROM jobs LEFT JOIN ({busy}) AS others ON busy_key = key \
              WHERE {claimable} AND COALESCE(busy, 0) < $4 \
-             ORDER BY COALESCE(busy, 0), queued_at, id LIMIT 1) \
+             ORDER BY COALESCE(busy, 0), {served}, queued_at, id LIMIT 1) \
              AND {claimable} RETURNING {COLUMNS}"
         );
         let values = vec![now.into(), owner.into(), limits.lease_ms.into(), limits.running_max.into()];
@@ -210,11 +220,14 @@ impl Store {
     /// # Errors
     /// What the database said.
     pub async fn position(&self, id: &JobId, now: i64) -> Result<Option<u64>, StoreError> {
-        // The nth waiting job of a key is taken when n - 1 more of that key run.
+        // The nth waiting job of a key is taken when n - 1 more of that key run. Where as many run of two keys, the one
+        // whose turn is the lower was not served in this line yet; of equal turns, the order is that of the first.
+        let served = served();
         let sql = format!(
-            "SELECT place FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY COALESCE(busy, 0) + turn, queued_at, id) \
-             AS place FROM (SELECT id, key, queued_at, ROW_NUMBER() OVER (PARTITION BY key ORDER BY queued_at, id) \
-             AS turn FROM jobs WHERE state = 'queued') AS waiting \
+            "SELECT place FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY COALESCE(busy, 0) + turn, turn, served, \
+             first_at, first_id) AS place FROM (SELECT id, key, {served} AS served, ROW_NUMBER() OVER own AS turn, \
+             FIRST_VALUE(queued_at) OVER own AS first_at, FIRST_VALUE(id) OVER own AS first_id \
+             FROM jobs WHERE state = 'queued' WINDOW own AS (PARTITION BY key ORDER BY queued_at, id)) AS waiting \
              LEFT JOIN (SELECT key AS busy_key, COUNT(*) AS busy FROM jobs WHERE state = 'running' \
              AND NOT {EXPIRED} GROUP BY key) AS others ON busy_key = key) AS line WHERE id = $2"
         );

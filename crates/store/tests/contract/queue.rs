@@ -1,6 +1,7 @@
 //! Who gets which job, and who keeps it.
 
 use headstart_store::{Beat, ClaimLimits, MAX_LEASE_MS, Order, PageRequest, Scope, Store, StoreError};
+use headstart_types::ids::JobId;
 use headstart_types::job::{JobState, NewEvent};
 
 use crate::support::{LIMITS, T, claim, contract, digest, job, version};
@@ -8,6 +9,9 @@ use crate::support::{LIMITS, T, claim, contract, digest, job, version};
 contract!(
     the_oldest_job_is_taken_first_and_only_once,
     a_key_with_fewer_running_jobs_goes_first,
+    one_worker_serves_keys_in_turn,
+    a_job_that_was_given_back_takes_its_keys_turn_again,
+    a_start_in_the_future_holds_nobody_back,
     a_key_runs_no_more_than_it_may,
     positions_say_in_which_order_jobs_are_taken,
     a_lost_workers_job_goes_to_another_and_the_lost_one_changes_nothing,
@@ -47,6 +51,61 @@ async fn a_key_with_fewer_running_jobs_goes_first(store: Store) {
     assert_eq!(order, [alice[0].clone(), bob, alice[1].clone(), alice[2].clone()]);
 }
 
+/// Does the next job from start to end.
+async fn done(store: &Store, now: i64) -> JobId {
+    let (lease, taken) = claim(store, "w", now).await;
+    store.finish(&lease, &version(), None, now + 5).await.unwrap();
+    taken.id
+}
+
+async fn one_worker_serves_keys_in_turn(store: Store) {
+    let mut ids = Vec::new();
+    for (key, at) in
+        [("a", 0), ("a", 1), ("a", 2), ("b", 3), ("b", 4), ("c", 5), ("c", 6), ("c", 7), ("a", 8), ("d", 9)]
+    {
+        ids.push(job(&store, key, T + at).await.id);
+    }
+    let place = async |id: &JobId, now| store.position(id, now).await.unwrap().unwrap();
+    let mut foretold = Vec::new();
+    for id in &ids {
+        foretold.push((place(id, T + 10).await, id.clone()));
+    }
+    foretold.sort();
+    let keys = [0, 3, 5, 9, 1, 4, 6, 2, 7, 8].map(|number| ids[number].clone());
+    assert_eq!(foretold.iter().map(|(_, id)| id.clone()).collect::<Vec<_>>(), keys);
+    for (turn, (_, id)) in foretold.iter().enumerate() {
+        let now = T + 20 + 10 * turn as i64;
+        assert_eq!(place(id, now).await, 1, "foretold again before each");
+        assert_eq!(done(&store, now).await, *id);
+    }
+    // Whoever comes new does not wait for those who were served before.
+    for number in 0..3 {
+        job(&store, "a", T + 200 + number).await;
+    }
+    let new = job(&store, "e", T + 210).await.id;
+    assert_eq!((place(&new, T + 220).await, done(&store, T + 220).await), (1, new));
+}
+
+async fn a_job_that_was_given_back_takes_its_keys_turn_again(store: Store) {
+    let begun = job(&store, "a", T).await.id;
+    job(&store, "a", T + 1).await;
+    let (lease, _) = claim(&store, "w", T + 5).await;
+    job(&store, "b", T + 6).await;
+    store.release(&lease, 0, T + 7).await.unwrap();
+    assert_eq!(store.position(&begun, T + 8).await.unwrap(), Some(1));
+    claim(&store, "w", T + 8).await;
+    // A worker that was lost with it gave it back as well.
+    assert_eq!(claim(&store, "w", T + 2_000).await.1.id, begun);
+}
+
+async fn a_start_in_the_future_holds_nobody_back(store: Store) {
+    let day = 86_400_000;
+    job(&store, "a", T + day).await;
+    done(&store, T + day).await;
+    let (waits, other) = (job(&store, "a", T).await.id, job(&store, "b", T + 1).await.id);
+    assert_eq!([done(&store, T + 2).await, done(&store, T + 10).await], [waits, other]);
+}
+
 async fn a_key_runs_no_more_than_it_may(store: Store) {
     for number in 0..3 {
         job(&store, "alice", T + number).await;
@@ -73,8 +132,8 @@ async fn positions_say_in_which_order_jobs_are_taken(store: Store) {
     }
     foretold.sort();
     assert_eq!(foretold.iter().map(|(place, _)| *place).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
-    for (_, id) in foretold {
-        assert_eq!(claim(&store, "w", T + 10).await.1.id, id);
+    for (at, id) in foretold {
+        assert_eq!(claim(&store, "w", T + 10 + at.cast_signed()).await.1.id, id);
     }
 }
 
