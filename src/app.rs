@@ -13,6 +13,7 @@ use headstart_telemetry::Metrics;
 use tokio::sync::Semaphore;
 
 use crate::config::{Config, DeviceName};
+use crate::intake::Uploads;
 
 /// Bytes per permit of [`App::bodies`].
 pub const BODY_UNIT: usize = 4096;
@@ -37,6 +38,8 @@ pub struct App {
     pub bodies: Arc<Semaphore>,
     /// Places for inspections of uploads.
     pub inspections: Arc<Semaphore>,
+    /// Bytes of uploads that have no row yet.
+    pub(crate) uploads: Uploads,
     /// Whether bulk work makes way for everything else on the machine.
     steps_back: bool,
     loaded: AtomicBool,
@@ -73,6 +76,7 @@ impl App {
             store,
             bodies,
             inspections,
+            uploads: Uploads::default(),
             steps_back: true,
             loaded: no(),
             ready: no(),

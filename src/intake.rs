@@ -1,8 +1,9 @@
 //! Stored uploads looked at whole: what becomes a file's row, and files that are trained on together.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use headstart_datasets::{DatasetError, Inspection, Part, Source, Split, inspect_together};
 use headstart_store::{BlobInfo, Store, StoreError};
@@ -26,6 +27,70 @@ pub(crate) struct Upload {
     pub(crate) created_at: i64,
     /// When it may be forgotten.
     pub(crate) expires_at: Option<i64>,
+}
+
+/// Bytes that uploads of this process have stored and that may be about to get a row.
+#[derive(Default)]
+pub(crate) struct Uploads(Mutex<HashMap<Sha256, Held>>);
+
+/// How many uploads hold some bytes, and when the last of them wrote them.
+#[derive(Default)]
+struct Held {
+    uploads: usize,
+    written_at: i64,
+}
+
+/// An upload's hold on its bytes.
+pub(crate) struct Hold<'a> {
+    all: &'a Uploads,
+    /// `None` once it was given up.
+    sha256: Option<Sha256>,
+}
+
+impl Uploads {
+    fn all(&self) -> MutexGuard<'_, HashMap<Sha256, Held>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps bytes that were just stored from being discarded by other uploads of the same.
+    pub(crate) fn hold(&self, blob: &BlobInfo) -> Hold<'_> {
+        let mut all = self.all();
+        let held = all.entry(blob.sha256.clone()).or_default();
+        held.uploads += 1;
+        held.written_at = held.written_at.max(blob.written_at);
+        Hold { all: self, sha256: Some(blob.sha256.clone()) }
+    }
+
+    /// When the bytes were last written, to the last upload that leaves them.
+    fn leave(&self, sha256: &Sha256) -> Option<i64> {
+        let mut all = self.all();
+        let held = all.get_mut(sha256)?;
+        held.uploads -= 1;
+        if held.uploads > 0 {
+            return None;
+        }
+        all.remove(sha256).map(|held| held.written_at)
+    }
+}
+
+impl Hold<'_> {
+    /// Removes the bytes at once, unless another upload holds them or a row names them. Where that has to wait, the next
+    /// sweep does it.
+    pub(crate) async fn discard(mut self, store: &Store) {
+        let Some(sha256) = self.sha256.take() else { return };
+        let Some(written_at) = self.all.leave(&sha256) else { return };
+        if let Err(error) = store.discard(&sha256, written_at).await {
+            tracing::warn!(%error, "the bytes of an upload stay until the next sweep");
+        }
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        if let Some(sha256) = &self.sha256 {
+            self.all.leave(sha256);
+        }
+    }
 }
 
 /// Why an upload could not be looked at; what is wrong with it is no error.
@@ -119,4 +184,22 @@ async fn look(
     let done = tokio::task::spawn_blocking(work).await.map_err(|_| IntakeError::Lost)?;
     drop(waiting);
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_left_by_the_last_upload_that_holds_them() {
+        let uploads = Uploads::default();
+        let sha256 = Sha256::from_bytes([7; 32]);
+        let blob = |written_at| BlobInfo { sha256: sha256.clone(), bytes: 1, written_at };
+        let (first, second, third) = (uploads.hold(&blob(5)), uploads.hold(&blob(9)), uploads.hold(&blob(7)));
+        drop(second);
+        drop(first);
+        assert_eq!(uploads.leave(&sha256), Some(9), "as they were last written");
+        assert_eq!(uploads.leave(&sha256), None);
+        drop(third);
+    }
 }

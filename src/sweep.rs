@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use headstart_store::{Store, StoreError};
 use headstart_telemetry::SweepMetrics;
+use headstart_types::file::FileRow;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -89,6 +90,15 @@ async fn files(store: &Store, metrics: &SweepMetrics) -> Result<(), StoreError> 
         if deleted.is_empty() {
             return Ok(());
         }
+    }
+}
+
+/// Removes the bytes of a deleted file at once, unless a row names them or the same bytes were sent again of late, and may be
+/// about to get a row: then, and where it has to wait, a later sweep does it.
+pub(crate) async fn erase(store: &Store, file: &FileRow) {
+    let written_by = file.created_at.max(now_ms().saturating_sub(SAFE_AGE_MS));
+    if let Err(error) = store.discard(&file.sha256, written_by).await {
+        tracing::warn!(%error, file.id = %file.id, "the bytes of a deleted file stay until the next sweep");
     }
 }
 

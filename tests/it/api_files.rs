@@ -1,7 +1,8 @@
 //! Files: uploaded in pieces, looked at row by row, listed, handed back, deleted; each key has its own.
 
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{HeaderValue, Request};
+use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
 use crate::support::training::{KEYS, form, questions, upload};
@@ -90,6 +91,97 @@ async fn a_file_that_is_only_validated_is_not_kept() {
     assert_eq!((&file["id"], &file["status"]), (&Value::Null, &json!("error")));
     assert!(!file["problems"].as_array().unwrap().is_empty());
     assert_eq!(service.get("/v1/files").await.ok()["data"], json!([]));
+}
+
+/// The blobs of a service's store.
+async fn blobs(service: &TestApp) -> usize {
+    let store = service.app.store().unwrap();
+    let mut count = 0;
+    for first in 0..=u8::MAX {
+        count += store.blobs().list(first).await.unwrap().len();
+    }
+    count
+}
+
+#[tokio::test]
+async fn an_upload_sent_again_under_its_key_is_one_file() {
+    let service = TestApp::with_store("").await;
+    let send = async |lines: &str, more: &[(&str, Option<&str>, &[u8])]| {
+        let file: (&str, Option<&str>, &[u8]) = ("file", Some("a.jsonl"), lines.as_bytes());
+        let mut request = upload("", form(&[more, &[PURPOSE, file]].concat()));
+        request.headers_mut().insert("idempotency-key", HeaderValue::from_static("first"));
+        service.send(request).await
+    };
+    let file = send(&questions(8), &[]).await.ok();
+    assert_eq!(send(&questions(8), &[]).await.ok(), file);
+    let hour: (&str, Option<&str>, &[u8]) = ("expires_after[seconds]", None, b"3600");
+    for (lines, more) in [(questions(10), vec![]), (questions(8), vec![hour])] {
+        let refused = send(&lines, &more).await;
+        assert_eq!(refused.error(), (409, "conflict".into(), None), "{}", refused.text());
+    }
+    let list = service.get("/v1/files").await.ok();
+    assert_eq!((list["data"].as_array().unwrap().len(), &list["data"][0]["id"]), (1, &file["id"]));
+    assert_eq!(blobs(&service).await, 1, "what was refused is not kept");
+    // Without a key, the same bytes are another file.
+    assert_ne!(service.file("", &questions(8)).await["id"], file["id"]);
+}
+
+#[tokio::test]
+async fn bytes_without_a_file_go_with_the_answer() {
+    let service = TestApp::with_store("").await;
+    let lines = questions(8);
+    let file: (&str, Option<&str>, &[u8]) = ("file", Some("a.jsonl"), lines.as_bytes());
+    let batch: (&str, Option<&str>, &[u8]) = ("purpose", None, b"batch");
+    for (parts, status) in [
+        (vec![file, ("validate_only", None, b"true".as_slice()), PURPOSE], 200),
+        (vec![file], 400),
+        (vec![file, batch], 400),
+        (vec![file, PURPOSE, file], 400),
+    ] {
+        let reply = service.send(upload("", form(&parts))).await;
+        assert_eq!((reply.status.as_u16(), blobs(&service).await), (status, 0), "{}", reply.text());
+    }
+    let cut = form(&[file, PURPOSE]);
+    assert_eq!(service.send(upload("", cut[..cut.len() - 20].to_vec())).await.error().0, 400);
+    assert_eq!(blobs(&service).await, 0);
+    let (one, other) = (service.file("", &lines).await, service.file("", &lines).await);
+    for (file, left) in [(other, 1), (one, 0)] {
+        assert_eq!(service.get("/v1/files").await.ok()["data"].as_array().unwrap().len(), left + 1);
+        let path = format!("/v1/files/{}", file["id"].as_str().unwrap());
+        service.ask("", "DELETE", &path, Value::Null).await.ok();
+        assert!(blobs(&service).await >= left, "another file's bytes stay");
+    }
+    assert_eq!(service.send(upload("", form(&[file, PURPOSE]))).await.ok()["examples"], 8);
+    let id = service.get("/v1/files").await.ok()["data"][0]["id"].as_str().unwrap().to_owned();
+    service.ask("", "DELETE", &format!("/v1/files/{id}"), Value::Null).await.ok();
+    assert_eq!(blobs(&service).await, 0, "the last file's bytes go with it");
+}
+
+#[tokio::test]
+async fn an_upload_keeps_its_bytes_while_another_of_the_same_is_only_looked_at() {
+    let service = TestApp::with_store("").await;
+    let lines = questions(8);
+    let file: (&str, Option<&str>, &[u8]) = ("file", Some("a.jsonl"), lines.as_bytes());
+    let whole = form(&[file, PURPOSE]);
+    let half = whole.len() - 20;
+    let (go_on, waits) = tokio::sync::oneshot::channel::<()>();
+    let (first, rest) = (whole[..half].to_vec(), whole[half..].to_vec());
+    let rest = stream::once(async move {
+        let _ = waits.await;
+        Ok::<_, std::io::Error>(rest)
+    });
+    let slow = service.send(upload("", Body::from_stream(stream::iter([Ok(first)]).chain(rest))));
+    let beside = async {
+        while blobs(&service).await == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        let looked_at = form(&[file, PURPOSE, ("validate_only", None, b"true".as_slice())]);
+        service.send(upload("", looked_at)).await.ok();
+        go_on.send(()).unwrap();
+    };
+    let (slow, ()) = tokio::join!(slow, beside);
+    let id = slow.ok()["id"].as_str().unwrap().to_owned();
+    assert_eq!(service.get(&format!("/v1/files/{id}/content")).await.text(), lines);
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use crate::http::objects::file::{FileDeleted, FileObject};
 use crate::http::openapi::RowErrors;
 use crate::http::routes::upload;
 use crate::http::visible::Visible;
+use crate::sweep;
 
 /// Files of a page: OpenAI's default, and ours where it allows more.
 const LIMITS: (u32, u32) = (10_000, 10_000);
@@ -55,7 +56,9 @@ pub(crate) struct FileForm {
     tag = "Files",
     summary = "Upload examples",
     description = "Every row is looked at before the answer. A file that cannot be trained on has the status `error` \
-                   and all its problems by line or path.",
+                   and all its problems by line or path. Sent again with the same `Idempotency-Key`, bytes and fields, the answer \
+                   is the first one's.",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes sending again harmless")),
     request_body(content = FileForm, content_type = "multipart/form-data"),
     responses(
         (status = 200, description = "The file, good or bad.", body = FileObject),
@@ -66,8 +69,8 @@ pub(crate) struct FileForm {
     ),
     security((), ("key" = []))
 )]
-pub(crate) async fn upload(visible: Visible, request: Request) -> Result<Json<FileObject>, ApiError> {
-    upload::receive(&visible, request).await.map(Json)
+pub(crate) async fn upload(visible: Visible, request: Request) -> Result<Response, ApiError> {
+    upload::receive(&visible, request).await
 }
 
 /// Lists files.
@@ -163,7 +166,8 @@ fn chunks(reader: BlobReader) -> impl Stream<Item = std::io::Result<Vec<u8>>> {
     operation_id = "delete_file",
     tag = "Files",
     summary = "Delete a file",
-    description = "Refused while a job that is not over uses it. Versions that were trained on it stay, and are named.",
+    description = "Refused while a job that is not over uses it. Versions that were trained on it, and checkpoints of jobs that were, stay and \
+                   are named. Its bytes go at once where nothing else names them.",
     params(("file" = String, Path, description = "The file's id")),
     responses((status = 200, description = "It is gone.", body = FileDeleted), RowErrors),
     security((), ("key" = []))
@@ -171,5 +175,6 @@ fn chunks(reader: BlobReader) -> impl Stream<Item = std::io::Result<Vec<u8>>> {
 pub(crate) async fn delete(visible: Visible, Path(id): Path<String>) -> Result<Json<FileDeleted>, ApiError> {
     let row = row(&visible, &id).await?;
     let deleted = visible.store.delete_file(visible.scope(), &row.id).await?;
+    sweep::erase(&visible.store, &deleted.file).await;
     Ok(Json(FileDeleted::new(deleted)))
 }

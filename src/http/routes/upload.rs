@@ -2,14 +2,18 @@
 
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest as _, Multipart, Request};
-use headstart_store::BlobInfo;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use headstart_store::{BlobInfo, StoreError};
 use headstart_types::ids::FileId;
+use serde_json::json;
 
 use crate::clock;
 use crate::http::error::ApiError;
+use crate::http::idempotent::{Sent, once};
 use crate::http::objects::file::FileObject;
 use crate::http::visible::Visible;
-use crate::intake::{self, PURPOSE, Upload};
+use crate::intake::{self, Hold, PURPOSE, Upload};
 
 /// Longest field beside the file, in bytes.
 const FIELD_BYTES: usize = 1024;
@@ -20,8 +24,10 @@ const EXPIRY: std::ops::RangeInclusive<i64> = 3600..=2_592_000;
 
 /// What the parts of the form said.
 #[derive(Default)]
-struct Form {
+struct Form<'a> {
     blob: Option<(BlobInfo, String)>,
+    /// Keeps the blob until it has a row or goes.
+    hold: Option<Hold<'a>>,
     purpose: bool,
     anchor: bool,
     seconds: Option<i64>,
@@ -29,8 +35,22 @@ struct Form {
 }
 
 /// Takes an upload in.
-pub(crate) async fn receive(visible: &Visible, request: Request) -> Result<FileObject, ApiError> {
-    let form = read(visible, request).await?;
+pub(crate) async fn receive(visible: &Visible, request: Request) -> Result<Response, ApiError> {
+    let headers = request.headers().clone();
+    let mut form = Form::default();
+    let answer = match read(visible, request, &mut form).await {
+        Ok(()) => answer(visible, &headers, &form).await,
+        Err(error) => Err(error),
+    };
+    if let Some(hold) = form.hold {
+        // A file's bytes have a name by now, and stay.
+        hold.discard(&visible.store).await;
+    }
+    answer
+}
+
+/// Makes a file of what was stored, once for all requests of one `Idempotency-Key`.
+async fn answer(visible: &Visible, headers: &HeaderMap, form: &Form<'_>) -> Result<Response, ApiError> {
     let missing = |name: &str| ApiError::invalid(name, format!("`{name}` is missing"));
     if !form.purpose {
         return Err(missing("purpose"));
@@ -38,29 +58,35 @@ pub(crate) async fn receive(visible: &Visible, request: Request) -> Result<FileO
     if form.anchor && form.seconds.is_none() {
         return Err(missing("expires_after[seconds]"));
     }
-    let (blob, filename) = form.blob.ok_or_else(|| missing("file"))?;
-    let (sha256, written_at) = (blob.sha256.clone(), blob.written_at);
-    let now = clock::now_ms();
-    let upload = Upload {
-        id: FileId::new(now, chance()?),
-        key: visible.identity.key.to_owned(),
-        filename,
-        blob,
-        created_at: now,
-        expires_at: form.seconds.or(retention(visible)).map(|seconds| now.saturating_add(seconds * 1000)),
-    };
+    let (blob, filename) = form.blob.clone().ok_or_else(|| missing("file"))?;
+    // The digest stands for the bytes, which nobody holds whole.
+    let said = json!([blob.sha256, filename, form.seconds, form.validate_only]).to_string().into();
+    let sent = Sent { headers, route: "POST /v1/files", place: "", body: &said };
+    let id = FileId::new(clock::now_ms(), chance()?);
+    once(visible, sent, id.into(), |id| async move {
+        let id: FileId = id.parse().map_err(|_| ApiError::internal())?;
+        let now = clock::now_ms();
+        let expires_at = form.seconds.or(retention(visible)).map(|seconds| now.saturating_add(seconds * 1000));
+        let key = visible.identity.key.to_owned();
+        keep(visible, Upload { id, key, filename, blob, created_at: now, expires_at }, form.validate_only).await
+    })
+    .await
+}
+
+/// Looks at an upload and, unless it is to be looked at only, writes its row.
+async fn keep(visible: &Visible, upload: Upload, validate_only: bool) -> Result<FileObject, ApiError> {
     let (row, _) = intake::file_row(&visible.app, &visible.store, upload).await?;
-    let kept = if form.validate_only {
-        Ok(false)
-    } else {
-        visible.store.create_file(&row, visible.app.config.key_file_bytes).await.map(|()| true)
-    };
-    if !matches!(kept, Ok(true)) {
-        // Where that has to wait, the next sweep does it.
-        let _ = visible.store.discard(&sha256, written_at).await;
-    }
-    if !kept? {
+    if validate_only {
         return FileObject::looked_at(row);
+    }
+    match visible.store.create_file(&row, visible.app.config.key_file_bytes).await {
+        Ok(()) => {}
+        // An earlier try made the row, and was cut off before it could answer.
+        Err(StoreError::Conflict(message)) => {
+            let known = visible.store.file(visible.scope(), &row.id).await;
+            return FileObject::new(known.map_err(|_| ApiError::conflict(message))?);
+        }
+        Err(error) => return Err(error.into()),
     }
     if visible.store.blobs().info(&row.sha256).await?.is_none() {
         // The same bytes lost their last row while these were looked at, or looking took longer than a sweep waits.
@@ -84,28 +110,32 @@ pub(crate) fn chance<const N: usize>() -> Result<[u8; N], ApiError> {
     })
 }
 
-async fn read(visible: &Visible, request: Request) -> Result<Form, ApiError> {
+/// Reads the form part by part; what was stored stands in it also when a later part is wrong.
+async fn read<'a>(visible: &'a Visible, request: Request, form: &mut Form<'a>) -> Result<(), ApiError> {
     let mut parts = Multipart::from_request(request, &()).await.map_err(|rejection| {
         ApiError::unsupported(format!("send multipart/form-data: {}", rejection.body_text()))
     })?;
-    let mut form = Form::default();
     while let Some(field) = in_time(visible, parts.next_field()).await? {
         let name = field.name().unwrap_or_default().to_owned();
         match name.as_str() {
             "file" if form.blob.is_some() => {
                 return Err(ApiError::invalid("file", "`file` is given twice"));
             }
-            "file" => form.blob = Some(store(visible, field).await?),
+            "file" => {
+                let (blob, name) = store(visible, field).await?;
+                form.hold = Some(visible.app.uploads.hold(&blob));
+                form.blob = Some((blob, name));
+            }
             _ => {
                 let text = text(visible, &name, field).await?;
                 form.set(&name, text.trim())?;
             }
         }
     }
-    Ok(form)
+    Ok(())
 }
 
-impl Form {
+impl Form<'_> {
     fn set(&mut self, name: &str, text: &str) -> Result<(), ApiError> {
         let refuse = |problem: &str| Err(ApiError::invalid(name, format!("`{name}` {problem}")));
         match name {
@@ -166,7 +196,7 @@ async fn store(visible: &Visible, mut field: Field<'_>) -> Result<(BlobInfo, Str
         }
         if bytes > left {
             let limit = config.key_file_bytes;
-            return Err(headstart_store::StoreError::Quota { used, limit, needed: bytes }.into());
+            return Err(StoreError::Quota { used, limit, needed: bytes }.into());
         }
         writer.write(&piece).await?;
     }
