@@ -16,6 +16,7 @@ use headstart_methods::few_shot::Content;
 use headstart_store::{NewPurge, Scope, Store, StoreError};
 use headstart_types::classifier::{ClassifierId, ClassifierVersion, Reason};
 use headstart_types::ids::{FileId, PurgeId, Sha256};
+use headstart_types::job::Checkpoint;
 use headstart_types::purge::{NamedBy, PurgeDetails, PurgeNamed, PurgeRow, PurgedFile, PurgedVersion};
 use sha2::Digest as _;
 
@@ -212,6 +213,12 @@ impl Asked<'_> {
             unknown.extend(self.store.trained_on_deleted(self.scope).await?);
         }
         let mut unknown = names(&unknown);
+        if self.named.file().is_none() {
+            let checkpoints = self.store.checkpoints_on_deleted(self.scope).await?;
+            let name =
+                |(id, checkpoint): &(ClassifierId, Checkpoint)| checkpoint.model_name(&(self.name_of)(id));
+            unknown.extend(checkpoints.iter().map(name));
+        }
         unknown.retain(|version| !trained_on.contains(version));
         let not_found = match self.named {
             Named::Rows { places, .. } => {

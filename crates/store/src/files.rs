@@ -1,8 +1,9 @@
 //! Files: what is known of them, who may have how many bytes, what keeps them from going.
 
-use headstart_types::classifier::ClassifierVersion;
+use headstart_types::classifier::{ClassifierId, ClassifierVersion};
 use headstart_types::file::{FileRow, FileState};
 use headstart_types::ids::FileId;
+use headstart_types::job::Checkpoint;
 
 use crate::backend::{Batch, Reader, Row, Value, to_json};
 use crate::error::StoreError;
@@ -33,6 +34,8 @@ pub struct DeletedFile {
     pub file: FileRow,
     /// Versions that were trained or tuned on it and still exist.
     pub versions: Vec<ClassifierVersion>,
+    /// Checkpoints of jobs on it that still exist, with the names of their classifiers.
+    pub checkpoints: Vec<(ClassifierId, Checkpoint)>,
 }
 
 fn decode(row: Row) -> Result<FileRow, StoreError> {
@@ -138,7 +141,8 @@ impl Store {
         Ok(Page::of(rows.into_iter().map(decode).collect::<Result<_, _>>()?, page.limit))
     }
 
-    /// Deletes a file's row; its blob goes with the next collection. Names the versions trained on it.
+    /// Deletes a file's row; its blob goes with the next collection. Names the versions and checkpoints
+    /// trained on it.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] while a job that is not over uses it, [`StoreError::NotFound`].
@@ -151,7 +155,8 @@ impl Store {
             Ok(rows) => {
                 let row = rows.into_iter().next().and_then(|rows| rows.into_iter().next());
                 let file = decode(row.ok_or(StoreError::Bug("a deleted file was not returned"))?)?;
-                Ok(DeletedFile { file, versions: self.trained_on(id).await? })
+                let (versions, checkpoints) = (self.trained_on(id).await?, self.checkpoints_on(id).await?);
+                Ok(DeletedFile { file, versions, checkpoints })
             }
             Err(_) => {
                 self.file(scope, id).await?;

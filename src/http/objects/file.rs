@@ -138,14 +138,17 @@ pub(crate) struct FileDeleted {
     object: &'static str,
     /// Always true.
     deleted: bool,
-    /// Versions that were trained or tuned on it and still answer.
+    /// Versions that were trained or tuned on it and still answer, then the checkpoints of jobs that were.
     #[schema(example = json!(["support@1"]))]
     trained_on: Vec<String>,
 }
 
 impl FileDeleted {
     pub(crate) fn new(deleted: DeletedFile) -> Self {
-        let trained_on = deleted.versions.iter().map(|version| version.model_name()).collect();
+        let versions = deleted.versions.iter().map(|version| version.model_name());
+        let checkpoints = deleted.checkpoints.iter();
+        let checkpoints = checkpoints.map(|(id, checkpoint)| checkpoint.model_name(&id.name));
+        let trained_on = versions.chain(checkpoints).collect();
         Self { id: deleted.file.id.into(), object: "file", deleted: true, trained_on }
     }
 }

@@ -146,7 +146,7 @@ pub(crate) async fn delete_version(
     operation_id = "delete_classifier",
     tag = "Classifiers",
     summary = "Delete a classifier",
-    description = "All its versions go. A later classifier of that name goes on with new version numbers.",
+    description = "All its versions go, and the checkpoints of its jobs. A later classifier of that name goes on with new version numbers.",
     params(("name" = String, Path, description = "The classifier's name")),
     responses((status = 200, description = "It is gone.", body = Deleted), RowErrors),
     security((), ("key" = []))

@@ -8,6 +8,7 @@ use headstart_store::Scope;
 use headstart_tasks::classifiers::Described;
 use headstart_tasks::{Entry, TaskError};
 use headstart_types::classifier::ClassifierId;
+use headstart_types::job::Checkpoint;
 use headstart_types::payload::Modality;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -199,7 +200,7 @@ pub(crate) async fn list(
     operation_id = "retrieve_model",
     tag = "Models",
     summary = "One model",
-    description = "A backbone, or a classifier by its name, `name@version` or `name@alias`.",
+    description = "A backbone, or a classifier by its name, `name@version`, `name@alias` or the name of a job's checkpoint.",
     params(("id" = String, Path, description = "The model's name", example = "all-minilm-l6-v2")),
     responses(
         (status = 200, description = "The model.", body = ModelObject),
@@ -217,14 +218,21 @@ pub(crate) async fn retrieve(
     if let Some(entry) = app.tasks.catalog.entry(&id) {
         return Ok(Json(ModelObject::new(id, &entry)));
     }
-    let name = id.split('@').next().unwrap_or_default().to_owned();
-    let known = match app.store() {
-        Some(store) => store.classifier(&ClassifierId { key: identity.key.to_owned(), name }).await.ok(),
-        None => None,
-    };
-    let found = match known {
-        Some(known) => ModelObject::classifier(&app, identity.key, &id, known.created_at).await,
+    let found = match made_at(&app, identity.key, &id).await {
+        Some(made_at) => ModelObject::classifier(&app, identity.key, &id, made_at).await,
         None => None,
     };
     Ok(Json(found.ok_or(TaskError::UnknownModel(id))?))
+}
+
+/// When a key's classifier or checkpoint was made.
+async fn made_at(app: &App, key: &str, model: &str) -> Option<i64> {
+    let store = app.store()?;
+    let (owner, name) = (key, model);
+    if let Some((_, job, step)) = Checkpoint::parse_name(name) {
+        return store.checkpoint(&job, step).await.ok().map(|checkpoint| checkpoint.created_at);
+    }
+    let name = name.split('@').next().unwrap_or_default().to_owned();
+    let id = ClassifierId { key: owner.to_owned(), name };
+    store.classifier(&id).await.ok().map(|classifier| classifier.created_at)
 }

@@ -1,13 +1,15 @@
 //! States of training that can be served, one a step.
 
-use headstart_types::ids::{CheckpointId, JobId, Sha256};
+use headstart_types::classifier::ClassifierId;
+use headstart_types::ids::{CheckpointId, FileId, JobId, Sha256};
 use headstart_types::job::{Checkpoint, Lease};
 use serde_json::Value as Json;
 
 use super::claim::{FENCE, fence};
-use crate::backend::{Batch, Reader, Row, Value, to_json};
+use super::states::FINAL;
+use crate::backend::{Batch, Reader, Value, to_json};
 use crate::error::StoreError;
-use crate::page::{Page, PageRequest};
+use crate::page::{Page, PageRequest, Scope};
 use crate::store::Store;
 
 /// Most checkpoints kept of a job; the oldest go first.
@@ -69,7 +71,7 @@ impl Store {
         );
         let limit = i64::from(page.limit).saturating_add(1);
         let rows = self.read(sql, vec![job.into(), after, limit.into()]).await?;
-        let rows = rows.into_iter().map(|row| decode(job, row));
+        let rows = rows.into_iter().map(|row| decode(job, Reader::new("checkpoints", row)));
         Ok(Page::of(rows.collect::<Result<_, _>>()?, page.limit))
     }
 
@@ -82,12 +84,64 @@ impl Store {
         let number = i64::try_from(step).map_err(|_| missing())?;
         let sql = "SELECT step, artifact, metrics, created_at FROM checkpoints WHERE job = $1 AND step = $2";
         let rows = self.read(sql, vec![job.into(), number.into()]).await?;
-        decode(job, rows.into_iter().next().ok_or_else(missing)?)
+        decode(job, Reader::new("checkpoints", rows.into_iter().next().ok_or_else(missing)?))
     }
 }
 
-fn decode(job: &JobId, row: Row) -> Result<Checkpoint, StoreError> {
-    let mut row = Reader::new("checkpoints", row);
+/// The columns that [`Store::checkpoints_where`] reads.
+const OF_JOBS: &str = "SELECT jobs.key, jobs.classifier, jobs.id, checkpoints.step, checkpoints.artifact, \
+    checkpoints.metrics, checkpoints.created_at FROM jobs JOIN checkpoints ON checkpoints.job = jobs.id";
+
+impl Store {
+    /// Checkpoints of jobs that were trained or tuned on a file, with the names of their classifiers.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn checkpoints_on(&self, file: &FileId) -> Result<Vec<(ClassifierId, Checkpoint)>, StoreError> {
+        let condition = "jobs.training_file = $1 OR jobs.validation_file = $1";
+        self.checkpoints_where(condition, vec![file.into()]).await
+    }
+
+    /// Checkpoints of jobs that were trained or tuned on a file which is deleted.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn checkpoints_on_deleted(
+        &self,
+        scope: Scope<'_>,
+    ) -> Result<Vec<(ClassifierId, Checkpoint)>, StoreError> {
+        let condition = "($1 IS NULL OR jobs.key = $1) AND (jobs.training_file NOT IN (SELECT id FROM files) \
+            OR (jobs.validation_file IS NOT NULL AND jobs.validation_file NOT IN (SELECT id FROM files)))";
+        self.checkpoints_where(condition, vec![scope.value()]).await
+    }
+
+    async fn checkpoints_where(
+        &self,
+        condition: &str,
+        values: Vec<Value>,
+    ) -> Result<Vec<(ClassifierId, Checkpoint)>, StoreError> {
+        let sql = format!("{OF_JOBS} WHERE {condition} ORDER BY jobs.id, checkpoints.step");
+        let rows = self.read(sql, values).await?;
+        let of_job = |row| {
+            let mut row = Reader::new("checkpoints", row);
+            let classifier = ClassifierId { key: row.text()?, name: row.text()? };
+            let job: JobId = row.parsed()?;
+            Ok((classifier, decode(&job, row)?))
+        };
+        rows.into_iter().map(of_job).collect()
+    }
+}
+
+/// Takes the checkpoints of a classifier's jobs away that are over: what still runs makes a version of its own.
+pub(crate) fn without_checkpoints(batch: Batch, id: &ClassifierId) -> Batch {
+    let sql = format!(
+        "DELETE FROM checkpoints WHERE job IN (SELECT id FROM jobs WHERE key = $1 AND classifier = $2 \
+         AND state IN ({FINAL}))"
+    );
+    batch.then(sql, vec![id.key.as_str().into(), id.name.as_str().into()])
+}
+
+fn decode(job: &JobId, mut row: Reader) -> Result<Checkpoint, StoreError> {
     let step = row.count()?;
     Ok(Checkpoint {
         id: CheckpointId::of(job, step),

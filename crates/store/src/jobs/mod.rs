@@ -12,6 +12,7 @@ pub use claim::{Beat, ClaimLimits};
 pub use rows::{JobFilter, QueueSize};
 pub use states::{Trigger, next};
 
+pub(crate) use checkpoints::without_checkpoints;
 pub(crate) use claim::{FENCE, fence};
 pub(crate) use events::with_event;
 pub(crate) use rows::TRIES;

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use headstart_types::classifier::{Classifier, ClassifierId, Reason};
 
 use super::rows::{check_name, named};
-use crate::backend::{Batch, Value, to_json};
+use crate::backend::{Batch, to_json};
 use crate::error::StoreError;
-use crate::jobs::TRIES;
+use crate::jobs::{TRIES, without_checkpoints};
 use crate::store::Store;
 
 /// How many earlier production versions a rollback can reach.
@@ -173,17 +173,18 @@ impl Store {
         reason: &Reason,
         now: i64,
     ) -> Result<Classifier, StoreError> {
-        let delete = "DELETE FROM versions WHERE key = $1 AND name = $2 AND number = $3";
-        let mut values = named(id);
-        values.push(number.into());
-        self.edit_with(id, "delete", reason, now, vec![(delete, values)], |classifier, numbers| {
+        let gone = |batch: Batch| {
+            let mut values = named(id);
+            values.push(number.into());
+            batch.must("DELETE FROM versions WHERE key = $1 AND name = $2 AND number = $3", values)
+        };
+        self.edit_with(id, "delete", reason, now, gone, |classifier, numbers| {
             exists(id, numbers, number)?;
-            let pointed = classifier.production == Some(number)
-                || classifier.shadow == Some(number)
-                || classifier.traffic.contains_key(&number)
-                || classifier.aliases.values().any(|&aliased| aliased == number);
-            if pointed {
-                return Err(StoreError::Conflict(format!("version `{}@{number}` is in use", id.name)));
+            let pointing = pointing_to(classifier, number);
+            if !pointing.is_empty() {
+                let pointing = pointing.join(", ");
+                let message = format!("version `{}@{number}` is in use as {pointing}", id.name);
+                return Err(StoreError::Conflict(message));
             }
             classifier.history.retain(|&earlier| earlier != number);
             classifier.history.dedup();
@@ -192,7 +193,7 @@ impl Store {
         .await
     }
 
-    /// Deletes a classifier with all its versions. Its audit rows stay; a later classifier of that name goes on with
+    /// Deletes a classifier with all its versions, and the checkpoints of its jobs that are over. Its audit rows stay; a later classifier of that name goes on with
     /// new numbers.
     ///
     /// # Errors
@@ -203,13 +204,15 @@ impl Store {
         reason: &Reason,
         now: i64,
     ) -> Result<(), StoreError> {
-        let mut gone = named(id);
-        gone.push(now.into());
-        let more = vec![
-            ("UPDATE classifiers SET deleted_at = $3 WHERE key = $1 AND name = $2", gone),
-            ("DELETE FROM versions WHERE key = $1 AND name = $2", named(id)),
-        ];
-        self.edit_with(id, "delete", reason, now, more, |classifier, _| {
+        let gone = |batch: Batch| {
+            let mut values = named(id);
+            values.push(now.into());
+            let batch = batch
+                .must("UPDATE classifiers SET deleted_at = $3 WHERE key = $1 AND name = $2", values)
+                .must("DELETE FROM versions WHERE key = $1 AND name = $2", named(id));
+            without_checkpoints(batch, id)
+        };
+        self.edit_with(id, "delete", reason, now, gone, |classifier, _| {
             classifier.production = None;
             classifier.history.clear();
             classifier.traffic.clear();
@@ -229,7 +232,7 @@ impl Store {
         now: i64,
         change: impl Fn(&mut Classifier, &[u32]) -> Result<(), StoreError> + Send + Sync,
     ) -> Result<Classifier, StoreError> {
-        self.edit_with(id, action, reason, now, Vec::new(), change).await
+        self.edit_with(id, action, reason, now, |batch| batch, change).await
     }
 
     /// Reads the row, changes it, and writes it with its audit row if it is still the same; else again. Versions come
@@ -240,7 +243,7 @@ impl Store {
         action: &'static str,
         reason: &Reason,
         now: i64,
-        more: Vec<(&'static str, Vec<Value>)>,
+        more: impl Fn(Batch) -> Batch + Send + Sync,
         change: impl Fn(&mut Classifier, &[u32]) -> Result<(), StoreError> + Send + Sync,
     ) -> Result<Classifier, StoreError> {
         for _ in 0..TRIES {
@@ -259,10 +262,7 @@ impl Store {
                  WHERE key = $1 AND name = $2",
                 audit,
             );
-            for (sql, values) in more.iter().cloned() {
-                batch = batch.must(sql, values);
-            }
-            if self.write(batch).await?.is_ok() {
+            if self.write(more(batch)).await?.is_ok() {
                 classifier.revision += 1;
                 return Ok(classifier);
             }
@@ -288,6 +288,18 @@ fn pointers(classifier: &Classifier) -> Result<Batch, StoreError> {
          WHERE key = $1 AND name = $2 AND revision = $3 AND deleted_at IS NULL",
         values,
     ))
+}
+
+/// What keeps a version, in words.
+fn pointing_to(classifier: &Classifier, number: u32) -> Vec<String> {
+    let aliases = classifier.aliases.iter().filter(|(_, aliased)| **aliased == number);
+    let pointers = [
+        (classifier.production == Some(number), "production"),
+        (classifier.traffic.contains_key(&number), "a part of the traffic split"),
+        (classifier.shadow == Some(number), "shadow"),
+    ];
+    let pointers = pointers.into_iter().filter(|(points, _)| *points).map(|(_, what)| what.to_owned());
+    pointers.chain(aliases.map(|(alias, _)| format!("alias `{alias}`"))).collect()
 }
 
 fn exists(id: &ClassifierId, numbers: &[u32], number: u32) -> Result<(), StoreError> {

@@ -218,9 +218,15 @@ async fn a_version_in_use_stays(store: Store) {
     let (id, why) = (intent(), reason());
     store.set_shadow(&id, Some(2), &why, T).await.unwrap();
     store.set_alias(&id, "old", Some(3), &why, T).await.unwrap();
-    for number in [1, 2, 3] {
-        let refused = store.delete_version(&id, number, &why, T).await;
-        assert!(matches!(refused, Err(StoreError::Conflict(_))), "{number}");
+    store.set_alias(&id, "oldest", Some(3), &why, T).await.unwrap();
+    store.set_traffic(&id, &BTreeMap::from([(1, 50), (2, 50)]), &why, T).await.unwrap();
+    for (number, uses) in [
+        (1, "production, a part of the traffic split"),
+        (2, "a part of the traffic split, shadow"),
+        (3, "alias `old`, alias `oldest`"),
+    ] {
+        let refused = store.delete_version(&id, number, &why, T).await.unwrap_err().to_string();
+        assert_eq!(refused, format!("version `intent@{number}` is in use as {uses}"));
     }
     store.promote(&id, 4, None, &why, T).await.unwrap();
     assert!(store.delete_version(&id, 1, &why, T).await.unwrap().history.is_empty());

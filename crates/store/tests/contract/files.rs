@@ -1,11 +1,13 @@
 //! File rows: quota, lists, retention, and what keeps a file.
 
 use headstart_store::{FileFilter, Order, PageRequest, Scope, Store, StoreError};
+use headstart_types::classifier::ClassifierId;
 use headstart_types::file::FileState;
 use headstart_types::ids::FileId;
+use headstart_types::job::Checkpoint;
 use serde_json::json;
 
-use crate::support::{T, claim, contract, file, file_of, job, job_on, version};
+use crate::support::{T, claim, contract, digest, file, file_of, intent, job, job_on, reason, version};
 
 contract!(
     a_file_comes_back_as_it_was_written,
@@ -13,6 +15,7 @@ contract!(
     files_are_listed_by_purpose_in_pages_either_way,
     a_file_in_use_stays_until_its_job_is_over,
     deleting_a_file_names_what_was_trained_on_it,
+    checkpoints_are_named_with_their_file_and_go_with_their_classifier,
     files_whose_time_is_over_go_once_unless_somebody_uses_them,
 );
 
@@ -90,6 +93,27 @@ async fn deleting_a_file_names_what_was_trained_on_it(store: Store) {
     let deleted = store.delete_file(Scope::All, &made.training_file).await.unwrap();
     let names: Vec<String> = deleted.versions.iter().map(|version| version.model_name()).collect();
     assert_eq!(names, ["intent@1"]);
+}
+
+async fn checkpoints_are_named_with_their_file_and_go_with_their_classifier(store: Store) {
+    let made = job(&store, "alice", T).await;
+    let (lease, _) = claim(&store, "w", T).await;
+    store.put_checkpoint(&lease, 40, &digest("c1"), &json!({}), T).await.unwrap();
+    store.finish(&lease, &version(), None, T).await.unwrap();
+    let runs = job(&store, "alice", T + 1).await;
+    let (lease, _) = claim(&store, "w", T + 1).await;
+    store.put_checkpoint(&lease, 2, &digest("c2"), &json!({}), T).await.unwrap();
+    let deleted = store.delete_file(Scope::All, &made.training_file).await.unwrap();
+    let names = |found: Vec<(ClassifierId, Checkpoint)>| {
+        found.iter().map(|(id, checkpoint)| checkpoint.model_name(&id.name)).collect::<Vec<_>>()
+    };
+    let name = format!("intent:{}:ckpt-step-40", made.id.tail());
+    assert_eq!(names(deleted.checkpoints), [name.clone()]);
+    assert_eq!(names(store.checkpoints_on_deleted(Scope::Key("alice")).await.unwrap()), [name]);
+    assert!(store.checkpoints_on_deleted(Scope::Key("bob")).await.unwrap().is_empty());
+    store.delete_classifier(&intent(), &reason(), T).await.unwrap();
+    assert!(matches!(store.checkpoint(&made.id, 40).await, Err(StoreError::NotFound { .. })));
+    store.checkpoint(&runs.id, 2).await.expect("what runs goes on");
 }
 
 async fn files_whose_time_is_over_go_once_unless_somebody_uses_them(store: Store) {
