@@ -71,6 +71,7 @@ codes! {
     ChatFormat, "chat_format", Problem, "The line is in the format of chat or completion models, which has no labels.";
     LineTooLong, "line_too_long", Problem, "The line or record has more bytes than are taken.";
     RowLength, "row_length", Problem, "The row has more or fewer cells than the header.";
+    UnclosedQuote, "unclosed_quote", Problem, "A quote is opened and not closed: all that follows is one cell.";
     NoContent, "no_content", Problem, "The row has neither text nor image.";
     BadContent, "bad_content", Problem, "The row's text or image is of a wrong type, or it has both.";
     EmptyText, "empty_text", Problem, "The text is empty or white space.";

@@ -18,6 +18,7 @@ pub(crate) struct Delimited<R> {
     record: ByteRecord,
     header: Header,
     notes: std::vec::IntoIter<Step>,
+    delimiter: u8,
     width: usize,
     /// Line ends before the next record.
     lines: u64,
@@ -59,6 +60,7 @@ impl<R: Read + Send> Delimited<R> {
             record: ByteRecord::new(),
             header: Header::default(),
             notes: Vec::new().into_iter(),
+            delimiter,
             width: 0,
             lines: 0,
             last: (0, 0),
@@ -74,7 +76,7 @@ impl<R: Read + Send> Delimited<R> {
                     table.record.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
                 table.header = Header::new(names.iter().map(String::as_str));
                 notes.append(&mut table.header.notes);
-                if let Some(fault) = row.encoding {
+                if let Some(fault) = row.fault {
                     notes.push(Step::Note { place: Some(Place::Line(row.line)), fault });
                     table.header.usable = false;
                 }
@@ -110,11 +112,23 @@ impl<R: Read + Send> Delimited<R> {
         let before = newlines(raw.get(..blank).unwrap_or_default());
         let inside = newlines(raw.get(blank..).unwrap_or_default());
         let line = self.lines + before + 1;
-        let valid = std::str::from_utf8(self.record.as_slice()).is_ok();
-        let encoding = if valid { None } else { encoding::fault(raw, self.offset + start) };
+        // Only the end of the file ends a record whose quote is open.
+        let open = self.reader.get_ref().ended()
+            && leaves_open(raw.get(blank..).unwrap_or_default(), self.delimiter);
+        let fault = if open {
+            let lines = inside + u64::from(!raw.ends_with(b"\n"));
+            let message = format!(
+                "a quote is not closed: the rest of the file, {lines} lines from here on, is one cell"
+            );
+            Some(Fault::new(Code::UnclosedQuote, message))
+        } else if std::str::from_utf8(self.record.as_slice()).is_ok() {
+            None
+        } else {
+            encoding::fault(raw, self.offset + start)
+        };
         self.lines += before + inside;
         self.last = (start + blank as u64, end);
-        Ok(Some(At { line, encoding }))
+        Ok(Some(At { line, fault }))
     }
 
     fn draft(&self) -> Result<Draft, Vec<Fault>> {
@@ -151,7 +165,22 @@ impl<R: Read + Send> Delimited<R> {
 /// Where a record stands.
 struct At {
     line: u64,
-    encoding: Option<Fault>,
+    fault: Option<Fault>,
+}
+
+/// Whether a record ends within a quote: one opens where a cell begins, and two within it are a letter.
+fn leaves_open(record: &[u8], delimiter: u8) -> bool {
+    let (mut open, mut begins) = (false, true);
+    let mut bytes = record.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        if open && byte == b'"' {
+            open = bytes.next_if_eq(&b'"').is_some();
+        } else if !open {
+            open = begins && byte == b'"';
+            begins = byte == delimiter;
+        }
+    }
+    open
 }
 
 fn newlines(bytes: &[u8]) -> u64 {
@@ -167,10 +196,10 @@ impl<R: Read + Send> Rows for Delimited<R> {
             return Ok(None);
         }
         match self.advance() {
-            Ok(Some(At { line, encoding: Some(fault) })) => {
+            Ok(Some(At { line, fault: Some(fault) })) => {
                 Ok(Some(Step::Row { place: Place::Line(line), draft: Err(vec![fault]) }))
             }
-            Ok(Some(At { line, encoding: None })) => {
+            Ok(Some(At { line, fault: None })) => {
                 let size: usize = self.record.as_slice().len();
                 if size > self.limits.max_line_bytes {
                     let message = format!(
@@ -198,5 +227,20 @@ impl<R: Read + Send> Rows for Delimited<R> {
 
     fn position(&self) -> Option<u64> {
         Some(self.reader.position().byte())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::leaves_open;
+
+    #[test]
+    fn a_quote_is_open_where_a_cell_begins_with_it_until_the_next_that_stands_alone() {
+        for record in ["\"a", "a,\"b,c\nd", "\"a\"\"", "\"a\"\"\"\"", "\"a\",\"", "\"a,\"\"b\"\""] {
+            assert!(leaves_open(record.as_bytes(), b','), "{record}");
+        }
+        for record in ["", "\"a\"", "\"a\"\"\"", "a\"b", "a,b\",c", "\"a\"b\"", "\"a\",\"b\nc\"\n"] {
+            assert!(!leaves_open(record.as_bytes(), b','), "{record}");
+        }
     }
 }

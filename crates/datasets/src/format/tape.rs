@@ -18,11 +18,17 @@ pub(crate) struct Tape<R> {
     /// Bytes up to here are of no more use.
     mark: u64,
     most: usize,
+    ended: bool,
 }
 
 impl<R: Read> Tape<R> {
     pub(crate) fn new(inner: R, most: usize) -> Self {
-        Self { inner, kept: Vec::new(), base: 0, mark: 0, most }
+        Self { inner, kept: Vec::new(), base: 0, mark: 0, most, ended: false }
+    }
+
+    /// Whether all was given, and more was asked for.
+    pub(crate) fn ended(&self) -> bool {
+        self.ended
     }
 
     /// What was given between two offsets of the stream, as far as it is still kept.
@@ -54,6 +60,7 @@ impl<R: Read> Read for Tape<R> {
             return Err(Fault::new(Code::LineTooLong, message).into());
         }
         let read = self.inner.read(buffer)?;
+        self.ended |= read == 0 && !buffer.is_empty();
         self.kept.extend_from_slice(buffer.get(..read).unwrap_or_default());
         Ok(read)
     }

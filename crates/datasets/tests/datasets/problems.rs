@@ -112,6 +112,20 @@ fn rows_of_another_length_are_told_with_their_lines() {
 }
 
 #[test]
+fn a_quote_that_is_never_closed_is_told_where_its_row_begins() {
+    for end in ["", "\n"] {
+        let inspection = told("a.csv", &format!("text,label\nfine,a\ngood,b\n\"open,b\nlost,a\nlost,b{end}"));
+        assert_eq!(problems(&inspection), at(&[(4, Code::UnclosedQuote)]));
+        let message = &inspection.problems[0].message;
+        assert!(message.contains("a quote is not closed") && message.contains("3 lines"), "{message}");
+    }
+    let last = told("a.csv", "text,label\none,a\ntwo,b\nthree,\"b");
+    assert_eq!(problems(&last), at(&[(4, Code::UnclosedQuote)]));
+    let closed = told("a.csv", "text,label\none,a\n\"t\nwo\",\"b\"");
+    assert!(problems(&closed).is_empty());
+}
+
+#[test]
 fn a_line_without_an_end_is_not_held_in_memory() {
     let limits = Limits { max_line_bytes: 1000, ..limits() };
     let mut json = vec![b'x'; 5_000_000];
