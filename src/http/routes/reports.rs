@@ -17,7 +17,7 @@ const REPORT_BYTES: u64 = 64 << 20;
 #[derive(IntoResponses)]
 #[response(
     status = 200,
-    description = "The report; as one HTML page where the header `Accept` asks for `text/html`."
+    description = "The report; as one HTML page where the header `Accept` asks for `text/html`, no less than for JSON."
 )]
 pub(crate) struct ReportAnswer(
     #[expect(dead_code, reason = "only its schema is used")]
@@ -37,8 +37,7 @@ pub(crate) async fn stored_report(
 ) -> Result<Response, ApiError> {
     let sha256 = sha256.ok_or_else(|| ApiError::not_found(missing()))?;
     let bytes = visible.store.blobs().read(sha256, REPORT_BYTES).await?;
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !accept.contains("text/html") {
+    if !prefers_page(headers) {
         return Ok(([(header::CONTENT_TYPE, "application/json")], bytes).into_response());
     }
     let report: Report = serde_json::from_slice(&bytes).map_err(|error| {
@@ -51,4 +50,52 @@ pub(crate) async fn stored_report(
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; img-src data:"),
     ];
     Ok((headers, page::render(&report)).into_response())
+}
+
+/// Whether `Accept` asks for HTML rather than for JSON. Without a word on either, JSON it is.
+fn prefers_page(headers: &HeaderMap) -> bool {
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let accept: Vec<&str> = accept.flat_map(|value| value.split(',')).collect();
+    let quality = |kind: &str| {
+        accept.iter().find_map(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            parts.next().filter(|given| given.eq_ignore_ascii_case(kind))?;
+            let quality = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+            Some(quality.map_or(1.0, |quality| quality.trim().parse::<f32>().unwrap_or(0.0)))
+        })
+    };
+    let page = quality("text/html").unwrap_or(0.0);
+    let any = quality("application/*").or_else(|| quality("*/*"));
+    page > 0.0 && page >= quality("application/json").or(any).unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_for_those_who_like_it_no_less_than_json() {
+        let page = |accept: &'static str| {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, accept.parse().unwrap())]);
+            prefers_page(&headers)
+        };
+        for accept in [
+            "text/html",
+            "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+            "application/json;q=0.4, Text/HTML; q=0.5",
+            "text/html, application/json",
+        ] {
+            assert!(page(accept), "{accept}");
+        }
+        for accept in [
+            "*/*",
+            "application/json;q=0.5, text/html;q=0.4",
+            "text/html;q=0",
+            "application/json",
+            "text/htmlx",
+        ] {
+            assert!(!page(accept), "{accept}");
+        }
+        assert!(!prefers_page(&HeaderMap::new()));
+    }
 }
