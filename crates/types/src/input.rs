@@ -296,6 +296,10 @@ fn read_object<'de, A: MapAccess<'de>>(mut map: A) -> Result<Item, A::Error> {
             "image" => Item::Image(Media::Base64(map.next_value()?)),
             "image_url" => Item::Image(Media::Base64(map.next_value::<ImageUrl>()?.into())),
             "tokens" => Item::Tokens(map.next_value()?),
+            "text_pair" if map.next_value::<Option<IgnoredAny>>()?.is_some() => {
+                return Err(de::Error::custom("`text_pair` is not taken: an item is one text"));
+            }
+            "text_pair" => continue,
             _ => {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -364,6 +368,13 @@ mod tests {
                 .unwrap_err()
                 .starts_with("`modality` is `image`")
         );
+    }
+
+    #[test]
+    fn the_second_text_of_a_pair_is_refused_and_not_left_out() {
+        let pair = serde_json::from_str::<Payload>(r#"{"text": "a", "text_pair": "b"}"#).unwrap_err();
+        assert!(pair.to_string().contains("`text_pair` is not taken"), "{pair}");
+        assert!(serde_json::from_str::<Payload>(r#"{"text": "a", "text_pair": null}"#).is_ok());
     }
 
     #[test]
