@@ -14,6 +14,7 @@ mod gate;
 pub mod http;
 mod intake;
 pub mod models;
+mod names;
 mod purge;
 pub mod rollout;
 pub mod serve;

@@ -8,13 +8,15 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use headstart_datasets::Inspection;
+use headstart_methods::METHODS;
 use headstart_store::{Scope, Store};
 use headstart_types::file::FileRow;
 use headstart_types::ids::{FileId, JobId};
 use headstart_types::job::{Job, JobParams, JobState, NewJob, ReportParams};
 use headstart_types::payload::Modality;
+use headstart_types::report::{Estimate, Metrics, Report};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::io::AsyncReadExt as _;
 
 use crate::app::App;
@@ -22,6 +24,7 @@ use crate::clock::{chance, now_ms};
 use crate::config::Config;
 use crate::intake::{self, Upload};
 use crate::worker::Workers;
+use crate::{names, sweep};
 
 /// Findings of a file that are printed.
 const PRINTED: usize = 20;
@@ -50,6 +53,12 @@ pub struct TrainArguments {
     /// The classifier's name [default: the file's name]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// The API key's name it is to belong to, where keys are used
+    #[arg(long, value_name = "NAME", default_value = "")]
+    owner: String,
+    /// Print the whole report as JSON, also on a terminal, which gets a summary otherwise
+    #[arg(long)]
+    json: bool,
     /// All chance follows from it
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: i64,
@@ -71,19 +80,25 @@ pub fn run(mut config: Config, arguments: TrainArguments) -> anyhow::Result<()> 
 
 async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> {
     let input = &arguments.input;
-    let hyperparameters: Value =
-        serde_json::from_str(&arguments.hyperparameters).context("`hyperparameters`")?;
-    let given = hyperparameters.as_object().context("`hyperparameters` is not an object")?;
-    let method = headstart_methods::method(&arguments.method)
-        .with_context(|| format!("there is no method `{}`", arguments.method))?;
-    method.check(given)?;
+    let given: Map<String, Value> = serde_json::from_str(&arguments.hyperparameters).with_context(|| {
+        format!(
+            "`--hyperparameters` must be a JSON object such as '{{\"c\": 1.0}}', not `{}`",
+            arguments.hyperparameters
+        )
+    })?;
+    let method = headstart_methods::method(&arguments.method).with_context(|| {
+        let names: Vec<&str> = METHODS.iter().map(|method| method.name()).collect();
+        format!("there is no method `{}`; methods are {}", arguments.method, names.join(", "))
+    })?;
+    check_owner(&config, &arguments.owner)?;
+    method.check(&given)?;
     let app = Arc::new(App::at_terminal(config)?);
     app.open_store().await?;
     let store = app.store().context("the store is closed")?.clone();
-    let (file, inspection) = take_in(&app, &store, input).await?;
+    let (file, inspection) = take_in(&app, &store, &arguments.owner, input).await?;
     print_findings(&inspection)?;
     if let Some(problem) = inspection.status_details() {
-        store.delete_file(Scope::All, &file.id).await?;
+        forget(&store, &file).await?;
         bail!("{} cannot be trained on: {problem}", input.display());
     }
     let validation = match &arguments.validation {
@@ -92,18 +107,26 @@ async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> 
     };
     let modality = inspection.modality.context("the file has no examples")?;
     let engine = app.load().await?;
+    let chosen = backbone(&app, arguments.backbone.as_deref(), modality)
+        .and_then(|model| Ok((model, classifier_name(&app, &arguments)?)));
+    if chosen.is_err() {
+        for file in validation.iter().chain([&file]) {
+            forget(&store, file).await?;
+        }
+    }
+    let (model, classifier) = chosen?;
     let new = NewJob {
         id: JobId::new(now_ms(), chance()?),
-        key: String::new(),
-        model: backbone(&app, arguments.backbone.as_deref(), modality)?,
+        key: arguments.owner.clone(),
+        model,
         method: method.name().to_owned(),
-        classifier: classifier_name(&arguments),
+        classifier,
         suffix: arguments.name.clone(),
         training_file: file.id,
         validation_file: validation.map(|file| file.id),
         seed: arguments.seed,
         metadata: Default::default(),
-        params: JobParams::new(given.clone(), ReportParams { budget_seconds: arguments.budget_seconds }),
+        params: JobParams::new(given, ReportParams { budget_seconds: arguments.budget_seconds }),
         webhook: None,
         validate_first: false,
     };
@@ -113,11 +136,27 @@ async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> 
     workers.stop().await;
     app.tasks.catalog.clear();
     tokio::task::spawn_blocking(move || drop(engine)).await?;
-    conclude(&store, &job).await
+    conclude(&store, &job, arguments.json || !std::io::stdout().is_terminal()).await
+}
+
+/// Whether there is a key of the owner's name: what belongs to nobody, nobody could use.
+fn check_owner(config: &Config, owner: &str) -> anyhow::Result<()> {
+    let keys: Vec<&str> = config.api_keys.iter().map(|key| key.identity().key).collect();
+    ensure!(
+        keys.is_empty() || keys.contains(&owner),
+        "`--owner` must be the name of the key that is to use the classifier: {}",
+        keys.join(", ")
+    );
+    Ok(())
 }
 
 /// Stores a file and reads it whole.
-async fn take_in(app: &App, store: &Store, input: &Path) -> anyhow::Result<(FileRow, Inspection)> {
+async fn take_in(
+    app: &App,
+    store: &Store,
+    owner: &str,
+    input: &Path,
+) -> anyhow::Result<(FileRow, Inspection)> {
     let context = || input.display().to_string();
     let mut from = tokio::fs::File::open(input).await.with_context(context)?;
     let mut writer = store.blobs().begin().await?;
@@ -132,7 +171,7 @@ async fn take_in(app: &App, store: &Store, input: &Path) -> anyhow::Result<(File
     let now = now_ms();
     let upload = Upload {
         id: FileId::new(now, chance()?),
-        key: String::new(),
+        key: owner.to_owned(),
         filename: input.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         blob: writer.finish().await?,
         created_at: now,
@@ -151,7 +190,7 @@ async fn take_in_beside(
     learned: &Inspection,
     input: &Path,
 ) -> anyhow::Result<FileRow> {
-    let (file, alone) = take_in(app, store, input).await?;
+    let (file, alone) = take_in(app, store, &training.key, input).await?;
     let problem = if !alone.is_readable() {
         alone.status_details()
     } else if (alone.modality, alone.multi_label) != (learned.modality, learned.multi_label) {
@@ -165,11 +204,18 @@ async fn take_in_beside(
         joint.status_details()
     };
     if let Some(problem) = problem {
-        store.delete_file(Scope::All, &file.id).await?;
-        store.delete_file(Scope::All, &training.id).await?;
+        forget(store, &file).await?;
+        forget(store, training).await?;
         bail!("{} cannot be tuned on: {problem}", input.display());
     }
     Ok(file)
+}
+
+/// Deletes a file that is of no use, with its bytes.
+async fn forget(store: &Store, file: &FileRow) -> anyhow::Result<()> {
+    store.delete_file(Scope::All, &file.id).await?;
+    sweep::erase(store, file).await;
+    Ok(())
 }
 
 fn print_findings(inspection: &Inspection) -> anyhow::Result<()> {
@@ -201,16 +247,16 @@ fn backbone(app: &App, asked: Option<&str>, modality: Modality) -> anyhow::Resul
     found.with_context(|| format!("no backbone reads {}", modality.as_str()))
 }
 
-/// The name asked for, or the file's, in the letters that names may have.
-fn classifier_name(arguments: &TrainArguments) -> String {
-    let stem = arguments.input.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
-    let name = arguments.name.clone().unwrap_or(stem);
-    let name: String = name
-        .chars()
-        .map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' })
-        .take(64)
-        .collect();
-    if name.is_empty() { "classifier".into() } else { name }
+/// The name asked for, or the file's, by the rules that requests have.
+fn classifier_name(app: &App, arguments: &TrainArguments) -> anyhow::Result<String> {
+    let backbones = &app.tasks.catalog;
+    if let Some(name) = &arguments.name {
+        return names::of(name, backbones).map_err(|problem| anyhow::anyhow!("`--name` {problem}"));
+    }
+    let stem = arguments.input.file_stem().unwrap_or_default().to_string_lossy();
+    let stem: String = names::sanitised(&stem).chars().take(names::LONGEST).collect();
+    let named = names::of(if stem.is_empty() { "classifier" } else { &stem }, backbones);
+    named.map_err(|problem| anyhow::anyhow!("the file's name {problem}: name the classifier with `--name`"))
 }
 
 /// Draws the job's progress until it ends.
@@ -245,15 +291,21 @@ async fn watch(store: &Store, id: &JobId) -> anyhow::Result<Job> {
     }
 }
 
-/// The report on standard output, the classifier's name on standard error.
-async fn conclude(store: &Store, job: &Job) -> anyhow::Result<()> {
+/// The report, whole or in short, on standard output, the classifier's name on standard error.
+async fn conclude(store: &Store, job: &Job, whole: bool) -> anyhow::Result<()> {
     if job.state != JobState::Succeeded {
         let message = job.error.as_ref().map_or("it was cancelled", |error| error.message.as_str());
         bail!("the job ended as `{}`: {message}", job.state.as_str());
     }
     let report = job.report.as_ref().context("the job left no report")?;
-    let report: Value = serde_json::from_slice(&store.blobs().read(report, 1 << 30).await?)?;
-    writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&report)?)?;
+    let report = store.blobs().read(report, 1 << 30).await?;
+    let mut out = std::io::stdout();
+    if whole {
+        let report: Value = serde_json::from_slice(&report)?;
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+    } else {
+        out.write_all(summary(&serde_json::from_slice(&report)?).as_bytes())?;
+    }
     let name = json!(job.fine_tuned_model);
     writeln!(
         std::io::stderr(),
@@ -262,4 +314,31 @@ async fn conclude(store: &Store, job: &Job) -> anyhow::Result<()> {
         store.folder().unwrap_or(".".as_ref()).display()
     )?;
     Ok(())
+}
+
+/// A report in a few lines.
+fn summary(report: &Report) -> String {
+    let figure = |name: &str, it: &Estimate| {
+        format!("{name:<20}{:.3}, 95 % interval {:.3} to {:.3}", it.value, it.low, it.high)
+    };
+    let mut lines = vec![report.verdict.clone(), String::new()];
+    let items = match &report.metrics {
+        Metrics::SingleLabel(metrics) => {
+            lines.extend([figure("accuracy", &metrics.accuracy), figure("macro F1", &metrics.macro_f1)]);
+            metrics.items
+        }
+        Metrics::MultiLabel(metrics) => {
+            lines
+                .extend([figure("micro F1", &metrics.micro_f1), figure("exact match", &metrics.exact_match)]);
+            metrics.items
+        }
+    };
+    lines.push(format!("{:<20}{items}", "held-out items"));
+    lines.extend(report.zero_shot.as_ref().map(|it| figure("zero-shot", it)));
+    let suspicious = report.suspicious.as_ref().filter(|suspicious| suspicious.found > 0);
+    lines.extend(suspicious.map(|it| format!("{:<20}{} of {}", "suspicious labels", it.found, it.examined)));
+    lines.extend(report.warnings.iter().map(|note| format!("warning: {}", note.message)));
+    lines.extend(report.left_out.iter().map(|left| format!("left out: {}: {}", left.part, left.reason)));
+    lines.push("The whole report: the same with --json, or with the output in a file.".to_owned());
+    lines.join("\n") + "\n"
 }

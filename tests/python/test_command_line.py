@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import tomllib
@@ -294,6 +295,45 @@ def test_a_small_validation_file_is_tuned_on_beside_its_training_file(tmp_path):
     report = json.loads(done.stdout)
     assert report["run"]["dataset"]["held_out"] == "val" and report["duplicates"]["across_splits"] == 1
     assert "val.csv: line 3" in done.stderr
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """A training command on a small file."""
+    rows = [f"{text} number {number},{label}" for label, text in (("a", "the cat sat"), ("b", "a fast car")) for number in range(6)]
+    (file := tmp_path / "my_clf.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    return ["train", file, "--data", tmp_path / "data", "--backbone", TEXT]
+
+
+@pytest.mark.parametrize("flags, names", [
+    (["--method", "foo"], ["foo", "auto", "linear_probe", "mlp", "prototype"]),
+    (["--hyperparameters", "c=1"], ["--hyperparameters", "JSON object", "c=1"]),
+    (["--hyperparameters", "[1]"], ["--hyperparameters", "JSON object"]),
+    (["--name", TEXT], ["--name", "backbone"]),
+    (["--name", "é"], ["--name", "letter"]),
+    (["--owner", "bob"], ["--owner", "alice"]),
+    ([], ["--owner", "alice"]),
+])
+def test_training_refuses_what_cannot_be_and_names_what_can(labelled, tmp_path, flags, names):
+    keys = {} if flags and "--owner" not in flags else {"HEADSTART_API_KEYS": "alice:train:key-of-alice"}
+    refuse(*labelled, *flags, names=names, **keys)
+    assert not [path for path in (tmp_path / "data" / "blobs").glob("??/*")], "nothing is left behind"
+
+
+def test_a_classifier_trained_for_a_key_is_that_keys_and_a_terminal_gets_a_summary(labelled, tmp_path, start):
+    keys = {"HEADSTART_API_KEYS": "alice:train+infer:key-of-alice"}
+    ours, theirs = pty.openpty()
+    command = [str(BINARY), *map(str, labelled), "--owner", "alice", "--method", "linear_probe", "--budget-seconds", "1"]
+    done = subprocess.run(command, cwd=ROOT, env=environment(**keys), stdout=theirs, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_SECONDS, check=False)
+    os.close(theirs)
+    summary = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert done.returncode == 0, done.stderr
+    assert "accuracy" in summary and "held-out items" in summary and "{" not in summary and summary.count("\n") < 30, summary
+    assert "my_clf@1 is in" in done.stderr
+    service = start("--workers", 0, data=tmp_path / "data", **keys)
+    answer = service.http.post("/v1/classify", json={"model": "my_clf", "input": "a fast car"}, headers={"Authorization": "Bearer key-of-alice"})
+    assert answer.json()["data"][0]["label"] == "b", answer.text
 
 
 @pytest.mark.parametrize("command", ["serve", "embed", "models", "openapi"])

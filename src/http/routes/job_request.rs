@@ -17,17 +17,16 @@ use crate::http::error::ApiError;
 use crate::http::objects::file::inspection;
 use crate::http::routes::{files, upload};
 use crate::http::visible::Visible;
-use crate::intake;
+use crate::{intake, names};
 
 /// Most pairs of metadata, and the longest key and value in characters.
 const METADATA: (usize, usize, usize) = (16, 64, 512);
-/// Longest suffix in characters.
-const SUFFIX: usize = 64;
 /// OpenAI's names, which mean nothing here; clients send them as `auto`.
 const IGNORED: [&str; 3] = ["batch_size", "learning_rate_multiplier", "n_epochs"];
 
 /// A job that is asked for.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
 pub(crate) struct JobRequest {
     /// The backbone.
     #[schema(required = true, nullable = false, example = "all-minilm-l6-v2")]
@@ -62,6 +61,7 @@ pub(crate) struct JobRequest {
 
 /// What is asked of a job's report.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
 pub(crate) struct ReportRequest {
     /// Seconds for zero-shot labels and the learning curve together, 60 unless given; points left out for time are named
     /// in the report.
@@ -71,6 +71,7 @@ pub(crate) struct ReportRequest {
 
 /// Who is told of a job's end.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
 pub(crate) struct WebhookRequest {
     /// Gets a signed POST once the job has succeeded, failed or been cancelled. Its host is one that the operator allows.
     #[schema(
@@ -278,35 +279,12 @@ fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), ApiError> {
 
 /// The classifier's name: from the suffix, or made up.
 fn name(visible: &Visible, model: &str, suffix: Option<&str>) -> Result<String, ApiError> {
-    let refuse = |problem: &str| Err(ApiError::invalid("suffix", format!("`suffix` {problem}")));
     let Some(suffix) = suffix else {
         let chance: [u8; 4] = upload::chance()?;
-        return Ok(format!("{}-{:08x}", sanitised(model), u32::from_le_bytes(chance)));
+        return Ok(format!("{}-{:08x}", names::sanitised(model), u32::from_le_bytes(chance)));
     };
-    if suffix.chars().count() > SUFFIX {
-        return refuse(&format!("has more than {SUFFIX} characters"));
-    }
-    let name = sanitised(suffix);
-    if name.is_empty() {
-        return refuse("has no letter or digit from a to z and 0 to 9");
-    }
-    if visible.app.tasks.catalog.entry(&name).is_some() {
-        return refuse("is the name of a backbone");
-    }
-    Ok(name)
-}
-
-/// Small letters, digits, `-` and `_`; whatever else stands between them becomes one `-`.
-pub(crate) fn sanitised(text: &str) -> String {
-    let mut name = String::new();
-    for character in text.chars().map(|character| character.to_ascii_lowercase()) {
-        if character.is_ascii_alphanumeric() || character == '_' {
-            name.push(character);
-        } else if !name.ends_with('-') {
-            name.push('-');
-        }
-    }
-    name.trim_matches('-').to_owned()
+    names::of(suffix, &visible.app.tasks.catalog)
+        .map_err(|problem| ApiError::invalid("suffix", format!("`suffix` {problem}")))
 }
 
 #[cfg(test)]
@@ -318,12 +296,6 @@ mod tests {
     fn asked(method: Value, older: Value) -> Result<&'static str, String> {
         let object = |value: Value| value.as_object().cloned();
         fit(object(method), object(older)).map(|(name, _)| name).map_err(|error| format!("{error:?}"))
-    }
-
-    #[test]
-    fn a_name_keeps_what_a_url_can_hold() {
-        assert_eq!(sanitised("Support  Café / Tickets_2!"), "support-caf-tickets_2");
-        assert_eq!(sanitised("é"), "");
     }
 
     #[test]
