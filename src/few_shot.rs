@@ -28,7 +28,7 @@ const TRIES: usize = 8;
 /// Why labels and examples make no version.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FewShotError {
-    /// A job fitted the version that answers, by a method that takes no examples in, or knows none to leave out.
+    /// A job fitted the version that answers, by a method that takes no examples in.
     #[error(
         "version `{version}` was fitted by `{method}` in a job, and its examples are those of the job's file: change the file and start another job"
     )]
@@ -37,6 +37,14 @@ pub(crate) enum FewShotError {
         version: String,
         /// The method.
         method: String,
+    },
+    /// A version that took examples in and keeps only their means.
+    #[error(
+        "version `{version}` keeps the means of its examples and not the examples: none can be taken out again; roll back to a version that has not learned from it, or train one without it"
+    )]
+    MeansOnly {
+        /// The version.
+        version: String,
     },
     /// Nothing answers to the name.
     #[error("classifier `{0}` has no version in production")]
@@ -291,8 +299,9 @@ fn changed(grounds: Grounds, change: &Change) -> Result<Changed, FewShotError> {
             let head = prototype::add_examples(&head, features.view(), &prototype::targets(&head, labels))?;
             Ok(Changed::Head { head: Box::new(head), added: rows })
         }
-        // Of its examples it knows no more than the means.
-        (Base::Head(head), Change::Forget(_)) => Err(closed(&grounds.version, &head)),
+        (Base::Head(_), Change::Forget(_)) => {
+            Err(FewShotError::MeansOnly { version: grounds.version.model_name() })
+        }
     }
 }
 

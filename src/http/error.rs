@@ -199,7 +199,7 @@ impl From<TaskError> for ApiError {
     fn from(error: TaskError) -> Self {
         let message = error.to_string();
         match error {
-            TaskError::UnknownModel(_) => {
+            TaskError::UnknownModel(_) | TaskError::NotAClassifier(_) => {
                 Self::new(StatusCode::NOT_FOUND, INVALID, "model_not_found", message).about("model")
             }
             TaskError::BrokenModel { .. } => {
@@ -260,7 +260,9 @@ impl From<FewShotError> for ApiError {
     fn from(error: FewShotError) -> Self {
         let message = error.to_string();
         match error {
-            FewShotError::Closed { .. } | FewShotError::NoProduction(_) => Self::conflict(message),
+            FewShotError::Closed { .. } | FewShotError::MeansOnly { .. } | FewShotError::NoProduction(_) => {
+                Self::conflict(message)
+            }
             FewShotError::UnknownLabel { place, .. } | FewShotError::Labels { place, .. } => {
                 Self::invalid(format!("examples[{place}]"), message)
             }

@@ -187,11 +187,16 @@ def test_a_prototype_that_a_job_fitted_takes_examples_in_and_other_heads_do_not(
         body = {"model": TEXT, "training_file": file["id"], "suffix": suffix, "seed": 1, "method": {"type": method, method: {"hyperparameters": {}}}}
         job = service.post("/v1/fine_tuning/jobs", body).json()
         finished(service, job["id"])
-        answer = service.post(f"/v1/classifiers/{suffix}/examples", {"examples": [{"text": "refund me", "label": "refund"}]})
+        shown = {"examples": [{"text": "refund me", "label": "refund"}]}
+        answer = service.post(f"/v1/classifiers/{suffix}/examples", shown, headers={"Idempotency-Key": suffix})
         assert answer.status_code == status, answer.text
         if status == 200:
             assert (answer.json()["version"], answer.json()["added"], answer.json()["rung"]) == (2, 1, "prototype")
             assert service.post("/v1/classify", {"model": suffix, "input": "refund me"}).json()["data"][0]["label"] == "refund"
+            again = service.post(f"/v1/classifiers/{suffix}/examples", shown, headers={"Idempotency-Key": suffix})
+            assert again.json() == answer.json(), "sent again under its key it is counted once"
+            kept = service.post(f"/v1/classifiers/{suffix}/examples/forget", shown)
+            assert kept.status_code == 409 and "the means of its examples" in kept.json()["error"]["message"], kept.text
 
 
 def finished(service, job):
@@ -230,7 +235,8 @@ def test_a_classifier_that_cannot_be_made_names_the_field(service, body, param, 
         ([{"text": "a", "labels": ["refund", "praise"]}], "examples[0]", "several labels"),
         ([{"image": "aGk=", "label": "refund"}], "examples[0]", "reads text"),
         ([{"text": "a", "label": "refund", "labels": []}], "examples[0]", "both"),
-        ([{"text": "", "label": "refund"}], "examples", "is empty"),
+        ([{"text": "", "label": "refund"}], "examples[0].text", "is empty"),
+        ([{"text": "a", "label": "refund"}, {"text": "", "label": "refund"}], "examples[1].text", "is empty"),
     ],
 )
 def test_examples_that_cannot_be_learned_from_name_the_field(service, name, examples, param, words):

@@ -10,6 +10,9 @@ pub enum TaskError {
     /// No backbone of that name.
     #[error("the model `{0}` does not exist")]
     UnknownModel(String),
+    /// A backbone where a classifier was meant.
+    #[error("the model `{0}` is a backbone, which gives features and zero-shot labels: name a classifier")]
+    NotAClassifier(String),
     /// The backbone exists but could not be loaded.
     #[error("the model `{id}` is not available: {reason}")]
     BrokenModel {

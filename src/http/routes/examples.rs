@@ -1,16 +1,16 @@
 //! Classifiers without a job: made of labels, and grown by examples as they come.
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::{Path, Request};
 use axum::response::Response;
 use headstart_methods::few_shot::Rung;
 use headstart_store::StoreError;
 use headstart_tasks::few_shot::{Words, contents, create as from_words, look_at};
-use headstart_tasks::{LabelForm, Labels, TaskError, required};
+use headstart_tasks::{Caller, LabelForm, Labels, TaskError, required};
 use headstart_types::classifier::ClassifierId;
 use headstart_types::{Media, Modality, Payload};
 use serde::{Deserialize, Serialize};
-use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
 
 use crate::few_shot::{self, Base, Change, FewShotError, Grounds, Labelled, Outcome};
@@ -20,16 +20,14 @@ use crate::http::idempotent::{Sent, once};
 use crate::http::objects::classifier::ClassifierObject;
 use crate::http::openapi::RowErrors;
 use crate::http::routes::classifiers::whole;
-use crate::http::routes::job_request::sanitised;
 use crate::http::routes::jobs::BODY_BYTES;
 use crate::http::routes::tasks::within;
 use crate::http::visible::Visible;
-
-/// Longest name in characters.
-const NAME: usize = 64;
+use crate::names::{self, sanitised};
 
 /// A classifier that is to answer by its labels' names.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
 #[schema(title = "NewClassifier")]
 pub(crate) struct NewClassifier {
     /// Its name: small letters, digits, `-` and `_`.
@@ -66,6 +64,7 @@ pub(crate) struct ExampleForm {
 
 /// Examples to learn from.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
 #[schema(title = "NewExamples")]
 pub(crate) struct NewExamples {
     /// Texts or pictures with their labels, as many as a request may have items.
@@ -95,7 +94,7 @@ pub(crate) struct ExamplesAnswer {
     replaced: usize,
     /// Examples that were there already.
     unchanged: usize,
-    /// How many examples each label has; empty for a classifier that a job made.
+    /// How many examples each label has; empty for a classifier that a job made, of which only means are known.
     labels: Vec<LabelCount>,
 }
 
@@ -140,6 +139,7 @@ pub(crate) struct ForgottenExamples {
     summary = "Make a classifier of labels, without a job",
     description = "It answers at once by what its labels' names say, and better with every example that is added. Where there are enough examples for a \
                    file, a job under the same name goes on from there.",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes sending again harmless")),
     request_body(content = NewClassifier, example = json!({"name": "support", "model": "all-minilm-l6-v2", "labels": ["refund", "delivery", "praise"]})),
     responses((status = 200, description = "The classifier, whose first version answers.", body = ClassifierObject), RowErrors),
     security((), ("key" = []))
@@ -181,9 +181,13 @@ pub(crate) async fn create(visible: Visible, request: Request) -> Result<Respons
     operation_id = "add_classifier_examples",
     tag = "Classifiers",
     summary = "Add examples, and answer better at once",
-    description = "Makes a new version and promotes it. An example that is there already counts once; with another label it takes that. Also taken by \
-                   versions that a `prototype` job fitted, which count every example they are given.",
-    params(("name" = String, Path, description = "The classifier's name")),
+    description = "Makes a new version and promotes it; a traffic split ends. An example that is there already counts once; with another label it takes \
+                   that. Also taken by versions that a `prototype` job fitted: they keep no examples but the means of all, so that they count \
+                   every example they are given, say no counts, and none can be taken out again.",
+    params(
+        ("name" = String, Path, description = "The classifier's name"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes sending again harmless"),
+    ),
     request_body(content = NewExamples, example = json!({"examples": [{"text": "I want my money back.", "label": "refund"}]})),
     responses((status = 200, description = "What came of them.", body = ExamplesAnswer), RowErrors),
     security((), ("key" = []))
@@ -192,37 +196,67 @@ pub(crate) async fn add(
     visible: Visible,
     Path(name): Path<String>,
     request: Request,
-) -> Result<Json<ExamplesAnswer>, ApiError> {
+) -> Result<Response, ApiError> {
     let caller = extract::caller(&visible.app, &request)?;
+    let headers = request.headers().clone();
     within(caller, async {
-        let Posted { id, grounds, payload, labels, memory: _memory } = read(&visible, &name, request).await?;
-        // Before anything is computed.
-        for (place, labels) in labels.iter().enumerate() {
-            grounds.base.places(place, labels)?;
-        }
-        let wording = match &grounds.base {
-            Base::FewShot { few_shot, .. } => Some(&**few_shot.wording()),
-            Base::Head(_) => None,
-        };
-        let tasks = &visible.app.tasks;
-        let seen = look_at(tasks, grounds.base.backbone(), wording, payload, caller).await?;
-        let examples = seen.into_iter().zip(labels).map(|(seen, labels)| Labelled { seen, labels });
-        let change = Change::Learn(examples.collect());
-        let reason = visible.reason(Some("examples were added".into()));
-        let outcome = few_shot::change(&visible.store, &id, grounds, change, &reason).await?;
-        let Outcome { version, changes, rung, counts } = outcome;
-        Ok(Json(ExamplesAnswer {
-            object: "classifier.examples",
-            classifier: visible.name_of(&id),
-            version,
-            rung,
-            added: changes.added,
-            replaced: changes.replaced,
-            unchanged: changes.unchanged,
-            labels: counts.into_iter().map(|(label, examples)| LabelCount { label, examples }).collect(),
-        }))
+        let _memory = extract::body_memory(&visible.app, &headers).await?;
+        let body = extract::json_bytes(request, visible.app.config.max_body_bytes).await?;
+        let route = "POST /v1/classifiers/{name}/examples";
+        let sent = Sent { headers: &headers, route, place: &name, body: &body };
+        once(&visible, sent, String::new(), |_| learn(&visible, &name, &body, caller)).await
     })
     .await
+}
+
+async fn learn(
+    visible: &Visible,
+    name: &str,
+    body: &Bytes,
+    caller: Caller,
+) -> Result<ExamplesAnswer, ApiError> {
+    let Posted { id, grounds, payload, labels } = read(visible, name, body).await?;
+    // Before anything is computed.
+    for (place, labels) in labels.iter().enumerate() {
+        grounds.base.places(place, labels)?;
+    }
+    let wording = match &grounds.base {
+        Base::FewShot { few_shot, .. } => Some(&**few_shot.wording()),
+        Base::Head(_) => None,
+    };
+    let (tasks, backbone) = (&visible.app.tasks, grounds.base.backbone());
+    let seen = look_at(tasks, backbone, wording, payload, caller).await;
+    let seen = seen.map_err(|error| in_its_place(visible, &backbone.id, error))?;
+    let examples = seen.into_iter().zip(labels).map(|(seen, labels)| Labelled { seen, labels });
+    let change = Change::Learn(examples.collect());
+    let reason = visible.reason(Some("examples were added".into()));
+    let outcome = few_shot::change(&visible.store, &id, grounds, change, &reason).await?;
+    let Outcome { version, changes, rung, counts } = outcome;
+    Ok(ExamplesAnswer {
+        object: "classifier.examples",
+        classifier: visible.name_of(&id),
+        version,
+        rung,
+        added: changes.added,
+        replaced: changes.replaced,
+        unchanged: changes.unchanged,
+        labels: counts.into_iter().map(|(label, examples)| LabelCount { label, examples }).collect(),
+    })
+}
+
+/// The error with the whole name of the field: an example's text or picture.
+fn in_its_place(visible: &Visible, model: &str, error: TaskError) -> TaskError {
+    let Ok(served) = visible.app.tasks.catalog.get(model) else { return error };
+    let whole = |param: String| match param.strip_prefix("examples") {
+        Some("") => format!("examples[0].{}", served.modality().as_str()),
+        Some(_) => format!("{param}.{}", served.modality().as_str()),
+        None => param,
+    };
+    match error {
+        TaskError::Invalid { param, problem } => TaskError::Invalid { param: whole(param), problem },
+        TaskError::Media { param, source } => TaskError::Media { param: whole(param), source },
+        error => error,
+    }
 }
 
 /// Leaves examples out of a classifier.
@@ -232,7 +266,8 @@ pub(crate) async fn add(
     operation_id = "forget_classifier_examples",
     tag = "Classifiers",
     summary = "Leave examples out again",
-    description = "Makes a new version without them and promotes it. They are sent again, since only numbers of them are kept; labels need not be.",
+    description = "Makes a new version without them and promotes it; a traffic split ends. Refused by versions that a `prototype` job fitted, which keep \
+                   only the means of their examples. They are sent again, since only numbers of them are kept; labels need not be.",
     params(("name" = String, Path, description = "The classifier's name")),
     request_body(content = NewExamples, example = json!({"examples": [{"text": "I want my money back."}]})),
     responses((status = 200, description = "What came of it.", body = ForgottenExamples), RowErrors),
@@ -245,9 +280,12 @@ pub(crate) async fn forget(
 ) -> Result<Json<ForgottenExamples>, ApiError> {
     let caller = extract::caller(&visible.app, &request)?;
     within(caller, async {
-        let Posted { id, grounds, payload, memory: _memory, .. } = read(&visible, &name, request).await?;
+        let _memory = extract::body_memory(&visible.app, request.headers()).await?;
+        let body = extract::json_bytes(request, visible.app.config.max_body_bytes).await?;
+        let Posted { id, grounds, payload, .. } = read(&visible, &name, &body).await?;
         let model = &grounds.base.backbone().id;
-        let contents = contents(&visible.app.tasks, model, payload, caller).await?;
+        let contents = contents(&visible.app.tasks, model, payload, caller).await;
+        let contents = contents.map_err(|error| in_its_place(&visible, model, error))?;
         let reason = visible.reason(Some("examples were left out".into()));
         let change = Change::Forget(contents.clone());
         let outcome = few_shot::change(&visible.store, &id, grounds, change, &reason).await?;
@@ -271,18 +309,15 @@ struct Posted {
     payload: Payload,
     /// The labels of each, in the payload's order.
     labels: Vec<Vec<String>>,
-    /// The body's share of memory, to be held until the answer.
-    memory: OwnedSemaphorePermit,
 }
 
-async fn read(visible: &Visible, name: &str, request: Request) -> Result<Posted, ApiError> {
-    let memory = extract::body_memory(&visible.app, request.headers()).await?;
-    let asked: NewExamples = extract::json(request, visible.app.config.max_body_bytes).await?;
+async fn read(visible: &Visible, name: &str, body: &Bytes) -> Result<Posted, ApiError> {
+    let asked: NewExamples = extract::parse_json(body)?;
     let examples = required(asked.examples, "examples")?;
     let id = visible.classifier(name)?;
     let grounds = few_shot::grounds(&visible.store, &id).await?;
     let (payload, labels) = parted(visible, &grounds, examples)?;
-    Ok(Posted { id, grounds, payload, labels, memory })
+    Ok(Posted { id, grounds, payload, labels })
 }
 
 /// What is to be looked at, and the labels, in one order.
@@ -329,11 +364,5 @@ fn check_name(visible: &Visible, name: &str) -> Result<(), ApiError> {
         let instead = if plain.is_empty() { String::new() } else { format!(", such as `{plain}`") };
         return refuse(format!("must be of small letters, digits, `-` and `_`{instead}"));
     }
-    if name.chars().count() > NAME {
-        return refuse(format!("has more than {NAME} characters"));
-    }
-    if visible.app.tasks.catalog.entry(name).is_some() {
-        return refuse("is the name of a backbone".into());
-    }
-    Ok(())
+    names::of(name, &visible.app.tasks.catalog).map(drop).or_else(refuse)
 }

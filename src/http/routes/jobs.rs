@@ -215,7 +215,10 @@ async fn moved(visible: Visible, id: String, request: Request, step: Move) -> Re
     tag = "Fine-tuning",
     summary = "End a job",
     description = "Its worker stops at its next sign of life.",
-    params(("job" = String, Path, description = "The job's id")),
+    params(
+        ("job" = String, Path, description = "The job's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes sending again harmless"),
+    ),
     responses((status = 200, description = "The job, cancelled.", body = JobObject), RowErrors),
     security((), ("key" = []))
 )]
@@ -235,7 +238,10 @@ pub(crate) async fn cancel(
     tag = "Fine-tuning",
     summary = "Stop a job for a while",
     description = "What it has done so far is kept.",
-    params(("job" = String, Path, description = "The job's id")),
+    params(
+        ("job" = String, Path, description = "The job's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes sending again harmless"),
+    ),
     responses((status = 200, description = "The job, paused.", body = JobObject), RowErrors),
     security((), ("key" = []))
 )]
@@ -255,7 +261,10 @@ pub(crate) async fn pause(
     tag = "Fine-tuning",
     summary = "Let a paused job go on",
     description = "It waits at the end of the queue.",
-    params(("job" = String, Path, description = "The job's id")),
+    params(
+        ("job" = String, Path, description = "The job's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes sending again harmless"),
+    ),
     responses((status = 200, description = "The job, queued.", body = JobObject), RowErrors),
     security((), ("key" = []))
 )]
