@@ -65,6 +65,9 @@ impl App {
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let tasks = TaskContext::new(limits, config.cache_bytes, cores, &metrics);
+        let reach = config.api_keys.iter();
+        let reach = reach.filter_map(|key| Some((key.identity().key.to_owned(), key.reach()?)));
+        tasks.classifiers.let_reach(reach.collect());
         let no = || AtomicBool::new(false);
         let bodies = Arc::new(Semaphore::new((LARGEST_BODIES * config.max_body_bytes).div_ceil(BODY_UNIT)));
         let inspections = Arc::new(Semaphore::new(INSPECTIONS));

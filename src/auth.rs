@@ -1,5 +1,6 @@
 //! API keys: hashed at once, compared in constant time, each with the scopes it may use.
 
+use headstart_tasks::classifiers::Reach;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -49,6 +50,8 @@ impl Identity {
 pub struct ApiKey {
     name: &'static str,
     scopes: Vec<Scope>,
+    /// Names of keys whose classifiers it may ask.
+    reach: Vec<String>,
     digest: [u8; 32],
 }
 
@@ -59,7 +62,7 @@ pub enum KeyError {
     #[error("entry {0} is not of the form name:scope[+scope]:key")]
     Form(usize),
     /// An unknown scope.
-    #[error("entry {entry} has the unknown scope `{scope}`; scopes are infer, train, admin")]
+    #[error("entry {entry} has the unknown scope `{scope}`; scopes are infer, infer@KEY, train, admin")]
     Scope {
         /// Position in the list, from 1.
         entry: usize,
@@ -96,16 +99,11 @@ impl ApiKey {
             if keys.iter().any(|known| known.name == name) {
                 return Err(KeyError::Twice(number));
             }
-            let scopes = scopes
-                .split('+')
-                .map(|scope| {
-                    Scope::parse(scope)
-                        .ok_or_else(|| KeyError::Scope { entry: number, scope: scope.to_owned() })
-                })
-                .collect::<Result<_, _>>()?;
+            let (scopes, reach) = scopes_of(scopes)
+                .map_err(|scope| KeyError::Scope { entry: number, scope: scope.to_owned() })?;
             // Read once at the start; requests, jobs and rows name it as long as the process lives.
             let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
-            keys.push(Self { name, scopes, digest: Sha256::digest(key).into() });
+            keys.push(Self { name, scopes, reach, digest: Sha256::digest(key).into() });
         }
         Ok(keys)
     }
@@ -135,12 +133,41 @@ impl ApiKey {
         Identity { key: self.name, admin: self.scopes.contains(&Scope::Admin) }
     }
 
+    /// Whose classifiers it may ask beside its own.
+    #[must_use]
+    pub fn reach(&self) -> Option<Reach> {
+        if self.scopes.contains(&Scope::Admin) {
+            return Some(Reach::All);
+        }
+        (!self.reach.is_empty()).then(|| Reach::Of(self.reach.clone()))
+    }
+
     /// `name:scope+scope`, for people.
     #[must_use]
     pub fn without_secret(&self) -> String {
-        let scopes: Vec<&str> = self.scopes.iter().map(|scope| scope.as_str()).collect();
-        format!("{}:{}", self.name, scopes.join("+"))
+        let scopes = self.scopes.iter().map(|scope| scope.as_str().to_owned());
+        let reach = self.reach.iter().map(|owner| format!("{INFER_AT}{owner}"));
+        format!("{}:{}", self.name, scopes.chain(reach).collect::<Vec<_>>().join("+"))
     }
+}
+
+/// What stands before the name of a key whose classifiers may be asked.
+const INFER_AT: &str = "infer@";
+
+/// Scopes and reach of `scope[+scope]`; the word that is neither where there is one.
+fn scopes_of(text: &str) -> Result<(Vec<Scope>, Vec<String>), &str> {
+    let (mut scopes, mut reach) = (Vec::new(), Vec::new());
+    for word in text.split('+') {
+        match word.strip_prefix(INFER_AT) {
+            Some("") => return Err(word),
+            Some(owner) => reach.push(owner.to_owned()),
+            None => scopes.push(Scope::parse(word).ok_or(word)?),
+        }
+    }
+    if !reach.is_empty() && !scopes.contains(&Scope::Infer) {
+        scopes.push(Scope::Infer);
+    }
+    Ok((scopes, reach))
 }
 
 #[cfg(test)]
@@ -156,6 +183,18 @@ mod tests {
         assert!(ops.identity() == Identity { key: "ops", admin: true } && ops.allows(Scope::Train));
         assert!(ApiKey::find(&keys, "secret-3").is_none());
         assert!(ApiKey::find(&keys, "").is_none());
+    }
+
+    #[test]
+    fn a_key_may_ask_classifiers_of_keys_that_it_names() {
+        let keys =
+            ApiKey::parse_list("web:infer@anna+infer@bert:secret-1,ops:admin:secret-2,app:infer:secret-3");
+        let keys = keys.unwrap();
+        assert!(keys[0].allows(Scope::Infer) && !keys[0].allows(Scope::Train));
+        assert_eq!(keys[0].reach(), Some(Reach::Of(vec!["anna".to_owned(), "bert".to_owned()])));
+        assert_eq!((keys[1].reach(), keys[2].reach()), (Some(Reach::All), None));
+        assert_eq!(keys[0].without_secret(), "web:infer+infer@anna+infer@bert");
+        assert!(ApiKey::parse_list("web:infer@:secret-1").is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use std::sync::Arc;
 
 use headstart_store::{Scope, Store};
-use headstart_types::classifier::{ClassifierId, Reason};
+use headstart_types::classifier::{Classifier, ClassifierId, Reason};
 
 use crate::app::App;
 use crate::auth::Identity;
@@ -55,8 +55,9 @@ impl Visible {
     }
 
     /// How often the classifier's shadow said the same as the version that answered, and how often something else.
-    pub(crate) fn shadow_counts(&self, id: &ClassifierId) -> Option<(u64, u64)> {
-        self.app.tasks.classifiers.shadow_counts(&id.key, &id.name)
+    pub(crate) fn shadow_counts(&self, classifier: &Classifier) -> Option<(u64, u64)> {
+        let id = (classifier.id.key.as_str(), classifier.id.name.as_str());
+        classifier.shadow.map(|version| self.app.tasks.classifiers.shadow_counts(id, version))
     }
 
     /// The caller's reason for moving a pointer.

@@ -1,10 +1,13 @@
 //! Classifiers: which version answers, who moved it there, and what is gone; each key has its own.
 
 use axum::http::HeaderValue;
+use headstart::rollout::Rollout;
+use headstart_store::When;
+use headstart_types::classifier::{ClassifierId, NewVersion, Origin, Reason};
 use serde_json::{Value, json};
 
 use crate::support::training::{KEYS, request};
-use crate::support::{TEXT, TestApp};
+use crate::support::{IMAGE, TEXT, TestApp};
 
 const SUPPORT: &str = "/v1/classifiers/support";
 
@@ -97,6 +100,84 @@ async fn traffic_and_aliases_point_at_versions_that_exist() {
     }
     let gone = service.ask("", "DELETE", &format!("{SUPPORT}/aliases/champion"), Value::Null).await.ok();
     assert_eq!(gone["aliases"], json!({}));
+    for (tail, body, field) in [
+        ("aliases/champion", json!({}), "version"),
+        ("aliases/champion", json!({"version": "two"}), "version"),
+        ("aliases/champion", json!({"version": -1}), "version"),
+        ("shadow", json!({"version": 1.5}), "version"),
+        ("traffic", json!({"1": 300}), "traffic"),
+        ("traffic", json!({"1": "all"}), "traffic"),
+    ] {
+        let refused = put(tail, body.clone()).await;
+        assert_eq!(refused.error(), (400, "invalid_value".into(), Some(field.into())), "{tail} {body}");
+        assert!(
+            !refused.message().contains("u32") && !refused.message().contains("u8"),
+            "{}",
+            refused.message()
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_audit_says_what_was_set() {
+    let service = TestApp::with_store("").await;
+    service.classifier("", "support", 3).await;
+    let ask = async |method: &str, tail: &str, body: Value| {
+        service.ask("", method, &format!("{SUPPORT}/{tail}"), body).await.ok()
+    };
+    ask("PUT", "aliases/champion", json!({"version": 2})).await;
+    ask("PUT", "traffic", json!({"1": 90, "2": 10})).await;
+    ask("PUT", "traffic", json!({})).await;
+    ask("PUT", "shadow", json!({"version": 2})).await;
+    ask("PUT", "shadow", json!({"version": null})).await;
+    ask("DELETE", "aliases/champion", Value::Null).await;
+    ask("DELETE", "versions/3", Value::Null).await;
+    let audit = service.get(SUPPORT).await.ok()["audit"].clone();
+    let told: Vec<(&str, &str)> = audit
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (row["action"].as_str().unwrap(), row["reason"].as_str().unwrap()))
+        .take(7)
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("delete", "version 3"),
+            ("alias", "`champion` means nothing"),
+            ("shadow", "nothing scores along"),
+            ("shadow", "version 2 scores along"),
+            ("traffic", "all to production"),
+            ("traffic", "version 1: 90 %, version 2: 10 %"),
+            ("alias", "`champion` means version 2"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn versions_that_read_different_things_share_no_requests() {
+    let service = TestApp::with_store("").await;
+    service.classifier("", "support", 1).await;
+    let (store, now) = (service.app.store().unwrap(), 1_000);
+    let id = ClassifierId { key: String::new(), name: "support".into() };
+    let first = store.version(&id, 1).await.unwrap();
+    let pictures = NewVersion {
+        origin: Origin::Job,
+        artifact: first.artifact,
+        report: None,
+        evidence: None,
+        metrics: json!({}),
+        backbone: IMAGE.into(),
+        backbone_sha256: first.backbone_sha256,
+    };
+    let why = Reason { who: String::new(), reason: String::new(), gate: None };
+    store.publish(&id, &pictures, When::First, None, &why, now).await.unwrap();
+    let split = json!({"1": 50, "2": 50});
+    let refused = service.ask("", "PUT", &format!("{SUPPORT}/traffic"), split).await;
+    assert_eq!(refused.error(), (400, "invalid_value".into(), Some("traffic".into())));
+    assert!(refused.message().contains("reads text, version 2 image"), "{}", refused.message());
+    let alone = service.ask("", "PUT", &format!("{SUPPORT}/traffic"), json!({"2": 100})).await;
+    assert_eq!(alone.error().0, 400, "production reads texts");
 }
 
 #[tokio::test]
@@ -175,4 +256,54 @@ async fn another_keys_classifier_is_not_there_and_the_administrator_names_its_ow
     assert_eq!(moved["production"], 2);
     let seen = service.ask("anna", "GET", SUPPORT, Value::Null).await.ok();
     assert_eq!((&seen["production"], &seen["audit"][0]["who"]), (&json!(2), &json!("root")));
+}
+
+#[tokio::test]
+async fn a_key_asks_classifiers_of_those_it_may_reach() {
+    let keys = "api_keys = \"anna:train+infer:key-of-anna,bert:train+infer:key-of-bert,root:admin:key-of-root,\
+                web:infer@anna:key-of-web,app:infer:key-of-app\"";
+    let service = TestApp::with_store(keys).await;
+    service.classifier("anna", "support", 1).await;
+    service.classifier("bert", "other", 1).await;
+    let rollout = tokio::spawn(Rollout::start(&service.app).await.unwrap().run());
+    let ask = async |key: &str, model: &str| {
+        service.ask(key, "POST", "/v1/classify", json!({"model": model, "input": "Money back!"})).await
+    };
+    for (key, model) in [
+        ("anna", "support"),
+        ("anna", "anna/support"),
+        ("root", "anna/support@1"),
+        ("root", "bert/other"),
+        ("web", "anna/support@production"),
+    ] {
+        assert_eq!(ask(key, model).await.ok()["data"][0]["label"], "refund", "{key}: {model}");
+    }
+    for (key, model) in [
+        ("web", "bert/other"),
+        ("web", "support"),
+        ("app", "anna/support"),
+        ("bert", "anna/support"),
+        ("root", "support"),
+    ] {
+        let refused = ask(key, model).await;
+        assert_eq!(refused.error(), (404, "model_not_found".into(), Some("model".into())), "{key}: {model}");
+    }
+    let listed = async |key: &str| -> Vec<String> {
+        let list = service.ask(key, "GET", "/v1/models", Value::Null).await.ok();
+        let models = list["data"].as_array().unwrap().iter();
+        let classifiers = models.filter(|model| model.get("classifier").is_some());
+        classifiers.map(|model| model["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(listed("web").await, ["anna/support"]);
+    assert_eq!(listed("root").await, ["anna/support", "bert/other"]);
+    assert_eq!(listed("anna").await, ["support"]);
+    assert_eq!(listed("app").await, [""; 0]);
+    let one = service.ask("web", "GET", "/v1/models/anna%2Fsupport", Value::Null).await.ok();
+    assert_eq!((&one["id"], &one["classifier"]["backbone"]), (&json!("anna/support"), &json!(TEXT)));
+    let hidden = service.ask("app", "GET", "/v1/models/anna%2Fsupport", Value::Null).await;
+    assert_eq!(hidden.error().0, 404);
+    let backbone = ask("anna", TEXT).await;
+    assert_eq!(backbone.error(), (404, "model_not_found".into(), Some("model".into())));
+    assert!(backbone.message().contains("is a backbone"), "{}", backbone.message());
+    rollout.abort();
 }

@@ -12,7 +12,7 @@ use headstart_types::classifier::ClassifierId;
 use headstart_types::file::{FileRow, FileState};
 use headstart_types::ids::{FileId, JobId};
 use headstart_types::job::{Job, JobParams, JobState, NewJob};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{TEXT, TestApp};
@@ -137,6 +137,8 @@ async fn a_file_becomes_a_classifier_that_answers() {
     let answer = lab.service.post("/v1/classify", &both).await.ok();
     assert_eq!(answer["data"][0]["classifier"], newest.as_str());
     assert_eq!(answer["data"][0]["label"], answer["data"][1]["label"], "{answer}");
+    let model = lab.service.get(&format!("/v1/models/{newest}")).await.ok();
+    assert_eq!((model["id"].as_str(), &model["classifier"]["method"]), (Some(&*newest), &json!("mlp")));
     let none = newest.replace("ckpt-step-", "ckpt-step-9");
     let reply = lab.service.post("/v1/classify", &json!({"model": none, "input": "x"})).await;
     assert_eq!(reply.error(), (404, "model_not_found".into(), Some("model".into())));
@@ -147,6 +149,13 @@ async fn a_file_becomes_a_classifier_that_answers() {
     let answer = lab.service.post("/v1/classify", &asked).await.ok();
     assert_eq!(answer["data"][0]["scores"], answer["data"][1]["scores"], "a promotion is seen at once");
     a_shadow_is_counted(&lab).await;
+    a_split_is_for_the_bare_name(&lab).await;
+    let trained = lab.service.ask("", "DELETE", &format!("/v1/files/{file}"), Value::Null).await.ok();
+    let trained = trained["trained_on"].as_array().unwrap().clone();
+    assert!(trained.contains(&json!("intents@3")) && trained.contains(&json!(newest)), "{trained:?}");
+    lab.service.ask("", "DELETE", "/v1/classifiers/intents", Value::Null).await.ok();
+    let gone = lab.service.post("/v1/classify", &json!({"model": newest, "input": "x"})).await;
+    assert_eq!(gone.error().0, 404, "{}", gone.text());
     workers.stop().await;
     rollout.abort();
 }
@@ -173,7 +182,22 @@ async fn a_shadow_is_counted(lab: &Lab) {
         format!("headstart_shadow_items_total{{classifier=\"intents@1\",outcome=\"differed\"}} {different}");
     assert!(metrics.contains(&line), "{metrics}");
     assert_eq!(put(json!(9)).await.error().0, 404);
+    let other = put(json!(3)).await.ok();
+    assert_eq!(other["shadow"], json!({"version": 3, "items": 0, "disagreements": 0}), "of its own");
     assert_eq!(put(json!(null)).await.ok()["shadow"], json!(null));
+}
+
+/// Version 1 answers all requests to the bare name while 2 is production.
+async fn a_split_is_for_the_bare_name(lab: &Lab) {
+    let traffic = "/v1/classifiers/intents/traffic";
+    lab.service.ask("", "PUT", traffic, json!({"1": 100})).await.ok();
+    let names = ["intents", "intents@1", "intents@production", "intents@2"];
+    let body = json!({"model": names, "input": "Thanks, I love it"});
+    let answer = lab.service.post("/v1/classify", &body).await.ok();
+    let scores = |place: usize| &answer["data"][place]["scores"];
+    assert_eq!((scores(0), scores(2)), (scores(1), scores(3)), "{answer}");
+    assert_ne!(scores(0), scores(2), "{answer}");
+    lab.service.ask("", "PUT", traffic, json!({})).await.ok();
 }
 
 /// The artifact of a job's version.

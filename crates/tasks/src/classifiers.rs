@@ -89,12 +89,23 @@ pub trait Registry: Send + Sync {
     async fn checkpoint(&self, key: &str, name: &str) -> Option<Arc<Artifact>>;
 }
 
+/// Whose classifiers a key may ask beside its own, as `owner/name`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// Everybody's.
+    All,
+    /// Those of these keys.
+    Of(Vec<String>),
+}
+
 /// All classifiers that answer.
 pub struct Classifiers {
     snapshot: RwLock<Arc<Snapshot>>,
     /// One change at a time.
     changing: Mutex<()>,
     registry: OnceLock<Arc<dyn Registry>>,
+    /// By the name of the key.
+    reach: OnceLock<HashMap<String, Reach>>,
     shadows: ShadowFamily,
 }
 
@@ -163,16 +174,49 @@ impl Classifiers {
     /// No classifiers yet.
     #[must_use]
     pub fn new(shadows: ShadowFamily) -> Self {
-        Self { snapshot: RwLock::default(), changing: Mutex::default(), registry: OnceLock::new(), shadows }
+        Self {
+            snapshot: RwLock::default(),
+            changing: Mutex::default(),
+            registry: OnceLock::new(),
+            reach: OnceLock::new(),
+            shadows,
+        }
     }
 
-    /// How often a classifier's shadow has said the same as the version that answered, and how often something else,
-    /// since the process started; `None` while nothing scores along.
+    /// Lets keys ask classifiers of others; said once, at the start.
+    pub fn let_reach(&self, reach: HashMap<String, Reach>) {
+        let _ = self.reach.set(reach);
+    }
+
+    /// What a key may ask beside its own classifiers.
     #[must_use]
-    pub fn shadow_counts(&self, key: &str, name: &str) -> Option<(u64, u64)> {
-        let snapshot = self.snapshot();
-        let live = snapshot.classifiers.get(&(key.to_owned(), name.to_owned()))?;
-        live.shadow.as_ref().map(|shadow| (shadow.metrics.agreed.get(), shadow.metrics.differed.get()))
+    pub fn reach(&self, key: &str) -> Option<&Reach> {
+        self.reach.get().and_then(|reach| reach.get(key))
+    }
+
+    /// Whose classifier `model` means for a key, and its name there: `None` where the key may not ask it.
+    #[must_use]
+    pub fn owner_of<'a>(&self, key: &'a str, model: &'a str) -> Option<(&'a str, &'a str)> {
+        let Some((owner, name)) = model.rsplit_once('/') else { return Some((key, model)) };
+        let reached = owner == key
+            || self.reach(key).is_some_and(|reach| match reach {
+                Reach::All => true,
+                Reach::Of(owners) => owners.iter().any(|known| known == owner),
+            });
+        reached.then_some((owner, name))
+    }
+
+    /// How often a version, as its classifier's shadow, has said the same as the version that answered, and how often
+    /// something else, since the process started.
+    #[must_use]
+    pub fn shadow_counts(&self, (key, name): (&str, &str), number: u32) -> (u64, u64) {
+        let metrics = self.shadow_metrics(key, name, number);
+        (metrics.agreed.get(), metrics.differed.get())
+    }
+
+    fn shadow_metrics(&self, key: &str, name: &str, number: u32) -> ShadowMetrics {
+        let owner = if key.is_empty() { String::new() } else { format!("{key}/") };
+        self.shadows.of(&format!("{owner}{name}@{number}"))
     }
 
     /// The numbers of a classifier's versions that answer.
@@ -222,10 +266,8 @@ impl Classifiers {
         live.production = pointers.production;
         live.aliases = pointers.aliases;
         live.traffic = pointers.traffic;
-        live.shadow = pointers.shadow.map(|number| {
-            let owner = if key.is_empty() { String::new() } else { format!("{key}/") };
-            Shadow { number, metrics: self.shadows.of(&format!("{owner}{name}@{number}")) }
-        });
+        live.shadow =
+            pointers.shadow.map(|number| Shadow { number, metrics: self.shadow_metrics(key, name, number) });
         next.classifiers.insert(owned, Arc::new(live));
         self.put(next);
         Ok(())
@@ -270,36 +312,45 @@ impl Classifiers {
         })
     }
 
-    /// The versions that `models` name for a key: `name`, `name@3`, `name@production`, `name@alias` or a checkpoint;
-    /// all of one moment. A name that is not known may have come since: the registry is asked before it is refused.
+    /// The versions that `models` name for a key: `name`, `name@3`, `name@production`, `name@alias` or a checkpoint, another
+    /// key's behind `owner/`; all of one moment. A name that is not known may have come since: the registry is asked
+    /// before it is refused.
     ///
     /// # Errors
-    /// [`TaskError::UnknownModel`].
+    /// [`TaskError::UnknownModel`], also for a classifier that the key may not ask.
     pub(crate) async fn choose(
         &self,
         key: &str,
         models: &[String],
         user: &str,
     ) -> Result<Vec<Chosen>, TaskError> {
-        let known = |snapshot: &Arc<Snapshot>| snapshot.choose_all(key, models, user);
+        let asked = models.iter().map(|model| {
+            let (owner, name) =
+                self.owner_of(key, model).ok_or_else(|| TaskError::UnknownModel(model.clone()))?;
+            Ok(Asked { model, owner, name })
+        });
+        let asked = asked.collect::<Result<Vec<_>, TaskError>>()?;
+        let known = |snapshot: &Arc<Snapshot>| {
+            asked.iter().map(|asked| snapshot.choose(*asked, user)).collect::<Result<Vec<_>, _>>()
+        };
         match known(&self.snapshot()) {
             Err(TaskError::UnknownModel(_)) => {
                 self.refresh().await;
-                known(&self.with_checkpoints(key, models).await?)
+                known(&self.with_checkpoints(&asked).await?)
             }
             chosen => chosen,
         }
     }
 
-    /// The snapshot with the checkpoints that `models` name: they are loaded for the one request.
-    async fn with_checkpoints(&self, key: &str, models: &[String]) -> Result<Arc<Snapshot>, TaskError> {
+    /// The snapshot with the checkpoints that are asked: they are loaded for the one request.
+    async fn with_checkpoints(&self, asked: &[Asked<'_>]) -> Result<Arc<Snapshot>, TaskError> {
         let mut snapshot = self.snapshot();
         let Some(registry) = self.registry.get() else { return Ok(snapshot) };
-        for model in models.iter().filter(|model| model.contains(CHECKPOINT)) {
-            if let Some(artifact) = registry.checkpoint(key, model).await {
+        for asked in asked.iter().filter(|asked| asked.name.contains(CHECKPOINT)) {
+            if let Some(artifact) = registry.checkpoint(asked.owner, asked.name).await {
                 let next = Arc::make_mut(&mut snapshot);
                 let version = next.add(artifact)?;
-                next.checkpoints.insert(model.clone(), version);
+                next.checkpoints.insert(asked.model.to_owned(), version);
             }
         }
         Ok(snapshot)
@@ -314,16 +365,15 @@ impl Classifiers {
     }
 }
 
-impl Snapshot {
-    fn choose_all(
-        self: &Arc<Self>,
-        key: &str,
-        models: &[String],
-        user: &str,
-    ) -> Result<Vec<Chosen>, TaskError> {
-        models.iter().map(|model| self.choose(key, model, user)).collect()
-    }
+/// A classifier as a request names it, whose it is, and its name there.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    model: &'a str,
+    owner: &'a str,
+    name: &'a str,
+}
 
+impl Snapshot {
     /// Puts what has a head into its backbone's stack.
     fn add(&mut self, artifact: Arc<Artifact>) -> Result<LiveVersion, TaskError> {
         let backbone: Arc<str> = artifact.backbone().id.as_str().into();
@@ -336,7 +386,8 @@ impl Snapshot {
         Ok(LiveVersion { backbone, artifact, id })
     }
 
-    fn choose(self: &Arc<Self>, key: &str, model: &str, user: &str) -> Result<Chosen, TaskError> {
+    fn choose(self: &Arc<Self>, asked: Asked<'_>, user: &str) -> Result<Chosen, TaskError> {
+        let Asked { model, owner, name } = asked;
         let unknown = || TaskError::UnknownModel(model.to_owned());
         if let Some(version) = self.checkpoints.get(model) {
             return Ok(Chosen {
@@ -346,18 +397,19 @@ impl Snapshot {
                 snapshot: Arc::clone(self),
             });
         }
-        let (name, version) = match model.split_once('@') {
-            Some((name, version)) => (name, version),
-            None => (model, "production"),
+        let (name, version) = match name.split_once('@') {
+            Some((name, version)) => (name, Some(version)),
+            None => (name, None),
         };
-        let live = self.classifiers.get(&(key.to_owned(), name.to_owned())).ok_or_else(unknown)?;
+        let live = self.classifiers.get(&(owner.to_owned(), name.to_owned())).ok_or_else(unknown)?;
         let number = match version {
-            "production" => live.share_of(name, user).or(live.production),
-            version => version.parse().ok().or_else(|| live.aliases.get(version).copied()),
+            None => live.share_of(name, user).or(live.production),
+            Some("production") => live.production,
+            Some(version) => version.parse().ok().or_else(|| live.aliases.get(version).copied()),
         };
         let number = number.ok_or_else(unknown)?;
         let chosen = live.versions.get(&number).ok_or_else(unknown)?.clone();
-        let along = live.shadow.as_ref().filter(|shadow| version == "production" && shadow.number != number);
+        let along = live.shadow.as_ref().filter(|shadow| version.is_none() && shadow.number != number);
         let shadow = along.and_then(|shadow| {
             let version = live.versions.get(&shadow.number)?;
             (version.backbone == chosen.backbone).then(|| (version.clone(), shadow.metrics.clone()))
@@ -385,5 +437,22 @@ mod tests {
         assert!((850..1150).contains(&second), "{second} of 10,000 at 10 %");
         assert!((0..100).all(|user| of(user) == of(user)));
         assert_eq!(LiveClassifier::default().share_of("intents", "somebody"), None);
+    }
+
+    #[test]
+    fn another_keys_names_are_for_those_who_reach_them() {
+        let metrics = headstart_telemetry::Metrics::new("0").unwrap();
+        let classifiers = Classifiers::new(metrics.shadows());
+        let reach = |owners: &[&str]| Reach::Of(owners.iter().map(|owner| (*owner).to_owned()).collect());
+        let keys = [("root", Reach::All), ("web", reach(&["anna"]))];
+        classifiers.let_reach(keys.into_iter().map(|(key, reach)| (key.to_owned(), reach)).collect());
+        let owner = |key: &'static str, model: &'static str| classifiers.owner_of(key, model);
+        assert_eq!(owner("web", "anna/intents@2"), Some(("anna", "intents@2")));
+        assert_eq!(owner("root", "bert/intents"), Some(("bert", "intents")));
+        assert_eq!(owner("web", "intents"), Some(("web", "intents")));
+        assert_eq!(owner("anna", "anna/intents"), Some(("anna", "intents")));
+        for (key, model) in [("web", "bert/intents"), ("anna", "bert/intents"), ("web", "/intents")] {
+            assert_eq!(owner(key, model), None, "{key}: {model}");
+        }
     }
 }

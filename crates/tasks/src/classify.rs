@@ -23,7 +23,8 @@ pub struct Classify;
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(title = "ClassifyRequest")]
 pub struct ClassifyParams {
-    /// A classifier: `name`, `name@version`, `name@alias`, a job's checkpoint; or a list of them.
+    /// A classifier: `name`, `name@version`, `name@alias`, a job's checkpoint, where the key may ask it another key's as
+    /// `owner/name`; or a list of them.
     #[schema(required = true, nullable = false, value_type = ModelNames)]
     pub model: Option<ModelNames>,
     /// What to classify.

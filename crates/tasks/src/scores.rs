@@ -47,7 +47,11 @@ pub(crate) async fn scores(
     reading: HowToRead,
     (caller, user): (Caller, Option<&str>),
 ) -> Result<(Vec<Chosen>, Scored), TaskError> {
-    let chosen = cx.classifiers.choose(caller.key, names, user.unwrap_or(caller.key)).await?;
+    let chosen = cx.classifiers.choose(caller.key, names, user.unwrap_or(caller.key)).await;
+    let chosen = chosen.map_err(|error| match error {
+        TaskError::UnknownModel(name) if cx.catalog.entry(&name).is_some() => TaskError::NotAClassifier(name),
+        error => error,
+    })?;
     let scored = score(cx, &chosen, input, reading, caller).await?;
     Ok((chosen, scored))
 }

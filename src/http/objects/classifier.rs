@@ -102,7 +102,7 @@ impl ClassifierObject {
 pub(crate) struct ShadowObject {
     /// The version.
     version: u32,
-    /// Items it has scored along in this process.
+    /// Items it has scored along in this process since that started; each process of several counts its own.
     items: u64,
     /// Those of which it says something else than the version that answered.
     disagreements: u64,

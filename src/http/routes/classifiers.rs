@@ -43,7 +43,7 @@ pub(crate) async fn list(visible: Visible, uri: Uri) -> Result<Json<List<Classif
     let page = visible.store.classifiers(visible.scope(), after.as_ref(), query.limit(LIMITS)?).await?;
     let id = |id: &ClassifierId| visible.name_of(id);
     let object = |classifier: headstart_types::classifier::Classifier| {
-        let counts = visible.shadow_counts(&classifier.id);
+        let counts = visible.shadow_counts(&classifier);
         ClassifierObject::brief(id(&classifier.id), classifier, counts)
     };
     Ok(Json(List::of(page, |classifier| id(&classifier.id), object)))
@@ -77,7 +77,7 @@ pub(crate) async fn whole(visible: &Visible, id: &ClassifierId) -> Result<Classi
     let versions = store.versions(id, &PageRequest::newest(LATEST)).await?;
     let audits = store.audits(id, &PageRequest::newest(LATEST)).await?;
     let jobs = store.jobs_of(id).await?;
-    let counts = visible.shadow_counts(id);
+    let counts = visible.shadow_counts(&classifier);
     let versions = (versions.data, &jobs);
     Ok(ClassifierObject::new(visible.name_of(id), classifier, counts, versions, audits.data))
 }
@@ -135,7 +135,8 @@ pub(crate) async fn delete_version(
 ) -> Result<Json<Deleted>, ApiError> {
     let number = number(&name, &version)?;
     let id = visible.classifier(&name)?;
-    visible.store.delete_version(&id, number, &visible.reason(None), clock::now_ms()).await?;
+    let reason = visible.reason(Some(format!("version {number}")));
+    visible.store.delete_version(&id, number, &reason, clock::now_ms()).await?;
     Ok(Json(Deleted::new(format!("{name}@{number}"), "classifier.version")))
 }
 
@@ -183,8 +184,9 @@ pub(crate) async fn delete_model(
         Some((name, version)) => (name, Some(version)),
     };
     let id = visible.classifier(name).map_err(|_| unknown())?;
-    let (store, reason, now) = (&visible.store, visible.reason(None), clock::now_ms());
-    let number = version.map(str::parse).transpose().map_err(|_| unknown())?;
+    let number: Option<u32> = version.map(str::parse).transpose().map_err(|_| unknown())?;
+    let reason = visible.reason(number.map(|number| format!("version {number}")));
+    let (store, now) = (&visible.store, clock::now_ms());
     let deleted = match number {
         None => store.delete_classifier(&id, &reason, now).await,
         Some(number) => {

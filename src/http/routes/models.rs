@@ -1,13 +1,14 @@
 //! Which models there are, what they read and give, and what is broken and why.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
-use headstart_store::Scope;
-use headstart_tasks::classifiers::Described;
+use headstart_store::{Scope, Store};
+use headstart_tasks::classifiers::{Described, Reach};
 use headstart_tasks::{Entry, TaskError};
-use headstart_types::classifier::ClassifierId;
+use headstart_types::classifier::{Classifier, ClassifierId};
 use headstart_types::job::Checkpoint;
 use headstart_types::payload::Modality;
 use serde::Serialize;
@@ -150,16 +151,33 @@ impl ModelObject {
     }
 }
 
-/// The caller's classifiers as models.
+/// The classifiers that a key may ask as models: its own, then those of others.
 async fn classifiers(app: &App, key: &str) -> Result<Vec<ModelObject>, ApiError> {
     let Some(store) = app.store() else { return Ok(Vec::new()) };
+    let mut models = of(app, store, key, Scope::Key(key)).await?;
+    match app.tasks.classifiers.reach(key) {
+        None => {}
+        Some(Reach::All) => models.extend(of(app, store, key, Scope::All).await?),
+        Some(Reach::Of(owners)) => {
+            for owner in owners {
+                models.extend(of(app, store, key, Scope::Key(owner)).await?);
+            }
+        }
+    }
+    let mut known = HashSet::new();
+    models.retain(|model| known.insert(model.id.clone()));
+    Ok(models)
+}
+
+/// The classifiers of a scope as a key names them.
+async fn of(app: &App, store: &Store, key: &str, scope: Scope<'_>) -> Result<Vec<ModelObject>, ApiError> {
     let mut models = Vec::new();
     let mut after = None;
     loop {
-        let page = store.classifiers(Scope::Key(key), after.as_ref(), PAGE).await?;
-        for classifier in &page.data {
-            models
-                .extend(ModelObject::classifier(app, key, &classifier.id.name, classifier.created_at).await);
+        let page = store.classifiers(scope, after.as_ref(), PAGE).await?;
+        for Classifier { id, created_at, .. } in &page.data {
+            let name = if id.key == key { id.name.clone() } else { format!("{}/{}", id.key, id.name) };
+            models.extend(ModelObject::classifier(app, key, &name, *created_at).await);
         }
         after = page.data.last().map(|classifier| classifier.id.clone());
         if !page.has_more || after.is_none() {
@@ -175,7 +193,8 @@ async fn classifiers(app: &App, key: &str) -> Result<Vec<ModelObject>, ApiError>
     operation_id = "list_models",
     tag = "Models",
     summary = "List the models",
-    description = "Backbones, broken ones with the reason; then the key's classifiers by their bare names.",
+    description = "Backbones, broken ones with the reason; then the key's classifiers by their bare names, and those of \
+                   other keys that it may ask as `owner/name`.",
     responses(
         (status = 200, description = "All models.", body = ModelList),
         (status = 401, description = "Missing or unknown key.", body = ErrorBody),
@@ -228,7 +247,7 @@ pub(crate) async fn retrieve(
 /// When a key's classifier or checkpoint was made.
 async fn made_at(app: &App, key: &str, model: &str) -> Option<i64> {
     let store = app.store()?;
-    let (owner, name) = (key, model);
+    let (owner, name) = app.tasks.classifiers.owner_of(key, model)?;
     if let Some((_, job, step)) = Checkpoint::parse_name(name) {
         return store.checkpoint(&job, step).await.ok().map(|checkpoint| checkpoint.created_at);
     }

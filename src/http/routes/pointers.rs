@@ -9,7 +9,7 @@ use headstart_store::StoreError;
 use headstart_types::classifier::{Classifier, ClassifierId, Reason};
 use headstart_types::gate::{Comparison, GateKind};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::clock;
@@ -25,6 +25,7 @@ use crate::http::visible::Visible;
 
 /// How a version is promoted. Everything may be left out.
 #[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
 pub(crate) struct Promotion {
     /// Why, for the audit.
     #[schema(example = "better on last week's questions")]
@@ -58,6 +59,7 @@ pub(crate) enum GateRequest {
 
 /// Why a classifier is rolled back. Everything may be left out.
 #[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
 pub(crate) struct Rollback {
     /// Why, for the audit.
     reason: Option<String>,
@@ -65,21 +67,31 @@ pub(crate) struct Rollback {
 
 /// Which version an alias means.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
 pub(crate) struct Aliased {
     /// The version's number.
-    version: u32,
+    #[schema(value_type = u32, required = true, nullable = false)]
+    version: Option<Value>,
 }
 
 /// Which version scores along.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
 pub(crate) struct Shadowing {
     /// The version's number; null for none.
-    #[schema(required = true)]
-    version: Option<u32>,
+    #[schema(value_type = Option<u32>, required = true)]
+    version: Option<Value>,
+}
+
+/// The number of a version that a body names.
+fn version_of(asked: &Value) -> Result<u32, ApiError> {
+    let number = asked.as_u64().and_then(|number| u32::try_from(number).ok());
+    number.ok_or_else(|| ApiError::invalid("version", "`version` must be a version's number"))
 }
 
 fn object(visible: &Visible, id: &ClassifierId, classifier: Classifier) -> ClassifierObject {
-    ClassifierObject::brief(visible.name_of(id), classifier, visible.shadow_counts(id))
+    let counts = visible.shadow_counts(&classifier);
+    ClassifierObject::brief(visible.name_of(id), classifier, counts)
 }
 
 /// Makes a version production.
@@ -95,6 +107,7 @@ fn object(visible: &Visible, id: &ClassifierId, classifier: Classifier) -> Class
     params(
         ("name" = String, Path, description = "The classifier's name"),
         ("version" = u32, Path, description = "The version's number"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes sending again harmless"),
     ),
     request_body(
         content = Promotion,
@@ -175,7 +188,10 @@ fn level(asked: Option<&Value>) -> Result<Option<f64>, ApiError> {
     tag = "Classifiers",
     summary = "Go back to the version before",
     description = "Asked again, to the one before that; a traffic split ends.",
-    params(("name" = String, Path, description = "The classifier's name")),
+    params(
+        ("name" = String, Path, description = "The classifier's name"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes sending again harmless"),
+    ),
     request_body(content = Rollback, example = json!({"reason": "complaints"})),
     responses((status = 200, description = "The classifier.", body = ClassifierObject), RowErrors),
     security((), ("key" = []))
@@ -206,7 +222,9 @@ pub(crate) async fn rollback(
     operation_id = "set_classifier_traffic",
     tag = "Classifiers",
     summary = "Split requests between versions",
-    description = "Percents by version that sum to 100; an empty object gives all to production.",
+    description = "Percents by version that sum to 100; an empty object gives all to production. The split is for the bare \
+                   name: `name@production` stays production. Its versions read what production reads, all texts or all \
+                   pictures.",
     params(("name" = String, Path, description = "The classifier's name")),
     request_body(content = BTreeMap<String, u8>, example = json!({"1": 90, "2": 10})),
     responses((status = 200, description = "The classifier.", body = ClassifierObject), RowErrors),
@@ -217,17 +235,61 @@ pub(crate) async fn traffic(
     Path(name): Path<String>,
     request: Request,
 ) -> Result<Json<ClassifierObject>, ApiError> {
-    let asked: BTreeMap<String, u8> = extract::json(request, BODY_BYTES).await?;
+    let asked: Map<String, Value> = extract::json(request, BODY_BYTES).await?;
+    let split = split(&asked)?;
+    let id = visible.classifier(&name)?;
+    check_modalities(&visible, &id, &split).await?;
+    let shares: Vec<String> =
+        split.iter().map(|(version, percent)| format!("version {version}: {percent} %")).collect();
+    let words = if shares.is_empty() { "all to production".to_owned() } else { shares.join(", ") };
+    let reason = visible.reason(Some(words));
+    let moved = visible.store.set_traffic(&id, &split, &reason, clock::now_ms()).await?;
+    Ok(Json(object(&visible, &id, moved)))
+}
+
+/// Percents by version.
+fn split(asked: &Map<String, Value>) -> Result<BTreeMap<u32, u8>, ApiError> {
+    let refuse = |problem: String| ApiError::invalid("traffic", problem);
     let mut split = BTreeMap::new();
     for (version, percent) in asked {
-        let number: u32 = version
-            .parse()
-            .map_err(|_| ApiError::invalid("traffic", format!("`{version}` is no version's number")))?;
+        let number: u32 =
+            version.parse().map_err(|_| refuse(format!("`{version}` is no version's number")))?;
+        let percent = percent.as_u64().filter(|percent| *percent <= 100);
+        let percent = percent.and_then(|percent| u8::try_from(percent).ok());
+        let percent = percent.ok_or_else(|| {
+            refuse(format!("the share of version {version} must be a whole number from 1 to 100"))
+        })?;
         split.insert(number, percent);
     }
-    let id = visible.classifier(&name)?;
-    let moved = visible.store.set_traffic(&id, &split, &visible.reason(None), clock::now_ms()).await?;
-    Ok(Json(object(&visible, &id, moved)))
+    Ok(split)
+}
+
+/// Whether the versions of a split read what production reads: requests to the bare name are of one kind.
+async fn check_modalities(
+    visible: &Visible,
+    id: &ClassifierId,
+    split: &BTreeMap<u32, u8>,
+) -> Result<(), ApiError> {
+    let store = &visible.store;
+    let mut reads = Vec::new();
+    let production = if split.is_empty() { None } else { store.classifier(id).await?.production };
+    for number in production.into_iter().chain(split.keys().copied()) {
+        let version = store.version(id, number).await?;
+        // What a backbone reads that is not loaded nobody can tell, and it answers nothing.
+        if let Ok(served) = visible.app.tasks.catalog.get(&version.backbone) {
+            reads.push((number, served.modality()));
+        }
+    }
+    let Some((first, modality)) = reads.first() else { return Ok(()) };
+    match reads.iter().find(|(_, other)| other != modality) {
+        None => Ok(()),
+        Some((number, other)) => {
+            let (one, other) = (modality.as_str(), other.as_str());
+            let problem =
+                format!("version {first} reads {one}, version {number} {other}: they cannot share requests");
+            Err(ApiError::invalid("traffic", problem))
+        }
+    }
 }
 
 /// Lets a version score along.
@@ -238,7 +300,7 @@ pub(crate) async fn traffic(
     tag = "Classifiers",
     summary = "Let a version score along",
     description = "It scores the items of requests to the bare name on the same features, and where it says something \
-                   else than the version that answers is counted; null ends it.",
+                   else than the version that answers is counted, by each process since its start; null ends it.",
     params(("name" = String, Path, description = "The classifier's name")),
     request_body(content = Shadowing, example = json!({"version": 2})),
     responses((status = 200, description = "The classifier.", body = ClassifierObject), RowErrors),
@@ -250,9 +312,9 @@ pub(crate) async fn set_shadow(
     request: Request,
 ) -> Result<Json<ClassifierObject>, ApiError> {
     let asked: Shadowing = extract::json(request, BODY_BYTES).await?;
+    let asked = asked.version.as_ref().map(version_of).transpose()?;
     let id = visible.classifier(&name)?;
-    if let (Some(shadow), Some(production)) = (asked.version, visible.store.classifier(&id).await?.production)
-    {
+    if let (Some(shadow), Some(production)) = (asked, visible.store.classifier(&id).await?.production) {
         let shadow = visible.store.version(&id, shadow).await?;
         let production = visible.store.version(&id, production).await?;
         if shadow.backbone != production.backbone {
@@ -263,8 +325,12 @@ pub(crate) async fn set_shadow(
             return Err(ApiError::invalid("version", problem));
         }
     }
-    let reason = visible.reason(None);
-    let moved = visible.store.set_shadow(&id, asked.version, &reason, clock::now_ms()).await?;
+    let words = asked.map_or_else(
+        || "nothing scores along".to_owned(),
+        |version| format!("version {version} scores along"),
+    );
+    let reason = visible.reason(Some(words));
+    let moved = visible.store.set_shadow(&id, asked, &reason, clock::now_ms()).await?;
     Ok(Json(object(&visible, &id, moved)))
 }
 
@@ -290,7 +356,8 @@ pub(crate) async fn set_alias(
     request: Request,
 ) -> Result<Json<ClassifierObject>, ApiError> {
     let asked: Aliased = extract::json(request, BODY_BYTES).await?;
-    alias_to(&visible, &name, &alias, Some(asked.version)).await
+    let version = asked.version.ok_or_else(|| ApiError::invalid("version", "`version` is missing"))?;
+    alias_to(&visible, &name, &alias, Some(version_of(&version)?)).await
 }
 
 /// Takes a version's name away.
@@ -324,7 +391,10 @@ async fn alias_to(
         return Err(ApiError::invalid("alias", "`production` is what `promote` moves"));
     }
     let id = visible.classifier(name)?;
-    let reason = visible.reason(None);
+    let reason = visible.reason(Some(match version {
+        Some(version) => format!("`{alias}` means version {version}"),
+        None => format!("`{alias}` means nothing"),
+    }));
     let moved = visible.store.set_alias(&id, alias, version, &reason, clock::now_ms()).await?;
     Ok(Json(object(visible, &id, moved)))
 }

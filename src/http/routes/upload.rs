@@ -1,5 +1,6 @@
 //! An upload on its way to a file's row: counted, stored, inspected.
 
+use axum::body::Bytes;
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest as _, Multipart, Request};
 use axum::http::HeaderMap;
@@ -60,15 +61,17 @@ async fn answer(visible: &Visible, headers: &HeaderMap, form: &Form<'_>) -> Resu
     }
     let (blob, filename) = form.blob.clone().ok_or_else(|| missing("file"))?;
     // The digest stands for the bytes, which nobody holds whole.
-    let said = json!([blob.sha256, filename, form.seconds, form.validate_only]).to_string().into();
+    let said: Bytes = json!([blob.sha256, filename, form.seconds, form.validate_only]).to_string().into();
     let sent = Sent { headers, route: "POST /v1/files", place: "", body: &said };
     let id = FileId::new(clock::now_ms(), chance()?);
     once(visible, sent, id.into(), |id| async move {
         let id: FileId = id.parse().map_err(|_| ApiError::internal())?;
         let now = clock::now_ms();
-        let expires_at = form.seconds.or(retention(visible)).map(|seconds| now.saturating_add(seconds * 1000));
+        let expires_at =
+            form.seconds.or(retention(visible)).map(|seconds| now.saturating_add(seconds * 1000));
         let key = visible.identity.key.to_owned();
-        keep(visible, Upload { id, key, filename, blob, created_at: now, expires_at }, form.validate_only).await
+        keep(visible, Upload { id, key, filename, blob, created_at: now, expires_at }, form.validate_only)
+            .await
     })
     .await
 }
