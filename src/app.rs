@@ -246,7 +246,7 @@ impl App {
             Err(error) => {
                 tracing::error!(model = %id, %error, "backbone refused");
                 self.metrics.for_model(&id).loaded.set(0);
-                Entry::Broken(error.to_string().into())
+                Entry::Broken(Arc::new(error))
             }
         };
         self.tasks.catalog.insert(id, entry);

@@ -72,15 +72,51 @@ const SERVER: &str = "server_error";
 /// want of room no longer holds it.
 const ROOM_AFTER: Duration = Duration::from_secs(60);
 
+/// Longest name of a field, in characters: names may be the sender's own.
+const PARAM: usize = 200;
+
+/// Most characters that a message repeats of one value, and of everything.
+const QUOTED: usize = 100;
+const MESSAGE: usize = 1000;
+
+/// A message without the length of what was sent: values between quotation marks are cut, and so is what is long all the
+/// same.
+fn shortened(message: String) -> String {
+    if message.len() <= 2 * QUOTED {
+        return message;
+    }
+    let mut short = String::new();
+    let mut rest = message.as_str();
+    while let Some(open) = rest.find(['`', '"']) {
+        let (before, quoted) = rest.split_at(open);
+        let (mark, value) = quoted.split_at(1);
+        let Some((value, after)) = value.split_once(mark) else { break };
+        short.push_str(before);
+        short.push_str(mark);
+        match value.char_indices().nth(QUOTED) {
+            Some((end, _)) => short.extend([&value[..end], "…"]),
+            None => short.push_str(value),
+        }
+        short.push_str(mark);
+        rest = after;
+    }
+    short.push_str(rest);
+    match short.char_indices().nth(MESSAGE) {
+        Some((end, _)) => format!("{}…", &short[..end]),
+        None => short,
+    }
+}
+
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, code: &'static str, message: impl Into<String>) -> Self {
-        let message = message.into();
+        let message = shortened(message.into());
         Self { status, kind, code, param: None, message, retry_after: None, gate: None, reason: None }
     }
 
     /// Names the field it is about.
     pub(crate) fn about(mut self, param: impl Into<String>) -> Self {
-        self.param = Some(param.into());
+        let param: String = param.into();
+        self.param = Some(param.chars().take(PARAM).collect());
         self
     }
 
@@ -378,6 +414,9 @@ fn from_media(error: &MediaError, param: String, message: String) -> ApiError {
             ApiError::new(StatusCode::BAD_REQUEST, INVALID, "context_length_exceeded", message).about(param)
         }
         MediaError::Undecodable { .. }
+        | MediaError::Empty
+        | MediaError::Url
+        | MediaError::NoRoom { .. }
         | MediaError::Base64(_)
         | MediaError::TokenId { .. }
         | MediaError::NoTokens => ApiError::invalid(param, message),
@@ -385,5 +424,31 @@ fn from_media(error: &MediaError, param: String, message: String) -> ApiError {
             tracing::error!(%error, "the tokenizer failed");
             ApiError::internal()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_repeats_no_more_than_the_beginning_of_what_was_sent() {
+        let long = "é".repeat(1 << 20);
+        let cut = "é".repeat(QUOTED);
+        for mark in ["`", "\""] {
+            let message = format!("`model` is {mark}{long}{mark}, expected `float` or `base64`");
+            let wanted = format!("`model` is {mark}{cut}…{mark}, expected `float` or `base64`");
+            assert_eq!(shortened(message), wanted);
+        }
+        assert_eq!(shortened(format!("no quotation marks: {long}")).chars().count(), MESSAGE + 1);
+        assert_eq!(shortened(format!("`a`b`{long}")).chars().count(), MESSAGE + 1);
+        let listed = format!("has {} names: {}", 40, "`name`, ".repeat(40));
+        assert_eq!(shortened(listed.clone()), listed);
+    }
+
+    #[test]
+    fn the_name_of_a_field_that_is_the_senders_own_is_cut() {
+        let error = ApiError::invalid("x".repeat(1 << 20), "wrong");
+        assert_eq!(error.param.map(|param| param.len()), Some(PARAM));
     }
 }

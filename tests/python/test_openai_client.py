@@ -146,6 +146,29 @@ def test_a_choice_about_a_text_is_decided(client):
     assert decision.usage.input_tokens == decision.usage.total_tokens > 0
 
 
+def test_a_conversation_is_judged_by_what_its_user_says(client):
+    question = {"type": "predicate", "instructions": [{"type": "input_text", "text": "the customer wants money back"}]}
+    said = {"role": "user", "content": [{"type": "input_text", "text": "I want my money back."}]}
+    conversation = [
+        {"role": "system", "content": "You judge."},
+        {"role": "assistant", "content": [{"type": "output_text", "text": "How can I help?"}]},
+        said,
+        {"type": "function_call", "call_id": "1", "name": "order", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "1", "output": "{}"},
+    ]
+    alone = client.decisions.create(model=TEXT, input=[said], questions=[question])
+    within = client.decisions.create(model=TEXT, input=conversation, questions=[question])
+    assert alone.answers == within.answers and alone.usage == within.usage
+    with pytest.raises(openai.BadRequestError, match="robot"):
+        client.decisions.create(model=TEXT, input=[said | {"role": "robot"}], questions=[question])
+
+
+def test_a_decision_about_a_long_text_says_what_was_cut(client):
+    question = {"type": "predicate", "instructions": "words"}
+    decision = client.decisions.create(model=TEXT, input="word " * 400, questions=[question])
+    assert decision.model_extra == {"truncated_tokens": 402 - 256}
+
+
 def test_predicates_and_truth_values_are_decided(client):
     text = [{"role": "user", "content": [{"type": "input_text", "text": "My card was stolen on the train yesterday."}]}]
     stolen = "a stolen card"

@@ -240,6 +240,12 @@ impl Backbone {
         self.invariant
     }
 
+    /// Most items that its queue holds.
+    #[must_use]
+    pub fn queue_items(&self) -> usize {
+        self.queue_items
+    }
+
     /// Takes places in the queue, or refuses at once.
     ///
     /// # Errors

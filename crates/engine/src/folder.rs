@@ -51,6 +51,25 @@ pub enum FolderError {
     },
 }
 
+impl FolderError {
+    /// What is wrong, for who may not see where the folder is or what its files hold: the file's name and the field.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match self {
+            Self::Read { path, .. } => format!("{} cannot be read", name(path)),
+            Self::Manifest { source: ManifestError::Parse(error), .. } => {
+                format!("{MANIFEST}: {}", error.message())
+            }
+            Self::Manifest { source, .. } => format!("{MANIFEST}: {source}"),
+            Self::Name { id, folder, .. } => {
+                format!("{MANIFEST}: `backbone.id` is `{id}` but the folder is named `{folder}`")
+            }
+            Self::Checksum { path, .. } => format!("the sha-256 of {} is not the manifest's", name(path)),
+        }
+    }
+}
+
 /// A backbone's folder with its manifest.
 #[derive(Debug, Clone)]
 pub struct Folder {

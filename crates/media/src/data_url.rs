@@ -18,14 +18,16 @@ pub struct DataUrl {
 /// Takes a `data:[<media type>][;parameters];base64,<data>` URL apart.
 ///
 /// # Errors
-/// [`MediaError::Base64`] for anything else (another scheme, percent encoding, bad base64);
+/// [`MediaError::Url`] for one that would have to be fetched; [`MediaError::Base64`] for anything else (percent
+/// encoding, bad base64);
 /// [`MediaError::TooManyBytes`] before decoding. Source: RFC 2397.
 pub fn parse_data_url(url: &str, limits: &Limits) -> Result<DataUrl, MediaError> {
     let refuse = |reason: &str| MediaError::Base64(reason.into());
     let url = url.trim_ascii();
     let rest = match url.get(..5) {
         Some(scheme) if scheme.eq_ignore_ascii_case("data:") => &url[5..],
-        Some(_) | None => return Err(refuse("the URL does not start with `data:`")),
+        Some(_) | None if url.contains("://") => return Err(MediaError::Url),
+        Some(_) | None => return Err(refuse("it does not start with `data:`")),
     };
     let (head, data) = rest.split_once(',').ok_or_else(|| refuse("the data URL has no comma"))?;
     let mut parts = head.split(';').map(str::trim_ascii);
@@ -134,17 +136,17 @@ mod tests {
     }
 
     #[test]
+    fn a_url_that_would_have_to_be_fetched_is_called_one() {
+        for url in ["https://example.org/cat.png", "file:///etc/passwd", "HTTP://a.example"] {
+            assert!(matches!(decode_base64(url, &at_most(1000)), Err(MediaError::Url)), "{url}");
+        }
+    }
+
+    #[test]
     fn other_urls_are_refused() {
-        for url in [
-            "https://example.org/cat.png",
-            "file:///etc/passwd",
-            "data:image/png,plain",
-            "data:image/png;base64",
-            "data:base64,aGVs",
-            "data:",
-            "",
-            "dat\u{e4}:",
-        ] {
+        for url in
+            ["data:image/png,plain", "data:image/png;base64", "data:base64,aGVs", "data:", "", "dat\u{e4}:"]
+        {
             assert!(matches!(parse_data_url(url, &at_most(1000)), Err(MediaError::Base64(_))), "{url}");
             if url.contains(':') {
                 assert!(matches!(decode_base64(url, &at_most(1000)), Err(MediaError::Base64(_))), "{url}");

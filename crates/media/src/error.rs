@@ -43,6 +43,12 @@ pub enum MediaError {
         /// What the decoder met.
         reason: String,
     },
+    /// A file without a byte (400).
+    #[error("the image is empty")]
+    Empty,
+    /// A URL in place of content (400).
+    #[error("this is a URL, and no URL is fetched: send the file itself in base64 or as a data URL")]
+    Url,
     /// Neither base64 alphabet, or not a `data:` URL that carries base64 (400).
     #[error("not base64: {0}")]
     Base64(String),
@@ -54,13 +60,23 @@ pub enum MediaError {
         /// Tokens the model takes, special tokens included.
         max: usize,
     },
+    /// What stands around a text takes all the tokens that the model does (400).
+    #[error(
+        "what stands around the text has {tokens} tokens; the model takes at most {max}, so none is left for the text"
+    )]
+    NoRoom {
+        /// Tokens around the text, special tokens included.
+        tokens: usize,
+        /// Tokens the model takes, special tokens included.
+        max: usize,
+    },
     /// A token id that the model has no row for (400).
     #[error("token id {id} at index {index} is outside the vocabulary of {vocabulary} tokens")]
     TokenId {
         /// Place in the list, from 0.
         index: usize,
         /// The id given.
-        id: u32,
+        id: i64,
         /// Number of ids; the largest is one less.
         vocabulary: usize,
     },

@@ -38,6 +38,8 @@ pub(crate) struct Cached {
     pub(crate) features: Arc<[f32]>,
     /// Its logits; empty when only the embedding was asked for.
     pub(crate) logits: Arc<[f32]>,
+    /// Tokens of the texts that a label's prototype is made of; 0 for items, whose tokens are counted on the way.
+    pub(crate) tokens: usize,
 }
 
 #[derive(Clone)]
@@ -103,7 +105,7 @@ mod tests {
     use super::*;
 
     fn vector(length: usize) -> Cached {
-        Cached { features: vec![1.0; length].into(), logits: Vec::new().into() }
+        Cached { features: vec![1.0; length].into(), logits: Vec::new().into(), tokens: 0 }
     }
 
     #[test]

@@ -51,6 +51,19 @@ pub enum LoadError {
     ZeroShot(String),
 }
 
+impl LoadError {
+    /// What is wrong, for clients: no path of the machine, no more of a file than its name.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Engine(EngineError::Folder(error)) => error.reason(),
+            Self::Engine(_) => "its graph cannot be run; the log has the reason".into(),
+            Self::Tokenizer { file, .. } => format!("{file} cannot be used; the log has the reason"),
+            Self::ZeroShot(_) => "what `[zero_shot]` names cannot be used; the log has the reason".into(),
+        }
+    }
+}
+
 impl Served {
     /// Loads a folder onto the engine. Blocking.
     ///
@@ -64,7 +77,8 @@ impl Served {
                 let bytes = folder.read(&text.tokenizer).map_err(EngineError::from)?;
                 let encoder = TextEncoder::load(&bytes, text)
                     .map_err(|source| LoadError::Tokenizer { file: text.tokenizer.clone(), source })?;
-                Encoder::Text(Arc::new(encoder))
+                // How long a text may be is an option, and known before it comes here.
+                Encoder::Text(Arc::new(encoder.with_max_bytes(usize::MAX)))
             }
             (None, Some(image)) => Encoder::Image(image.clone()),
             (None, None) => {
@@ -101,7 +115,7 @@ pub enum Entry {
     /// It answers.
     Served(Arc<Served>),
     /// It could not be loaded.
-    Broken(Arc<str>),
+    Broken(Arc<LoadError>),
 }
 
 /// All backbones by id. Reading is a short lock and a pointer copy.
@@ -141,8 +155,8 @@ impl Catalog {
     pub fn get(&self, id: &str) -> Result<Arc<Served>, TaskError> {
         match self.entry(id) {
             Some(Entry::Served(served)) => Ok(served),
-            Some(Entry::Broken(reason)) => {
-                Err(TaskError::BrokenModel { id: id.to_owned(), reason: reason.to_string() })
+            Some(Entry::Broken(error)) => {
+                Err(TaskError::BrokenModel { id: id.to_owned(), reason: error.reason() })
             }
             None => Err(TaskError::UnknownModel(id.to_owned())),
         }

@@ -1,13 +1,15 @@
 //! Decisions: typed questions about one input, as OpenAI's `POST /v1/decisions`, answered by zero-shot labels.
 
-use headstart_types::payload::{Media, Truncate};
+use headstart_types::payload::Truncate;
 use headstart_types::{Label, Payload};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::catalog::Served;
 use crate::context::{Caller, TaskContext};
+use crate::decision_input::{DecisionContent, DecisionInput, read_input, read_instructions};
 use crate::error::TaskError;
+use crate::features::is_zero;
 use crate::items::{Items, Timings};
 use crate::labels::Labels;
 use crate::task::{Done, Task, required};
@@ -27,13 +29,17 @@ pub struct DecisionsParams {
     /// The backbone.
     #[schema(required = true, nullable = false, example = "all-minilm-l6-v2")]
     pub model: Option<String>,
-    /// A text, or messages whose parts are `input_text` or one `input_image` with a data URL.
+    /// A text, or a conversation: what its `user` says is judged, as `input_text`, `input_json`, or one `input_image` with a
+    /// data URL.
     #[serde(default, deserialize_with = "read_input")]
     #[schema(required = true, nullable = false, value_type = DecisionInput)]
     pub input: Option<Payload>,
     /// What to decide; 1 to 400 questions.
     #[schema(required = true, nullable = false, min_items = 1, max_items = 400)]
     pub questions: Option<Vec<Question>>,
+    /// What happens to a text, of the input or of a question, longer than the model takes. Default `end`: the first tokens
+    /// stay.
+    pub truncate: Option<Truncate>,
 }
 
 /// A question about the input.
@@ -46,6 +52,8 @@ pub enum Question {
         /// Comes back with the answer.
         name: Option<String>,
         /// The statement.
+        #[serde(deserialize_with = "read_instructions")]
+        #[schema(value_type = DecisionContent)]
         instructions: String,
     },
     /// One of several choices.
@@ -53,6 +61,8 @@ pub enum Question {
         /// Comes back with the answer.
         name: Option<String>,
         /// What is asked; a label model reads the choices alone, except for choices of true and false.
+        #[serde(deserialize_with = "read_instructions")]
+        #[schema(value_type = DecisionContent)]
         instructions: String,
         /// 2 to 255 choices.
         #[schema(min_items = 2, max_items = 255)]
@@ -63,6 +73,8 @@ pub enum Question {
         /// Comes back with the answer.
         name: Option<String>,
         /// What is asked.
+        #[serde(deserialize_with = "read_instructions")]
+        #[schema(value_type = DecisionContent)]
         instructions: String,
         /// 2 to 255 levels, lowest first.
         #[schema(min_items = 2, max_items = 255)]
@@ -107,6 +119,10 @@ pub struct Level {
 pub struct DecisionsAnswer {
     /// One answer a question.
     pub answers: Vec<Answer>,
+    /// Tokens that were cut off the input; absent when nothing was.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
+    pub truncated_tokens: usize,
     /// The backbone.
     pub model: String,
     /// Tokens used.
@@ -172,7 +188,7 @@ pub struct LevelProbability {
 /// Tokens of a decisions request. Nothing is generated or cached by the token.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct DecisionsUsage {
-    /// Tokens computed.
+    /// Tokens used, after truncation, whether they were computed now or before.
     pub input_tokens: usize,
     /// Always zero.
     pub input_tokens_details: InputTokensDetails,
@@ -180,7 +196,7 @@ pub struct DecisionsUsage {
     pub output_tokens: usize,
     /// Always zero.
     pub output_tokens_details: OutputTokensDetails,
-    /// Tokens computed.
+    /// The same: nothing is generated.
     pub total_tokens: usize,
 }
 
@@ -198,87 +214,6 @@ pub struct InputTokensDetails {
 pub struct OutputTokensDetails {
     /// Always zero.
     pub reasoning_tokens: usize,
-}
-
-/// The input of a decisions request as it is written.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(expecting = "a text or a list of messages, each with `role` and `content`", untagged)]
-pub enum DecisionInput {
-    /// A text.
-    Text(String),
-    /// Messages.
-    Messages(Vec<DecisionMessage>),
-}
-
-/// A message.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(expecting = "a message: an object with `role` and `content`")]
-pub struct DecisionMessage {
-    /// Whose message it is; only `user` messages are judged.
-    #[schema(example = "user")]
-    pub role: String,
-    /// Its text or parts.
-    pub content: DecisionContent,
-}
-
-/// A message's text or parts.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(expecting = "a text or a list of parts", untagged)]
-pub enum DecisionContent {
-    /// A text.
-    Text(String),
-    /// Parts.
-    Parts(Vec<DecisionPart>),
-}
-
-/// A part of a message.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(expecting = "a part: an object with `type`", tag = "type", rename_all = "snake_case")]
-pub enum DecisionPart {
-    /// A text.
-    InputText {
-        /// The text.
-        text: String,
-    },
-    /// A picture.
-    InputImage {
-        /// A data URL; nothing is fetched.
-        image_url: String,
-    },
-}
-
-fn read_input<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Payload>, D::Error> {
-    let Some(input) = Option::<DecisionInput>::deserialize(deserializer)? else { return Ok(None) };
-    let (mut texts, mut images) = (Vec::new(), Vec::new());
-    match input {
-        DecisionInput::Text(text) => texts.push(text),
-        DecisionInput::Messages(messages) => {
-            for message in messages.into_iter().filter(|message| message.role == "user") {
-                match message.content {
-                    DecisionContent::Text(text) => texts.push(text),
-                    DecisionContent::Parts(parts) => {
-                        for part in parts {
-                            match part {
-                                DecisionPart::InputText { text } => texts.push(text),
-                                DecisionPart::InputImage { image_url } => images.push(image_url),
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-    let bad = |problem: &str| Err(serde::de::Error::custom(problem));
-    match (texts.is_empty(), images.as_slice()) {
-        (true, []) => Ok(Some(Payload::default())),
-        (false, []) => Ok(Some(Payload::texts(vec![texts.join("\n")]))),
-        (true, [image]) if image.starts_with("data:") => {
-            Ok(Some(Payload::images(vec![Media::Base64(image.clone())])))
-        }
-        (true, [_]) => bad("image_url is an URL; nothing is fetched, send the picture as a data URL"),
-        (true, _) => bad("one picture is judged at a time"),
-        (false, _) => bad("a backbone reads either texts or one picture, not both"),
-    }
 }
 
 impl Task for Decisions {
@@ -313,9 +248,10 @@ impl Task for Decisions {
             return Err(TaskError::invalid("input", format!("has {} items; it takes one", input.len())));
         }
         let data = input.into_data("input", served.modality(), None)?;
-        let items = observe(cx, &served, "input", data, Truncate::End, caller).await?;
-        let mut asking =
-            Asking { cx, served: &served, items: &items, caller, tokens: 0, timings: items.timings };
+        let truncate = params.truncate.unwrap_or_default();
+        let items = observe(cx, &served, "input", data, truncate, caller).await?;
+        let timings = items.timings;
+        let mut asking = Asking { cx, served: &served, items: &items, truncate, caller, tokens: 0, timings };
         let mut answers = Vec::with_capacity(questions.len());
         for (index, question) in questions.into_iter().enumerate() {
             answers.push(asking.answer(&format!("questions[{index}]"), question).await?);
@@ -329,7 +265,8 @@ impl Task for Decisions {
             total_tokens: tokens,
         };
         let timings = asking.timings;
-        Ok(Done { answer: DecisionsAnswer { answers, model, usage }, timings })
+        let truncated_tokens = items.items.first().map_or(0, |item| item.truncated_tokens);
+        Ok(Done { answer: DecisionsAnswer { answers, truncated_tokens, model, usage }, timings })
     }
 }
 
@@ -338,6 +275,7 @@ struct Asking<'a> {
     cx: &'a TaskContext,
     served: &'a Served,
     items: &'a Items,
+    truncate: Truncate,
     caller: Caller,
     tokens: usize,
     timings: Timings,
@@ -390,18 +328,19 @@ impl Asking<'_> {
 
     async fn predicate(&mut self, field: &str, statement: &str) -> Result<f32, TaskError> {
         let field = format!("{field}.instructions");
-        let labels = Labels(vec![Label::from(statement)]).check(&field, &self.cx.limits)?;
-        let judged = self.judge(&labels, true).await?;
+        let one = |error: TaskError| error.one_of(&field);
+        let labels = Labels(vec![Label::from(statement)]).check(&field, &self.cx.limits).map_err(one)?;
+        let judged = self.judge(&field, &labels, true).await.map_err(one)?;
         judged.first().copied().ok_or(TaskError::Bug("no score for a label"))
     }
 
     async fn choice(
         &mut self,
-        field: &str,
+        question: &str,
         instructions: &str,
         choices: &[Choice],
     ) -> Result<Vec<f32>, TaskError> {
-        let field = format!("{field}.choices");
+        let field = format!("{question}.choices");
         if !CHOICES.contains(&choices.len()) {
             let problem = format!("has {} choices; 2 to 255 are taken", choices.len());
             return Err(TaskError::invalid(field, problem));
@@ -413,7 +352,7 @@ impl Asking<'_> {
         ] = choices
             && first != second
         {
-            let probability = self.predicate(&field, instructions).await?;
+            let probability = self.predicate(question, instructions).await?;
             let (one, other) = (probability, 1.0 - probability);
             return Ok(if *first { vec![one, other] } else { vec![other, one] });
         }
@@ -439,11 +378,16 @@ impl Asking<'_> {
             ));
         }
         let labels = Labels(labels).check(field, &self.cx.limits)?;
-        self.judge(&labels, false).await
+        self.judge(field, &labels, false).await
     }
 
-    async fn judge(&mut self, labels: &[Label], independent: bool) -> Result<Vec<f32>, TaskError> {
-        let question = Labelling { labels, template: None, independent };
+    async fn judge(
+        &mut self,
+        field: &str,
+        labels: &[Label],
+        independent: bool,
+    ) -> Result<Vec<f32>, TaskError> {
+        let question = Labelling { labels, template: None, independent, truncate: self.truncate, field };
         let Judged { probabilities, tokens, timings } =
             judge(self.cx, self.served, self.items, question, self.caller).await?;
         self.tokens += tokens;

@@ -59,6 +59,17 @@ impl TaskError {
         Self::Invalid { param: param.into(), problem: problem.into() }
     }
 
+    /// The same error where the list that it names an entry of is one value for the client.
+    #[must_use]
+    pub(crate) fn one_of(mut self, field: &str) -> Self {
+        if let Self::Invalid { param, .. } | Self::Media { param, .. } = &mut self
+            && param.strip_prefix(field) == Some("[0]")
+        {
+            field.clone_into(param);
+        }
+        self
+    }
+
     /// The same error for a body whose fields have other names: pairs of ours and the client's.
     #[must_use]
     pub fn renamed(mut self, names: &[(&str, &str)]) -> Self {

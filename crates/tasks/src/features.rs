@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use headstart_engine::Want;
-use headstart_types::payload::{Modality, Truncate};
+use headstart_types::payload::{Datum, Modality, Truncate};
 use headstart_types::{Manifest, Payload};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -147,6 +147,9 @@ impl Task for Features {
         let dimensions = check_dimensions(params.dimensions, manifest)?;
         let prompt = params.prompt.as_deref().map(|name| prompt(manifest, name)).transpose()?;
         let data = input.into_data("input", served.modality(), params.modality)?;
+        if prompt.is_some() && data.iter().any(|datum| matches!(datum, Datum::Tokens(_))) {
+            return Err(TaskError::invalid("prompt", "is words, which cannot stand before token ids"));
+        }
         let reading = Reading {
             field: "input",
             want: Want { features: true, logits: false },

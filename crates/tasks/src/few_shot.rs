@@ -50,7 +50,7 @@ pub fn create(cx: &TaskContext, words: Words) -> Result<FewShot, TaskError> {
         return Err(TaskError::invalid("labels", "has one label, which would always apply"));
     }
     if let Some(template) = &words.template {
-        zero_shot::check_template(template)?;
+        zero_shot::check_template(cx, &served, template, &labels)?;
     }
     let backbone = backbone(&served);
     let wording = Wording { labels, template: words.template, multi_label: words.multi_label, backbone };

@@ -95,6 +95,32 @@ pub(crate) async fn compute(
     }
 }
 
+/// Takes texts that `read` tokenises all the way to rows: as many as `size` says, and together of so many bytes.
+pub(crate) async fn compute_read(
+    cx: &TaskContext,
+    served: &Served,
+    (count, bytes): (usize, usize),
+    read: impl FnOnce(&TextEncoder) -> Result<Vec<Encoded>, TaskError> + Send + 'static,
+    cache: &Arc<VectorCache>,
+    caller: Caller,
+) -> Result<Items, TaskError> {
+    let Encoder::Text(encoder) = &served.encoder else {
+        return Err(TaskError::Bug("texts reached a backbone that reads none"));
+    };
+    let mut permit = served.backbone.admit(count)?;
+    let want = Want { features: true, logits: false };
+    let reading = Reading { field: "", want, truncate: Truncate::End, prompt: None };
+    let walk = Walk { cx, served, reading, cache, caller };
+    let started = Instant::now();
+    let encoded = if bytes <= INLINE_BYTES {
+        read(encoder)?
+    } else {
+        let encoder = Arc::clone(encoder);
+        cx.offload(caller.class).run(move || read(&encoder)).await??
+    };
+    walk.rows(encoded, started, &mut permit).await
+}
+
 fn check_texts(cx: &TaskContext, data: &[Datum], field: &str) -> Result<(), TaskError> {
     for (index, datum) in data.iter().enumerate() {
         let limit = cx.limits.text_bytes;
@@ -143,6 +169,16 @@ impl Walk<'_> {
     ) -> Result<Items, TaskError> {
         let started = Instant::now();
         let encoded = self.tokenise(encoder, data).await?;
+        self.rows(encoded, started, permit).await
+    }
+
+    /// Token ids, made since `started`, to rows.
+    async fn rows(
+        &self,
+        encoded: Vec<Encoded>,
+        started: Instant,
+        permit: &mut Permit,
+    ) -> Result<Items, TaskError> {
         let mut timings = Timings { preprocess: started.elapsed(), ..Timings::default() };
         self.served.backbone.metrics().preprocess_seconds.observe(timings.preprocess.as_secs_f64());
 
@@ -260,7 +296,7 @@ impl Walk<'_> {
     fn remember(&self, key: Key, row: Row, timings: &mut Timings) -> Cached {
         timings.queue = timings.queue.max(row.timing.queue);
         timings.inference = timings.inference.max(row.timing.inference);
-        let cached = Cached { features: row.features.into(), logits: row.logits.into() };
+        let cached = Cached { features: row.features.into(), logits: row.logits.into(), tokens: 0 };
         self.cache.put(key, cached.clone());
         cached
     }
@@ -287,7 +323,7 @@ fn tokenise_all(
         .map(|(index, datum)| {
             let encoded = match datum {
                 Datum::Text(text) => encoder.encode(&text, prompt, truncate),
-                Datum::Tokens(ids) => encoder.from_ids(ids, truncate),
+                Datum::Tokens(ids) => encoder.from_ids(&ids, truncate),
                 Datum::Image(_) => return Err(TaskError::Bug("a picture reached the text walk")),
             };
             encoded.map_err(|source| TaskError::Media { param: item_name(field, index, count), source })

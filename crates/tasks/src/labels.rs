@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use headstart_types::Label;
-use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use utoipa::ToSchema;
 
 use crate::context::TaskLimits;
@@ -13,7 +13,7 @@ use crate::error::TaskError;
 /// Most example texts of one label.
 const MOST_EXAMPLES: usize = 64;
 
-/// The labels of a request: a list, or in forms also one label a field or a JSON list as text.
+/// The labels of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labels(pub Vec<Label>);
 
@@ -32,7 +32,8 @@ pub enum LabelForm {
         /// What it means, in other words.
         #[schema(example = "the customer wants money back")]
         description: Option<String>,
-        /// Texts that have it.
+        /// Texts that have it, at most 64.
+        #[schema(max_items = 64)]
         examples: Option<Vec<String>>,
     },
 }
@@ -101,28 +102,13 @@ impl<'de> Visitor<'de> for LabelsVisitor {
         formatter.write_str("a list of labels")
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Labels, E> {
-        Ok(json_list(text).unwrap_or_else(|| Labels(vec![Label::from(text)])))
-    }
-
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Labels, A::Error> {
         let mut labels: Vec<Label> = Vec::with_capacity(list.size_hint().unwrap_or(0).min(4096));
         while let Some(form) = list.next_element::<LabelForm>()? {
             labels.push(form.into());
         }
-        // A form has no lists inside a field: `labels=["a","b"]` arrives as one text.
-        if let [only] = labels.as_slice()
-            && let Some(listed) = json_list(&only.label)
-        {
-            return Ok(listed);
-        }
         Ok(Labels(labels))
     }
-}
-
-fn json_list(text: &str) -> Option<Labels> {
-    let forms: Vec<LabelForm> = text.starts_with('[').then(|| serde_json::from_str(text).ok())??;
-    Some(Labels(forms.into_iter().map(Label::from).collect()))
 }
 
 #[cfg(test)]
@@ -145,12 +131,6 @@ mod tests {
             check(r#"["cat", {"label": "dog", "description": "a pet", "examples": ["woof"]}]"#).unwrap();
         assert_eq!(labels[0], Label::from("cat"));
         assert_eq!((labels[1].description.as_deref(), labels[1].examples.len()), (Some("a pet"), 1));
-    }
-
-    #[test]
-    fn a_json_list_as_one_text_is_a_list() {
-        let labels = check(r#"["[\"cat\", \"dog\"]"]"#).unwrap();
-        assert_eq!(labels, [Label::from("cat"), Label::from("dog")]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod catalog;
 pub mod classifiers;
 pub mod classify;
 mod context;
+mod decision_input;
 pub mod decisions;
 mod error;
 pub mod features;

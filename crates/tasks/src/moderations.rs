@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use headstart_types::Payload;
-use headstart_types::payload::Modality;
+use headstart_types::payload::{Modality, Truncate};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::context::{Caller, TaskContext};
 use crate::error::TaskError;
+use crate::features::is_zero;
 use crate::scores::{HowToRead, Scored, scores};
 use crate::task::{Done, Task, required};
 use crate::zero_shot::PRESENT;
@@ -28,6 +29,8 @@ pub struct ModerationParams {
     pub input: Option<Payload>,
     /// States the modality of plain strings; base64 pictures need it.
     pub modality: Option<Modality>,
+    /// What happens to a text longer than the model takes. Default `end`: the first tokens stay.
+    pub truncate: Option<Truncate>,
 }
 
 /// What a classifier says of each item.
@@ -56,6 +59,10 @@ pub struct Moderated {
     /// What of the item each score rests on: `text` or `image`.
     #[schema(example = json!({"insult": ["text"], "spam": ["text"]}))]
     pub category_applied_input_types: BTreeMap<String, Vec<Modality>>,
+    /// Tokens that were cut; absent when nothing was.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
+    pub truncated_tokens: usize,
 }
 
 impl Task for Moderations {
@@ -79,9 +86,9 @@ impl Task for Moderations {
     ) -> Result<Done<ModerationAnswer>, TaskError> {
         let model = required(params.model, "model")?;
         let input = required(params.input, "input")?;
-        let reading = HowToRead { modality: params.modality, ..HowToRead::default() };
+        let reading = HowToRead { modality: params.modality, truncate: params.truncate.unwrap_or_default() };
         let names = [model];
-        let (chosen, Scored { scores, timings, .. }) =
+        let (chosen, Scored { scores, items, timings }) =
             scores(cx, &names, input, reading, (caller, None)).await?;
         let [model] = names;
         let (classifier, scores) =
@@ -93,7 +100,7 @@ impl Task for Moderations {
         }
         let modality = cx.catalog.get(&classifier.version.backbone)?.modality();
         let (labels, thresholds) = (artifact.labels(), artifact.thresholds());
-        let results = scores.iter().map(|scores| {
+        let results = scores.iter().zip(items).map(|(scores, (_, truncated_tokens))| {
             let applies = |class: usize| {
                 let own = thresholds.and_then(|each| each.get(class)).copied().unwrap_or(PRESENT);
                 scores.get(class).is_some_and(|score| *score >= own)
@@ -104,6 +111,7 @@ impl Task for Moderations {
                 categories: named().enumerate().map(|(class, name)| (name, applies(class))).collect(),
                 category_scores: named().zip(scores.iter().copied()).collect(),
                 category_applied_input_types: named().map(|name| (name, vec![modality])).collect(),
+                truncated_tokens,
             }
         });
         let id = format!("modr-{}", uuid::Uuid::now_v7().simple());

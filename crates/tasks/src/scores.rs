@@ -201,6 +201,9 @@ pub(crate) async fn names_say(
         labels: &wording.labels,
         template: wording.template.as_deref(),
         independent: wording.multi_label,
+        // They are the classifier's own: whoever asks it can change nothing about them.
+        truncate: Truncate::End,
+        field: "labels",
     };
     let Judged { probabilities, .. } = zero_shot::judge(cx, served, items, question, caller).await?;
     Ok(probabilities)

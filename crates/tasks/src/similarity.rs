@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use crate::context::{Caller, TaskContext};
 use crate::error::TaskError;
+use crate::features::is_zero;
 use crate::items::{self, Reading};
 use crate::task::{Done, Task, required};
 use crate::usage::Usage;
@@ -42,6 +43,10 @@ pub struct SimilarityAnswer {
     pub object: &'static str,
     /// One entry a candidate.
     pub data: Vec<Score>,
+    /// Tokens that were cut off the input; absent when nothing was.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
+    pub truncated_tokens: usize,
     /// The backbone.
     pub model: String,
     /// Tokens used.
@@ -55,6 +60,10 @@ pub struct Score {
     pub index: usize,
     /// Cosine similarity, −1 to 1.
     pub score: f32,
+    /// Tokens that were cut off the candidate; absent when nothing was.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
+    pub truncated_tokens: usize,
 }
 
 impl Task for Similarity {
@@ -98,12 +107,18 @@ impl Task for Similarity {
         let timings = one.timings.beside(many.timings);
         let usage = Usage::of(one.tokens() + many.tokens());
         let target = one.items.first().ok_or(TaskError::Bug("no row for an item"))?;
-        let data = many
-            .items
-            .iter()
-            .enumerate()
-            .map(|(index, item)| Score { index, score: cosine(&target.features, &item.features) });
-        let answer = SimilarityAnswer { object: "list", data: data.collect(), model, usage };
+        let data = many.items.iter().enumerate().map(|(index, item)| Score {
+            index,
+            score: cosine(&target.features, &item.features),
+            truncated_tokens: item.truncated_tokens,
+        });
+        let answer = SimilarityAnswer {
+            object: "list",
+            data: data.collect(),
+            truncated_tokens: target.truncated_tokens,
+            model,
+            usage,
+        };
         Ok(Done { answer, timings })
     }
 }

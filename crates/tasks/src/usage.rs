@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 /// Tokens of a request; pictures count none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Usage {
-    /// Tokens computed, after truncation.
+    /// Tokens used, after truncation, whether they were computed now or before.
     #[schema(example = 5)]
     pub prompt_tokens: usize,
     /// The same: nothing is generated.

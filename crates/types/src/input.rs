@@ -22,7 +22,7 @@ pub struct Payload {
 enum Item {
     /// A string whose meaning depends on the model: a text, a data URL or base64.
     String(String),
-    Tokens(Vec<u32>),
+    Tokens(Vec<i64>),
     Text(String),
     Image(Media),
 }
@@ -107,10 +107,12 @@ impl Payload {
 }
 
 fn image_string(text: String, stated: Option<Modality>) -> Result<Datum, String> {
-    if text.starts_with("data:") || stated == Some(Modality::Image) {
+    let begins =
+        |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    if begins("data:") || stated == Some(Modality::Image) {
         Ok(Datum::Image(Media::Base64(text)))
-    } else if text.starts_with("http://") || text.starts_with("https://") {
-        Err("is an URL; nothing is fetched, send the picture itself as a data URL".into())
+    } else if begins("http://") || begins("https://") {
+        Err("is a URL, and no URL is fetched: send the picture itself as a data URL".into())
     } else {
         Err("is a plain string but the model reads images: send a data URL, {\"image\": base64}, or base64 with \
              \"modality\": \"image\""
@@ -176,7 +178,7 @@ impl utoipa::PartialSchema for Payload {
 /// One element of a list, before it is known whether the list is one of items or one item of token ids.
 enum Element {
     Item(Item),
-    Token(u32),
+    Token(i64),
 }
 
 impl<'de> Deserialize<'de> for Payload {
@@ -250,18 +252,20 @@ impl<'de> Visitor<'de> for ElementVisitor {
     }
 
     fn visit_u64<E: de::Error>(self, id: u64) -> Result<Element, E> {
-        u32::try_from(id)
-            .map(Element::Token)
-            .map_err(|_| de::Error::custom(format!("token id {id} is out of range")))
+        TokenVisitor.visit_u64(id).map(|token| Element::Token(token.0))
     }
 
     fn visit_i64<E: de::Error>(self, id: i64) -> Result<Element, E> {
-        Err(de::Error::custom(format!("token id {id} is negative")))
+        Ok(Element::Token(id))
+    }
+
+    fn visit_f64<E: de::Error>(self, id: f64) -> Result<Element, E> {
+        TokenVisitor.visit_f64(id).map(|token| Element::Token(token.0))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Element, A::Error> {
         let mut tokens = Vec::with_capacity(list.size_hint().unwrap_or(0).min(4096));
-        while let Some(id) = list.next_element::<u32>()? {
+        while let Some(Token(id)) = list.next_element()? {
             tokens.push(id);
         }
         Ok(Element::Item(Item::Tokens(tokens)))
@@ -269,6 +273,41 @@ impl<'de> Visitor<'de> for ElementVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Element, A::Error> {
         read_object(map).map(Element::Item)
+    }
+}
+
+/// A token id of any size: whether the model has it is known later, together with its vocabulary.
+struct Token(i64);
+
+impl<'de> Deserialize<'de> for Token {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TokenVisitor)
+    }
+}
+
+struct TokenVisitor;
+
+impl Visitor<'_> for TokenVisitor {
+    type Value = Token;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a token id")
+    }
+
+    fn visit_u64<E: de::Error>(self, id: u64) -> Result<Token, E> {
+        Ok(Token(i64::try_from(id).unwrap_or(i64::MAX)))
+    }
+
+    fn visit_i64<E: de::Error>(self, id: i64) -> Result<Token, E> {
+        Ok(Token(id))
+    }
+
+    /// Whole numbers beyond 64 bits are read as these.
+    fn visit_f64<E: de::Error>(self, id: f64) -> Result<Token, E> {
+        if id.abs() < i64::MAX as f64 {
+            return Err(de::Error::invalid_value(de::Unexpected::Float(id), &self));
+        }
+        Ok(Token(if id < 0.0 { i64::MIN } else { i64::MAX }))
     }
 }
 
@@ -291,20 +330,26 @@ impl From<ImageUrl> for String {
 fn read_object<'de, A: MapAccess<'de>>(mut map: A) -> Result<Item, A::Error> {
     let mut item = None;
     while let Some(key) = map.next_key::<String>()? {
+        let image = |text: String| Item::Image(Media::Base64(text));
         let read = match key.as_str() {
-            "text" => Item::Text(map.next_value()?),
-            "image" => Item::Image(Media::Base64(map.next_value()?)),
-            "image_url" => Item::Image(Media::Base64(map.next_value::<ImageUrl>()?.into())),
-            "tokens" => Item::Tokens(map.next_value()?),
+            "text" => map.next_value::<Option<String>>()?.map(Item::Text),
+            "image" => map.next_value::<Option<String>>()?.map(image),
+            "image_url" => map.next_value::<Option<ImageUrl>>()?.map(|url| image(url.into())),
+            "tokens" => {
+                let ids = map.next_value::<Option<Vec<Token>>>()?;
+                ids.map(|ids| Item::Tokens(ids.into_iter().map(|Token(id)| id).collect()))
+            }
             "text_pair" if map.next_value::<Option<IgnoredAny>>()?.is_some() => {
                 return Err(de::Error::custom("`text_pair` is not taken: an item is one text"));
             }
-            "text_pair" => continue,
+            "text_pair" => None,
             _ => {
                 map.next_value::<IgnoredAny>()?;
-                continue;
+                None
             }
         };
+        // Null is absent.
+        let Some(read) = read else { continue };
         if item.replace(read).is_some() {
             return Err(de::Error::custom("an object holds one of `text`, `image`, `tokens`"));
         }
@@ -357,7 +402,7 @@ mod tests {
         assert!(
             data("\"https://a.example/b.png\"", Modality::Image, None)
                 .unwrap_err()
-                .contains("nothing is fetched")
+                .contains("no URL is fetched")
         );
         assert!(
             data("\"hello\"", Modality::Image, None).unwrap_err().starts_with("`input` is a plain string")
@@ -377,11 +422,33 @@ mod tests {
         assert!(serde_json::from_str::<Payload>(r#"{"text": "a", "text_pair": null}"#).is_ok());
     }
 
+    fn null_inside_of_an_object_is_absent() {
+        let text = [Datum::Text("a".into())];
+        let json = r#"{"image": null, "text": "a", "image_url": null, "tokens": null}"#;
+        assert_eq!(data(json, Modality::Text, None).unwrap(), text);
+        assert!(serde_json::from_str::<Payload>(r#"{"text": null}"#).is_err());
+    }
+
     #[test]
-    fn mixed_lists_negative_ids_and_objects_without_content_are_refused() {
-        for json in
-            ["[1, \"a\"]", "[-1]", "[4294967296]", "{}", "{\"text\":\"a\",\"image\":\"b\"}", "true", "1"]
-        {
+    fn token_ids_of_any_size_are_kept_for_the_models_vocabulary_to_judge() {
+        for json in ["[7, -1, 4294967296]", "[[7, -1, 4294967296]]", r#"{"tokens": [7, -1, 4294967296]}"#] {
+            let ids = Datum::Tokens(vec![7, -1, 1 << 32]);
+            assert_eq!(data(json, Modality::Text, None).unwrap(), [ids], "{json}");
+        }
+        let huge = format!("[1{}]", "0".repeat(30));
+        assert_eq!(data(&huge, Modality::Text, None).unwrap(), [Datum::Tokens(vec![i64::MAX])]);
+        assert!(serde_json::from_str::<Payload>("[[1.5]]").is_err());
+    }
+
+    #[test]
+    fn a_data_url_is_known_by_its_scheme_in_any_case() {
+        let url = "\"DATA:image/png;base64,AA\"";
+        assert!(matches!(data(url, Modality::Image, None).unwrap()[..], [Datum::Image(_)]));
+    }
+
+    #[test]
+    fn mixed_lists_and_objects_without_content_are_refused() {
+        for json in ["[1, \"a\"]", "[1.5]", "{}", "{\"text\":\"a\",\"image\":\"b\"}", "true", "1"] {
             assert!(serde_json::from_str::<Payload>(json).is_err(), "{json}");
         }
     }

@@ -52,8 +52,8 @@ pub enum Media {
 pub enum Datum {
     /// A text to be tokenised.
     Text(String),
-    /// Token ids of the model's own vocabulary, special tokens included where they are wanted.
-    Tokens(Vec<u32>),
+    /// Token ids of the model's own vocabulary, special tokens included where they are wanted; not yet known to be in it.
+    Tokens(Vec<i64>),
     /// A picture, still encoded.
     Image(Media),
 }

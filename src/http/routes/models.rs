@@ -127,7 +127,7 @@ impl ModelObject {
             classifier: None,
         };
         match entry {
-            Entry::Broken(reason) => Self { status: "broken", error: Some(reason.to_string()), ..object },
+            Entry::Broken(error) => Self { status: "broken", error: Some(error.reason()), ..object },
             Entry::Served(served) => {
                 let backbone = &served.backbone;
                 let manifest = backbone.manifest();

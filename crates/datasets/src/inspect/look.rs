@@ -99,8 +99,11 @@ fn fault(error: &MediaError) -> Fault {
             Code::MediaTooLarge
         }
         MediaError::Undecodable { .. }
+        | MediaError::Empty
+        | MediaError::Url
         | MediaError::Base64(_)
         | MediaError::TooLong { .. }
+        | MediaError::NoRoom { .. }
         | MediaError::TokenId { .. }
         | MediaError::NoTokens
         | MediaError::Tokenizer(_) => Code::UndecodableMedia,

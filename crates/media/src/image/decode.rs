@@ -16,10 +16,13 @@ use crate::MediaError;
 /// Decodes a picture as Pillow's `convert("RGB")` would after turning it upright; the module's page lists the rules.
 ///
 /// # Errors
-/// Those of [`probe`]; [`MediaError::Undecodable`] for damaged and for cut files, of which no part is returned;
+/// [`MediaError::Empty`]; those of [`probe`]; [`MediaError::Undecodable`] for damaged and for cut files, of which no part is returned;
 /// [`MediaError::Unsupported`] for variants such as arithmetic-coded JPEG; [`MediaError::TooMuchMemory`] for files
 /// made to take more memory than their pixels do.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage8, MediaError> {
+    if bytes.is_empty() {
+        return Err(MediaError::Empty);
+    }
     let header = probe(bytes, limits)?;
     let image = guarded(header.format, || stored(bytes, header, limits))?;
     if (image.stored_width, image.stored_height) != (header.width, header.height) {

@@ -44,7 +44,7 @@ impl TextEncoder {
     ///
     /// # Errors
     /// [`MediaError::Tokenizer`] for a file that does not load, special tokens that do not frame the text, or a
-    /// `max_tokens` that leaves no room between them.
+    /// `max_tokens` that leaves no room between them or behind a prompt.
     pub fn load(tokenizer_json: &[u8], spec: &TextSpec) -> Result<Self, MediaError> {
         let mut tokenizer = Tokenizer::from_bytes(tokenizer_json).map_err(failed)?;
         tokenizer.with_padding(None);
@@ -59,7 +59,14 @@ impl TextEncoder {
         }
         let vocabulary = tokenizer.get_vocab(true).values().max().map_or(0, |&largest| largest as usize + 1);
         let pieces = Pieces::of(&tokenizer);
-        Ok(Self { tokenizer, pieces, frame, max_tokens: spec.max_tokens, max_bytes: MAX_BYTES, vocabulary })
+        let max_tokens = spec.max_tokens;
+        let encoder = Self { tokenizer, pieces, frame, max_tokens, max_bytes: MAX_BYTES, vocabulary };
+        for (name, prompt) in &spec.prompts {
+            if encoder.tokens(prompt)?.len() + special >= max_tokens {
+                return Err(failed(format_args!("the prompt `{name}` leaves no room for a text")));
+            }
+        }
+        Ok(encoder)
     }
 
     /// States how many rows the backbone's embedding table has, which ids given by clients are then checked against.
@@ -85,7 +92,7 @@ impl TextEncoder {
     }
 
     /// The ids of `prompt` and `text` in one, framed by the special tokens. A text without any token gives the special
-    /// tokens alone. The prompt counts as text: `Truncate::Start` cuts it first.
+    /// tokens alone. Where the text is cut, the prompt stays.
     ///
     /// # Errors
     /// [`MediaError::TooManyBytes`] before tokenising; [`MediaError::TooLong`] with `Truncate::None`;
@@ -96,39 +103,72 @@ impl TextEncoder {
         prompt: Option<&str>,
         truncate: Truncate,
     ) -> Result<Encoded, MediaError> {
-        let bytes = text.len() + prompt.map_or(0, str::len);
+        self.encode_within((prompt.unwrap_or_default(), ""), text, truncate)
+    }
+
+    /// The ids of a text with what stands before and after it in one, framed by the special tokens. Only the text itself
+    /// is cut.
+    ///
+    /// # Errors
+    /// Those of [`TextEncoder::encode`]; [`MediaError::NoRoom`] when what stands around the text fills the model.
+    pub fn encode_within(
+        &self,
+        (before, after): (&str, &str),
+        text: &str,
+        truncate: Truncate,
+    ) -> Result<Encoded, MediaError> {
+        let bytes = before.len() + text.len() + after.len();
         if bytes > self.max_bytes {
             return Err(MediaError::TooManyBytes { what: "the text", bytes, max: self.max_bytes });
         }
         let joined;
-        let text = match prompt {
-            Some(prompt) if !prompt.is_empty() => {
-                joined = [prompt, text].concat();
-                &joined
-            }
-            Some(_) | None => text,
+        let whole = if before.is_empty() && after.is_empty() {
+            text
+        } else {
+            joined = [before, text, after].concat();
+            &joined
         };
-        let mut content = Vec::new();
-        for piece in self.pieces.split(text) {
-            content.extend_from_slice(self.tokenizer.encode_fast(piece, false).map_err(failed)?.get_ids());
-        }
+        let content = self.tokens(whole)?;
         let special = self.frame.before.len() + self.frame.after.len();
-        let (kept, truncated_tokens) = self.cut(&content, special, truncate)?;
-        Ok(self.frame.around(kept, truncated_tokens))
+        let fits = content.len() + special <= self.max_tokens;
+        if fits || whole.len() == text.len() {
+            let (kept, truncated_tokens) = self.cut(&content, special, truncate)?;
+            return Ok(self.frame.around(kept, truncated_tokens));
+        }
+        // A word that begins in one and ends in the other belongs to the text: it is not among the shared tokens.
+        let head = shared(self.tokens(before)?.iter().zip(&content));
+        let rest = &content[head..];
+        let tail = shared(self.tokens(after)?.iter().rev().zip(rest.iter().rev()));
+        let (text, after) = rest.split_at(rest.len() - tail);
+        let around = special + head + tail;
+        if around >= self.max_tokens {
+            return Err(MediaError::NoRoom { tokens: around, max: self.max_tokens });
+        }
+        let (kept, truncated_tokens) = self.cut(text, around, truncate)?;
+        Ok(self.frame.around(&[&content[..head], kept, after].concat(), truncated_tokens))
+    }
+
+    fn tokens(&self, text: &str) -> Result<Vec<u32>, MediaError> {
+        let mut ids = Vec::new();
+        for piece in self.pieces.split(text) {
+            ids.extend_from_slice(self.tokenizer.encode_fast(piece, false).map_err(failed)?.get_ids());
+        }
+        Ok(ids)
     }
 
     /// Takes ids that the client made: checked, cut by the same rule, no special tokens added.
     ///
     /// # Errors
     /// [`MediaError::NoTokens`], [`MediaError::TokenId`] for the first id without a row, [`MediaError::TooLong`].
-    pub fn from_ids(&self, mut ids: Vec<u32>, truncate: Truncate) -> Result<Encoded, MediaError> {
+    pub fn from_ids(&self, ids: &[i64], truncate: Truncate) -> Result<Encoded, MediaError> {
         if ids.is_empty() {
             return Err(MediaError::NoTokens);
         }
-        let outside = ids.iter().enumerate().find(|&(_, &id)| id as usize >= self.vocabulary);
-        if let Some((index, &id)) = outside {
-            return Err(MediaError::TokenId { index, id, vocabulary: self.vocabulary });
-        }
+        let known = |(index, &id): (usize, &i64)| {
+            let row = u32::try_from(id).ok().filter(|row| (*row as usize) < self.vocabulary);
+            row.ok_or(MediaError::TokenId { index, id, vocabulary: self.vocabulary })
+        };
+        let mut ids: Vec<u32> = ids.iter().enumerate().map(known).collect::<Result<_, _>>()?;
         let (kept, truncated_tokens) = self.cut(&ids, 0, truncate)?;
         if truncated_tokens > 0 {
             ids = kept.to_vec();
@@ -185,6 +225,11 @@ impl Frame {
             .map(|(before, within, after)| [&before[..], &vec![*within; content.len()], after].concat());
         Encoded { ids, type_ids, truncated_tokens }
     }
+}
+
+/// How many pairs are equal before the first that is not.
+fn shared<'a>(pairs: impl Iterator<Item = (&'a u32, &'a u32)>) -> usize {
+    pairs.take_while(|(left, right)| left == right).count()
 }
 
 fn failed(reason: impl ToString) -> MediaError {

@@ -58,16 +58,35 @@ fn a_text_without_tokens_gives_the_special_tokens_alone() {
 }
 
 #[test]
-fn a_prompt_stands_before_the_text_and_is_cut_with_it() {
+fn a_prompt_stands_before_the_text_and_is_never_cut() {
     let encoder = encoder(8);
-    let together = encoder.encode("query: cats and dogs", None, Truncate::End).unwrap();
-    assert_eq!(encoder.encode("cats and dogs", Some("query: "), Truncate::End).unwrap(), together);
-    let start = encoder.encode("cats and dogs and birds", Some("query: "), Truncate::Start).unwrap();
-    assert_eq!(start.truncated_tokens, 1);
-    assert_eq!(
-        start.ids[1..7],
-        encoder.encode(": cats and dogs and birds", None, Truncate::None).unwrap().ids[1..7]
-    );
+    let whole = |text: &str| encoder.encode(text, None, Truncate::None).unwrap().ids;
+    let together = whole("query: cats and dogs");
+    assert_eq!(encoder.encode("cats and dogs", Some("query: "), Truncate::End).unwrap().ids, together);
+    let long = "cats and dogs and birds";
+    let cut = |truncate| encoder.encode(long, Some("query: "), truncate).unwrap();
+    assert_eq!(cut(Truncate::Start).ids, whole("query: and dogs and birds"));
+    assert_eq!(cut(Truncate::End).ids, whole("query: cats and dogs and"));
+    assert_eq!((cut(Truncate::Start).truncated_tokens, cut(Truncate::End).truncated_tokens), (1, 1));
+    let refused = encoder.encode(long, Some("query: "), Truncate::None).unwrap_err();
+    assert!(matches!(refused, MediaError::TooLong { tokens: 9, max: 8 }), "{refused}");
+}
+
+#[test]
+fn a_template_keeps_its_words_on_both_sides_of_what_is_cut() {
+    let encoder = encoder(8);
+    let whole = |text: &str| encoder.encode(text, None, Truncate::None).unwrap().ids;
+    let cut = |around, truncate| encoder.encode_within(around, "cats and dogs and birds", truncate);
+    let end = cut(("very ", " in general"), Truncate::End).unwrap();
+    assert_eq!((end.ids, end.truncated_tokens), (whole("very cats and dogs in general"), 2));
+    let start = cut(("very ", " in general"), Truncate::Start).unwrap();
+    assert_eq!((start.ids, start.truncated_tokens), (whole("very dogs and birds in general"), 2));
+    // A word that the template and the text make together counts as text.
+    let merged =
+        encoder.encode_within(("foot", ""), "ball and cats and dogs and birds", Truncate::End).unwrap();
+    assert_eq!(merged.ids, whole("football and cats and dogs and"));
+    let full = cut(("a b c ", " d e f"), Truncate::End).unwrap_err();
+    assert!(matches!(full, MediaError::NoRoom { tokens: 8, max: 8 }), "{full}");
 }
 
 #[test]
@@ -152,17 +171,21 @@ fn an_added_token_made_of_punctuation_is_never_cut_in_two() {
 #[test]
 fn ids_from_a_client_are_checked_and_cut_as_given() {
     let encoder = encoder(4);
-    let encoded = encoder.from_ids(vec![7, 8, 9], Truncate::None).unwrap();
+    let encoded = encoder.from_ids(&[7, 8, 9], Truncate::None).unwrap();
     assert_eq!((encoded.ids, encoded.truncated_tokens), (vec![7, 8, 9], 0));
-    let encoded = encoder.from_ids(vec![1, 2, 3, 4, 5, 6], Truncate::End).unwrap();
+    let encoded = encoder.from_ids(&[1, 2, 3, 4, 5, 6], Truncate::End).unwrap();
     assert_eq!((encoded.ids, encoded.truncated_tokens), (vec![1, 2, 3, 4], 2));
-    let encoded = encoder.from_ids(vec![1, 2, 3, 4, 5, 6], Truncate::Start).unwrap();
+    let encoded = encoder.from_ids(&[1, 2, 3, 4, 5, 6], Truncate::Start).unwrap();
     assert_eq!((encoded.ids, encoded.truncated_tokens), (vec![3, 4, 5, 6], 2));
-    let refused = encoder.from_ids(vec![1, 2, 3, 4, 5], Truncate::None).unwrap_err();
+    let refused = encoder.from_ids(&[1, 2, 3, 4, 5], Truncate::None).unwrap_err();
     assert!(matches!(refused, MediaError::TooLong { tokens: 5, max: 4 }), "{refused}");
-    let refused = encoder.from_ids(vec![0, 30_521, 30_522, u32::MAX], Truncate::End).unwrap_err();
+    let refused = encoder.from_ids(&[0, 30_521, 30_522, i64::from(u32::MAX)], Truncate::End).unwrap_err();
     assert!(matches!(refused, MediaError::TokenId { index: 2, id: 30_522, vocabulary: 30_522 }), "{refused}");
-    assert!(matches!(encoder.from_ids(Vec::new(), Truncate::End), Err(MediaError::NoTokens)));
+    for outside in [-1, 1 << 32, 99_999_999_999_999] {
+        let refused = encoder.from_ids(&[7, outside], Truncate::End).unwrap_err();
+        assert!(matches!(refused, MediaError::TokenId { index: 1, id, .. } if id == outside), "{refused}");
+    }
+    assert!(matches!(encoder.from_ids(&[], Truncate::End), Err(MediaError::NoTokens)));
 }
 
 #[test]

@@ -8,13 +8,16 @@ use headstart_types::manifest::{CalibrationSpec, ConseSpec, LabelSpec, Similarit
 use headstart_types::payload::{Datum, Truncate};
 
 use crate::cache::Key;
-use crate::catalog::Served;
+use crate::catalog::{Encoder, Served};
 use crate::context::{Caller, TaskContext};
 use crate::error::TaskError;
 use crate::items::{self, Items, Reading, Timings};
 use crate::npy::Table;
 use crate::zero_shot::conse;
-use crate::zero_shot::prototypes::{LabelVectors, PLACE, Prototypes, Recipe, prototypes};
+use crate::zero_shot::prototypes::{LabelVectors, PLACE, Prototypes, Recipe, check_room, prototypes};
+
+/// Longest template in bytes: it is read once a label.
+const TEMPLATE_BYTES: usize = 16 << 10;
 
 /// Scores computed on the asynchronous thread; more go to the CPU pool.
 const INLINE_PRODUCTS: usize = 1 << 18;
@@ -60,6 +63,10 @@ pub(crate) struct Question<'a> {
     pub(crate) template: Option<&'a str>,
     /// Whether labels are scored on their own, rather than against each other.
     pub(crate) independent: bool,
+    /// What happens to a label, description or example longer than the text backbone takes.
+    pub(crate) truncate: Truncate,
+    /// What errors call the list of labels.
+    pub(crate) field: &'a str,
 }
 
 /// Probabilities of the labels for each item, in the order of both.
@@ -77,9 +84,20 @@ pub(crate) fn wants(served: &Served) -> Result<Want, TaskError> {
     })
 }
 
-/// Refuses a template without a place for the label.
-pub(crate) fn check_template(template: &str) -> Result<(), TaskError> {
-    own_template(template).map(|_| ())
+/// Refuses a template without a place for the label, or that leaves one of the labels no room.
+pub(crate) fn check_template(
+    cx: &TaskContext,
+    served: &Served,
+    template: &str,
+    labels: &[Label],
+) -> Result<(), TaskError> {
+    own_template(template)?;
+    let method = method(served)?;
+    let text = text_backbone(cx, served, &method)?;
+    let Encoder::Text(encoder) = &text.served(served).encoder else {
+        return Err(TaskError::Bug("labels are read by a backbone that reads no texts"));
+    };
+    check_room(encoder, template, labels)
 }
 
 /// Computes what labels will be compared with: an item's features, or its source head's logits.
@@ -114,8 +132,13 @@ pub(crate) async fn judge(
     let text = text_backbone(cx, served, &method)?;
     let fingerprint = served.zero_shot.as_ref().map(|zero_shot| zero_shot.fingerprint);
     let fingerprint = fingerprint.ok_or(TaskError::Bug("zero-shot without a method"))?;
-    let recipe =
-        Recipe { fingerprint: Key::of(&[fingerprint.as_bytes(), text.fingerprint().as_bytes()]), templates };
+    let recipe = Recipe {
+        fingerprint: Key::of(&[fingerprint.as_bytes(), text.fingerprint().as_bytes()]),
+        templates,
+        own_template: own_template.is_some(),
+        truncate: question.truncate,
+        field: question.field,
+    };
     let combine = |vectors: &LabelVectors<'_>| method.prototype(labels, vectors);
     let Prototypes { vectors, tokens, timings } =
         prototypes(cx, text.served(served), question.labels, recipe, caller, combine).await?;
@@ -160,7 +183,10 @@ fn method(served: &Served) -> Result<Arc<Method>, TaskError> {
 }
 
 fn own_template(template: &str) -> Result<Vec<String>, TaskError> {
-    if template.matches(PLACE).count() == 1 {
+    if template.len() > TEMPLATE_BYTES {
+        let problem = format!("has {} bytes; at most {TEMPLATE_BYTES} are taken", template.len());
+        Err(TaskError::invalid("template", problem))
+    } else if template.matches(PLACE).count() == 1 {
         Ok(vec![template.to_owned()])
     } else {
         Err(TaskError::invalid("template", "must hold `{}` once, where the label goes"))

@@ -40,7 +40,7 @@ pub struct ZeroShotParams {
     /// The labels: words, or objects that say more about each.
     #[schema(required = true, nullable = false, value_type = Vec<LabelForm>, min_items = 1)]
     pub labels: Option<Labels>,
-    /// A sentence with `{}` where the label goes; replaces the model's own.
+    /// A sentence with `{}` where the label goes; replaces the model's own. It is never cut, and must leave room for the labels.
     #[schema(example = "This text is about {}.")]
     pub template: Option<String>,
     /// Whether several labels can be right at once: scores are then independent. Default false.
@@ -53,7 +53,7 @@ pub struct ZeroShotParams {
     pub threshold: Option<f32>,
     /// States the modality of plain strings; base64 pictures need it.
     pub modality: Option<Modality>,
-    /// What happens to a text longer than the model takes. Default `end`: the first tokens stay.
+    /// What happens to a text, of the input or about a label, longer than the model takes. Default `end`: the first tokens stay.
     pub truncate: Option<Truncate>,
 }
 
@@ -67,7 +67,7 @@ pub struct ZeroShotAnswer {
     pub data: Vec<Labelled>,
     /// The backbone.
     pub model: String,
-    /// Tokens used by the input; labels count once they are not cached.
+    /// Tokens of the input and of the texts about the labels.
     pub usage: Usage,
 }
 
@@ -204,11 +204,14 @@ impl Task for ZeroShotLabels {
         let served = cx.catalog.get(&model)?;
         cx.check_items(input.len())?;
         let data = input.into_data("input", served.modality(), params.modality)?;
-        let items = observe(cx, &served, "input", data, params.truncate.unwrap_or_default(), caller).await?;
+        let truncate = params.truncate.unwrap_or_default();
+        let items = observe(cx, &served, "input", data, truncate, caller).await?;
         let question = Question {
             labels: &labels,
             template: params.template.as_deref(),
             independent: ranking.multi_label,
+            truncate,
+            field: "labels",
         };
         let Judged { probabilities, tokens, timings } = judge(cx, &served, &items, question, caller).await?;
 

@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use headstart_engine::Want;
+use headstart_media::{Encoded, MediaError, TextEncoder};
 use headstart_types::Label;
-use headstart_types::payload::{Datum, Truncate};
+use headstart_types::payload::Truncate;
 
 use crate::cache::{Cached, Key};
 use crate::catalog::Served;
 use crate::context::{Caller, TaskContext};
 use crate::error::TaskError;
-use crate::items::{self, Reading, Timings};
+use crate::items::{self, Timings};
 
 /// Label texts sent to the queue at a time, so that a thousand labels do not fill it.
 const TEXTS_AT_ONCE: usize = 256;
@@ -19,9 +19,10 @@ const TEXTS_AT_ONCE: usize = 256;
 /// Where a label goes in a template.
 pub(super) const PLACE: &str = "{}";
 
-/// Prototypes in the order of the labels, and what they cost.
+/// Prototypes in the order of the labels, and what they are made of.
 pub(super) struct Prototypes {
     pub(super) vectors: Vec<Arc<[f32]>>,
+    /// Tokens of the labels' texts, whether these were computed now or before.
     pub(super) tokens: usize,
     pub(super) timings: Timings,
 }
@@ -31,6 +32,11 @@ pub(super) struct Recipe<'a> {
     /// Names everything constant that prototypes depend on, in cache keys.
     pub(super) fingerprint: Key,
     pub(super) templates: &'a [String],
+    /// Whether the template is the caller's, who can be told that it is too long.
+    pub(super) own_template: bool,
+    pub(super) truncate: Truncate,
+    /// What errors call the list of labels.
+    pub(super) field: &'a str,
 }
 
 /// What a label's texts look like to the text backbone, unit vectors.
@@ -53,12 +59,13 @@ pub(super) async fn prototypes(
     combine: impl Fn(&LabelVectors<'_>) -> Vec<f32>,
 ) -> Result<Prototypes, TaskError> {
     let keys: Vec<Key> = labels.iter().map(|label| key(&recipe, label)).collect();
-    let mut vectors: Vec<Option<Arc<[f32]>>> =
-        keys.iter().map(|key| cx.labels.get(key).map(|cached| cached.features)).collect();
-    let missing: Vec<usize> = (0..labels.len()).filter(|index| vectors[*index].is_none()).collect();
-    let texts: Vec<Vec<String>> = missing.iter().map(|index| texts(&recipe, &labels[*index])).collect();
-    let (embedded, tokens, timings) =
-        embed(cx, text, texts.iter().flatten().cloned().collect(), caller).await?;
+    let mut found: Vec<Option<Cached>> = keys.iter().map(|key| cx.labels.get(key)).collect();
+    let missing: Vec<usize> = (0..labels.len()).filter(|index| found[*index].is_none()).collect();
+    let texts: Vec<LabelText> = missing
+        .iter()
+        .flat_map(|index| texts(&recipe, &labels[*index], &format!("{}[{index}]", recipe.field)))
+        .collect();
+    let (embedded, timings) = embed(cx, text, &texts, recipe.truncate, caller).await?;
 
     let mut rest = embedded.as_slice();
     for index in missing {
@@ -66,35 +73,108 @@ pub(super) async fn prototypes(
         let (templated, after) = split(rest, recipe.templates.len())?;
         let (description, after) = split(after, usize::from(label.description.is_some()))?;
         let (examples, after) = split(after, label.examples.len())?;
+        let tokens = rest.iter().take(rest.len() - after.len()).map(|(_, tokens)| tokens).sum();
         rest = after;
-        let prototype: Arc<[f32]> = combine(&LabelVectors {
-            templated,
-            description: description.first().map(AsRef::as_ref),
-            examples,
-        })
-        .into();
-        cx.labels.put(keys[index], Cached { features: Arc::clone(&prototype), logits: Vec::new().into() });
-        vectors[index] = Some(prototype);
+        let vectors = |of: &[Embedded]| of.iter().map(|(vector, _)| Arc::clone(vector)).collect::<Vec<_>>();
+        let features = combine(&LabelVectors {
+            templated: &vectors(templated),
+            description: description.first().map(|(vector, _)| vector.as_ref()),
+            examples: &vectors(examples),
+        });
+        let made = Cached { features: features.into(), logits: Vec::new().into(), tokens };
+        cx.labels.put(keys[index], made.clone());
+        found[index] = Some(made);
     }
-    let vectors =
-        vectors.into_iter().collect::<Option<Vec<_>>>().ok_or(TaskError::Bug("a label without prototype"))?;
-    Ok(Prototypes { vectors, tokens, timings })
+    let found =
+        found.into_iter().collect::<Option<Vec<_>>>().ok_or(TaskError::Bug("a label without prototype"))?;
+    let tokens = found.iter().map(|cached| cached.tokens).sum();
+    Ok(Prototypes { vectors: found.into_iter().map(|cached| cached.features).collect(), tokens, timings })
 }
 
-type Vectors = [Arc<[f32]>];
+/// A label text's vector and its tokens.
+type Embedded = (Arc<[f32]>, usize);
 
-fn split(vectors: &Vectors, count: usize) -> Result<(&Vectors, &Vectors), TaskError> {
+fn split(vectors: &[Embedded], count: usize) -> Result<(&[Embedded], &[Embedded]), TaskError> {
     vectors.split_at_checked(count).ok_or(TaskError::Bug("fewer label vectors than label texts"))
 }
 
+/// A label, its description or an example of it, with the words of a template around it.
+#[derive(Debug, Clone)]
+struct LabelText {
+    before: String,
+    text: String,
+    after: String,
+    /// What errors call the label.
+    name: String,
+    /// Whether the template is the caller's.
+    own_template: bool,
+}
+
 /// The texts of a label in the order that [`prototypes`] takes them apart again.
-fn texts(recipe: &Recipe<'_>, label: &Label) -> Vec<String> {
-    let templated = recipe.templates.iter().map(|template| template.replacen(PLACE, &label.label, 1));
-    templated.chain(label.description.clone()).chain(label.examples.iter().cloned()).collect()
+fn texts(recipe: &Recipe<'_>, label: &Label, name: &str) -> Vec<LabelText> {
+    let own = recipe.own_template;
+    let templated = recipe.templates.iter().map(|template| LabelText::of(template, &label.label, name, own));
+    let others = label.description.iter().chain(&label.examples);
+    templated.chain(others.map(|other| LabelText::of(PLACE, other, name, false))).collect()
+}
+
+impl LabelText {
+    fn of(template: &str, text: &str, name: &str, own_template: bool) -> Self {
+        let (before, after) = template.split_once(PLACE).unwrap_or((template, ""));
+        Self {
+            before: before.to_owned(),
+            text: text.to_owned(),
+            after: after.to_owned(),
+            name: name.to_owned(),
+            own_template,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.before.len() + self.text.len() + self.after.len()
+    }
+
+    /// Its tokens. What is too long is cut as `truncate` says, but a label is never cut to make room for the caller's
+    /// template.
+    fn encode(&self, encoder: &TextEncoder, truncate: Truncate) -> Result<Encoded, TaskError> {
+        let around = (self.before.as_str(), self.after.as_str());
+        let refused = |source, param: &str| Err(TaskError::Media { param: param.to_owned(), source });
+        match encoder.encode_within(around, &self.text, Truncate::None) {
+            Ok(whole) => Ok(whole),
+            // The model's own templates are short; so it is the caller's.
+            Err(source @ MediaError::NoRoom { .. }) => refused(source, "template"),
+            Err(source @ MediaError::TooLong { .. }) => {
+                if self.own_template && encoder.encode(&self.text, None, Truncate::None).is_ok() {
+                    return refused(source, "template");
+                }
+                if truncate == Truncate::None {
+                    return refused(source, &self.name);
+                }
+                let cut = encoder.encode_within(around, &self.text, truncate);
+                cut.or_else(|source| refused(source, &self.name))
+            }
+            Err(source) => refused(source, &self.name),
+        }
+    }
+}
+
+/// Refuses a template of the caller's that leaves one of the labels no room.
+pub(super) fn check_room(encoder: &TextEncoder, template: &str, labels: &[Label]) -> Result<(), TaskError> {
+    labels.iter().enumerate().try_for_each(|(index, label)| {
+        let text = LabelText::of(template, &label.label, &format!("labels[{index}]"), true);
+        text.encode(encoder, Truncate::End).map(|_| ())
+    })
 }
 
 fn key(recipe: &Recipe<'_>, label: &Label) -> Key {
-    let mut parts: Vec<&[u8]> = vec![recipe.fingerprint.as_bytes()];
+    // What was cut one way, or must not be cut, is not what was cut another way.
+    let truncate: &[u8] = match recipe.truncate {
+        Truncate::None => b"none",
+        Truncate::Start => b"start",
+        Truncate::End => b"end",
+    };
+    let own = [u8::from(recipe.own_template)];
+    let mut parts: Vec<&[u8]> = vec![recipe.fingerprint.as_bytes(), truncate, &own];
     parts.extend(recipe.templates.iter().map(String::as_bytes));
     parts.push(b"label");
     parts.push(label.label.as_bytes());
@@ -106,22 +186,22 @@ fn key(recipe: &Recipe<'_>, label: &Label) -> Key {
 async fn embed(
     cx: &TaskContext,
     text: &Served,
-    texts: Vec<String>,
+    texts: &[LabelText],
+    truncate: Truncate,
     caller: Caller,
-) -> Result<(Vec<Arc<[f32]>>, usize, Timings), TaskError> {
-    let (mut vectors, mut tokens, mut timings) = (Vec::with_capacity(texts.len()), 0, Timings::default());
-    for chunk in texts.chunks(TEXTS_AT_ONCE) {
-        let data = chunk.iter().cloned().map(Datum::Text).collect();
-        let reading = Reading {
-            field: "labels",
-            want: Want { features: true, logits: false },
-            truncate: Truncate::End,
-            prompt: None,
+) -> Result<(Vec<Embedded>, Timings), TaskError> {
+    let (mut embedded, mut timings) = (Vec::with_capacity(texts.len()), Timings::default());
+    // Half of a short queue: the other half is for those that ask at the same time.
+    let at_once = TEXTS_AT_ONCE.min(text.backbone.queue_items().div_ceil(2));
+    for chunk in texts.chunks(at_once) {
+        let size = (chunk.len(), chunk.iter().map(LabelText::bytes).sum());
+        let chunk = chunk.to_vec();
+        let read = move |encoder: &TextEncoder| {
+            chunk.iter().map(|text| text.encode(encoder, truncate)).collect::<Result<Vec<_>, _>>()
         };
-        let items = items::compute(cx, text, data, reading, &cx.labels, caller).await?;
-        tokens += items.tokens();
+        let items = items::compute_read(cx, text, size, read, &cx.labels, caller).await?;
         timings = timings.beside(items.timings);
-        vectors.extend(items.items.into_iter().map(|item| item.features));
+        embedded.extend(items.items.into_iter().map(|item| (item.features, item.tokens)));
     }
-    Ok((vectors, tokens, timings))
+    Ok((embedded, timings))
 }
