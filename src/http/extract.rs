@@ -12,12 +12,15 @@ use headstart_tasks::{Caller, Task};
 use headstart_types::{Media, Payload};
 use http_body_util::BodyExt as _;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
 use serde_json::error::Category;
+use serde_path_to_error::Segment;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::app::{App, BODY_UNIT};
 use crate::auth::Identity;
 use crate::http::error::ApiError;
+use crate::http::form;
 
 /// Clients may ask for less time than the server gives.
 const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
@@ -69,25 +72,38 @@ pub(crate) async fn params<T: Task>(app: &Arc<App>, request: Request) -> Result<
             "the content type `{content_type}` is not taken here; send application/json"
         )));
     }
-    let uri = request.uri().clone();
     match content_type.as_str() {
         "multipart/form-data" => {
-            let (form, files) = read_multipart(request, limit).await?;
-            let mut params: T::Params = from_form(&form)?;
+            let (fields, files) = read_multipart(request, limit).await?;
+            let mut params: T::Params = form::read(form::fields(fields))?;
             if !files.is_empty() {
-                *T::input(&mut params) = Some(Payload::images(files));
+                carry::<T>(&mut params, files, "parts named `file`")?;
             }
             Ok(params)
         }
         media if is_media(media) => {
-            let mut params: T::Params = from_form(uri.query().unwrap_or_default())?;
+            let mut params: T::Params = form::read(form::query(request.uri().query().unwrap_or_default()))?;
             let bytes = read(request, limit).await?;
-            *T::input(&mut params) = Some(Payload::images(vec![Media::Bytes(bytes)]));
+            carry::<T>(&mut params, vec![Media::Bytes(bytes)], "the body")?;
             Ok(params)
         }
-        _ => json(request, limit).await,
+        _ => {
+            let takes = if T::FORMS { "application/json, multipart/form-data or a picture" } else { JSON };
+            parse_json(&bytes_of(request, limit, takes).await?)
+        }
     }
 }
+
+/// Puts what a body carried in the place of the input, which must not be there as well.
+fn carry<T: Task>(params: &mut T::Params, media: Vec<Media>, by: &str) -> Result<(), ApiError> {
+    if T::input(params).replace(Payload::images(media)).is_some() {
+        return Err(ApiError::invalid("input", format!("`input` is given beside {by}: send one of them")));
+    }
+    Ok(())
+}
+
+/// What bodies are unless a route takes others too.
+const JSON: &str = "application/json";
 
 /// Reads a JSON body.
 pub(crate) async fn json<P: DeserializeOwned>(request: Request, limit: usize) -> Result<P, ApiError> {
@@ -96,9 +112,14 @@ pub(crate) async fn json<P: DeserializeOwned>(request: Request, limit: usize) ->
 
 /// Reads a body that is said to be JSON.
 pub(crate) async fn json_bytes(request: Request, limit: usize) -> Result<Bytes, ApiError> {
+    bytes_of(request, limit, JSON).await
+}
+
+/// Reads a body that is said to be JSON, where a route `takes` other bodies too.
+pub(crate) async fn bytes_of(request: Request, limit: usize, takes: &str) -> Result<Bytes, ApiError> {
     let content_type = content_type(request.headers());
     let body = read(request, limit).await?;
-    let looks_like_json = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    let looks_like_json = first_byte(&body) == Some(b'{');
     match content_type.as_str() {
         "application/json" | "" => {}
         other if other.ends_with("+json") => {}
@@ -106,7 +127,7 @@ pub(crate) async fn json_bytes(request: Request, limit: usize) -> Result<Bytes, 
         "application/x-www-form-urlencoded" | "text/plain" if looks_like_json => {}
         other => {
             return Err(ApiError::unsupported(format!(
-                "the content type `{other}` is not taken; send application/json, multipart/form-data or a picture"
+                "the content type `{other}` is not taken; send {takes}"
             )));
         }
     }
@@ -147,20 +168,26 @@ fn after_string(body: &[u8], mut at: usize) -> usize {
     body.len()
 }
 
-/// Parses JSON; the message names the field.
+/// Parses a JSON object; the message names the field.
 pub(crate) fn parse_json<P: DeserializeOwned>(body: &[u8]) -> Result<P, ApiError> {
     if too_deep(body) {
         return Err(ApiError::invalid_json(format!("the body is nested deeper than {DEEPEST}")));
+    }
+    let good_json = || serde_json::from_slice::<IgnoredAny>(body).is_ok();
+    // A list would be taken for the fields in the order of their declaration.
+    if first_byte(body) != Some(b'{') && good_json() {
+        return Err(ApiError::invalid_json("the body must be a JSON object"));
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let parsed = serde_path_to_error::deserialize::<_, P>(&mut reader).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.inner();
-        // A number where a word of a fixed set belongs is reported as bad syntax though the body is good JSON.
-        let good_json = || serde_json::from_slice::<IgnoredAny>(body).is_ok();
         match inner.classify() {
-            Category::Data | Category::Syntax if path != "." && (inner.is_data() || good_json()) => {
-                ApiError::invalid(top_field(&path), format!("`{path}`: {}", plain(&inner.to_string())))
+            Category::Data if path != "." => refused(&path, &inner.to_string()),
+            // A number where a word of a fixed set belongs is reported as bad syntax though the body is good JSON.
+            Category::Syntax if path != "." && good_json() => {
+                let expected = choices::<P>(body, error.path());
+                refused(&path, &expected.unwrap_or_else(|| inner.to_string()))
             }
             Category::Data => ApiError::invalid_json(inner.to_string()),
             Category::Io | Category::Syntax | Category::Eof => {
@@ -172,8 +199,34 @@ pub(crate) fn parse_json<P: DeserializeOwned>(body: &[u8]) -> Result<P, ApiError
     Ok(parsed)
 }
 
+fn refused(path: &str, problem: &str) -> ApiError {
+    ApiError::invalid(top_field(path), format!("`{path}`: {}", plain(problem)))
+}
+
+fn first_byte(body: &[u8]) -> Option<u8> {
+    body.iter().copied().find(|byte| !byte.is_ascii_whitespace())
+}
+
+/// What a field that takes one of some words says to a word that is none of them.
+fn choices<P: DeserializeOwned>(body: &[u8], path: &serde_path_to_error::Path) -> Option<String> {
+    let mut value: Value = serde_json::from_slice(body).ok()?;
+    let mut place = &mut value;
+    for segment in path {
+        place = match segment {
+            Segment::Map { key } => place.get_mut(key)?,
+            Segment::Seq { index } => place.get_mut(*index)?,
+            Segment::Enum { .. } | Segment::Unknown => return None,
+        };
+    }
+    *place = Value::String(String::new());
+    let error = serde_path_to_error::deserialize::<_, P>(value).err()?;
+    let said = error.inner().to_string();
+    let (_, words) = said.split_once("expected ").filter(|_| error.path().to_string() == path.to_string())?;
+    Some(format!("expected {words}"))
+}
+
 /// A parser's message with the names of JSON in place of Rust's.
-fn plain(message: &str) -> String {
+pub(crate) fn plain(message: &str) -> String {
     const NAMES: [(&str, &str); 8] = [
         ("expected usize", "expected a whole number of at least 0"),
         ("expected u64", "expected a whole number of at least 0"),
@@ -191,12 +244,25 @@ fn plain(message: &str) -> String {
         })
 }
 
-fn top_field(path: &str) -> &str {
+/// The field of the body in which a path ends.
+pub(crate) fn top_field(path: &str) -> &str {
     path.split(['.', '[']).next().unwrap_or(path)
+}
+
+/// Refuses a body that would have to be unpacked: its size would not be what the limits see.
+pub(crate) fn uncompressed(headers: &HeaderMap) -> Result<(), ApiError> {
+    let encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    match encodings.map(|value| String::from_utf8_lossy(value.as_bytes())).find(|name| *name != "identity") {
+        None => Ok(()),
+        Some(name) => Err(ApiError::unsupported(format!(
+            "the content encoding `{name}` is not taken; send the body as it is"
+        ))),
+    }
 }
 
 /// Reads the whole body, at most `limit` bytes.
 pub(crate) async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
+    uncompressed(request.headers())?;
     let stated = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     if stated.and_then(|text| text.parse::<usize>().ok()).is_some_and(|stated| stated > limit) {
         return Err(ApiError::body_too_large(limit));
@@ -208,8 +274,12 @@ pub(crate) async fn read(request: Request, limit: usize) -> Result<Bytes, ApiErr
     }
 }
 
-/// Parts named `file` as media, all others as an URL-encoded form.
-async fn read_multipart(request: Request, limit: usize) -> Result<(String, Vec<Media>), ApiError> {
+/// Parts named `file` as media, all others as names and values.
+async fn read_multipart(
+    request: Request,
+    limit: usize,
+) -> Result<(Vec<(String, String)>, Vec<Media>), ApiError> {
+    uncompressed(request.headers())?;
     let (parts, body) = request.into_parts();
     let limited = Request::from_parts(parts, Body::new(http_body_util::Limited::new(body, limit)));
     let bad =
@@ -230,8 +300,7 @@ async fn read_multipart(request: Request, limit: usize) -> Result<(String, Vec<M
             fields.push((name, field.text().await.map_err(too_large)?));
         }
     }
-    let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-    Ok((form, files))
+    Ok((fields, files))
 }
 
 /// Whether reading stopped at the body's limit, which the reader of parts wraps in errors of its own.
@@ -244,15 +313,6 @@ fn is_over_limit(error: &MultipartError) -> bool {
         cause = error.source();
     }
     false
-}
-
-/// Typed fields from a query or form, where everything is text.
-fn from_form<P: DeserializeOwned>(form: &str) -> Result<P, ApiError> {
-    let reader = serde_html_form::Deserializer::new(form_urlencoded::parse(form.as_bytes()));
-    serde_path_to_error::deserialize(reader).map_err(|error| {
-        let path = error.path().to_string();
-        ApiError::invalid(top_field(&path), format!("`{path}`: {}", plain(&error.inner().to_string())))
-    })
 }
 
 /// The content type without its parameters, in lower case; empty when there is none.
@@ -274,22 +334,39 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     struct Fields {
-        count: Option<u32>,
-        names: Option<Vec<String>>,
+        #[serde(rename = "count")]
+        _count: Option<u32>,
+        #[serde(rename = "inner")]
+        _inner: Option<Vec<Inner>>,
     }
 
-    #[test]
-    fn a_form_gives_numbers_and_repeated_fields() {
-        let fields: Fields = from_form("count=3&names=a&names=b&other=1").unwrap();
-        assert_eq!((fields.count, fields.names.unwrap()), (Some(3), vec!["a".to_owned(), "b".to_owned()]));
-        let error = from_form::<Fields>("count=many").unwrap_err();
-        assert!(format!("{error:?}").contains("count"), "{error:?}");
+    #[derive(Debug, Deserialize)]
+    struct Inner {
+        #[serde(rename = "truncate")]
+        _truncate: headstart_types::payload::Truncate,
     }
 
     #[test]
     fn the_message_of_a_wrong_field_names_it() {
         let error = parse_json::<Fields>(br#"{"count": "x"}"#).unwrap_err();
         assert!(format!("{error:?}").contains("param: Some(\"count\")"), "{error:?}");
+    }
+
+    #[test]
+    fn a_field_of_fixed_words_says_which_whatever_it_was_given() {
+        for value in ["true", "1", "[]", "\"middle\""] {
+            let body = format!("{{\"inner\": [{{\"truncate\": {value}}}]}}");
+            let error = format!("{:?}", parse_json::<Fields>(body.as_bytes()).unwrap_err());
+            assert!(error.contains("expected one of `none`, `start`, `end`"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_no_object_is_told_so() {
+        for body in ["[3]", " 1", "null", "\"count\"", "[]"] {
+            let error = format!("{:?}", parse_json::<Fields>(body.as_bytes()).unwrap_err());
+            assert!(error.contains("must be a JSON object"), "{body}: {error}");
+        }
     }
 
     #[test]

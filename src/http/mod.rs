@@ -2,12 +2,14 @@
 
 mod error;
 mod extract;
+mod form;
 mod idempotent;
 mod layers;
 mod linger;
 mod listing;
 mod objects;
 pub mod openapi;
+mod path;
 mod router;
 mod routes;
 mod visible;

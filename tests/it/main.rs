@@ -7,6 +7,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod api_bodies;
 mod api_classifiers;
 mod api_embeddings;
 mod api_errors;

@@ -1,7 +1,6 @@
 //! Classifiers: listed, looked at with their versions, deleted.
 
 use axum::Json;
-use axum::extract::Path;
 use axum::http::HeaderMap;
 use axum::http::Uri;
 use axum::response::Response;
@@ -14,6 +13,7 @@ use crate::http::error::ApiError;
 use crate::http::listing::{List, Query};
 use crate::http::objects::classifier::{ClassifierObject, Deleted};
 use crate::http::openapi::RowErrors;
+use crate::http::path::Path;
 use crate::http::routes::reports::{ReportAnswer, stored_report};
 use crate::http::visible::Visible;
 

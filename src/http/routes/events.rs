@@ -5,7 +5,6 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::Path;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
@@ -18,6 +17,7 @@ use crate::http::error::ApiError;
 use crate::http::listing::{List, Query};
 use crate::http::objects::job::{CheckpointObject, EventObject};
 use crate::http::openapi::RowErrors;
+use crate::http::path::Path;
 use crate::http::routes::jobs::row;
 use crate::http::visible::Visible;
 

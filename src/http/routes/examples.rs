@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Request};
+use axum::extract::Request;
 use axum::response::Response;
 use headstart_methods::few_shot::Rung;
 use headstart_store::StoreError;
@@ -19,6 +19,7 @@ use crate::http::extract;
 use crate::http::idempotent::{Sent, once};
 use crate::http::objects::classifier::ClassifierObject;
 use crate::http::openapi::RowErrors;
+use crate::http::path::Path;
 use crate::http::routes::classifiers::whole;
 use crate::http::routes::jobs::BODY_BYTES;
 use crate::http::routes::tasks::within;

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::SeekFrom;
 
 use axum::body::Body;
-use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::{Stream, stream};
@@ -15,6 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use crate::export::{Exported, export};
 use crate::http::error::ApiError;
 use crate::http::openapi::RowErrors;
+use crate::http::path::Path;
 use crate::http::routes::classifiers::number;
 use crate::http::visible::Visible;
 

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Request};
+use axum::extract::Request;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::{Stream, stream};
@@ -16,6 +16,7 @@ use crate::http::error::{ApiError, ErrorBody};
 use crate::http::listing::{List, Query};
 use crate::http::objects::file::{FileDeleted, FileObject};
 use crate::http::openapi::RowErrors;
+use crate::http::path::Path;
 use crate::http::routes::upload;
 use crate::http::visible::Visible;
 use crate::sweep;

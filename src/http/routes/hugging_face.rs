@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use headstart_tasks::classify::{Classify, ClassifyParams, ModelNames};
 use headstart_tasks::features::{Features, FeaturesParams};
@@ -16,8 +16,9 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::http::error::{ApiError, ErrorBody};
-use crate::http::extract;
+use crate::http::path::Path;
 use crate::http::routes::tasks::within;
+use crate::http::{extract, form};
 
 /// A body of Hugging Face's inference clients.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -87,7 +88,8 @@ pub(crate) enum Direction {
     tag = "Other clients' bodies",
     summary = "Hugging Face's feature extraction, zero-shot, text and image classification",
     description = "The model decides: a classifier gives its labels with scores, a backbone zero-shot scores when \
-                   `candidate_labels` are given and features otherwise. JSON, or the raw bytes of a picture.",
+                   `candidate_labels` are given and features otherwise. JSON, or the raw bytes of a picture with the other fields, those of \
+                   `parameters` among them, as query parameters.",
     params(("model" = String, Path, description = "The model's name", example = "all-minilm-l6-v2")),
     request_body(content(
         (HuggingFaceBody = "application/json", example = json!({
@@ -120,10 +122,12 @@ pub(crate) async fn infer(
         let limit = app.config.max_body_bytes;
         let _memory = extract::body_memory(&app, request.headers()).await?;
         let body: HuggingFaceBody = if extract::is_media(&extract::content_type(request.headers())) {
+            let fields = HuggingFaceBody::of_query(request.uri().query().unwrap_or_default())?;
             let bytes = extract::read(request, limit).await?;
-            HuggingFaceBody::picture(Payload::images(vec![Media::Bytes(bytes)]))
+            HuggingFaceBody { inputs: Some(Payload::images(vec![Media::Bytes(bytes)])), ..fields }
         } else {
-            extract::json(request, limit).await?
+            let takes = "application/json or the bytes of a picture";
+            extract::parse_json(&extract::bytes_of(request, limit, takes).await?)?
         };
         answer(&app, model, body, caller).await
     })
@@ -241,14 +245,16 @@ impl HuggingFaceBody {
         }
     }
 
-    fn picture(inputs: Payload) -> Self {
-        Self {
-            inputs: Some(inputs),
-            parameters: None,
-            dimensions: None,
-            truncate: None,
-            truncation_direction: None,
-            prompt_name: None,
+    /// The fields beside a raw picture: the parameters stand among the others, or as JSON in one.
+    fn of_query(query: &str) -> Result<Self, ApiError> {
+        let fields = form::query(query);
+        let mut body: Self = form::read(fields.clone())?;
+        if body.inputs.is_some() {
+            return Err(ApiError::invalid("inputs", "`inputs` is given beside the body: send one of them"));
         }
+        if body.parameters.is_none() {
+            body.parameters = Some(form::read(fields)?);
+        }
+        Ok(body)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use headstart_store::{JobFilter, Page, StoreError};
@@ -18,6 +18,7 @@ use crate::http::idempotent::{Sent, once};
 use crate::http::listing::{List, Query};
 use crate::http::objects::job::{JobDeleted, JobObject};
 use crate::http::openapi::RowErrors;
+use crate::http::path::Path;
 use crate::http::routes::job_request::{JobRequest, resolve};
 use crate::http::routes::reports::{ReportAnswer, stored_report};
 use crate::http::routes::upload;

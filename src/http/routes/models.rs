@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::{Extension, Json};
 use headstart_store::{Scope, Store};
 use headstart_tasks::classifiers::{Described, Reach};
@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::auth::Identity;
 use crate::http::error::{ApiError, ErrorBody};
+use crate::http::path::Path;
 
 /// All models.
 #[derive(Debug, Serialize, ToSchema)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::{Path, Request};
+use axum::extract::Request;
 use axum::response::Response;
 use headstart_store::StoreError;
 use headstart_types::classifier::{Classifier, ClassifierId, Reason};
@@ -19,6 +19,7 @@ use crate::http::extract;
 use crate::http::idempotent::{Sent, once};
 use crate::http::objects::classifier::ClassifierObject;
 use crate::http::openapi::RowErrors;
+use crate::http::path::Path;
 use crate::http::routes::classifiers::number;
 use crate::http::routes::jobs::BODY_BYTES;
 use crate::http::visible::Visible;

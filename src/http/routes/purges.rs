@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use axum::Json;
-use axum::extract::{Path, Request};
+use axum::extract::Request;
 use axum::http::Uri;
 use axum::response::Response;
 use headstart_datasets::Place;
@@ -19,6 +19,7 @@ use crate::http::idempotent::{Sent, once};
 use crate::http::listing::{List, Query};
 use crate::http::objects::purge::PurgeObject;
 use crate::http::openapi::RowErrors;
+use crate::http::path::Path;
 use crate::http::routes::upload;
 use crate::http::visible::Visible;
 use crate::purge::{Asked, Named};

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::clock;
 use crate::http::error::ApiError;
+use crate::http::extract::uncompressed;
 use crate::http::idempotent::{Sent, once};
 use crate::http::objects::file::FileObject;
 use crate::http::visible::Visible;
@@ -115,6 +116,7 @@ pub(crate) fn chance<const N: usize>() -> Result<[u8; N], ApiError> {
 
 /// Reads the form part by part; what was stored stands in it also when a later part is wrong.
 async fn read<'a>(visible: &'a Visible, request: Request, form: &mut Form<'a>) -> Result<(), ApiError> {
+    uncompressed(request.headers())?;
     let mut parts = Multipart::from_request(request, &()).await.map_err(|rejection| {
         ApiError::unsupported(format!("send multipart/form-data: {}", rejection.body_text()))
     })?;
