@@ -1,5 +1,6 @@
 //! The REST edge: bodies in, tasks asked, bodies out. The only place that knows status codes.
 
+mod describe;
 mod error;
 mod extract;
 mod form;

@@ -16,6 +16,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, Secur
 use utoipa::openapi::{OpenApi as Document, Ref, RefOr, Required, Schema};
 use utoipa::{IntoResponses, OpenApi, PartialSchema as _, ToSchema};
 
+use crate::http::describe;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::routes::{
     classifiers, events, examples, exports, files, health, hugging_face, jobs, models, pointers, purges,
@@ -26,7 +27,9 @@ use crate::http::routes::{
     info(
         title = "headstart",
         description = "Pretrained backbones over REST: features, zero-shot labels and fine-tuned classifiers for texts and images. Bodies \
-                       follow the OpenAI API where it has the route, so its official clients work unchanged."
+                       follow the OpenAI API where it has the route, so its official clients work unchanged. Errors are one \
+                       object everywhere; a path that is not there is 404 `not_found`, a method that a path does not have 405 \
+                       `method_not_allowed`. No body may be compressed."
     ),
     tags(
         (name = "Tasks", description = "Ask a model"),
@@ -63,6 +66,7 @@ pub fn document() -> Document {
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("key", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     visit_all(&mut AddTask(&mut document));
+    describe::complete(&mut document);
     document
 }
 
@@ -145,6 +149,10 @@ impl TaskVisitor for AddTask<'_> {
                 SecurityRequirement::default(),
                 SecurityRequirement::new("key", Vec::<String>::new()),
             ]));
+        if T::FORMS {
+            let fields = describe::beside_a_picture(&T::Params::schema());
+            operation = operation.parameters(Some(fields));
+        }
         for (status, description) in TASK_ERRORS {
             operation = operation.response(status, error_response(description));
         }
@@ -192,7 +200,8 @@ const ROW_ERRORS: [(&str, &str); 8] = [
     ("503", "The server starts or stops, or the disk is full."),
 ];
 
-fn error_response(description: &str) -> ResponseBuilder {
+/// An answer that is the error object.
+pub(crate) fn error_response(description: &str) -> ResponseBuilder {
     let body = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorBody::name()))).build();
     ResponseBuilder::new().description(description).content("application/json", body)
 }

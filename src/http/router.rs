@@ -55,11 +55,13 @@ pub fn router(app: Arc<App>) -> Router {
     for (route, method) in openapi::operations() {
         app.metrics.register_route(&route, method);
     }
+    // Else the pages would tell a public validator where this server is.
+    let pages = utoipa_swagger_ui::Config::from("/openapi.json").validator_url("none");
     Router::new()
         .merge(infer)
         .merge(train)
         .merge(open)
-        .merge(SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json")))
+        .merge(SwaggerUi::new("/docs").config(pages))
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(map_response(no_sniffing))

@@ -20,6 +20,9 @@ statuses = collections.defaultdict(collections.Counter)
 
 def with_a_model_that_exists(case):
     """Replaces the generated model's name, which would end most requests at 404, in two of three cases."""
+    # A deadline of some milliseconds is answered with 504, as it should be.
+    if case.headers:
+        case.headers.pop("X-Request-Timeout-Ms", None)
     choice = len(repr(case.body)) % 3
     if choice == 2:
         return

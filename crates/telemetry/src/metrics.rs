@@ -329,7 +329,10 @@ impl Metrics {
 
     /// Makes a route's series exist before its first request.
     pub fn register_route(&self, route: &str, method: &str) {
-        self.requests_total.with_label_values(&[route, method, "200"]);
+        // A rate cannot see a series' first count: those that alerts look at are there before it.
+        for status in ["200", "500", "503", "504"] {
+            self.requests_total.with_label_values(&[route, method, status]);
+        }
         self.request_duration_seconds.with_label_values(&[route]);
     }
 
