@@ -114,7 +114,7 @@ fn rows_of_another_length_are_told_with_their_lines() {
 #[test]
 fn a_quote_that_is_never_closed_is_told_where_its_row_begins() {
     for end in ["", "\n"] {
-        let inspection = told("a.csv", &format!("text,label\nfine,a\ngood,b\n\"open,b\nlost,a\nlost,b{end}"));
+        let inspection = told("a.csv", format!("text,label\nfine,a\ngood,b\n\"open,b\nlost,a\nlost,b{end}"));
         assert_eq!(problems(&inspection), at(&[(4, Code::UnclosedQuote)]));
         let message = &inspection.problems[0].message;
         assert!(message.contains("a quote is not closed") && message.contains("3 lines"), "{message}");
