@@ -34,36 +34,81 @@ fn softmax_loss(z: ArrayView1<'_, f32>, class: usize, temperature: f64) -> f64 {
     sum.ln() - z.get(class).map_or(0.0, |&value| scaled(value))
 }
 
-/// The temperature between 1/50 and 50 with the least [`loss`] on held-out logits (Guo et al., "On calibration of
-/// modern neural networks", ICML 2017). 1 for no rows.
+/// Logits at the temperatures looked at have a spread of one over this at least, and of this at most.
+const SPREAD: f64 = 1e3;
+
+/// Logits that differ by less are taken as equal.
+const LEAST_SPREAD: f64 = 1e-30;
+
+/// The temperature with the least [`loss`] on held-out logits (Guo et al., "On calibration of modern neural networks",
+/// ICML 2017). 1 for no rows, and for logits that say nothing.
 ///
-/// The loss is convex in the inverse temperature: Newton's method, kept inside a bracket that shrinks.
+/// The loss is convex in the inverse temperature: Newton's method, kept inside a bracket that shrinks. The bracket follows
+/// the spread of the logits, which a strong penalty makes as small as it likes.
+///
+/// Where every held-out row is told apart the loss has no least value. Then rows count as if one more had been seen that
+/// was not, after Platt, "Probabilistic outputs for support vector machines", 1999, §2.2; with that it always has one. Where
+/// the logits point away from the answers, what is left of them is a thousandth: all scores are nearly equal.
 pub fn temperature(logits: ArrayView2<'_, f32>, targets: &Targets) -> f32 {
-    if logits.nrows() == 0 {
+    let spread = spread(logits, targets.is_multi());
+    if !(LEAST_SPREAD..f64::INFINITY).contains(&spread) {
         return 1.0;
     }
-    let (mut low, mut high, mut inverse) = (0.02f64, 50.0f64, 1.0f64);
-    for _ in 0..60 {
-        let (slope, bend) = derivatives(logits, targets, inverse);
-        if slope > 0.0 {
-            high = inverse;
-        } else {
-            low = inverse;
-        }
-        let newton = inverse - slope / bend;
-        // The middle in the logarithm, where Newton's step leads out of the bracket.
-        let next = if newton > low && newton < high { newton } else { (low * high).sqrt() };
-        let moved = (next / inverse).ln().abs();
-        inverse = next;
-        if moved < 1e-5 {
-            break;
-        }
+    let bracket = (1.0 / (SPREAD * spread), SPREAD / spread);
+    let mut inverse = least(bracket, |inverse| derivatives(logits, targets, inverse, 0.0));
+    if inverse >= bracket.1 * (1.0 - NEAR) {
+        let doubt = 1.0 / (logits.nrows() as f64 + 2.0);
+        inverse = least(bracket, |inverse| derivatives(logits, targets, inverse, doubt));
     }
     (1.0 / inverse) as f32
 }
 
-/// The first and second derivative of the summed loss by the inverse temperature.
-fn derivatives(logits: ArrayView2<'_, f32>, targets: &Targets, inverse: f64) -> (f64, f64) {
+/// How exactly the temperature is found, as a share of it.
+const NEAR: f64 = 1e-5;
+
+/// Where in the bracket a convex function is least, by its first and second derivative.
+fn least((mut low, mut high): (f64, f64), derivatives: impl Fn(f64) -> (f64, f64)) -> f64 {
+    let (bottom, top) = (low, high);
+    if derivatives(top).0 <= 0.0 {
+        return top;
+    }
+    if derivatives(bottom).0 >= 0.0 {
+        return bottom;
+    }
+    let mut at = 1f64.clamp(low, high);
+    for _ in 0..100 {
+        let (slope, bend) = derivatives(at);
+        if slope > 0.0 {
+            high = at;
+        } else {
+            low = at;
+        }
+        let newton = at - slope / bend;
+        // The middle in the logarithm, where Newton's step leads out of the bracket.
+        let next = if newton > low && newton < high { newton } else { (low * high).sqrt() };
+        let moved = (next / at).ln().abs();
+        at = next;
+        if moved < NEAR {
+            break;
+        }
+    }
+    at
+}
+
+/// How far logits lie from what says nothing: in the mean square, from the mean of their row; of several labels, from 0.
+fn spread(logits: ArrayView2<'_, f32>, several: bool) -> f64 {
+    let mut sum = 0.0;
+    for row in logits.outer_iter() {
+        let count = row.len().max(1) as f64;
+        let mean = if several { 0.0 } else { row.iter().copied().map(f64::from).sum::<f64>() / count };
+        sum += row.iter().map(|&z| (f64::from(z) - mean).powi(2)).sum::<f64>() / count;
+    }
+    (sum / logits.nrows().max(1) as f64).sqrt()
+}
+
+/// The first and second derivative of the summed loss by the inverse temperature. The share `doubt` of every answer is
+/// taken from the right side and spread over the others.
+fn derivatives(logits: ArrayView2<'_, f32>, targets: &Targets, inverse: f64, doubt: f64) -> (f64, f64) {
     let (mut slope, mut bend) = (0.0, 0.0);
     for (row, z) in logits.outer_iter().enumerate() {
         let of = targets.of(row);
@@ -71,23 +116,25 @@ fn derivatives(logits: ArrayView2<'_, f32>, targets: &Targets, inverse: f64) -> 
             for (class, &z) in z.iter().enumerate() {
                 let z = f64::from(z);
                 let p = 1.0 / (1.0 + (-z * inverse).exp());
-                slope += z * (p - if of.contains(&(class as u32)) { 1.0 } else { 0.0 });
+                slope += z * (p - if of.contains(&(class as u32)) { 1.0 - doubt } else { doubt });
                 bend += z * z * p * (1.0 - p);
             }
             continue;
         }
         let most = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let (mut sum, mut first, mut second) = (0.0, 0.0, 0.0);
+        let (mut sum, mut first, mut second, mut all) = (0.0, 0.0, 0.0, 0.0);
         for &z in z {
             let below = f64::from(z - most);
             let weight = (below * inverse).exp();
             sum += weight;
             first += weight * below;
             second += weight * below * below;
+            all += below;
         }
         let (mean, square) = (first / sum, second / sum);
         let right = of.first().and_then(|&class| z.get(class as usize)).map_or(0.0, |&z| f64::from(z - most));
-        slope += mean - right;
+        let others = (all - right) / (z.len().max(2) - 1) as f64;
+        slope += mean - (1.0 - doubt) * right - doubt * others;
         bend += square - mean * mean;
     }
     (slope, bend)
@@ -157,17 +204,56 @@ mod tests {
     fn no_other_temperature_has_less_loss() {
         let mut rng = Rng::new(6);
         let logits = Array2::from_shape_fn((300, 4), |_| (rng.unit() * 30.0 - 15.0) as f32);
-        let single = Targets::Single((0..300).map(|_| rng.below(4) as u32).collect());
+        let leaning = |row: usize| (0..4).max_by(|&a, &b| logits[[row, a]].total_cmp(&logits[[row, b]]));
+        let of = |row| if row % 3 == 0 { row as u32 % 4 } else { leaning(row).unwrap_or(0) as u32 };
+        let single = Targets::Single((0..300).map(of).collect());
         let best = (0..300).map(|row| u32::from(logits[[row, 1]] > logits[[row, 0]])).collect();
         let label = |row| if logits[[row, 2]] > 9.0 { vec![2] } else { vec![0] };
         let several = Targets::Multi((0..300).map(label).collect());
         for targets in [single, Targets::Single(best), several] {
             let t = f64::from(temperature(logits.view(), &targets));
             let found = loss(logits.view(), &targets, t);
-            for other in [0.5, 0.9, 0.99, 1.01, 1.1, 2.0].map(|factor| (t * factor).clamp(0.02, 50.0)) {
+            for other in [0.5, 0.9, 0.99, 1.01, 1.1, 2.0].map(|factor| t * factor) {
                 assert!(found <= loss(logits.view(), &targets, other) + 1e-6, "{t} against {other}");
             }
         }
+    }
+
+    #[test]
+    fn logits_of_any_size_come_to_the_same_scores() {
+        let mut rng = Rng::new(8);
+        let logits = Array2::from_shape_fn((400, 3), |_| (rng.unit() * 4.0 - 2.0) as f32);
+        let leaning = |row: usize| (0..3).max_by(|&a, &b| logits[[row, a]].total_cmp(&logits[[row, b]]));
+        let of = |row| if rng.unit() < 0.7 { leaning(row).unwrap_or(0) as u32 } else { rng.below(3) as u32 };
+        let targets = Targets::Single((0..400).map(of).collect());
+        let plain = temperature(logits.view(), &targets);
+        for size in [1e-8f32, 1e-4, 1e4] {
+            let t = temperature((&logits * size).view(), &targets);
+            assert!((t / (plain * size) - 1.0).abs() < 1e-3, "{size}: {t} against {plain}");
+        }
+    }
+
+    #[test]
+    fn rows_that_are_all_told_apart_leave_some_doubt() {
+        for n in [10, 1000] {
+            let logits =
+                Array2::from_shape_fn((n, 3), |(row, class)| if row % 3 == class { 0.01 } else { 0.0 });
+            let targets = Targets::Single((0..n as u32).map(|row| row % 3).collect());
+            let t = temperature(logits.view(), &targets);
+            let weight = (0.01 / f64::from(t)).exp();
+            let score = weight / (weight + 2.0);
+            let expected = 1.0 - 1.0 / (n as f64 + 2.0);
+            assert!((score - expected).abs() < 1e-4, "{n} rows: {score} against {expected}");
+        }
+    }
+
+    #[test]
+    fn logits_that_say_nothing_or_the_contrary_are_not_believed() {
+        let targets = Targets::Single((0..30).map(|row| row % 3).collect());
+        assert_eq!(temperature(Array2::zeros((30, 3)).view(), &targets), 1.0);
+        let away = Array2::from_shape_fn((30, 3), |(row, class)| if row % 3 == class { -5.0 } else { 5.0 });
+        let t = f64::from(temperature(away.view(), &targets));
+        assert!((loss(away.view(), &targets, t) - 3f64.ln()).abs() < 0.01, "{t}");
     }
 
     #[test]
