@@ -19,8 +19,11 @@ use crate::{
     score::Score,
 };
 
-/// The path ends after this many points in a row that are worse than the best.
+/// A long path ends after this many points in a row that bring neither more right answers nor less loss.
 const PATIENCE: usize = 2;
+
+/// Rows × columns × outputs up to which every value is tried: the path is cheap, and on few rows it goes up and down.
+const SMALL: usize = 4_000_000;
 
 /// The problem in coordinates where it is quick to solve; rows are ordered so that each fold's are neighbours.
 pub(super) struct Problem<'a> {
@@ -99,10 +102,11 @@ impl Problem<'_> {
         };
         let mut current = found.parameters.clone();
         if let Some(state) = control.resume() {
-            self.restore(&state, cs, &mut found, &mut current, steps)?;
+            self.restore(&state, cs, folds, (&mut found, &mut current), steps)?;
         }
         let expected = cs.len() * folds.len() * 20;
-        while found.scores.len() < cs.len() && found.scores.len() <= found.best + PATIENCE {
+        let patience = if self.x.len().saturating_mul(self.outputs) <= SMALL { cs.len() } else { PATIENCE };
+        while found.scores.len() < cs.len() && idle(&found.scores) < patience {
             let Some(&c) = cs.get(found.scores.len()) else { break };
             let started = &current;
             let mut on_step = || {
@@ -122,16 +126,22 @@ impl Problem<'_> {
                 let rows = s![fold.held_out.clone(), ..];
                 held_out.slice_mut(rows).assign(&logits(self.x.slice(rows), parameters, self.outputs));
             }
-            let score = self.score(&held_out, folds);
-            found.scores.push(score);
-            if found.scores.len() == 1 || found.scores.get(found.best).is_none_or(|best| score.beats(best)) {
-                found.best = found.scores.len() - 1;
+            found.scores.push(self.score(&held_out, folds));
+            let newest = found.scores.len() - 1;
+            if newest == 0 || replaces(&found.scores, found.best, self.answered(folds)) {
+                found.best = newest;
                 found.logits = held_out;
                 found.parameters.clone_from(&current);
             }
             self.checkpoint(cs, &found, &current, *steps, control)?;
         }
         Ok(found)
+    }
+
+    /// Held-out answers that an accuracy is the mean of.
+    fn answered(&self, folds: &[Fold]) -> usize {
+        let each = if self.targets.is_multi() { self.outputs } else { 1 };
+        folds.iter().map(|fold| fold.held_out.len()).sum::<usize>() * each
     }
 
     fn score(&self, logits: &Array2<f32>, folds: &[Fold]) -> Score {
@@ -169,8 +179,8 @@ impl Problem<'_> {
         &self,
         bytes: &[u8],
         cs: &[f64],
-        found: &mut Found,
-        current: &mut [Vec<f64>],
+        folds: &[Fold],
+        (found, current): (&mut Found, &mut [Vec<f64>]),
         steps: &mut usize,
     ) -> Result<(), MethodError> {
         let reader = Reader::new("checkpoint", bytes)?;
@@ -187,14 +197,74 @@ impl Problem<'_> {
                 return Err(reader.error("of another fit"));
             }
         }
-        found.best = (1..state.scores.len()).fold(0, |best, index| {
-            let pair = (state.scores.get(index), state.scores.get(best));
-            let replaces = matches!(pair, (Some(score), Some(best)) if score.beats(best));
-            if replaces { index } else { best }
+        let answered = self.answered(folds);
+        found.best = (1..state.scores.len()).fold(0, |best, newest| {
+            let so_far = state.scores.get(..=newest).unwrap_or_default();
+            if replaces(so_far, best, answered) { newest } else { best }
         });
         found.scores = state.scores;
         found.logits = logits;
         *steps = state.steps;
         Ok(())
+    }
+}
+
+/// Whether the newest score takes the place of the best before it. Accuracies within one standard error of the highest
+/// so far (Breiman et al. 1984, "Classification and regression trees", §3.4.3) cannot be told apart on `answered`
+/// answers; among these the least loss decides.
+fn replaces(scores: &[Score], best: usize, answered: usize) -> bool {
+    let (Some(newest), Some(best)) = (scores.last(), scores.get(best)) else { return false };
+    let most = scores.iter().map(|score| score.accuracy).fold(0.0, f64::max);
+    let enough = most - (most * (1.0 - most) / answered.max(1) as f64).sqrt();
+    newest.accuracy >= enough && (best.accuracy < enough || newest.loss < best.loss)
+}
+
+/// How many of the newest scores bring nothing: accuracy stays flat for long where the penalty is strong, and loss falls
+/// all the same.
+fn idle(scores: &[Score]) -> usize {
+    let (mut most, mut least, mut idle) = (f64::NEG_INFINITY, f64::INFINITY, 0);
+    for score in scores {
+        idle = if score.accuracy > most || score.loss < least { 0 } else { idle + 1 };
+        (most, least) = (most.max(score.accuracy), least.min(score.loss));
+    }
+    idle
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(of: &[(f64, f64)]) -> Vec<Score> {
+        of.iter().map(|&(accuracy, loss)| Score { accuracy, loss, temperature: 1.0 }).collect()
+    }
+
+    fn chosen(of: &[(f64, f64)], answered: usize) -> usize {
+        let scores = path(of);
+        (1..scores.len())
+            .fold(0, |best, newest| if replaces(&scores[..=newest], best, answered) { newest } else { best })
+    }
+
+    #[test]
+    fn a_path_that_starts_flat_is_walked_past_its_plateau() {
+        let scores = path(&[
+            (0.43, 1.8),
+            (0.44, 1.79),
+            (0.43, 1.78),
+            (0.43, 1.7),
+            (0.54, 1.2),
+            (0.5, 1.3),
+            (0.5, 1.4),
+        ]);
+        let after: Vec<usize> = (1..=scores.len()).map(|length| idle(&scores[..length])).collect();
+        assert_eq!(after, [0, 0, 0, 0, 0, 1, 2]);
+    }
+
+    #[test]
+    fn accuracies_that_cannot_be_told_apart_are_told_apart_by_loss() {
+        let few = [(0.60, 1.2), (0.62, 0.9), (0.63, 1.1)];
+        assert_eq!(chosen(&few, 100), 1);
+        assert_eq!(chosen(&few, 1_000_000), 2);
+        assert_eq!(chosen(&[(0.5, 0.1), (0.9, 0.5)], 100), 1, "less loss does not make up for wrong answers");
+        assert_eq!(chosen(&[(0.6, 0.9), (0.6, 0.9)], 100), 0, "of equals the stronger penalty");
     }
 }
