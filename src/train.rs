@@ -91,7 +91,7 @@ async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> 
         format!("there is no method `{}`; methods are {}", arguments.method, names.join(", "))
     })?;
     check_owner(&config, &arguments.owner)?;
-    method.check(&given)?;
+    let params = method.check(&given)?;
     let app = Arc::new(App::at_terminal(config)?);
     app.open_store().await?;
     let store = app.store().context("the store is closed")?.clone();
@@ -100,6 +100,11 @@ async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> 
     if let Some(problem) = inspection.status_details() {
         forget(&store, &file).await?;
         bail!("{} cannot be trained on: {problem}", input.display());
+    }
+    let classes: Vec<String> = inspection.summary.classes.iter().map(|class| class.label.clone()).collect();
+    if let Err(error) = method.check_classes(&params, &classes) {
+        forget(&store, &file).await?;
+        return Err(error.into());
     }
     let validation = match &arguments.validation {
         Some(beside) => Some(take_in_beside(&app, &store, &file, &inspection, beside).await?),

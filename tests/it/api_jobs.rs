@@ -70,6 +70,11 @@ async fn a_wrong_job_is_refused_with_the_field_that_is_wrong() {
         ("method.linear_probe", json!({"method": {"type": "linear_probe", "linear_probe": 3}}), 400),
         ("method.linear_probe.hyperparameters.c", json!({"method": probe(json!({"c": -1}))}), 400),
         ("method.linear_probe.hyperparameters.x", json!({"method": probe(json!({"x": 1}))}), 400),
+        (
+            "method.linear_probe.hyperparameters.class_weight.NOPE",
+            json!({"method": probe(json!({"class_weight": {"NOPE": 2}}))}),
+            400,
+        ),
         ("hyperparameters.n_epochs", json!({"hyperparameters": {"n_epochs": 3}}), 400),
         ("hyperparameters", json!({"hyperparameters": {"c": 3}, "method": probe(json!({}))}), 400),
         ("seed", json!({"seed": -1}), 400),

@@ -190,6 +190,7 @@ WARNINGS = {
         [{**row, "group": "g", "split": ("train", "test")[number // 6]} for number, row in enumerate(TRAIN)],
         [(1, "group_across_splits")],
     ),
+    "a class that is a group": ([{**row, "group": row["label"]} for row in TRAIN], [(1, "class_in_one_group"), (..., "class_in_one_group")]),
 }
 
 

@@ -107,6 +107,7 @@ codes! {
     LabelConflict, "label_conflict", Warning, "The same content has different labels in two places.";
     ConflictingIds, "conflicting_ids", Warning, "An id was met before, with other content or labels.";
     GroupAcrossSplits, "group_across_splits", Warning, "A group has rows both in train and in validation or test.";
+    ClassInOneGroup, "class_in_one_group", Warning, "All rows of a class to learn from are of one group, which is then never held out.";
     IgnoredColumn, "ignored_column", Warning, "A column is not read.";
     IgnoredFile, "ignored_file", Warning, "A file beside the class folders is not read.";
     NestedArchive, "nested_archive", Warning, "An archive inside the archive is not read.";

@@ -69,7 +69,8 @@ impl Params {
     }
 
     fn write<T: Serialize>(resolved: &T) -> Result<Self, MethodError> {
-        match serde_json::to_value(resolved) {
+        // By way of the text: as a value 0.3 of single precision would be 0.30000001192092896.
+        match serde_json::to_string(resolved).and_then(|text| serde_json::from_str(&text)) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
             Ok(other) => Err(hyperparameter("", format!("not an object: {other}"))),
             Err(error) => Err(hyperparameter("", error.to_string())),
@@ -177,6 +178,16 @@ pub trait Method: Sync {
     ///
     /// [`MethodError::Hyperparameter`] naming the field.
     fn check(&self, given: &Map<String, Value>) -> Result<Params, MethodError>;
+
+    /// Whether hyperparameters that name classes name such as there are.
+    ///
+    /// # Errors
+    ///
+    /// [`MethodError::Hyperparameter`] naming the field.
+    fn check_classes(&self, params: &Params, classes: &[String]) -> Result<(), MethodError> {
+        let _ = (params, classes);
+        Ok(())
+    }
 
     /// Fits a head. Same data, hyperparameters and seed: same bytes.
     ///

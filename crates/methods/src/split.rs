@@ -26,6 +26,11 @@ pub enum SplitError {
         /// Parts asked for.
         parts: usize,
     },
+    /// Every group, or every row where there are no groups, has all rows of some class.
+    #[error(
+        "nothing can be held out: every group has all rows of some class, which could not be learned without it"
+    )]
+    WholeClasses,
     /// A share outside (0, 1).
     #[error("the held-out share must lie between 0 and 1")]
     Share,
@@ -36,11 +41,13 @@ pub const HELD_OUT: f64 = 0.2;
 
 /// Holds out about `share` of the rows, of every class with at least two rows at least one row on either side.
 ///
-/// With groups, whole groups go to one side and the share is met as nearly as they allow.
+/// With groups, whole groups go to one side and the share is met as nearly as they allow. Of no class all rows are held
+/// out: it could not be learned.
 ///
 /// # Errors
 ///
-/// [`SplitError`] when there are fewer than two rows or groups, or the share is not inside (0, 1).
+/// [`SplitError`] when there are fewer than two rows or groups, when no group can be held out, or when the share is not
+/// inside (0, 1).
 pub fn hold_out(
     targets: &Targets,
     classes: usize,
@@ -54,13 +61,16 @@ pub fn hold_out(
     let part = match (targets, groups) {
         (Targets::Single(rows), None) => hold_out_rows(rows, classes, share, seed)?,
         (Targets::Single(_) | Targets::Multi(_), _) => {
-            deal(targets, classes, groups, &[1.0 - share, share], seed)?
+            let keeps = |bound: &Bound<'_>, to: usize| to != 0 && bound.is_only_in(1);
+            deal(targets, classes, groups, (&[1.0 - share, share], &keeps), seed)?
         }
     };
-    Ok(split_at(&part, 1))
+    let split = split_at(&part, 1);
+    if split.held_out.is_empty() { Err(SplitError::WholeClasses) } else { Ok(split) }
 }
 
-/// `k` folds: every row is held out exactly once, and classes are spread evenly.
+/// At most `k` folds: every row is held out once, and classes are spread evenly. A group that has all rows of a class is
+/// held out nowhere: the class could not be learned. Without any other group there is no fold.
 ///
 /// # Errors
 ///
@@ -78,10 +88,12 @@ pub fn folds(
     let part = match (targets, groups) {
         (Targets::Single(rows), None) => fold_rows(rows, classes, k, seed),
         (Targets::Single(_) | Targets::Multi(_), _) => {
-            deal(targets, classes, groups, &vec![1.0 / k as f64; k], seed)?
+            let keeps = |bound: &Bound<'_>, to: usize| groups.is_some() && bound.is_only_in(to);
+            deal(targets, classes, groups, (&vec![1.0 / k as f64; k], &keeps), seed)?
         }
     };
-    Ok((0..k).map(|fold| split_at(&part, fold)).collect())
+    let folds = (0..k).map(|fold| split_at(&part, fold));
+    Ok(folds.filter(|fold| !fold.held_out.is_empty()).collect())
 }
 
 /// At most `k` rows of every class, ascending; a row of several classes counts for each of them.
@@ -178,13 +190,38 @@ fn units(targets: &Targets, groups: Option<&[u32]>) -> Vec<Unit> {
         .collect()
 }
 
+/// What of a unit's classes is dealt, when it comes to the unit itself.
+struct Bound<'a> {
+    unit: &'a Unit,
+    /// Units of each class that are yet to be dealt, this one included.
+    left: &'a [usize],
+    /// Rows of each class by part.
+    have: &'a [Vec<usize>],
+}
+
+impl Bound<'_> {
+    /// Whether some class would be in this part only, with the unit there as well.
+    fn is_only_in(&self, part: usize) -> bool {
+        let elsewhere = |class: usize| {
+            let others = self.have.iter().enumerate().filter(|(to, _)| *to != part);
+            others.map(|(_, have)| have.get(class).copied().unwrap_or(0)).sum::<usize>()
+        };
+        let last = |class: usize| self.left.get(class) == Some(&1);
+        self.unit.classes.keys().any(|&class| last(class as usize) && elsewhere(class as usize) == 0)
+    }
+}
+
+/// Whether a unit is kept out of a part.
+type Keeps<'a> = &'a dyn Fn(&Bound<'_>, usize) -> bool;
+
 /// Iterative stratification (Sechidis, Tsoumakas and Vlahavas, ECML 2011), generalised to groups: units with the
-/// rarest classes first, the largest first among them; each goes where its classes are most wanting.
+/// rarest classes first, the largest first among them; each goes where its classes are most wanting. A unit that is kept
+/// out of every part is in none: its number is that of the parts.
 fn deal(
     targets: &Targets,
     classes: usize,
     groups: Option<&[u32]>,
-    shares: &[f64],
+    (shares, keeps): (&[f64], Keeps<'_>),
     seed: u64,
 ) -> Result<Vec<usize>, SplitError> {
     let mut units = units(targets, groups);
@@ -200,7 +237,13 @@ fn deal(
     });
     let mut have = vec![vec![0usize; classes]; shares.len()];
     let mut sizes = vec![0usize; shares.len()];
-    let mut part = vec![0; targets.len()];
+    let mut part = vec![shares.len(); targets.len()];
+    let mut to_deal = vec![0usize; classes];
+    for &class in units.iter().flat_map(|unit| unit.classes.keys()) {
+        if let Some(count) = to_deal.get_mut(class as usize) {
+            *count += 1;
+        }
+    }
     for (index, unit) in units.iter().enumerate() {
         let left = units.len() - index;
         let empty = sizes.iter().filter(|&&size| size == 0).count();
@@ -215,16 +258,21 @@ fn deal(
             let must = if left <= empty && size == 0 { 1e12 } else { 0.0 };
             must + unit.classes.iter().map(wants).sum::<f64>() + room * 1e-3
         };
-        let to = (0..shares.len()).rev().fold((0, f64::NEG_INFINITY), |best, to| {
-            let need = need(to);
-            if need > best.1 { (to, need) } else { best }
-        });
-        for &row in &unit.rows {
-            part[row] = to.0;
+        let bound = Bound { unit, left: &to_deal, have: &have };
+        let open = (0..shares.len()).rev().filter(|to| !keeps(&bound, *to));
+        let to = open.map(|to| (to, need(to))).reduce(|best, to| if to.1 > best.1 { to } else { best });
+        for &class in unit.classes.keys() {
+            if let Some(count) = to_deal.get_mut(class as usize) {
+                *count -= 1;
+            }
         }
-        sizes[to.0] += unit.rows.len();
+        let Some((to, _)) = to else { continue };
+        for &row in &unit.rows {
+            part[row] = to;
+        }
+        sizes[to] += unit.rows.len();
         for (&class, &count) in &unit.classes {
-            if let Some(sum) = have[to.0].get_mut(class as usize) {
+            if let Some(sum) = have[to].get_mut(class as usize) {
                 *sum += count;
             }
         }
@@ -281,6 +329,38 @@ mod tests {
         let held: Vec<u32> = split.held_out.iter().map(|&row| groups[row]).collect();
         assert!(split.train.iter().all(|&row| !held.contains(&groups[row])));
         assert!((40..=80).contains(&split.held_out.len()), "{}", split.held_out.len());
+    }
+
+    #[test]
+    fn of_no_class_all_groups_are_held_out() {
+        // Class 0 has four groups, class 1 one, class 2 two.
+        let rows: Vec<(u32, u32)> = (0..210)
+            .map(|row| match row % 7 {
+                0..=3 => (0, row % 7),
+                4 => (1, 4),
+                other => (2, other),
+            })
+            .collect();
+        let targets = Targets::Single(rows.iter().map(|row| row.0).collect());
+        let groups: Vec<u32> = rows.iter().map(|row| row.1).collect();
+        for seed in 0..50 {
+            let one = hold_out(&targets, 3, Some(&groups), HELD_OUT, seed).unwrap();
+            let all = folds(&targets, 3, Some(&groups), 5, seed).unwrap();
+            for split in all.iter().chain([&one]) {
+                assert!(targets.select(&split.train).counts(3).iter().all(|count| *count > 0), "{seed}");
+                assert!(!split.held_out.is_empty() && split.held_out.iter().all(|&row| groups[row] != 4));
+            }
+            let held: usize = all.iter().map(|fold| fold.held_out.len()).sum();
+            assert_eq!(held, 180, "all but the only group of class 1");
+        }
+    }
+
+    #[test]
+    fn groups_that_are_the_classes_cannot_be_parted() {
+        let targets = Targets::Single((0..60).map(|row| row % 3).collect());
+        let groups: Vec<u32> = (0..60).map(|row| row % 3).collect();
+        assert_eq!(hold_out(&targets, 3, Some(&groups), 0.2, 0), Err(SplitError::WholeClasses));
+        assert_eq!(folds(&targets, 3, Some(&groups), 3, 0), Ok(vec![]));
     }
 
     #[test]

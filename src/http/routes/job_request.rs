@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use headstart_datasets::Inspection;
-use headstart_methods::{METHODS, Method, MethodError, method};
+use headstart_methods::{METHODS, Method, MethodError, Params, method};
 use headstart_types::file::FileRow;
 use headstart_types::ids::JobId;
 use headstart_types::job::{JobParams, NewJob, Promote, ReportParams};
@@ -89,7 +89,7 @@ pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -
     let model = request.model.ok_or_else(|| missing("model"))?;
     let served = visible.app.tasks.catalog.get(&model)?;
     let training = request.training_file.ok_or_else(|| missing("training_file"))?;
-    let (method, params) = fit(request.method, request.hyperparameters)?;
+    let asked = fit(request.method, request.hyperparameters)?;
     let seed = match request.seed {
         Some(seed) if seed < 0 => {
             return Err(ApiError::invalid("seed", "`seed` must be a whole number of at least 0"));
@@ -115,6 +115,9 @@ pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -
         Err(ApiError::invalid(field, problem))
     };
     check("training_file", &learned)?;
+    let classes: Vec<String> = learned.summary.classes.iter().map(|class| class.label.clone()).collect();
+    let named = asked.method.check_classes(&asked.params, &classes);
+    named.map_err(|error| refused(&asked.prefix, error))?;
     let validation = match request.validation_file {
         None => None,
         Some(file) => {
@@ -133,14 +136,15 @@ pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -
         id,
         key: visible.identity.key.to_owned(),
         model,
-        method: method.to_owned(),
+        method: asked.method.name().to_owned(),
         classifier,
         suffix: request.suffix,
         training_file: training.id,
         validation_file: validation,
         seed,
         metadata,
-        params: JobParams::new(params, report).with_promote(request.promote.unwrap_or_default()),
+        params: JobParams::new(asked.params.as_map().clone(), report)
+            .with_promote(request.promote.unwrap_or_default()),
         webhook,
         validate_first: false,
     })
@@ -180,10 +184,14 @@ fn fits(joint: &Inspection) -> Result<(), ApiError> {
 }
 
 /// The method and its resolved hyperparameters.
-fn fit(
-    given: Option<Map<String, Value>>,
-    older: Option<Map<String, Value>>,
-) -> Result<(&'static str, Map<String, Value>), ApiError> {
+struct Asked {
+    method: &'static dyn Method,
+    params: Params,
+    /// The path of the hyperparameters in the request.
+    prefix: String,
+}
+
+fn fit(given: Option<Map<String, Value>>, older: Option<Map<String, Value>>) -> Result<Asked, ApiError> {
     let older = without_auto(older.unwrap_or_default());
     let Some(given) = given else {
         let method = method("auto").ok_or_else(ApiError::internal)?;
@@ -225,16 +233,18 @@ fn resolved(
     method: &'static dyn Method,
     prefix: &str,
     fields: &Map<String, Value>,
-) -> Result<(&'static str, Map<String, Value>), ApiError> {
-    match method.check(fields) {
-        Ok(params) => Ok((method.name(), params.as_map().clone())),
-        Err(MethodError::Hyperparameter { path, problem }) => {
-            let path = format!("{prefix}{path}");
-            let message = format!("`{path}`: {problem}");
-            Err(ApiError::invalid(path, message))
-        }
-        Err(error) => Err(ApiError::invalid("method", format!("`method`: {error}"))),
+) -> Result<Asked, ApiError> {
+    let params = method.check(fields).map_err(|error| refused(prefix, error))?;
+    Ok(Asked { method, params, prefix: prefix.to_owned() })
+}
+
+fn refused(prefix: &str, error: MethodError) -> ApiError {
+    if let MethodError::Hyperparameter { path, problem } = error {
+        let path = format!("{prefix}{path}");
+        let message = format!("`{path}`: {problem}");
+        return ApiError::invalid(path, message);
     }
+    ApiError::invalid("method", format!("`method`: {error}"))
 }
 
 fn report(asked: Option<ReportRequest>) -> Result<ReportParams, ApiError> {
@@ -295,7 +305,9 @@ mod tests {
 
     fn asked(method: Value, older: Value) -> Result<&'static str, String> {
         let object = |value: Value| value.as_object().cloned();
-        fit(object(method), object(older)).map(|(name, _)| name).map_err(|error| format!("{error:?}"))
+        fit(object(method), object(older))
+            .map(|asked| asked.method.name())
+            .map_err(|error| format!("{error:?}"))
     }
 
     #[test]

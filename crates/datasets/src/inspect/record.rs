@@ -35,6 +35,27 @@ pub(crate) struct Class {
     pub(crate) counts: SplitCounts,
     /// A row that has it.
     pub(crate) first: usize,
+    /// The groups of its rows to learn from.
+    pub(crate) groups: Groups,
+}
+
+/// How many groups something is in; a row without a group stands for itself.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Groups {
+    #[default]
+    None,
+    One(u128),
+    Several,
+}
+
+impl Groups {
+    fn add(&mut self, group: Option<u128>) {
+        *self = match (*self, group) {
+            (Self::None, Some(group)) => Self::One(group),
+            (Self::One(known), Some(group)) if known == group => Self::One(known),
+            (Self::None | Self::One(_) | Self::Several, _) => Self::Several,
+        };
+    }
 }
 
 /// All rows that are right.
@@ -60,20 +81,25 @@ impl Records {
             Labels::One(label) => std::slice::from_ref(label),
             Labels::Many(labels) => labels,
         };
+        let group = draft.group.as_ref().map(|group| look::key(&[group.as_bytes()]));
+        let to_learn = draft.split.is_none_or(|split| split == Split::Train);
         let mut set = Vec::with_capacity(names.len());
         for name in names {
             let Some(number) = self.class(name, row, limits) else { continue };
             set.push(number);
             if let Some(class) = self.classes.get_mut(number as usize) {
                 class.counts.add(draft.split);
+                if to_learn {
+                    class.groups.add(group);
+                }
             }
         }
         set.sort_unstable();
         let next = u32::try_from(self.sets.len()).unwrap_or(u32::MAX);
         let labels = *self.sets.entry(set.into_boxed_slice()).or_insert(next);
-        if let Some(group) = &draft.group {
+        if let Some(group) = group {
             let side = draft.split.unwrap_or(Split::Train);
-            self.groups.entry(look::key(&[group.as_bytes()])).or_insert((0, row)).0 |= 1 << side as u8;
+            self.groups.entry(group).or_insert((0, row)).0 |= 1 << side as u8;
         }
         if let Some(id) = &draft.id {
             self.ids.push((look::key(&[&part.to_le_bytes(), id.as_bytes()]), row));

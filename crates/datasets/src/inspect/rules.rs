@@ -2,7 +2,7 @@
 
 use headstart_types::Modality;
 
-use super::record::{Class, Record, Records};
+use super::record::{Class, Groups, Record, Records};
 use crate::draft::Fault;
 use crate::{Code, Limits, Split};
 
@@ -37,6 +37,16 @@ pub(crate) fn judge(records: &Records, split_given: &[bool], limits: &Limits) ->
         let message =
             "the group of this row is in train and in val or test: what is learned may be the group";
         judgements.push((Some(*row), Fault::new(Code::GroupAcrossSplits, message)));
+    }
+    for (name, &number) in &records.names {
+        let Some(class) = records.classes.get(number as usize) else { continue };
+        if matches!(class.groups, Groups::One(_)) && records.groups.len() > 1 {
+            let message = format!(
+                "all rows of `{name}` to learn from are of one group: it is never held out, and what is learned may be the \
+                 group"
+            );
+            judgements.push((Some(class.first), Fault::new(Code::ClassInOneGroup, message)));
+        }
     }
     judgements.sort_by_key(|(row, _)| *row);
     judgements
@@ -98,7 +108,7 @@ fn classes(records: &Records, most: Majority, limits: &Limits, judgements: &mut 
         judgements.push((None, Fault::new(Code::OneClass, message)));
     }
     for (name, &number) in &records.names {
-        let Some(Class { counts, first }) = records.classes.get(number as usize) else { continue };
+        let Some(Class { counts, first, .. }) = records.classes.get(number as usize) else { continue };
         let to_learn = counts.to_learn();
         if to_learn == 0 {
             let total = counts.total();

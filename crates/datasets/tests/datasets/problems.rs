@@ -231,3 +231,24 @@ fn a_failing_disk_is_not_the_files_fault() {
         assert!(failed > 1, "{name}");
     }
 }
+
+#[test]
+fn a_class_whose_rows_to_learn_from_are_all_of_one_group_is_warned_of() {
+    let line = |number: usize, label: &str, group: &str, split: &str| {
+        format!("{{\"text\": \"row {number}\", \"label\": \"{label}\"{group}{split}}}\n")
+    };
+    let of = |rows: &[(&str, &str, &str)]| {
+        let lines: String = rows.iter().enumerate().map(|(n, row)| line(n, row.0, row.1, row.2)).collect();
+        warnings(&told("a.jsonl", lines.into_bytes()))
+    };
+    let (one, two, none) = (", \"group\": \"1\"", ", \"group\": \"2\"", "");
+    let whole = [("a", one, ""), ("b", two, ""), ("a", one, ""), ("b", two, "")];
+    assert_eq!(of(&whole), at(&[(1, Code::ClassInOneGroup), (2, Code::ClassInOneGroup)]));
+    let mixed = [("a", one, ""), ("b", two, ""), ("a", two, ""), ("b", none, "")];
+    assert_eq!(of(&mixed), []);
+    let (train, test) = (", \"split\": \"train\"", ", \"split\": \"test\"");
+    let apart =
+        [("a", one, train), ("a", one, train), ("b", two, train), ("b", none, train), ("a", "", test)];
+    assert_eq!(of(&apart), at(&[(1, Code::ClassInOneGroup)]));
+    assert_eq!(of(&whole.map(|(label, _, split)| (label, one, split))), [], "one group for all says nothing");
+}

@@ -5,7 +5,11 @@ mod objective;
 mod search;
 mod weights;
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::Arc,
+};
 
 use ndarray::{Array2, Axis, concatenate};
 use serde::{Deserialize, Serialize};
@@ -91,6 +95,11 @@ impl Method for LinearProbe {
 
     fn check(&self, given: &Map<String, Value>) -> Result<Params, MethodError> {
         Params::resolved::<Hyperparameters>(given)
+    }
+
+    fn check_classes(&self, params: &Params, classes: &[String]) -> Result<(), MethodError> {
+        let given: Hyperparameters = Params::checked(params.as_map())?;
+        ClassWeight::read(&given.class_weight)?.check_names(classes)
     }
 
     fn fit(
@@ -186,7 +195,10 @@ impl Layout {
             return Ok(Self { features, targets, order: (0..n).collect(), train: n, folds: Vec::new() });
         }
         let splits = split::folds(train.targets(), train.classes().len(), train.groups(), k, seed)?;
-        let order: Vec<usize> = splits.iter().flat_map(|split| split.held_out.iter().copied()).collect();
+        let mut order: Vec<usize> = splits.iter().flat_map(|split| split.held_out.iter().copied()).collect();
+        // Rows that no fold holds out are learned from in all of them.
+        let held: BTreeSet<usize> = order.iter().copied().collect();
+        order.extend((0..n).filter(|row| !held.contains(row)));
         let mut start = 0;
         let folds = splits.iter().map(|split| {
             let held_out = start..start + split.held_out.len();

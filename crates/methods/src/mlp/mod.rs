@@ -17,7 +17,7 @@ use crate::{
     optim::adamw::AdamW,
     rng::Rng,
     score::{self, Score},
-    split,
+    split::{self, SplitError},
 };
 use network::Network;
 
@@ -142,8 +142,11 @@ fn parts(
     if train.len() < FEWEST_TO_HOLD_OUT.max(2 * train.classes().len()) || data::units(train) < 2 {
         return Ok((train.clone(), None, Vec::new()));
     }
-    let split = split::hold_out(train.targets(), train.classes().len(), train.groups(), share, seed)?;
-    Ok((train.select(&split.train), Some(train.select(&split.held_out)), split.held_out))
+    match split::hold_out(train.targets(), train.classes().len(), train.groups(), share, seed) {
+        Ok(split) => Ok((train.select(&split.train), Some(train.select(&split.held_out)), split.held_out)),
+        Err(SplitError::WholeClasses) => Ok((train.clone(), None, Vec::new())),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What brings every feature to mean 0 and deviation 1.
