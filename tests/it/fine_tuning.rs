@@ -133,6 +133,11 @@ async fn a_file_becomes_a_classifier_that_answers() {
     let checkpoints = format!("/v1/fine_tuning/jobs/{}/checkpoints", JobId::new(1, [3; 10]));
     let checkpoints = lab.service.get(&checkpoints).await.ok();
     let newest = checkpoints["data"][0]["fine_tuned_model_checkpoint"].as_str().unwrap().to_owned();
+    let metrics = &checkpoints["data"][0]["metrics"];
+    assert_eq!(metrics["step"], checkpoints["data"][0]["step_number"]);
+    for (name, ours) in [("valid_loss", "loss"), ("full_valid_mean_token_accuracy", "accuracy")] {
+        assert!(metrics[name].is_number() && metrics[name] == metrics[ours], "{metrics}");
+    }
     let both = json!({"model": [newest, "intents@3"], "input": "Thanks, I love it"});
     let answer = lab.service.post("/v1/classify", &both).await.ok();
     assert_eq!(answer["data"][0]["classifier"], newest.as_str());

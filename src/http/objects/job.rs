@@ -224,9 +224,18 @@ pub(crate) struct CheckpointObject {
     fine_tuning_job_id: String,
     /// The step it was taken after.
     step_number: u64,
-    /// Numbers at that step.
+    /// Numbers at that step: the method's own, and those that OpenAI has a name for under it as well. An example is as a
+    /// token there: its label is the one thing said of it.
     metrics: Value,
 }
+
+/// Figures by OpenAI's name and by ours. Validation always looks at all its rows.
+const OPENAI_METRICS: [(&str, &str); 4] = [
+    ("valid_loss", "loss"),
+    ("valid_mean_token_accuracy", "accuracy"),
+    ("full_valid_loss", "loss"),
+    ("full_valid_mean_token_accuracy", "accuracy"),
+];
 
 impl CheckpointObject {
     pub(crate) fn new(checkpoint: Checkpoint, classifier: &str) -> Self {
@@ -237,9 +246,20 @@ impl CheckpointObject {
             created_at: seconds(checkpoint.created_at),
             fine_tuning_job_id: checkpoint.job.into(),
             step_number: checkpoint.step,
-            metrics: checkpoint.metrics,
+            metrics: with_openai_names(checkpoint.metrics, checkpoint.step),
         }
     }
+}
+
+fn with_openai_names(metrics: Value, step: u64) -> Value {
+    let Value::Object(mut metrics) = metrics else { return metrics };
+    for (name, ours) in OPENAI_METRICS {
+        if let Some(value) = metrics.get(ours).cloned() {
+            metrics.entry(name).or_insert(value);
+        }
+    }
+    metrics.entry("step").or_insert_with(|| step.into());
+    Value::Object(metrics)
 }
 
 /// A job that is gone.
