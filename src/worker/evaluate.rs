@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use headstart_engine::Runtime;
 use headstart_methods::data::{Examples, Targets};
 use headstart_methods::evaluate::baseline::{picture, tf_idf};
 use headstart_methods::evaluate::learning_curve::{Curve, Ground, Learners, measure, rows_given};
@@ -14,7 +15,7 @@ use headstart_methods::{FitData, Fitted, Unattended, method};
 use headstart_types::job::Job;
 use headstart_types::manifest::BackboneSpec;
 use headstart_types::report::{
-    BackboneUsed, ClassCounts, DatasetUsed, Duplicates, Hyperparameter, LeftOut, Note, Report, Row, Run,
+    BackboneUsed, ClassCounts, DatasetUsed, Duplicates, LeftOut, Note, Report, Row, Run,
 };
 use ndarray::Array2;
 use serde_json::{Map, Value, json};
@@ -29,6 +30,9 @@ use crate::worker::zero_shot::Zeroth;
 
 /// Inverse strength of the shrinkage of both learners of the curve, as the baselines have it.
 const CURVE_C: f64 = 10.0;
+
+/// Figures of a fit that are choices.
+const CHOICES: [&str; 4] = ["alpha", "beta", "c", "epoch"];
 
 /// Inputs as they were uploaded, of training and held-out rows.
 pub(super) enum Raw {
@@ -218,6 +222,8 @@ fn run(evidence: &Evidence) -> Run {
             .collect(),
     };
     Run {
+        job: Some(job.id.to_string()),
+        classifier: Some(job.classifier.clone()),
         backbone: BackboneUsed {
             id: head.backbone.id.clone(),
             sha256: head.backbone.sha256.clone(),
@@ -226,11 +232,14 @@ fn run(evidence: &Evidence) -> Run {
         },
         method: head.method.clone(),
         method_reason: Some(fitted.summary.clone()),
-        hyperparameters: hyperparameters(&head.hyperparameters),
+        hyperparameters: head.hyperparameters.clone(),
+        chosen: chosen(fitted),
         seed: job.seed.cast_unsigned(),
         software: env!("CARGO_PKG_VERSION").to_owned(),
+        onnxruntime: Runtime::loaded().and_then(|runtime| runtime.version().map(str::to_owned)),
         dataset: DatasetUsed {
             sha256: found.files.first().map_or_else(String::new, |file| file.sha256.to_string()),
+            validation_sha256: found.files.get(1).map(|file| file.sha256.to_string()),
             splits: named.iter().map(|(name, rows)| ((*name).to_owned(), rows.len())).collect(),
             held_out: parts.scored_as().to_owned(),
             classes: table.head.classes.iter().enumerate().map(class).collect(),
@@ -238,20 +247,18 @@ fn run(evidence: &Evidence) -> Run {
     }
 }
 
-fn hyperparameters(fields: &Map<String, Value>) -> BTreeMap<String, Hyperparameter> {
-    let read = |value: &Value| match value {
-        Value::Null => None,
-        Value::Bool(flag) => Some(Hyperparameter::Flag(*flag)),
-        Value::Number(number) => Some(
-            number
-                .as_u64()
-                .map(Hyperparameter::Count)
-                .unwrap_or_else(|| Hyperparameter::Number(number.as_f64().unwrap_or_default())),
-        ),
-        Value::String(word) => Some(Hyperparameter::Word(word.clone())),
-        Value::Array(_) | Value::Object(_) => Some(Hyperparameter::Word(value.to_string())),
-    };
-    fields.iter().filter_map(|(name, value)| Some((name.clone(), read(value)?))).collect()
+/// What the method chose, of that which a job may leave to it; epochs are always its choice.
+fn chosen(fitted: &Fitted) -> BTreeMap<String, f64> {
+    let given = &fitted.head.parts().hyperparameters;
+    let left = |name: &str| given.get(name).is_none_or(Value::is_null);
+    let values = fitted.metrics.iter().filter(|(name, _)| CHOICES.contains(&name.as_str()) && left(name));
+    values.map(|(name, value)| (name.clone(), shortest(*value))).collect()
+}
+
+/// A number as it is written: of one that single precision holds, the shortest that reads back as the same.
+fn shortest(value: f64) -> f64 {
+    let single = value as f32;
+    if f64::from(single) == value { single.to_string().parse().unwrap_or(value) } else { value }
 }
 
 /// The report's bytes.
@@ -271,4 +278,17 @@ pub(super) fn listed(report: &Report) -> Value {
             |name: &str| metrics.pointer(&format!("/{name}/value")).or_else(|| metrics.get(name)).cloned();
         kept.into_iter().filter_map(|name| Some((name.to_owned(), value(name)?))).collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_single_precision_are_written_as_they_are_meant() {
+        assert_eq!(shortest(f64::from(0.3f32)), 0.3);
+        for exact in [0.359_381_366_380_462_6, 1.0, 0.25, 1e-12, 7.0] {
+            assert_eq!(shortest(exact), exact);
+        }
+    }
 }

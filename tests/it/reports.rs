@@ -6,6 +6,7 @@ use headstart::clock::now_ms;
 use headstart::rollout::Rollout;
 use headstart::worker::Workers;
 use headstart_store::{Scope, Store};
+use headstart_types::classifier::ClassifierId;
 use headstart_types::job::JobState;
 use serde_json::{Value, json};
 
@@ -82,6 +83,45 @@ async fn the_learning_curve_begins_with_what_the_names_of_the_classes_give() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_report_says_was_run_can_be_run_again() {
+    let service = TestApp::with_store("workers = 1").await;
+    let lines = sports_and_food(["sports", "food"]);
+    let given = json!({"folds": 4, "class_weight": {"food": 0.3}});
+    let method = json!({"type": "linear_probe", "linear_probe": {"hyperparameters": given}});
+    let asked = json!({"method": method, "suffix": "again", "report": {"budget_seconds": 0}});
+    let report = report_of(&service, &lines, asked).await;
+    let run = &report["run"];
+    assert_eq!(run["classifier"], "again");
+    assert!(run["job"].as_str().unwrap().starts_with("ftjob-"), "{run}");
+    assert!(run["onnxruntime"].as_str().unwrap().starts_with("1."), "{run}");
+    let used = &run["hyperparameters"];
+    assert_eq!((&used["c"], &used["class_weight"]), (&Value::Null, &json!({"food": 0.3})));
+    assert_eq!((used["cs"].as_array().unwrap().len(), &used["folds"]), (10, &json!(4)));
+    let c = run["chosen"]["c"].as_f64().unwrap();
+    assert!(used["cs"].as_array().unwrap().contains(&json!(c)), "{run}");
+
+    let method = json!({"type": run["method"], "linear_probe": {"hyperparameters": used}});
+    let same =
+        json!({"method": method, "seed": run["seed"], "suffix": "twin", "report": {"budget_seconds": 0}});
+    let twin = report_of(&service, &lines, same).await;
+    assert_eq!(twin["run"]["chosen"], run["chosen"]);
+    assert_eq!(twin["metrics"], report["metrics"]);
+    let artifact = async |name: &str| {
+        let id = ClassifierId { key: String::new(), name: name.to_owned() };
+        service.app.store().unwrap().version(&id, 1).await.unwrap().artifact
+    };
+    assert_eq!(artifact("again").await, artifact("twin").await, "the same bytes");
+
+    let method = json!({"type": "prototype"});
+    let more = json!({"method": method, "report": {"budget_seconds": 0}});
+    let report = report_of(&service, &lines, more).await;
+    for name in ["alpha", "beta"] {
+        let value = report["run"]["chosen"][name].to_string();
+        assert!(value.len() < 5, "{name} = {value}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn classes_that_are_only_numbered_have_no_zeroth_point_and_no_time_no_curve() {
     let service = TestApp::with_store("workers = 1").await;
     let lines = sports_and_food(["0", "1"]);
@@ -91,6 +131,9 @@ async fn classes_that_are_only_numbered_have_no_zeroth_point_and_no_time_no_curv
     assert!(report.get("transfer").is_none());
     assert_eq!(left_out(&report, "learning curve at 1 ").unwrap(), "the time for the report was spent");
     assert!(left_out(&report, "learning curve with all").is_some());
+    let codes: Vec<&str> =
+        report["warnings"].as_array().unwrap().iter().map(|note| note["code"].as_str().unwrap()).collect();
+    assert!(codes.contains(&"transfer_not_measured"), "{codes:?}");
 }
 
 #[tokio::test]

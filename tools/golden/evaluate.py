@@ -56,6 +56,17 @@ def calibration_error(scores: numpy.ndarray, labels: numpy.ndarray, bins: int = 
     return error
 
 
+def chance_error(scores: numpy.ndarray, draws: int = 20_000) -> float:
+    """The 95th percentile of the calibration error where each answer is right as often as its score says."""
+    chance = numpy.random.default_rng(21)
+    bins = numpy.ceil(scores * 15).astype(int).clip(1, 15) - 1
+    errors = []
+    for _ in range(draws):
+        gaps = numpy.bincount(bins, weights=scores - (chance.random(len(scores)) < scores), minlength=15)
+        errors.append(numpy.abs(gaps).sum() / len(scores))
+    return float(numpy.quantile(errors, 0.95))
+
+
 def single_label(chance: numpy.random.Generator) -> dict:
     labels = chance.choice(5, 120, p=[0.4, 0.3, 0.15, 0.1, 0.05])
     logits = leaning_logits(chance, 120, 5, labels)
@@ -76,6 +87,7 @@ def single_label(chance: numpy.random.Generator) -> dict:
         "confusion": metrics.confusion_matrix(labels, said).tolist(),
         "calibration_error": calibration_error(scores, labels),
         "calibration_error_halved": calibration_error(softmax(logits * numpy.float32(2)), labels),
+        "calibration_error_by_chance": chance_error(scores.max(axis=1)),
     }
 
 
@@ -91,6 +103,32 @@ def binary(chance: numpy.random.Generator) -> dict:
         "average_precision": metrics.average_precision_score(positive, scores),
         "roc": numpy.stack([thresholds[1:], false_positive[1:], true_positive[1:]], axis=1).tolist(),
         "precision_recall": numpy.stack([from_scores, precision[:-1], recall[:-1]], axis=1)[::-1].tolist(),
+    }
+
+
+def pooled(scores: numpy.ndarray, has: numpy.ndarray) -> dict:
+    """Every label of every item at one threshold, and whether scores are shares."""
+    edges = numpy.linspace(0, 1, 16)
+    error = 0.0
+    for low, high in zip(edges[:-1], edges[1:]):
+        inside = (scores > low) & (scores <= high)
+        if inside.any():
+            error += inside.mean() * abs(scores[inside].mean() - has[inside].mean())
+    table = []
+    for threshold in (0.05, 0.3, 0.5, 0.75):
+        said = scores >= threshold
+        precision, recall, f1, _ = metrics.precision_recall_fscore_support(has, said, average="micro", zero_division=0)
+        table.append([threshold, precision, recall, f1, said.any(axis=1).mean()])
+    best = has[numpy.arange(len(has)), scores.argmax(axis=1)]
+    sure = scores.max(axis=1)
+    # Equal scores are answered together.
+    half = sure >= numpy.sort(sure)[-(len(has) // 2)]
+    return {
+        "calibration_error": error,
+        "pooled_log_loss": metrics.log_loss(has.ravel(), scores.ravel()),
+        "one_threshold": table,
+        "best_right": best.mean(),
+        "half": [half.mean(), best[half].mean()],
     }
 
 
@@ -113,6 +151,7 @@ def multi_label(chance: numpy.random.Generator) -> dict:
         "recall": recall.tolist(),
         "f1": f1.tolist(),
         "average_precision": metrics.average_precision_score(has, scores, average=None).tolist(),
+        **pooled(scores, has),
     }
 
 

@@ -1,4 +1,5 @@
 //! Finding and loading the ONNX Runtime library, once a process.
+#![expect(unsafe_code, reason = "ort does not tell the version of the library that it loaded")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -32,6 +33,7 @@ pub enum RuntimeError {
 pub struct Runtime {
     environment: Environment,
     path: PathBuf,
+    version: Option<String>,
 }
 
 /// The library allows one environment a process; engines started later share it.
@@ -61,7 +63,8 @@ impl Runtime {
             .map_err(|error| unusable(error.to_string()))?;
         // Its informational lines are about graph optimisations; only what an operator can act on is of use.
         environment.set_log_level(ort::logging::LogLevel::Error);
-        let runtime = Self { environment, path };
+        let version = version(&path);
+        let runtime = Self { environment, path, version };
         *loaded = Some(runtime.clone());
         Ok(runtime)
     }
@@ -70,11 +73,37 @@ impl Runtime {
         &self.environment
     }
 
+    /// What [`Runtime::load`] loaded in this process, if it did.
+    #[must_use]
+    pub fn loaded() -> Option<Self> {
+        LOADED.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// The library's version, such as 1.31.1, as it states it itself.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
     /// The library's file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Asks the library once more: ort compares the version and keeps it to itself.
+fn version(path: &Path) -> Option<String> {
+    // SAFETY: the library is loaded already, so that no initialiser runs; ort keeps it for as long as the process.
+    let library = unsafe { libloading::Library::new(path) }.ok()?;
+    // SAFETY: this is the type of the symbol in onnxruntime_c_api.h.
+    let base: libloading::Symbol<'_, unsafe extern "C" fn() -> *const ort::sys::OrtApiBase> =
+        unsafe { library.get(b"OrtGetApiBase") }.ok()?;
+    // SAFETY: it takes nothing, and gives a static table or null.
+    let base = unsafe { base().as_ref() }?;
+    // SAFETY: it gives a static string that ends with 0.
+    let version = unsafe { std::ffi::CStr::from_ptr((base.GetVersionString)()) };
+    version.to_str().ok().map(str::to_owned)
 }
 
 fn find() -> Result<PathBuf, RuntimeError> {

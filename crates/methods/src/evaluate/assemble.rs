@@ -1,13 +1,13 @@
 //! The report put together: from scores and answers to the whole document.
 
 use headstart_types::report::{
-    Calibration, Duplicates, LeftOut, Metrics, Note, Report, Row, Run, Stage, Suspicious, SuspiciousRow,
-    VERSION,
+    Calibration, Duplicates, LeftOut, Metrics, Note, Reliability, Report, Row, Run, Stage, Suspicious,
+    SuspiciousRow, VERSION,
 };
 use ndarray::{ArrayView2, Axis};
 use thiserror::Error;
 
-use super::calibration::{confidences, reliability, sigmoid, softmax};
+use super::calibration::{by_chance, confidences, judged, label_reliability, reliability, sigmoid, softmax};
 use super::curves::{Ranking, binary_curves, coverage};
 use super::groups::by_group;
 use super::intervals::mean_quality;
@@ -139,8 +139,17 @@ pub fn evaluate(evidence: Evidence<'_>) -> Result<Report, EvaluateError> {
         }
     };
     let mut report = bare(&evidence, metrics);
-    if let Targets::Single(labels) = targets {
-        single_label_parts(&mut report, &evidence, served.view(), labels, seeds(1));
+    calibration(&mut report, &evidence, served.view(), seeds(5));
+    match targets {
+        Targets::Single(labels) => {
+            single_label_parts(&mut report, &evidence, served.view(), labels, seeds(1));
+        }
+        Targets::Multi(rows) => {
+            let best = best_classes(served.view());
+            let right: Vec<bool> = best.iter().zip(rows).map(|(best, has)| has.contains(best)).collect();
+            report.coverage = Some(coverage(&confidences(served.view()), &right));
+            report.thresholds = quality::thresholds(served.view(), rows);
+        }
     }
     let measure = if targets.is_multi() { "mean F1 of an item's labels" } else { "accuracy" };
     let by_row = quality::by_row(served.view(), targets, evidence.thresholds);
@@ -154,8 +163,29 @@ pub fn evaluate(evidence: Evidence<'_>) -> Result<Report, EvaluateError> {
     }
     report.suspicious = evidence.out_of_sample.map(|rows| suspects(rows, evidence.classes));
     report.warnings.extend(notes::warnings(&report, evidence.train_counts));
+    if evidence.curve.is_some() && report.transfer.is_none() {
+        report.warnings.push(notes::transfer_not_measured());
+    }
     report.verdict = notes::verdict(&report);
     Ok(report)
+}
+
+/// Whether scores mean what they say, before and after the temperature.
+fn calibration(report: &mut Report, evidence: &Evidence<'_>, served: ArrayView2<'_, f64>, seed: u64) {
+    let HeldOut { logits, targets, .. } = evidence.held_out;
+    let judge = |scores: ArrayView2<'_, f64>| {
+        let found = match targets {
+            Targets::Single(labels) => reliability(scores, labels),
+            Targets::Multi(rows) => label_reliability(scores, rows),
+        };
+        Reliability { chance: Some(by_chance(&judged(scores, targets.is_multi()), seed)), ..found }
+    };
+    let plain = if targets.is_multi() { sigmoid(logits, 1.0) } else { softmax(logits, 1.0) };
+    report.calibration = Some(Calibration {
+        temperature: evidence.temperature,
+        before: judge(plain.view()),
+        after: evidence.temperature.map(|_| judge(served)),
+    });
 }
 
 /// The parts that only problems of one class an item have.
@@ -170,12 +200,6 @@ fn single_label_parts(
     let right: Vec<bool> = labels.iter().zip(&predicted).map(|(label, said)| label == said).collect();
     report.confusion = Some(quality::confusion(labels, &predicted, evidence.classes));
     report.coverage = Some(coverage(&confidences(served), &right));
-    let plain = softmax(evidence.held_out.logits, 1.0);
-    report.calibration = Some(Calibration {
-        temperature: evidence.temperature,
-        before: reliability(plain.view(), labels),
-        after: evidence.temperature.map(|_| reliability(served, labels)),
-    });
     let commonest = (0u32..).zip(evidence.train_counts).min_by_key(|(_, count)| std::cmp::Reverse(**count));
     report.majority_accuracy = commonest
         .map(|(class, _)| super::metrics::mean(labels.iter().map(|l| f64::from(u8::from(*l == class)))));
@@ -197,6 +221,7 @@ fn bare(evidence: &Evidence<'_>, metrics: Metrics) -> Report {
         curves: None,
         calibration: None,
         coverage: None,
+        thresholds: Vec::new(),
         transfer: None,
         zero_shot: None,
         suspicious: None,

@@ -1,12 +1,16 @@
 //! Whether scores mean what they say: expected calibration error and the reliability diagram.
 
 use headstart_types::report::{Reliability, ReliabilityBin};
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView1, ArrayView2};
 
-use super::metrics::{best_classes, log_loss, ratio};
+use super::metrics::{best_classes, log_loss, mean, ratio};
+use crate::rng::Rng;
 
 /// Bins of the reliability diagram. Source: Guo et al. 2017, "On calibration of modern neural networks", §2.
 pub const BINS: usize = 15;
+
+/// Draws of [`by_chance`].
+const DRAWS: usize = 400;
 
 /// Logits `[n, classes]` divided by `temperature` and turned into probabilities that sum to 1 in each row.
 pub fn softmax(logits: ArrayView2<'_, f32>, temperature: f64) -> Array2<f64> {
@@ -28,16 +32,45 @@ pub fn sigmoid(logits: ArrayView2<'_, f32>, temperature: f64) -> Array2<f64> {
 /// The reliability of probabilities `[n, classes]`: items in [`BINS`] bins of equal width by their best score, each
 /// bin open below and closed above; the expected calibration error weighs the gaps by items.
 pub fn reliability(probabilities: ArrayView2<'_, f64>, targets: &[u32]) -> Reliability {
-    let mut items = [0usize; BINS];
-    let mut right = [0usize; BINS];
-    let mut confidence = [0.0; BINS];
-    for ((row, &target), best) in probabilities.outer_iter().zip(targets).zip(best_classes(probabilities)) {
-        let score = row.get(best as usize).copied().unwrap_or(0.0);
-        let bin = ((score * BINS as f64).ceil() as usize).clamp(1, BINS) - 1;
+    let best = best_classes(probabilities);
+    let score = |(row, best): (ArrayView1<'_, f64>, &u32)| row.get(*best as usize).copied().unwrap_or(0.0);
+    let scores = probabilities.outer_iter().zip(&best).map(score);
+    let right = best.iter().zip(targets).map(|(said, target)| said == target);
+    binned(scores.zip(right), log_loss(probabilities, targets))
+}
+
+/// The same of probabilities `[n, labels]` where a row has any number of labels: every label of every item is in a bin by
+/// its score, and counts as right where the item has it.
+pub fn label_reliability(probabilities: ArrayView2<'_, f64>, rows: &[Vec<u32>]) -> Reliability {
+    let pairs = || label_scores(probabilities, rows);
+    let cost = |(score, has): (f64, bool)| -(if has { score } else { 1.0 - score }).max(f64::EPSILON).ln();
+    binned(pairs(), mean(pairs().map(cost)))
+}
+
+/// The score of every label of every item, and whether the item has it.
+fn label_scores<'a>(
+    probabilities: ArrayView2<'a, f64>,
+    rows: &'a [Vec<u32>],
+) -> impl Iterator<Item = (f64, bool)> + 'a {
+    probabilities.into_iter().enumerate().map(move |(place, score)| {
+        let (row, label) = (place / probabilities.ncols(), place % probabilities.ncols());
+        (*score, rows.get(row).is_some_and(|has| has.binary_search(&(label as u32)).is_ok()))
+    })
+}
+
+fn bin(score: f64) -> usize {
+    ((score * BINS as f64).ceil() as usize).clamp(1, BINS) - 1
+}
+
+fn binned(pairs: impl Iterator<Item = (f64, bool)>, log_loss: f64) -> Reliability {
+    let (mut items, mut right, mut confidence) = ([0usize; BINS], [0usize; BINS], [0.0; BINS]);
+    for (score, is_right) in pairs {
+        let bin = bin(score);
         items[bin] += 1;
-        right[bin] += usize::from(best == target);
+        right[bin] += usize::from(is_right);
         confidence[bin] += score;
     }
+    let all = items.iter().sum();
     let bins: Vec<ReliabilityBin> = (0..BINS)
         .map(|bin| ReliabilityBin {
             low: ratio(bin, BINS),
@@ -48,13 +81,32 @@ pub fn reliability(probabilities: ArrayView2<'_, f64>, targets: &[u32]) -> Relia
         })
         .collect();
     let gap = |bin: &ReliabilityBin| {
-        (bin.confidence.unwrap_or(0.0) - bin.accuracy.unwrap_or(0.0)).abs() * ratio(bin.items, targets.len())
+        (bin.confidence.unwrap_or(0.0) - bin.accuracy.unwrap_or(0.0)).abs() * ratio(bin.items, all)
     };
-    Reliability {
-        expected_calibration_error: bins.iter().map(gap).sum(),
-        log_loss: log_loss(probabilities, targets),
-        bins,
-    }
+    Reliability { expected_calibration_error: bins.iter().map(gap).sum(), chance: None, log_loss, bins }
+}
+
+/// The calibration error that scores which mean what they say stay below in 95 of 100 sets as large: each answer is drawn
+/// to be right as often as its score says, and the error of such draws is not 0, with few items far from it (Bröcker and
+/// Smith 2007, "Increasing the reliability of reliability diagrams"; Vaicenavicius et al. 2019, "Evaluating model
+/// calibration in classification").
+pub fn by_chance(scores: &[f64], seed: u64) -> f64 {
+    let mut rng = Rng::new(seed);
+    let error = |rng: &mut Rng| {
+        let mut gaps = [0.0; BINS];
+        for &score in scores {
+            gaps[bin(score)] += score - f64::from(u8::from(rng.unit() < score));
+        }
+        gaps.iter().map(|gap: &f64| gap.abs()).sum::<f64>() / scores.len().max(1) as f64
+    };
+    let mut errors: Vec<f64> = (0..DRAWS).map(|_| error(&mut rng)).collect();
+    errors.sort_unstable_by(f64::total_cmp);
+    errors.get(DRAWS * 95 / 100).copied().unwrap_or(0.0)
+}
+
+/// The scores that [`reliability`] and [`label_reliability`] look at.
+pub(crate) fn judged(probabilities: ArrayView2<'_, f64>, several: bool) -> Vec<f64> {
+    if several { probabilities.iter().copied().collect() } else { confidences(probabilities) }
 }
 
 /// The best score of each row.
@@ -73,6 +125,32 @@ mod tests {
         let sure = array![[1.0, 0.0], [0.0, 1.0]];
         assert_eq!(reliability(sure.view(), &[0, 1]).expected_calibration_error, 0.0);
         assert_eq!(reliability(sure.view(), &[1, 0]).expected_calibration_error, 1.0);
+    }
+
+    #[test]
+    fn scores_that_mean_what_they_say_seldom_leave_what_chance_makes_of_them() {
+        let mut rng = Rng::new(11);
+        for n in [48, 500] {
+            let mut beyond = 0;
+            for trial in 0..200 {
+                let scores: Vec<f64> = (0..n).map(|_| 0.2 + 0.8 * rng.unit()).collect();
+                let rows =
+                    Array2::from_shape_fn((n, 2), |(row, class)| if class == 0 { scores[row] } else { -1.0 });
+                let targets: Vec<u32> = scores.iter().map(|score| u32::from(rng.unit() >= *score)).collect();
+                let found = reliability(rows.view(), &targets).expected_calibration_error;
+                beyond += usize::from(found > by_chance(&scores, trial));
+            }
+            assert!((1..=22).contains(&beyond), "{beyond} of 200 with {n} items");
+        }
+    }
+
+    #[test]
+    fn labels_of_an_item_are_judged_one_by_one() {
+        let scores = array![[0.9, 0.2], [0.8, 0.1]];
+        let found = label_reliability(scores.view(), &[vec![0], vec![]]);
+        assert!((found.expected_calibration_error - (0.1 + 0.2 + 0.8 + 0.1) / 4.0).abs() < 1e-12);
+        let loss = -(0.9f64.ln() + 0.8f64.ln() + 0.2f64.ln() + 0.9f64.ln()) / 4.0;
+        assert!((found.log_loss - loss).abs() < 1e-12);
     }
 
     #[test]

@@ -89,7 +89,16 @@ pub fn measure<E>(
 ) -> Result<Curve, E> {
     let mut points = Vec::new();
     let mut left_out = Vec::new();
+    let mut before = Vec::new();
     for examples in counts(ground) {
+        if let Some(count) = examples {
+            let rows = pick(ground, count, 0);
+            // With several labels a row, more examples a label are at some point no more rows.
+            if rows == before || rows.len() == ground.train.len() {
+                continue;
+            }
+            before = rows;
+        }
         let mut draws = Vec::new();
         let mut items = ground.train.len();
         for draw in 0..examples.map_or(1, draws_at) {
@@ -242,6 +251,25 @@ mod tests {
         assert_eq!(curve.left_out, [Some(4), Some(8), Some(16)]);
         let (curve, asked) = run(&train, &Targets::Single(vec![0, 1]), 0);
         assert!(curve.points.is_empty() && asked.is_empty());
+    }
+
+    #[test]
+    fn a_number_of_examples_that_adds_no_row_is_no_point() {
+        // Label 0 is on every row that has one, so that rows for it hold all of label 1 from 16 on.
+        let rows = (0..60u32).map(|row| match row % 6 {
+            0 => vec![0, 1],
+            1 => vec![],
+            _ => vec![0],
+        });
+        let train = Targets::Multi(rows.collect());
+        let (curve, asked) = run(&train, &Targets::Multi(vec![vec![0]]), 1000);
+        let sizes: Vec<_> = curve.points.iter().map(|point| (point.examples, point.items)).collect();
+        assert!(sizes.windows(2).all(|pair| pair[0].1 < pair[1].1), "{sizes:?}");
+        let every = Targets::Multi(vec![vec![0, 1]; 3].into_iter().chain(vec![vec![0]; 2]).collect());
+        let (curve, _) = run(&every, &Targets::Multi(vec![vec![0]]), 1000);
+        let counts: Vec<_> = curve.points.iter().map(|point| point.items).collect();
+        assert!(counts.windows(2).all(|pair| pair[0] < pair[1]), "{counts:?}");
+        assert!(curve.left_out.is_empty() && !asked.is_empty());
     }
 
     #[test]

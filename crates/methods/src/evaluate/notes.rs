@@ -13,7 +13,7 @@ const FEW_HELD_OUT: usize = 100;
 /// Largest class over smallest from which on the classes are called uneven.
 const UNEVEN: usize = 10;
 
-/// Calibration error from which on scores are not to be read as probabilities.
+/// Calibration error from which on scores are not to be read as probabilities, where chance alone would not make it.
 const MISCALIBRATED: f64 = 0.1;
 
 /// Below this a gap between groups is not put down to chance.
@@ -46,6 +46,13 @@ pub(crate) fn verdict(report: &Report) -> String {
     }];
     sentences.extend(report.transfer.as_ref().map(|transfer| transfer.sentence.clone()));
     sentences.join(" ")
+}
+
+/// That nobody knows whether transfer helped.
+pub(crate) fn transfer_not_measured() -> Note {
+    let message =
+        "whether transfer helped was not measured: there was no time for it (`report.budget_seconds`)";
+    Note { code: "transfer_not_measured".to_owned(), message: message.to_owned() }
 }
 
 /// Warnings that follow from the figures and from the training items of each class.
@@ -103,10 +110,16 @@ fn figures(report: &Report, note: &mut impl FnMut(&str, String)) {
         note("no_better_than_majority", message);
     }
     let served = report.calibration.as_ref().map(|c| c.after.as_ref().unwrap_or(&c.before));
-    if let Some(error) = served.map(|s| s.expected_calibration_error).filter(|error| *error >= MISCALIBRATED)
+    let by_chance = served.and_then(|served| served.chance).unwrap_or(0.0);
+    if let Some(error) = served
+        .map(|served| served.expected_calibration_error)
+        .filter(|error| *error >= MISCALIBRATED.max(by_chance))
     {
-        let message =
-            format!("scores are off by {} on average: do not read them as probabilities", points(error));
+        let message = format!(
+            "scores are off by {} on average, where chance alone makes {} at most: do not read them as probabilities",
+            points(error),
+            points(by_chance)
+        );
         note("miscalibrated", message);
     }
     if let Some(transfer) = report.transfer.as_ref().filter(|transfer| transfer.verdict == Verdict::Hurt) {

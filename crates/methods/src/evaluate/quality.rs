@@ -1,7 +1,8 @@
 //! Quality on the held-out rows, as the report states it.
 
 use headstart_types::report::{
-    ClassMetrics, Confused, Confusion, Estimate, LabelMetrics, Metrics, MultiLabelMetrics, SingleLabelMetrics,
+    ClassMetrics, Confused, Confusion, Estimate, LabelMetrics, Metrics, MultiLabelMetrics,
+    SingleLabelMetrics, ThresholdPoint,
 };
 use ndarray::ArrayView2;
 
@@ -127,6 +128,28 @@ pub(crate) fn by_row(
             rows.iter().zip(&said).map(|(has, said)| item_f1(has, said)).collect()
         }
     }
+}
+
+/// What a threshold of 0.05, 0.1, … for all labels does, as far as anything is given.
+pub(crate) fn thresholds(probabilities: ArrayView2<'_, f64>, rows: &[Vec<u32>]) -> Vec<ThresholdPoint> {
+    let labels = probabilities.ncols();
+    let has: usize = rows.iter().map(Vec::len).sum();
+    let point = |step: usize| {
+        let threshold = ratio(step, 20);
+        let said = decisions(probabilities, &vec![threshold; labels]);
+        let given: usize = said.iter().map(Vec::len).sum();
+        let both =
+            |(said, has): (&Vec<u32>, &Vec<u32>)| said.iter().filter(|label| has.contains(label)).count();
+        let right: usize = said.iter().zip(rows).map(both).sum();
+        (given > 0).then(|| ThresholdPoint {
+            threshold,
+            precision: ratio(right, given),
+            recall: ratio(right, has),
+            f1: ratio(2 * right, given + has),
+            coverage: ratio(said.iter().filter(|said| !said.is_empty()).count(), said.len()),
+        })
+    };
+    (1..20).map_while(point).collect()
 }
 
 /// The labels each row is given.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use headstart_methods::data::Targets;
 use headstart_methods::evaluate::{EvaluateError, Evidence, HeldOut, evaluate};
-use headstart_types::report::{BackboneUsed, DatasetUsed, Hyperparameter, Report, Run};
+use headstart_types::report::{BackboneUsed, DatasetUsed, Report, Run};
 use ndarray::Array2;
+use serde_json::{Map, json};
 
 /// Scores and answers to be judged.
 pub(crate) struct Case {
@@ -60,6 +61,8 @@ impl Case {
 
 fn run() -> Run {
     Run {
+        job: Some("ftjob-1".to_owned()),
+        classifier: Some("support".to_owned()),
         backbone: BackboneUsed {
             id: "a-backbone".to_owned(),
             sha256: "00".repeat(32),
@@ -68,15 +71,18 @@ fn run() -> Run {
         },
         method: "linear_probe".to_owned(),
         method_reason: None,
-        hyperparameters: BTreeMap::from([
-            ("c".to_owned(), Hyperparameter::Number(10.0)),
-            ("folds".to_owned(), Hyperparameter::Count(5)),
-            ("class_weight".to_owned(), Hyperparameter::Flag(false)),
+        hyperparameters: Map::from_iter([
+            ("c".to_owned(), json!(null)),
+            ("folds".to_owned(), json!(5)),
+            ("class_weight".to_owned(), json!({"class 0": 0.3})),
         ]),
+        chosen: BTreeMap::from([("c".to_owned(), 10.0)]),
         seed: 7,
         software: "0.1.0".to_owned(),
+        onnxruntime: Some("1.31.1".to_owned()),
         dataset: DatasetUsed {
             sha256: "11".repeat(32),
+            validation_sha256: None,
             splits: BTreeMap::from([("train".to_owned(), 250)]),
             held_out: "test".to_owned(),
             classes: Vec::new(),

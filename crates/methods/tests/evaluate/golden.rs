@@ -75,6 +75,8 @@ fn one_class_an_item() {
     assert_near(calibration.before.expected_calibration_error, number("calibration_error"), ROUNDING);
     let after = calibration.after.unwrap().expected_calibration_error;
     assert_near(after, number("calibration_error_halved"), ROUNDING);
+    // Drawn a few hundred times here and many thousand times there.
+    assert_near(calibration.before.chance.unwrap(), number("calibration_error_by_chance"), 0.01);
 }
 
 #[test]
@@ -118,6 +120,20 @@ fn several_labels_an_item() {
     assert_all_near(metrics.labels.iter().map(|l| l.f1), &numbers("f1"), ROUNDING);
     let precisions = metrics.labels.iter().map(|l| l.average_precision.unwrap());
     assert_all_near(precisions, &numbers("average_precision"), ROUNDING);
+
+    let before = report.calibration.unwrap().before;
+    assert_near(before.expected_calibration_error, get(&golden, "calibration_error"), ROUNDING);
+    assert_near(before.log_loss, get(&golden, "pooled_log_loss"), ROUNDING);
+    for expected in get::<Vec<[f64; 5]>>(&golden, "one_threshold") {
+        let point = report.thresholds.iter().find(|point| point.threshold == expected[0]).unwrap();
+        let found = [point.threshold, point.precision, point.recall, point.f1, point.coverage];
+        assert_all_near(found, &expected, ROUNDING);
+    }
+    let coverage = report.coverage.unwrap();
+    assert_near(coverage.points[0].accuracy, get(&golden, "best_right"), ROUNDING);
+    let [share, right]: [f64; 2] = get(&golden, "half");
+    let half = coverage.points.iter().find(|point| (point.coverage - share).abs() < ROUNDING).unwrap();
+    assert_near(half.accuracy, right, ROUNDING);
 }
 
 #[test]

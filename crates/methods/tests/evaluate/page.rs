@@ -106,4 +106,31 @@ fn several_labels_have_a_page_too() {
     assert!(matches!(report.metrics, Metrics::MultiLabel(_)));
     let html = render(&report);
     assert!(html.contains("micro F1 100.0 %") && balanced(&html));
+    for part in ["calibration", "coverage", "thresholds"] {
+        assert!(html.contains(&format!("<section id=\"{part}\">")), "{part} is missing");
+    }
+}
+
+#[test]
+fn what_was_run_is_named_by_classifier_and_job_and_with_what_was_chosen() {
+    let html = render(&two_classes(200).report(|_| {}));
+    assert!(html.contains("<h1>Report: support, linear_probe on a-backbone</h1>"));
+    assert!(html.contains("Job ftjob-1") && html.contains("1.31.1"));
+    assert!(html.contains("{&quot;class 0&quot;:0.3}"), "hyperparameters as a job takes them");
+    for fact in ["<th scope=\"row\">c</th><td class=\"code\">null</td>", "<th scope=\"row\">c, chosen</th>"] {
+        assert!(html.contains(fact), "{fact}");
+    }
+}
+
+#[test]
+fn names_on_the_axis_of_a_learning_curve_do_not_overlap() {
+    // All rows are hardly more than those at 32 a class.
+    let mut report = full();
+    let transfer = report.transfer.as_mut().unwrap();
+    let mut close = transfer.points.last().unwrap().clone();
+    (close.all, close.examples_a_class, close.items) = (false, 32.0, close.items - 1);
+    transfer.points.insert(transfer.points.len() - 1, close);
+    let html = render(&report);
+    let curve = html.split("<title>Learning curve</title>").nth(1).unwrap().split("</svg>").next().unwrap();
+    assert!(curve.contains(">all</text>") && !curve.contains(">32</text>"), "{curve}");
 }

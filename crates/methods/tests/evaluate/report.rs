@@ -72,6 +72,40 @@ fn what_weakens_the_figures_is_warned_of() {
     assert!(report.curves.is_none(), "one class has no curve");
 }
 
+#[test]
+fn scores_that_mean_what_they_say_are_not_called_miscalibrated_where_few_rows_are_held_out() {
+    let mut chance = Rng::new(17);
+    let (mut wrongly, mut rightly) = (0, 0);
+    for _ in 0..100 {
+        let sure: Vec<f64> = (0..48).map(|_| 0.5 + 0.5 * chance.unit()).collect();
+        let logits = Array2::from_shape_fn((48, 2), |(row, class)| {
+            let share = if class == 0 { sure[row] } else { 1.0 - sure[row] };
+            share.max(1e-6).ln() as f32
+        });
+        let honest = sure.iter().map(|share| u32::from(chance.unit() >= *share)).collect();
+        let guessed = sure.iter().map(|_| u32::from(chance.unit() >= 0.5)).collect();
+        let warned = |labels: Vec<u32>| {
+            let report = Case::new(logits.clone(), Targets::Single(labels)).report(|_| {});
+            report.warnings.iter().any(|note| note.code == "miscalibrated")
+        };
+        wrongly += usize::from(warned(honest));
+        rightly += usize::from(warned(guessed));
+    }
+    assert!(wrongly <= 12, "{wrongly} of 100 calibrated ones");
+    assert!(rightly >= 80, "{rightly} of 100 that only guess");
+}
+
+#[test]
+fn without_time_for_a_curve_the_report_says_that_nobody_knows_whether_transfer_helped() {
+    let case = two_classes(200);
+    let curve = level_curve(&case, 0);
+    let names = Names { learner: "probe", baseline: "counting words" };
+    let report = case.report(|evidence| evidence.curve = Some((&curve, names)));
+    assert!(report.transfer.is_none() && report.left_out.len() > 3);
+    let note = report.warnings.iter().find(|note| note.code == "transfer_not_measured").unwrap();
+    assert!(headstart_methods::evaluate::page::render(&report).contains(&note.message));
+}
+
 /// A curve of 64 training rows: with transfer at once as good as ever, without only with all rows. Time is up after
 /// `draws` draws.
 pub(crate) fn level_curve(case: &Case, draws: usize) -> Curve {

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::gate::Comparison;
 
 use super::data::{Duplicates, Groups, Suspicious};
-use super::quality::{BinaryCurves, Calibration, Confusion, Coverage, Estimate, Metrics};
+use super::quality::{BinaryCurves, Calibration, Confusion, Coverage, Estimate, Metrics, ThresholdPoint};
 use super::run::Run;
 use super::transfer::Transfer;
 
@@ -34,12 +34,15 @@ pub struct Report {
     /// ROC and precision–recall curves; two classes only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub curves: Option<BinaryCurves>,
-    /// Whether scores mean what they say; single-label problems only.
+    /// Whether scores mean what they say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
-    /// Accuracy against the share of items answered; single-label problems only.
+    /// Accuracy against the share of items answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coverage: Option<Coverage>,
+    /// What one threshold for all labels does; multi-label problems only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thresholds: Vec<ThresholdPoint>,
     /// Transfer against no transfer, by the number of examples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer: Option<Transfer>,

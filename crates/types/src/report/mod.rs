@@ -11,7 +11,7 @@ pub use document::{LeftOut, Note, Report, Stage, VERSION};
 pub use quality::{
     BinaryCurves, Calibration, ClassMetrics, Confused, Confusion, Coverage, CoveragePoint, CoverageTarget,
     Estimate, LabelMetrics, Metrics, MultiLabelMetrics, PrecisionRecallPoint, Reliability, ReliabilityBin,
-    RocPoint, SingleLabelMetrics,
+    RocPoint, SingleLabelMetrics, ThresholdPoint,
 };
-pub use run::{BackboneUsed, ClassCounts, DatasetUsed, Hyperparameter, Run};
+pub use run::{BackboneUsed, ClassCounts, DatasetUsed, Run};
 pub use transfer::{Difference, LearningPoint, Quality, Transfer, Verdict};

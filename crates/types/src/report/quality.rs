@@ -157,7 +157,7 @@ pub struct PrecisionRecallPoint {
     pub recall: f64,
 }
 
-/// Whether scores mean what they say.
+/// Whether scores mean what they say. With several labels an item, all scores of all labels.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Calibration {
     /// What the logits are divided by; absent where the scores are used as they are.
@@ -170,11 +170,15 @@ pub struct Calibration {
     pub after: Option<Reliability>,
 }
 
-/// Confidence against accuracy.
+/// Confidence against accuracy. With several labels an item, each label's score against whether the item has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Reliability {
     /// Expected calibration error: the mean gap of confidence and accuracy, by bin.
     pub expected_calibration_error: f64,
+    /// What chance makes of it: of 100 sets of as many items whose answers are right just as often as these scores say, 95
+    /// have a smaller error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chance: Option<f64>,
     /// Mean negative logarithm of the right class's score, in nats.
     pub log_loss: f64,
     /// 15 bins of equal width.
@@ -198,7 +202,8 @@ pub struct ReliabilityBin {
     pub accuracy: Option<f64>,
 }
 
-/// What abstaining buys.
+/// What abstaining buys. With several labels an item, its best label counts as its answer, as it does for `threshold` of a
+/// classification.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Coverage {
     /// From all items answered to few.
@@ -216,6 +221,21 @@ pub struct CoveragePoint {
     pub coverage: f64,
     /// Share of those named right.
     pub accuracy: f64,
+}
+
+/// What one threshold for all labels does, whatever the label's own.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ThresholdPoint {
+    /// Labels with at least this score are given.
+    pub threshold: f64,
+    /// Share of the given labels that are right.
+    pub precision: f64,
+    /// Share of the right labels that are given.
+    pub recall: f64,
+    /// Their harmonic mean.
+    pub f1: f64,
+    /// Share of items that are given a label.
+    pub coverage: f64,
 }
 
 /// A wanted accuracy.

@@ -3,11 +3,20 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 /// What was run, enough to run it again and get the same bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Run {
+    /// The job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "ftjob-01k3v6m2q8r4t5w7x9y0z1a2b3")]
+    pub job: Option<String>,
+    /// The classifier that it made a version of. Which one is known to the list of versions: the report is written first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "support")]
+    pub classifier: Option<String>,
     /// The backbone.
     pub backbone: BackboneUsed,
     /// The method that fitted the head.
@@ -16,13 +25,22 @@ pub struct Run {
     /// Why this method, where the job left the choice to the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method_reason: Option<String>,
-    /// Every hyperparameter as used, chosen ones included.
-    pub hyperparameters: BTreeMap<String, Hyperparameter>,
+    /// Every hyperparameter of the method as a job takes it, defaults filled in; null where the choice was the method's.
+    #[schema(value_type = Object)]
+    pub hyperparameters: Map<String, Value>,
+    /// What the method chose by held-out rows: for `linear_probe` `c`, for `prototype` `alpha` and `beta`, for `mlp` the
+    /// `epoch` that was kept.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub chosen: BTreeMap<String, f64>,
     /// Seed of all chance.
     pub seed: u64,
     /// Version of the service.
     #[schema(example = "0.1.0")]
     pub software: String,
+    /// Version of ONNX Runtime, which computed the features.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "1.31.1")]
+    pub onnxruntime: Option<String>,
     /// The data.
     pub dataset: DatasetUsed,
 }
@@ -43,25 +61,14 @@ pub struct BackboneUsed {
     pub original: Option<String>,
 }
 
-/// The value of a hyperparameter.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(untagged)]
-pub enum Hyperparameter {
-    /// A switch.
-    Flag(bool),
-    /// A count.
-    Count(u64),
-    /// A number.
-    Number(f64),
-    /// A word.
-    Word(String),
-}
-
 /// The data of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DatasetUsed {
     /// SHA-256 of the uploaded file, lower-case hex.
     pub sha256: String,
+    /// SHA-256 of the validation file, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_sha256: Option<String>,
     /// Items of each split.
     pub splits: BTreeMap<String, usize>,
     /// The split that the figures are of.

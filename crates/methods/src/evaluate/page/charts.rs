@@ -14,6 +14,9 @@ const DRAWN: usize = 30;
 /// Points of a learning curve up to which each has its name below; above, every second.
 const NAMED: usize = 10;
 
+/// Room that two names need between them, as a share of the axis.
+const ROOM: f64 = 0.06;
+
 /// Side of the drawn matrix and room for labels, in pixels of its own.
 const SIDE: f64 = 420.0;
 const LABELS: f64 = 110.0;
@@ -49,7 +52,7 @@ pub(super) fn coverage(coverage: &Coverage) -> Markup {
     chart("Accuracy against coverage", ["items answered", "accuracy"], [&fifths(), &ticks], content)
 }
 
-/// Both learners by the number of examples, which doubles from tick to tick.
+/// Both learners by the number of examples, which doubles from tick to tick; all of them stand where their number does.
 pub(super) fn learning_curve(transfer: &Transfer, zero_shot: Option<f64>) -> Markup {
     // The zeroth point stands one doubling before the first.
     let first = transfer.points.first().map_or(0.0, doublings) - f64::from(u8::from(zero_shot.is_some()));
@@ -57,20 +60,19 @@ pub(super) fn learning_curve(transfer: &Transfer, zero_shot: Option<f64>) -> Mar
     let across = |doublings: f64| (doublings - first) / (last - first);
     let all = transfer.points.iter().flat_map(|p| [p.transfer.mean, p.no_transfer.mean]).chain(zero_shot);
     let (floor, up_ticks) = zoomed(all);
-    let mut ticks: Vec<Tick> = transfer
-        .points
-        .iter()
-        .filter(|point| !point.all)
-        .step_by(1 + transfer.points.len() / NAMED)
-        .map(|point| (across(doublings(point)), format!("{:.0}", point.examples_a_class)))
-        .collect();
-    // Two names need some room between them.
-    if ticks.last().is_none_or(|(place, _)| *place < 0.94) {
-        ticks.extend(
-            transfer.points.last().filter(|p| p.all).map(|p| (across(doublings(p)), "all".to_owned())),
-        );
+    let name = |point: &LearningPoint| {
+        let name = if point.all { "all".to_owned() } else { format!("{:.0}", point.examples_a_class) };
+        (across(doublings(point)), name)
+    };
+    let some = transfer.points.iter().filter(|point| !point.all);
+    let zeroth = zero_shot.map(|_| (0.0, "0".to_owned()));
+    let ends = zeroth.into_iter().chain(transfer.points.last().filter(|point| point.all).map(name));
+    let mut ticks: Vec<Tick> = Vec::new();
+    for tick in ends.chain(some.step_by(1 + transfer.points.len() / NAMED).map(name)) {
+        if ticks.iter().all(|other| (other.0 - tick.0).abs() >= ROOM) {
+            ticks.push(tick);
+        }
     }
-    ticks.extend(zero_shot.map(|_| (0.0, "0".to_owned())));
     let learner = |class: &str, of: fn(&LearningPoint) -> Quality| {
         let place = |point: &LearningPoint| (across(doublings(point)), of(point));
         html! {
@@ -141,7 +143,7 @@ pub(super) fn confusion(confusion: &Confusion, labels: &[&str]) -> Option<Markup
 }
 
 fn doublings(point: &LearningPoint) -> f64 {
-    point.examples_a_class.max(1.0).log2()
+    (point.items.max(1) as f64).log2()
 }
 
 /// The lowest tenth below all values, and ticks from there to 100 %.

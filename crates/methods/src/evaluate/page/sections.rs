@@ -1,20 +1,24 @@
 //! The page from top to bottom.
 
 use headstart_types::report::{
-    Calibration, Duplicates, Groups, Metrics, MultiLabelMetrics, Report, Run, SingleLabelMetrics, Suspicious,
-    Transfer, Twin,
+    Calibration, Duplicates, Groups, Metrics, MultiLabelMetrics, Reliability, Report, Run,
+    SingleLabelMetrics, Suspicious, Transfer, Twin,
 };
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::charts;
-use super::words::{bytes, class, estimate, hyperparameter, percent, row};
+use super::words::{bytes, class, estimate, percent, row};
 
 /// The page's style sheet.
 const STYLE: &str = include_str!("style.css");
 
 /// The report as a whole HTML page. Whatever came with the data is escaped.
 pub fn render(report: &Report) -> String {
-    let title = format!("Report: {} on {}", report.run.method, report.run.backbone.id);
+    let what = format!("{} on {}", report.run.method, report.run.backbone.id);
+    let title = match &report.run.classifier {
+        Some(classifier) => format!("Report: {classifier}, {what}"),
+        None => format!("Report: {what}"),
+    };
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -28,6 +32,7 @@ pub fn render(report: &Report) -> String {
                 main {
                     h1 { (title) }
                     p.verdict { (report.verdict) }
+                    @if let Some(job) = &report.run.job { p.dim { "Job " (job) } }
                     @if let Some(gate) = &report.gate { p { (gate.message) "." } }
                     (notes(report))
                     (quality(report))
@@ -195,10 +200,20 @@ fn scores(report: &Report) -> Markup {
             section id="coverage" {
                 h2 { "Abstaining" }
                 figure { (charts::coverage(coverage)) figcaption { "Items with a low score are left unanswered." } }
+                @if !report.thresholds.is_empty() { p { "The answer is an item's best label." } }
                 (table(&[], &["accuracy wanted", "threshold", "items answered", "accuracy"], coverage.targets.iter().map(|target| {
                     let reached = target.reached.map(|point| [format!("{:.3}", point.threshold), percent(point.coverage), percent(point.accuracy)]);
                     let numbers = reached.unwrap_or_else(|| ["–".to_owned(), "not reached".to_owned(), "–".to_owned()]);
                     (vec![], [percent(target.wanted)].into_iter().chain(numbers).collect())
+                })))
+            }
+        }
+        @if !report.thresholds.is_empty() {
+            section id="thresholds" {
+                h2 { "One threshold for all labels" }
+                (table(&[], &["threshold", "precision", "recall", "F1", "items with a label"], report.thresholds.iter().map(|point| {
+                    let shares = [point.precision, point.recall, point.f1, point.coverage].map(percent);
+                    (vec![], [format!("{:.2}", point.threshold)].into_iter().chain(shares).collect())
                 })))
             }
         }
@@ -214,19 +229,25 @@ fn scores(report: &Report) -> Markup {
 }
 
 fn calibrated(calibration: &Calibration) -> Markup {
-    let error = |share: f64| format!("off by {:.1} points on average", share * 100.0);
+    let error = |found: &Reliability| {
+        let off = format!("off by {:.1} points on average", found.expected_calibration_error * 100.0);
+        match found.chance {
+            Some(chance) => format!("{off}, where chance alone makes up to {:.1}", chance * 100.0),
+            None => off,
+        }
+    };
     html! {
         section id="calibration" {
             h2 { "Do scores mean what they say?" }
             div.charts {
                 figure {
                     (charts::reliability("Reliability before temperature", &calibration.before))
-                    figcaption { "As fitted: " (error(calibration.before.expected_calibration_error)) "." }
+                    figcaption { "As fitted: " (error(&calibration.before)) "." }
                 }
                 @if let (Some(after), Some(temperature)) = (&calibration.after, calibration.temperature) {
                     figure {
                         (charts::reliability("Reliability after temperature", after))
-                        figcaption { "At temperature " (format!("{temperature:.3}")) ", as served: " (error(after.expected_calibration_error)) "." }
+                        figcaption { "At temperature " (format!("{temperature:.3}")) ", as served: " (error(after)) "." }
                     }
                 }
             }
@@ -296,17 +317,21 @@ fn run(run: &Run) -> Markup {
         ("held out", run.dataset.held_out.clone()),
     ];
     let optional = [
+        ("classifier", run.classifier.clone()),
+        ("job", run.job.clone()),
+        ("ONNX Runtime", run.onnxruntime.clone()),
+        ("validation data's SHA-256", run.dataset.validation_sha256.clone()),
         ("backbone at lower precision, made from", run.backbone.original.clone()),
         ("source task", run.backbone.source_task.clone()),
         ("why this method", run.method_reason.clone()),
     ];
     let optional = optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-    let hyperparameters =
-        run.hyperparameters.iter().map(|(name, value)| (name.clone(), hyperparameter(value)));
+    let hyperparameters = run.hyperparameters.iter().map(|(name, value)| (name.clone(), value.to_string()));
+    let chosen = run.chosen.iter().map(|(name, value)| (format!("{name}, chosen"), value.to_string()));
     let splits =
         run.dataset.splits.iter().map(|(name, items)| (format!("items in {name}"), items.to_string()));
     let facts = plain.into_iter().map(|(name, value)| (name.to_owned(), value));
-    let facts = facts.chain(optional).chain(hyperparameters).chain(splits);
+    let facts = facts.chain(optional).chain(hyperparameters).chain(chosen).chain(splits);
     html! {
         section id="run" {
             h2 { "What was run" }

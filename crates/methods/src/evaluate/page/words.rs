@@ -1,6 +1,6 @@
 //! Numbers and places in words.
 
-use headstart_types::report::{Estimate, Hyperparameter, Row, Verdict};
+use headstart_types::report::{Estimate, Row, Verdict};
 
 /// A share in percent.
 pub(super) fn percent(share: f64) -> String {
@@ -23,16 +23,6 @@ pub(super) fn row(row: &Row) -> String {
     match &row.split {
         Some(split) => format!("{split}: {place}"),
         None => place,
-    }
-}
-
-/// A hyperparameter's value.
-pub(super) fn hyperparameter(value: &Hyperparameter) -> String {
-    match value {
-        Hyperparameter::Flag(flag) => flag.to_string(),
-        Hyperparameter::Count(count) => count.to_string(),
-        Hyperparameter::Number(number) => number.to_string(),
-        Hyperparameter::Word(word) => word.clone(),
     }
 }
 
