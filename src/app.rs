@@ -190,7 +190,7 @@ impl App {
             DeviceName::Cuda => Device::Cuda { id: config.cuda_device, required: config.require_cuda },
         };
         let options = EngineOptions {
-            lanes: config.lanes,
+            lanes: Some(config.lanes),
             device,
             queue_items: config.queue_items,
             bulk_steps_back: self.steps_back,

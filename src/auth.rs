@@ -72,6 +72,18 @@ pub enum KeyError {
     /// Two keys of one name.
     #[error("entry {0} has the name of an earlier one")]
     Twice(usize),
+    /// One key under two names: which of them asks could not be told.
+    #[error("entries {earlier} and {entry}, `{earlier_name}` and `{name}`, have the same key")]
+    Same {
+        /// Position of the first in the list, from 1.
+        earlier: usize,
+        /// Its name.
+        earlier_name: &'static str,
+        /// Position of the second.
+        entry: usize,
+        /// Its name.
+        name: &'static str,
+    },
     /// A key that could be guessed.
     #[error("entry {0} has a key of fewer than 8 characters")]
     Short(usize),
@@ -103,7 +115,13 @@ impl ApiKey {
                 .map_err(|scope| KeyError::Scope { entry: number, scope: scope.to_owned() })?;
             // Read once at the start; requests, jobs and rows name it as long as the process lives.
             let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
-            keys.push(Self { name, scopes, reach, digest: Sha256::digest(key).into() });
+            let digest: [u8; 32] = Sha256::digest(key).into();
+            // Every entry before this one is a key: positions are those of the list.
+            if let Some((index, known)) = keys.iter().enumerate().find(|(_, known)| known.digest == digest) {
+                let (earlier, earlier_name) = (index + 1, known.name);
+                return Err(KeyError::Same { earlier, earlier_name, entry: number, name });
+            }
+            keys.push(Self { name, scopes, reach, digest });
         }
         Ok(keys)
     }
@@ -207,6 +225,8 @@ mod tests {
         );
         assert_eq!(refused("a:infer:12345678,a:train:87654321"), KeyError::Twice(2));
         assert_eq!(refused("a:infer:short"), KeyError::Short(1));
+        let same = refused("a:infer:12345678,b:infer:87654321,c:train:12345678").to_string();
+        assert_eq!(same, "entries 1 and 3, `a` and `c`, have the same key");
         assert!(ApiKey::parse_list("").unwrap().is_empty());
     }
 }

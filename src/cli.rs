@@ -1,8 +1,10 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::backup::{BackupArguments, RestoreArguments};
 use crate::config::Options;
@@ -17,6 +19,37 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Reads the command line and the environment; ends the process where they are wrong or ask for help.
+    #[must_use]
+    pub fn from_terminal() -> Self {
+        let given: Vec<OsString> = std::env::args_os().collect();
+        Self::try_parse_from(&given).unwrap_or_else(|error| name_the_variable(error, &given).exit())
+    }
+}
+
+/// A bad value of the environment is reported as the flag's: names the variable unless the flag was given.
+fn name_the_variable(mut error: clap::Error, given: &[OsString]) -> clap::Error {
+    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else { return error };
+    let flag = shown.split([' ', '=', '[']).next().unwrap_or_default().to_owned();
+    let was_given = given
+        .iter()
+        .filter_map(|part| part.to_str())
+        .any(|part| part == flag || part.strip_prefix(&flag).is_some_and(|rest| rest.starts_with('=')));
+    if let Some(variable) = flag.strip_prefix("--").and_then(variable_of).filter(|_| !was_given) {
+        error.insert(ContextKind::InvalidArg, ContextValue::String(variable));
+    }
+    error
+}
+
+/// The variable that stands for a flag.
+fn variable_of(flag: &str) -> Option<String> {
+    let command = Cli::command();
+    let mut arguments = command.get_subcommands().flat_map(clap::Command::get_arguments);
+    let argument = arguments.find(|argument| argument.get_long() == Some(flag))?;
+    argument.get_env().map(|name| name.to_string_lossy().into_owned())
 }
 
 /// What to do.
@@ -114,4 +147,23 @@ pub enum Command {
     },
     /// Print the OpenAPI document
     Openapi,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_value_is_named_by_where_it_came_from() {
+        let said = |given: &[&str]| {
+            let given: Vec<OsString> = given.iter().map(OsString::from).collect();
+            // What clap says of a variable's value is what it says of the flag's.
+            let error = Cli::try_parse_from(["headstart", "serve", "--lanes", "x"]).unwrap_err();
+            name_the_variable(error, &given).to_string()
+        };
+        assert!(said(&["headstart", "serve"]).contains("'x' for 'HEADSTART_LANES'"));
+        for given in [["serve", "--lanes", "x"].as_slice(), &["serve", "--lanes=x"]] {
+            assert!(said(given).contains("'x' for '--lanes <N>'"), "{}", said(given));
+        }
+    }
 }

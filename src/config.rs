@@ -10,6 +10,7 @@ use headstart_telemetry::LogFormat;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{ApiKey, KeyError};
+use crate::options_file::{self, FileError};
 use crate::webhooks::{HostError, Hosts, SecretError, Secrets, UrlError};
 
 /// Prefix of the environment's names.
@@ -177,8 +178,7 @@ pub struct Config {
     pub device: DeviceName,
     pub cuda_device: i32,
     pub require_cuda: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lanes: Option<usize>,
+    pub lanes: usize,
     pub http_threads: usize,
     pub queue_items: usize,
     pub max_items: usize,
@@ -199,45 +199,24 @@ pub struct Config {
     pub request_timeout_ms: u64,
     pub drain_seconds: u64,
     pub drain_notice_ms: u64,
-    #[serde(serialize_with = "names_only")]
+    #[serde(skip)]
     pub api_keys: Vec<ApiKey>,
     pub allow_unauthenticated: bool,
     pub webhook_hosts: Hosts,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook_url: Option<String>,
-    #[serde(skip_serializing_if = "Secrets::is_empty", serialize_with = "hidden")]
+    #[serde(skip)]
     pub webhook_secret: Secrets,
     pub log_format: LogFormatName,
     pub log: String,
 }
 
-fn names_only<S: serde::Serializer>(keys: &[ApiKey], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(keys.iter().map(ApiKey::without_secret))
-}
-
-fn hidden<S: serde::Serializer>(_: &Secrets, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str("hidden")
-}
-
 /// Why the options cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("{path} cannot be read")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// The file holds an unknown key or a bad value; the message names it.
-    #[error("{path}")]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// The parser's message.
-        source: Box<toml::de::Error>,
-    },
+    /// The file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A name under the prefix that is no option.
     #[error("the environment variable `{0}` is not an option of headstart")]
     UnknownVariable(String),
@@ -270,7 +249,7 @@ impl Config {
     /// [`ConfigError`] naming the option.
     pub fn load(given: Options, file: Option<&Path>) -> Result<Self, ConfigError> {
         refuse_unknown_variables()?;
-        let below = file.map(read_file).transpose()?.unwrap_or_default();
+        let below = file.map(options_file::read).transpose()?.unwrap_or_default();
         Self::resolve(given.or(below))
     }
 
@@ -288,7 +267,7 @@ impl Config {
             device: options.device.unwrap_or(DeviceName::Cpu),
             cuda_device: options.cuda_device.unwrap_or(0),
             require_cuda: options.require_cuda.unwrap_or(false),
-            lanes: options.lanes,
+            lanes: options.lanes.unwrap_or(cores),
             http_threads: options.http_threads.unwrap_or((cores / 2).max(1)),
             queue_items: options.queue_items.unwrap_or(4096),
             max_items: options.max_items.unwrap_or(2048),
@@ -324,7 +303,7 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         let refuse = |option, problem: &str| Err(ConfigError::Value { option, problem: problem.into() });
         for (option, value) in [
-            ("lanes", self.lanes.unwrap_or(1)),
+            ("lanes", self.lanes),
             ("http-threads", self.http_threads),
             ("queue-items", self.queue_items),
             ("max-items", self.max_items),
@@ -337,8 +316,7 @@ impl Config {
                 return refuse(option, "must be at least 1");
             }
         }
-        for (option, value, most) in
-            [("lanes", self.lanes.unwrap_or(1), 1024), ("http-threads", self.http_threads, 1024)]
+        for (option, value, most) in [("lanes", self.lanes, 1024), ("http-threads", self.http_threads, 1024)]
         {
             if value > most {
                 return refuse(option, &format!("must be at most {most}"));
@@ -400,12 +378,20 @@ impl Config {
         Err(ConfigError::Value { option: "listen", problem })
     }
 
-    /// The options in force as TOML, keys without their secrets.
+    /// The options in force as a file of options; secrets are left out, and a comment says of each that it is set.
     ///
     /// # Errors
     /// When a value has no TOML form.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
-        toml::to_string(self)
+        let mut text = toml::to_string(self)?;
+        let keys: Vec<String> = self.api_keys.iter().map(ApiKey::without_secret).collect();
+        if !keys.is_empty() {
+            text.push_str(&format!("# api_keys is set and not shown: {}\n", keys.join(", ")));
+        }
+        if !self.webhook_secret.is_empty() {
+            text.push_str("# webhook_secret is set and not shown\n");
+        }
+        Ok(text)
     }
 }
 
@@ -453,11 +439,9 @@ impl Options {
     }
 }
 
-fn read_file(path: &Path) -> Result<Options, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
-    toml::from_str(&text)
-        .map_err(|source| ConfigError::Parse { path: path.to_path_buf(), source: Box::new(source) })
+/// Whether an option has this name in a file.
+pub(crate) fn is_option(name: &str) -> bool {
+    known_variables().contains(&format!("{PREFIX}{}", name.to_uppercase()))
 }
 
 fn refuse_unknown_variables() -> Result<(), ConfigError> {
@@ -507,11 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_or_a_bad_value_is_named() {
-        let unknown = toml::from_str::<Options>("listn = \"127.0.0.1:1\"").unwrap_err().to_string();
-        assert!(unknown.contains("listn"), "{unknown}");
-        let bad = toml::from_str::<Options>("max_items = \"many\"").unwrap_err().to_string();
-        assert!(bad.contains("max_items"), "{bad}");
+    fn a_value_out_of_range_is_named() {
         assert!(refusal("queue_items = 0\nmax_items = 0").contains("`queue-items`"));
     }
 
@@ -530,14 +510,19 @@ mod tests {
     }
 
     #[test]
-    fn the_printed_configuration_reads_back_and_keeps_secrets() {
-        let config = Config::resolve(options("api_keys = \"team:infer+train:secret-of-team\"")).unwrap();
-        let text = config.to_toml().unwrap();
-        assert!(text.contains("team:infer+train") && !text.contains("secret-of-team"), "{text}");
-        let without_keys: String =
-            text.lines().filter(|line| !line.starts_with("api_keys")).map(|l| format!("{l}\n")).collect();
-        let again = Config::resolve(options(&without_keys)).unwrap();
-        assert_eq!(again.queue_items, config.queue_items);
+    fn the_printed_configuration_is_a_file_of_options_without_the_secrets() {
+        let secrets = "api_keys = \"team:infer+train:secret-of-team\"\n\
+                       webhook_secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n";
+        let given = "models = [\"a\", \"b\"]\nonnxruntime = \"c.so\"\nlanes = 3\nlog_format = \"json\"\n\
+                     webhook_hosts = [\"a.example.com\"]\nwebhook_url = \"https://a.example.com/\"\n";
+        let text = Config::resolve(options(&format!("{secrets}{given}"))).unwrap().to_toml().unwrap();
+        assert!(text.contains("# api_keys is set and not shown: team:infer+train\n"), "{text}");
+        assert!(!text.contains("secret-of-team") && !text.contains("MfKQ"), "{text}");
+        let again = Config::resolve(options(secrets).or(options(&text))).unwrap();
+        assert_eq!(again.to_toml().unwrap(), text);
+        let defaults = Config::resolve(Options::default()).unwrap().to_toml().unwrap();
+        assert_eq!(Config::resolve(options(&defaults)).unwrap().to_toml().unwrap(), defaults);
+        assert!(defaults.contains("\nlanes = "), "{defaults}");
     }
 
     #[test]
@@ -553,7 +538,7 @@ mod tests {
             "webhook_hosts = [\"a.example.com\", \"[::1]:8000\"]\nwebhook_url = \"https://a.example.com/x\"";
         let printed = Config::resolve(options(&format!("{secret}{right}"))).unwrap().to_toml().unwrap();
         assert!(printed.contains("webhook_hosts = [\"a.example.com\", \"[::1]:8000\"]"), "{printed}");
-        assert!(printed.contains("webhook_secret = \"hidden\"") && !printed.contains("MfKQ"), "{printed}");
+        assert!(!printed.contains("MfKQ"), "{printed}");
     }
 
     #[test]

@@ -3,17 +3,16 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use headstart::cli::{Cli, Command};
 use headstart::config::Config;
-use headstart::{backup, embed, export, http, models, serve, train, worker};
+use headstart::{backup, embed, explain, export, http, models, serve, train, worker};
 
 fn main() -> ExitCode {
     silence_runtime();
-    match run(Cli::parse()) {
+    match run(Cli::from_terminal()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "headstart: {error:#}");
+            let _ = writeln!(std::io::stderr(), "headstart: {}", explain::in_one_line(&error));
             ExitCode::FAILURE
         }
     }

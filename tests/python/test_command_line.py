@@ -85,16 +85,27 @@ def test_several_model_folders_can_be_named(tmp_path):
     assert printed(HEADSTART_MODELS=":".join(folders))["models"] == folders
 
 
-def test_printed_options_never_hold_a_secret():
-    done = succeed("serve", "--print-config", HEADSTART_API_KEYS="team:infer:very-secret-key")
+def test_printed_options_are_a_file_of_options_without_the_secrets(file):
+    secrets = {
+        "HEADSTART_API_KEYS": "team:infer:very-secret-key",
+        "HEADSTART_WEBHOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    }
+    given = ["--webhook-hosts", "a.example.com", "--require-cuda=false", "--models", "a", "--models", "b"]
+    done = succeed("serve", "--print-config", *given, **secrets)
     assert "team:infer" in done.stdout
-    assert "very-secret-key" not in done.stdout + done.stderr
+    assert not [secret for secret in ("very-secret-key", "MfKQ") if secret in done.stdout + done.stderr]
+    options = tomllib.loads(done.stdout)
+    assert options["lanes"] >= 1 and "api_keys" not in options
+    again = succeed("serve", "--print-config", "--config", file(done.stdout), **secrets)
+    assert again.stdout == done.stdout
+    assert printed("--config", file(succeed("serve", "--print-config").stdout)) == printed()
 
 
 @pytest.mark.parametrize("text, names", [
     ("no_such_option = 1", ["no_such_option"]),
     ("[section]\nlisten = 1", ["section"]),
-    ('max_items = "many"', ["max_items"]),
+    ('max_items = "many"', ["options.toml: line 1: `max_items`", "whole number"]),
+    ('api_keys = "a:infer:very-secret', ["options.toml: line 1: `api_keys`"]),
     ("max_items = 0", ["max-items"]),
     ('listen = "nowhere"', ["listen"]),
     ("max_items = 9\nqueue_items = 8", ["max-items", "queue-items"]),
@@ -102,22 +113,28 @@ def test_printed_options_never_hold_a_secret():
     ("max_items = ", ["options.toml"]),
 ])
 def test_a_bad_file_stops_the_start_and_is_named(file, text, names):
-    refuse("serve", "--config", file(text), names=names)
+    done = refuse("serve", "--config", file(text), names=names)
+    assert "usize" not in done.stderr and "very-secret" not in done.stderr
 
 
 @pytest.mark.parametrize("variables, names", [
     ({"HEADSTART_NO_SUCH_OPTION": "1"}, ["HEADSTART_NO_SUCH_OPTION"]),
-    ({"HEADSTART_MAX_ITEMS": "many"}, ["max-items", "many"]),
-    ({"HEADSTART_LISTEN": "nowhere"}, ["listen", "nowhere"]),
+    ({"HEADSTART_MAX_ITEMS": "many"}, ["'HEADSTART_MAX_ITEMS'", "many"]),
+    ({"HEADSTART_LISTEN": "nowhere"}, ["'HEADSTART_LISTEN'", "nowhere"]),
+    ({"HEADSTART_REQUIRE_CUDA": "maybe"}, ["'HEADSTART_REQUIRE_CUDA'", "maybe"]),
     ({"HEADSTART_LANES": "0"}, ["lanes"]),
     ({"HEADSTART_REQUIRE_CUDA": "true"}, ["require-cuda"]),
     ({"HEADSTART_API_KEYS": "team:infer:short"}, ["api-keys"]),
     ({"HEADSTART_API_KEYS": "team:read:long-enough"}, ["api-keys", "read"]),
+    ({"HEADSTART_API_KEYS": "a:infer:long-enough,b:train:long-enough"}, ["entries 1 and 2, `a` and `b`"]),
     ({"HEADSTART_LOG": "no=such=filter"}, ["log"]),
 ])
 def test_a_bad_variable_stops_the_start_and_is_named(variables, names):
     done = refuse("serve", names=names, **variables)
     assert "long-enough" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "error:" in line or line.startswith("headstart:")]
+    parts = line.split(": ")
+    assert len(parts) == len(set(parts)), line
 
 
 @pytest.mark.parametrize("flags, names", [
