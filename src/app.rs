@@ -198,40 +198,66 @@ impl App {
         Engine::start(runtime, options, Arc::clone(&self.metrics))
     }
 
-    /// Loads every backbone of every models folder, side by side. Blocking. A broken one is listed with its reason;
-    /// the others load.
+    /// The folders of backbones under the models folders.
     ///
     /// # Errors
-    /// When a models folder cannot be listed, holds no backbone, or CUDA is required and not usable.
-    pub fn load_backbones(&self, engine: &Engine) -> anyhow::Result<()> {
-        let mut folders: Vec<PathBuf> = Vec::new();
-        for folder in
-            self.config.models.iter().map(|root| Folder::list(root)).collect::<Result<Vec<_>, _>>()?.concat()
-        {
-            match folders.iter().find(|known| known.file_name() == folder.file_name()) {
-                Some(known) => {
-                    tracing::error!(kept = %known.display(), left_out = %folder.display(), "two backbones of one name");
+    /// When a models folder cannot be listed, or none holds a backbone.
+    pub fn backbone_folders(&self) -> anyhow::Result<BackboneFolders> {
+        let mut folders = BackboneFolders::default();
+        for root in &self.config.models {
+            for folder in Folder::list(root)? {
+                match folders.kept.iter().find(|known| known.file_name() == folder.file_name()) {
+                    Some(kept) => {
+                        tracing::error!(kept = %kept.display(), left_out = %folder.display(), "two backbones of one name");
+                        folders.left_out.push((folder, kept.clone()));
+                    }
+                    None => folders.kept.push(folder),
                 }
-                None => folders.push(folder),
             }
         }
         anyhow::ensure!(
-            !folders.is_empty(),
+            !folders.kept.is_empty(),
             "no backbone in {:?}: none has a headstart.toml",
             self.config.models
         );
+        Ok(folders)
+    }
+
+    /// Loads every backbone of every models folder. Blocking. A broken one is listed with its reason; the others load.
+    ///
+    /// # Errors
+    /// Those of [`App::backbone_folders`]; when no backbone loads, or CUDA is required and not usable.
+    pub fn load_backbones(&self, engine: &Engine) -> anyhow::Result<()> {
+        let folders = self.backbone_folders()?;
+        self.load_folders(engine, &folders.kept)?;
+        let entries = self.tasks.catalog.list();
+        let reasons: Vec<String> = entries
+            .iter()
+            .filter_map(|(id, entry)| match entry {
+                Entry::Served(_) => None,
+                Entry::Broken(reason) => Some(format!("`{id}`: {reason}")),
+            })
+            .collect();
+        anyhow::ensure!(
+            reasons.len() < entries.len(),
+            "no backbone could be loaded from {:?}: {}",
+            self.config.models,
+            reasons.join("; ")
+        );
+        Ok(())
+    }
+
+    /// Loads folders into the catalog, side by side: as what they are, or as broken with the reason. Blocking.
+    ///
+    /// # Errors
+    /// When CUDA is required and not usable.
+    pub fn load_folders(&self, engine: &Engine, folders: &[PathBuf]) -> Result<(), EngineError> {
         let required_cuda = std::thread::scope(|scope| {
             let loads: Vec<_> =
                 folders.iter().map(|folder| scope.spawn(|| self.load_one(engine, folder))).collect();
             loads.into_iter().filter_map(|load| load.join().ok().flatten()).next()
         });
-        if let Some(error) = required_cuda {
-            return Err(error.into());
-        }
-        let served =
-            self.tasks.catalog.list().into_iter().any(|(_, entry)| matches!(entry, Entry::Served(_)));
-        anyhow::ensure!(served, "no backbone could be loaded from {:?}", self.config.models);
-        Ok(())
+        required_cuda.map_or(Ok(()), Err)
     }
 
     /// Loads one folder into the catalog; returns the error that must stop the start, if any.
@@ -258,6 +284,15 @@ impl App {
     pub fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.config.request_timeout_ms)
     }
+}
+
+/// Folders of backbones.
+#[derive(Debug, Default)]
+pub struct BackboneFolders {
+    /// Those to load.
+    pub kept: Vec<PathBuf>,
+    /// Those whose name another has already, with the other.
+    pub left_out: Vec<(PathBuf, PathBuf)>,
 }
 
 fn unix_seconds() -> u64 {

@@ -7,14 +7,15 @@ use headstart_tasks::Entry;
 use crate::app::App;
 use crate::config::Config;
 
-/// Prints one line a backbone; fails when one is broken.
+/// Prints one line a backbone; fails when one is broken or left out.
 ///
 /// # Errors
-/// When ONNX Runtime is missing, the models folder is unusable, or a backbone is broken.
+/// When ONNX Runtime is missing, the models folder is unusable, or a backbone is broken or left out.
 pub fn run(config: Config) -> anyhow::Result<()> {
     let app = App::new(config)?;
     let engine = app.start_engine()?;
-    app.load_backbones(&engine)?;
+    let folders = app.backbone_folders()?;
+    app.load_folders(&engine, &folders.kept)?;
     let mut out = std::io::stdout().lock();
     let mut broken = 0;
     for (id, entry) in app.tasks.catalog.list() {
@@ -32,11 +33,17 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             }
             Entry::Broken(reason) => {
                 broken += 1;
-                writeln!(out, "{id:<28} broken: {reason}")?;
+                // A manifest's reason shows the place in lines of its own.
+                writeln!(out, "{id:<28} broken: {}", reason.trim_end().replace('\n', "\n    "))?;
             }
         }
     }
     app.tasks.catalog.clear();
-    anyhow::ensure!(broken == 0, "{broken} broken");
+    let left_out = folders.left_out.len();
+    for (folder, kept) in folders.left_out {
+        let id = folder.file_name().unwrap_or_default().to_string_lossy();
+        writeln!(out, "{id:<28} left out: {} has the name of {}", folder.display(), kept.display())?;
+    }
+    anyhow::ensure!(broken + left_out == 0, "{broken} broken, {left_out} left out");
     Ok(())
 }

@@ -186,19 +186,44 @@ def test_a_broken_backbone_is_named_and_the_others_still_serve(tmp_path, start):
     assert service.embed(TEXT, "a")
 
 
+def test_backbones_of_which_none_loads_are_listed_with_their_reasons(tmp_path):
+    folders = [tmp_path / "one", tmp_path / "two"]
+    manifest = (MODELS / TEXT / "headstart.toml").read_text()
+    for folder in folders:
+        (folder / TEXT).mkdir(parents=True)
+        (folder / TEXT / "headstart.toml").write_text(manifest.replace("modality =", "modalty ="))
+    options = ["--models", folders[0], "--models", folders[1]]
+    done = run("models", *options)
+    broken, left_out = [line for line in done.stdout.splitlines() if line.startswith(TEXT)]
+    assert done.returncode != 0 and "1 broken, 1 left out" in done.stderr
+    assert "broken" in broken and "modalty" in done.stdout and str(folders[0]) in broken
+    assert "left out" in left_out and str(folders[1]) in left_out and str(folders[0]) in left_out
+    refuse("serve", "--listen", "127.0.0.1:0", "--data", tmp_path / "data", *options, names=["modalty"])
+    (tmp_path / "texts.txt").write_text("One.\n")
+    refuse("embed", tmp_path / "texts.txt", *options, names=["modalty"])
+
+
 def test_the_openapi_document_is_the_committed_one():
     document = succeed("openapi").stdout
     assert json.loads(document)["info"]["title"] == "headstart"
     assert document == (ROOT / "openapi" / "openapi.json").read_text()
 
 
+def lines(path):
+    """The objects of a `.jsonl` file of vectors."""
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["index"] for line in found] == list(range(len(found)))
+    return found
+
+
 def vectors(path):
     """The vectors of a `.npy` or `.jsonl` file."""
-    if path.suffix == ".npy":
-        return numpy.load(path)
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [line["index"] for line in lines] == list(range(len(lines)))
-    return numpy.array([line["embedding"] for line in lines])
+    return numpy.load(path) if path.suffix == ".npy" else numpy.array([line["embedding"] for line in lines(path)])
+
+
+def untouched(folder):
+    """Everything in a folder, to be compared with itself."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".npy"])
@@ -206,8 +231,8 @@ def vectors(path):
 def test_texts_are_embedded_line_by_line(tmp_path, form, ending):
     texts = banking_questions()[:70]
     given = tmp_path / {"lines": "texts.txt", "json": "texts.jsonl"}[form]
-    lines = texts if form == "lines" else [json.dumps({"text": text, "label": "ignored"}) for text in texts]
-    given.write_text("".join(f"{line}\n" for line in lines))
+    rows = texts if form == "lines" else [json.dumps({"text": text, "label": "ignored"}) for text in texts]
+    given.write_text("".join(f"{row}\n" for row in rows))
     output = tmp_path / f"vectors{ending}"
     done = succeed("embed", given, "--model", TEXT, "--output", output)
     assert "70" in done.stderr and TEXT in done.stderr
@@ -232,6 +257,8 @@ def test_a_folder_of_pictures_is_embedded_in_order_of_name(tmp_path, ending):
     in_order = [photos()[names.index(name)] for name in sorted(names)]
     for photo, vector in zip(in_order, found, strict=True):
         assert cosine(vector, pixel_features(IMAGE, photo)) > 0.99999
+    named = lines(output) if ending == ".jsonl" else []
+    assert [line["file"] for line in named] == sorted(names)[: len(named)]
 
 
 def test_the_output_stands_beside_the_input_unless_named(tmp_path):
@@ -244,8 +271,8 @@ def test_the_output_stands_beside_the_input_unless_named(tmp_path):
 @pytest.mark.parametrize("ending", [".jsonl", ".npy"])
 def test_a_run_that_was_killed_resumes_to_the_same_file(tmp_path, ending):
     given = tmp_path / "texts.txt"
-    lines = [" ".join(text.split()) or "." for text in made_texts([3 + number % 20 for number in range(600)], seed=3)]
-    given.write_text("".join(f"{number} {line}\n" for number, line in enumerate(lines)))
+    rows = [" ".join(text.split()) or "." for text in made_texts([3 + number % 20 for number in range(600)], seed=3)]
+    given.write_text("".join(f"{number} {row}\n" for number, row in enumerate(rows)))
     whole, cut = tmp_path / f"whole{ending}", tmp_path / f"cut{ending}"
     command = ["embed", given, "--model", TEXT, "--cache-bytes", 0, "--output"]
     succeed(*command, whole)
@@ -277,27 +304,121 @@ def test_what_cannot_be_embedded_is_named(tmp_path):
     refuse("embed", tmp_path / "empty", names=["empty", "png"])
     texts = tmp_path / "texts.txt"
     texts.write_text("One.\n\nThree.\n")
-    refuse("embed", texts, names=["line 2"])
+    refuse("embed", texts, names=["texts.txt: line 2"])
+    texts.write_bytes(b"One.\n\xff\xfe\n")
+    refuse("embed", texts, names=["texts.txt: line 2", "UTF-8"])
     broken = tmp_path / "broken.jsonl"
     broken.write_text('{"text": "One."}\n{"txt": "Two."}\n')
-    refuse("embed", broken, names=["line 2", "text"])
-    texts.write_text("One.\n")
+    refuse("embed", broken, names=["broken.jsonl: line 2", "text"])
+    texts.write_text("One.\n" + "word " * 400 + "\n")
+    refuse("embed", texts, "--truncate", "none", "--model", TEXT, names=["texts.txt: line 2", "402", "256"])
     refuse("embed", texts, "--output", tmp_path / "vectors.csv", names=["vectors.csv", ".npy"])
-    refuse("embed", texts, "--model", "no-such-model", names=["no-such-model"])
+    refuse("embed", texts, "--output", tmp_path / "nowhere" / "vectors.npy", names=["nowhere"])
+    refuse("embed", texts, "--model", "no-such-model", names=["no-such-model", TEXT])
     refuse("embed", texts, "--model", IMAGE, names=[IMAGE, "text"])
     refuse("embed", texts, "--prompt", "no-such-prompt", "--model", TEXT, names=["no-such-prompt"])
     picture = tmp_path / "pictures"
     picture.mkdir()
-    (picture / "damaged.png").write_bytes(saved(photos()[0], "PNG")[:1000])
-    refuse("embed", picture, names=["1"])
+    for name in ("a.png", "c.png"):
+        (picture / name).write_bytes(saved(photos()[0], "PNG"))
+    (picture / "b.png").write_bytes(b"no picture at all")
+    done = refuse("embed", picture, names=[f"{picture / 'b.png'}: unsupported media"])
+    assert done.stderr.count("unsupported media") == 1
+    refuse("embed", picture, "--truncate", "end", names=["--truncate"])
+    assert {path.name for path in tmp_path.iterdir()} == {"empty", "pictures", "texts.txt", "broken.jsonl"}
 
 
-def test_an_output_of_another_run_is_not_mixed_with_this_one(tmp_path):
+@pytest.mark.parametrize("link", [os.link, os.symlink, None])
+def test_what_is_embedded_is_never_written_over(tmp_path, link):
+    given = tmp_path / "self.jsonl"
+    given.write_text('{"text": "One."}\n{"text": "Two, not ended."}')
+    output = tmp_path / "other.jsonl" if link else given
+    if link:
+        link(given, output)
+    before = untouched(tmp_path)
+    for more in ([], ["--overwrite"]):
+        refuse("embed", given, "--output", output, *more, names=[output.name, "what is embedded"])
+    assert untouched(tmp_path) == before
+
+
+def test_files_of_somebody_else_are_left_as_they_are(tmp_path):
     given = tmp_path / "texts.txt"
-    given.write_text("One.\n")
-    output = tmp_path / "vectors.jsonl"
-    output.write_text('{"index":0,"embedding":[1.0]}\n{"index":1,"embedding":[1.0]}\n')
-    refuse("embed", given, "--model", FAST_TEXT if (MODELS / FAST_TEXT).is_dir() else TEXT, "--output", output, names=["vectors.jsonl"])
+    given.write_text("One.\nTwo.\nThree.\n")
+    notes, array, vague = tmp_path / "notes.jsonl", tmp_path / "array.npy", tmp_path / "vectors.jsonl"
+    notes.write_text("Notes of mine.\nThe last is not ended.")
+    numpy.save(array, numpy.zeros((2, 384), numpy.float32))
+    vague.write_text('{"index":0,"embedding":[1.0]}\n{"index":1,"embedding":[1.0]}\n')
+    before = untouched(tmp_path)
+    for output in (notes, array, vague):
+        refuse("embed", given, "--output", output, names=[output.name, "--overwrite"])
+    assert untouched(tmp_path) == before
+    succeed("embed", given, "--output", notes, "--overwrite")
+    assert vectors(notes).shape == (3, 384)
+    (ours := tmp_path / "ours.jsonl").write_bytes(b"")
+    succeed("embed", given, "--output", ours)
+    ours.write_text(ours.read_text() + "and a note of mine\n")
+    before = untouched(tmp_path)
+    refuse("embed", given, "--output", ours, names=["ours.jsonl", "line 4"])
+    assert untouched(tmp_path) == before
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".npy"])
+def test_an_output_is_added_to_by_the_work_that_began_it_alone(tmp_path, ending):
+    given, output = tmp_path / "texts.txt", tmp_path / f"vectors{ending}"
+    given.write_text("One.\nTwo.\nThree.\n")
+    command = ["embed", given, "--output", output, "--model"]
+    succeed(*command, FAST_TEXT)
+    given.write_text(given.read_text() + "Four.\n")
+    before = untouched(tmp_path)
+    refuse(*command, TEXT, names=[output.name, f"`{FAST_TEXT}`, now `{TEXT}`", "--overwrite"])
+    refuse(*command, FAST_TEXT, "--truncate", "start", names=["`end`, now `start`"])
+    refuse(*command, FAST_TEXT, "--prompt", "nope", names=["nope"])
+    (other := tmp_path / "other").mkdir()
+    (other / "texts.txt").write_text("Zero.\nOne.\nTwo.\nThree.\n")
+    refuse("embed", other / "texts.txt", *command[2:], FAST_TEXT, names=["3 texts", "--overwrite"])
+    (other / "a.png").write_bytes(saved(photos()[0], "PNG"))
+    refuse("embed", other, "--output", output, names=[IMAGE])
+    assert untouched(tmp_path) == before
+    assert "3 of them from before" in succeed(*command, FAST_TEXT).stderr
+    whole = tmp_path / f"whole{ending}"
+    succeed("embed", given, "--output", whole, "--model", FAST_TEXT)
+    assert output.read_bytes() == whole.read_bytes()
+    succeed(*command, TEXT, "--overwrite")
+    assert cosine(vectors(output)[3], text_features(TEXT, "Four.")) > 0.99999
+
+
+def test_pictures_are_resumed_by_name(tmp_path):
+    folder, output, array = tmp_path / "pictures", tmp_path / "vectors.jsonl", tmp_path / "vectors.npy"
+    folder.mkdir()
+    first, second, third = photos()[:3]
+    (folder / "b.png").write_bytes(saved(first, "PNG"))
+    (folder / "c.png").write_bytes(saved(second, "PNG"))
+    for place in (output, array):
+        succeed("embed", folder, "--output", place)
+    (folder / "a.png").write_bytes(saved(third, "PNG"))
+    (folder / "c.png").unlink()
+    done = succeed("embed", folder, "--output", output)
+    assert "c.png" in done.stderr and "b.png" not in done.stderr
+    assert [line["file"] for line in lines(output)] == ["b.png", "c.png", "a.png"]
+    for photo, vector in zip((first, second, third), vectors(output), strict=True):
+        assert cosine(vector, pixel_features(IMAGE, photo)) > 0.99999
+    before = array.read_bytes()
+    refuse("embed", folder, "--output", array, names=["vectors.npy", ".jsonl", "--overwrite"])
+    assert array.read_bytes() == before
+    folder.rename(tmp_path / "moved")
+    refuse("embed", tmp_path / "moved", "--output", output, names=["vectors.jsonl", str(folder)])
+    succeed("embed", tmp_path / "moved" / "a.png", "--output", tmp_path / "one.jsonl")
+    assert [line["file"] for line in lines(tmp_path / "one.jsonl")] == ["a.png"]
+
+
+def test_lines_say_what_was_cut_and_small_limits_do_no_harm(tmp_path):
+    given, output = tmp_path / "texts.txt", tmp_path / "vectors.jsonl"
+    given.write_text("".join(f"Text {number}.\n" for number in range(20)) + "word " * 400 + "\n")
+    done = succeed("embed", given, "--output", output, "--model", TEXT, HEADSTART_MAX_ITEMS="10")
+    assert [line.get("truncated_tokens") for line in lines(output)] == [None] * 20 + [146]
+    assert "1 texts" in done.stderr
+    # Only the backbone that is asked for is loaded.
+    assert IMAGE not in done.stderr
 
 
 def test_a_small_validation_file_is_tuned_on_beside_its_training_file(tmp_path):
