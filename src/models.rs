@@ -6,6 +6,7 @@ use headstart_tasks::Entry;
 
 use crate::app::App;
 use crate::config::Config;
+use crate::explain;
 
 /// Prints one line a backbone; fails when one is broken or left out.
 ///
@@ -34,6 +35,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             Entry::Broken(reason) => {
                 broken += 1;
                 // A manifest's reason shows the place in lines of its own.
+                let reason = explain::in_one_line(&anyhow::Error::new(reason));
                 writeln!(out, "{id:<28} broken: {}", reason.trim_end().replace('\n', "\n    "))?;
             }
         }
