@@ -192,10 +192,10 @@ fn other_formats_are_unsupported_and_named() {
         (&b"\0\0\0\x20ftypavif\0\0\0\0"[..], "AVIF"),
         (b"%PDF-1.7", "PDF"),
         (b"<svg xmlns=", "SVG"),
-        (b"", "no bytes"),
         (b"hello", "no known image format"),
     ] {
         let refused = decode(bytes, &Limits::default()).unwrap_err();
         assert!(matches!(&refused, MediaError::Unsupported { found } if found.contains(name)), "{refused}");
     }
+    assert!(matches!(decode(b"", &Limits::default()), Err(MediaError::Empty)));
 }
