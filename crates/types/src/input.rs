@@ -422,6 +422,7 @@ mod tests {
         assert!(serde_json::from_str::<Payload>(r#"{"text": "a", "text_pair": null}"#).is_ok());
     }
 
+    #[test]
     fn null_inside_of_an_object_is_absent() {
         let text = [Datum::Text("a".into())];
         let json = r#"{"image": null, "text": "a", "image_url": null, "tokens": null}"#;
