@@ -55,20 +55,23 @@ pub(crate) enum DecisionContent {
 
 /// A part of a message.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 pub(crate) enum DecisionPart {
     /// A text.
-    InputText {
+    #[serde(rename = "input_text")]
+    Text {
         /// The text.
         text: String,
     },
     /// A picture.
-    InputImage {
+    #[serde(rename = "input_image")]
+    Image {
         /// A data URL; nothing is fetched.
         image_url: String,
     },
     /// JSON, judged as text.
-    InputJson {
+    #[serde(rename = "input_json")]
+    Json {
         /// An object or a list of objects.
         #[schema(value_type = Object)]
         data: Value,
@@ -94,9 +97,9 @@ impl Gathered {
         for (place, part) in parts.into_iter().enumerate() {
             let part = serde_json::from_value(Value::Object(part));
             match part.map_err(|error| format!("part {place}: {error}"))? {
-                DecisionPart::InputText { text } => self.texts.push(text),
-                DecisionPart::InputImage { image_url } => self.images.push(image_url),
-                DecisionPart::InputJson { data } => self.texts.push(data.to_string()),
+                DecisionPart::Text { text } => self.texts.push(text),
+                DecisionPart::Image { image_url } => self.images.push(image_url),
+                DecisionPart::Json { data } => self.texts.push(data.to_string()),
             }
         }
         Ok(())
