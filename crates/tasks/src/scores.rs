@@ -48,9 +48,13 @@ pub(crate) async fn scores(
     (caller, user): (Caller, Option<&str>),
 ) -> Result<(Vec<Chosen>, Scored), TaskError> {
     let chosen = cx.classifiers.choose(caller.key, names, user.unwrap_or(caller.key)).await;
-    let chosen = chosen.map_err(|error| match error {
-        TaskError::UnknownModel(name) if cx.catalog.entry(&name).is_some() => TaskError::NotAClassifier(name),
-        error => error,
+    let chosen = chosen.map_err(|error| {
+        if let TaskError::UnknownModel(name) = &error
+            && cx.catalog.entry(name).is_some()
+        {
+            return TaskError::NotAClassifier(name.clone());
+        }
+        error
     })?;
     let scored = score(cx, &chosen, input, reading, caller).await?;
     Ok((chosen, scored))

@@ -246,18 +246,17 @@ async fn learn(
 }
 
 /// The error with the whole name of the field: an example's text or picture.
-fn in_its_place(visible: &Visible, model: &str, error: TaskError) -> TaskError {
+fn in_its_place(visible: &Visible, model: &str, mut error: TaskError) -> TaskError {
     let Ok(served) = visible.app.tasks.catalog.get(model) else { return error };
     let whole = |param: String| match param.strip_prefix("examples") {
         Some("") => format!("examples[0].{}", served.modality().as_str()),
         Some(_) => format!("{param}.{}", served.modality().as_str()),
         None => param,
     };
-    match error {
-        TaskError::Invalid { param, problem } => TaskError::Invalid { param: whole(param), problem },
-        TaskError::Media { param, source } => TaskError::Media { param: whole(param), source },
-        error => error,
+    if let TaskError::Invalid { param, .. } | TaskError::Media { param, .. } = &mut error {
+        *param = whole(std::mem::take(param));
     }
+    error
 }
 
 /// Leaves examples out of a classifier.
