@@ -58,24 +58,25 @@ fn pause(seconds: u32) -> Duration {
     Duration::from_secs(u64::from(seconds)).mul_f64(0.9 + 0.2 * f64::from(chance) / 255.0)
 }
 
-/// Each part by itself: a full disk keeps rows from being deleted, and bytes that go make room.
+/// Each part by itself: a full disk keeps rows from being deleted, and bytes that go make room. A part that had to wait, as
+/// for a backup, is not done.
 async fn once(app: &App, store: &Store) {
     let metrics = &app.metrics.sweep;
     let parts = [
-        ("files", files(store, metrics).await),
-        ("requests", store.forget_requests(now_ms()).await),
+        ("files", files(store, metrics).await.map(|()| true)),
+        ("requests", store.forget_requests(now_ms()).await.map(|()| true)),
         ("purges", purge::finish_all(store).await),
         ("blobs", blobs(store, metrics).await),
     ];
-    let mut failed = false;
+    let mut whole = true;
     for (part, outcome) in parts {
+        whole &= matches!(outcome, Ok(true));
         if let Err(error) = outcome {
-            failed = true;
             metrics.errors_total.inc();
             tracing::error!(part, %error, "a sweep failed; the next one tries again");
         }
     }
-    if !failed {
+    if whole {
         metrics.last_success_timestamp_seconds.set(now_ms() / 1000);
     }
 }
@@ -102,7 +103,7 @@ pub(crate) async fn erase(store: &Store, file: &FileRow) {
     }
 }
 
-async fn blobs(store: &Store, metrics: &SweepMetrics) -> Result<(), StoreError> {
+async fn blobs(store: &Store, metrics: &SweepMetrics) -> Result<bool, StoreError> {
     let steps = store.clear_steps().await?;
     let collected = store.collect_blobs(SAFE_AGE_MS, now_ms()).await?;
     let (blobs, bytes) = (steps.blobs + collected.blobs, steps.bytes + collected.bytes);
@@ -111,7 +112,7 @@ async fn blobs(store: &Store, metrics: &SweepMetrics) -> Result<(), StoreError> 
     if blobs > 0 {
         tracing::info!(blobs, bytes, "bytes that nothing needs are removed");
     }
-    Ok(())
+    Ok(!steps.deferred && !collected.deferred)
 }
 
 #[cfg(test)]

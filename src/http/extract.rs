@@ -75,14 +75,14 @@ pub(crate) async fn params<T: Task>(app: &Arc<App>, request: Request) -> Result<
     match content_type.as_str() {
         "multipart/form-data" => {
             let (fields, files) = read_multipart(request, limit).await?;
-            let mut params: T::Params = form::read(form::fields(fields))?;
+            let mut params: T::Params = form::read(form::fields(fields)?)?;
             if !files.is_empty() {
                 carry::<T>(&mut params, files, "parts named `file`")?;
             }
             Ok(params)
         }
         media if is_media(media) => {
-            let mut params: T::Params = form::read(form::query(request.uri().query().unwrap_or_default()))?;
+            let mut params: T::Params = form::read(form::query(request.uri().query().unwrap_or_default())?)?;
             let bytes = read(request, limit).await?;
             carry::<T>(&mut params, vec![Media::Bytes(bytes)], "the body")?;
             Ok(params)
@@ -207,8 +207,15 @@ fn first_byte(body: &[u8]) -> Option<u8> {
     body.iter().copied().find(|byte| !byte.is_ascii_whitespace())
 }
 
+/// Bodies up to this many bytes are read a second time for a better message.
+const SMALL_BODY: usize = 64 << 10;
+
 /// What a field that takes one of some words says to a word that is none of them.
 fn choices<P: DeserializeOwned>(body: &[u8], path: &serde_path_to_error::Path) -> Option<String> {
+    // A body as a tree takes many times its bytes.
+    if body.len() > SMALL_BODY {
+        return None;
+    }
     let mut value: Value = serde_json::from_slice(body).ok()?;
     let mut place = &mut value;
     for segment in path {

@@ -16,20 +16,26 @@ use crate::http::extract::{plain, top_field};
 /// The fields of a form, in the order in which their names came.
 pub(crate) type Fields = Vec<(String, Vec<String>)>;
 
+/// Most names in a form: more than any route has, few enough to be looked through for every value.
+const NAMES: usize = 100;
+
 /// Values by their field.
-pub(crate) fn fields(pairs: impl IntoIterator<Item = (String, String)>) -> Fields {
+pub(crate) fn fields(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Fields, ApiError> {
     let mut fields = Fields::new();
     for (name, value) in pairs {
-        match fields.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, values)) => values.push(value),
-            None => fields.push((name, vec![value])),
+        if let Some((_, values)) = fields.iter_mut().find(|(known, _)| *known == name) {
+            values.push(value);
+        } else if fields.len() == NAMES {
+            return Err(ApiError::invalid(&name, format!("there are more than {NAMES} fields")));
+        } else {
+            fields.push((name, vec![value]));
         }
     }
-    fields
+    Ok(fields)
 }
 
 /// The fields of a query.
-pub(crate) fn query(text: &str) -> Fields {
+pub(crate) fn query(text: &str) -> Result<Fields, ApiError> {
     fields(form_urlencoded::parse(text.as_bytes()).into_owned())
 }
 

@@ -2,7 +2,8 @@
 //! takes an answer on its way with it (RFC 9112, 9.6): so what is still to come is read for a while, and thrown away.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,10 +21,26 @@ const MOST: usize = 64 << 20;
 
 /// A body that whoever answers reads as far as it likes.
 #[derive(Clone)]
-struct Shared(Arc<Mutex<Body>>);
+struct Shared(Arc<Inner>);
+
+struct Inner {
+    body: Mutex<Body>,
+    /// Whether anybody has begun to read it.
+    begun: AtomicBool,
+}
+
+impl Shared {
+    fn body(&self) -> MutexGuard<'_, Body> {
+        self.0.body.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Reads on when the answer is made, or its making given up.
-struct ReadOn(Shared);
+struct ReadOn {
+    body: Shared,
+    /// Whether the client sends the body only once it is asked to, which beginning to read does.
+    asks: bool,
+}
 
 impl hyper::body::Body for Shared {
     type Data = Bytes;
@@ -33,23 +50,24 @@ impl hyper::body::Body for Shared {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let mut body = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Pin::new(&mut *body).poll_frame(context)
+        self.0.begun.store(true, Ordering::Relaxed);
+        Pin::new(&mut *self.body()).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_end_stream()
+        self.body().is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).size_hint()
+        self.body().size_hint()
     }
 }
 
 impl Drop for ReadOn {
     fn drop(&mut self) {
-        let mut body = self.0.clone();
-        if body.is_end_stream() {
+        let mut body = self.body.clone();
+        let waits = self.asks && !body.0.begun.load(Ordering::Relaxed);
+        if waits || body.is_end_stream() {
             return;
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
@@ -67,12 +85,12 @@ impl Drop for ReadOn {
 
 /// Reads bodies on that were answered early.
 pub(crate) async fn read_on(request: Request, next: Next) -> Response {
-    // Who asks first whether to send a body sends none after an answer.
-    if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) {
+    if request.body().is_end_stream() {
         return next.run(request).await;
     }
+    let asks = request.headers().contains_key(header::EXPECT);
     let (head, body) = request.into_parts();
-    let body = Shared(Arc::new(Mutex::new(body)));
-    let _read_on = ReadOn(body.clone());
+    let body = Shared(Arc::new(Inner { body: Mutex::new(body), begun: AtomicBool::new(false) }));
+    let _read_on = ReadOn { body: body.clone(), asks };
     next.run(Request::from_parts(head, Body::new(body))).await
 }

@@ -42,7 +42,7 @@ impl Visible {
     pub(crate) fn classifier(&self, id: &str) -> Result<ClassifierId, ApiError> {
         match id.rsplit_once('/') {
             None => Ok(ClassifierId { key: self.identity.key.to_owned(), name: id.to_owned() }),
-            Some((key, name)) if self.sees_all() => {
+            Some((key, name)) if self.sees_all() || key == self.identity.key => {
                 Ok(ClassifierId { key: key.to_owned(), name: name.to_owned() })
             }
             Some(_) => Err(ApiError::not_found(format!("classifier `{id}` does not exist"))),

@@ -129,6 +129,8 @@ impl Asked<'_> {
     /// [`PurgeError`]; nothing has changed then.
     pub(crate) async fn carry_out(&self, id: &PurgeId) -> Result<PurgeRow, PurgeError> {
         for _ in 0..TRIES {
+            // What is made up here has no name until all of it is: no sweep may take it for left over.
+            let frozen = self.store.blobs().freeze().await?;
             let found = self.find().await?;
             let versions = examples::holding(self.store, self.scope, &found.contents, true).await?;
             let mut files = Vec::new();
@@ -145,13 +147,17 @@ impl Asked<'_> {
                 },
                 details: self.details(&found, &versions).await?,
                 reports: self.reports(&found).await?,
-                evidence: evidence::without(self.store, &found.versions, &found.contents).await?,
+                evidence: self.evidence(&found).await?,
                 files,
                 versions: versions.changes,
             };
-            if self.store.purge(&purge, now_ms()).await? {
+            let written = self.store.purge(&purge, now_ms()).await?;
+            drop(frozen);
+            if written {
                 tracing::info!(purge.id = %id, rows = purge.details.rows, "rows were purged");
-                self.store.finish_purge(id, now_ms()).await?;
+                if let Err(error) = self.store.finish_purge(id, now_ms()).await {
+                    tracing::error!(purge.id = %id, %error, "the old bytes of a purge stay until the next sweep");
+                }
                 return Ok(self.store.purge_row(Scope::All, id).await?);
             }
         }
@@ -196,6 +202,13 @@ impl Asked<'_> {
         let reports: BTreeSet<&Sha256> =
             reports.chain(found.versions.iter().filter_map(|version| version.report.as_ref())).collect();
         reports::without(self.store, &reports, words).await
+    }
+
+    /// Evidence that knows the rows, as it is and without; also of versions whose files are deleted.
+    async fn evidence(&self, found: &Search) -> Result<Vec<(Sha256, Sha256)>, PurgeError> {
+        let mut versions = self.store.trained_on_deleted(self.scope).await?;
+        versions.extend(found.versions.iter().cloned());
+        evidence::without(self.store, &versions, &found.contents).await
     }
 
     async fn details(&self, found: &Search, held: &examples::Held) -> Result<PurgeDetails, PurgeError> {
@@ -282,12 +295,15 @@ fn remaining(files: &[PurgedFile], trained_on: &[String], unknown: &[String]) ->
     remaining
 }
 
-/// Erases what purges that were cut off, or had to wait, left behind.
-pub(crate) async fn finish_all(store: &Store) -> Result<(), StoreError> {
+/// Erases what purges that were cut off, or had to wait, left behind; whether nothing has to wait any more.
+pub(crate) async fn finish_all(store: &Store) -> Result<bool, StoreError> {
+    let mut all = true;
     for id in store.unfinished_purges().await? {
-        if store.finish_purge(&id, now_ms()).await? {
+        let finished = store.finish_purge(&id, now_ms()).await?;
+        all &= finished;
+        if finished {
             tracing::info!(purge.id = %id, "the bytes of a purge are erased");
         }
     }
-    Ok(())
+    Ok(all)
 }

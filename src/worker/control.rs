@@ -133,8 +133,9 @@ impl Control for FitControl {
             checkpoint.metrics.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
         let (store, lease, step) = (self.store.clone(), self.lease.clone(), self.step.clone());
         self.write(async move {
-            let now = now_ms();
             let state = store.blobs().put(&checkpoint.state).await?.sha256;
+            // A row is no older than its blob.
+            let now = now_ms();
             store.put_step(&lease, &step, &state, now).await?;
             if let Some(bytes) = checkpoint.head.as_ref().and_then(|head| artifact::save(head).ok()) {
                 let artifact = store.blobs().put(&bytes).await?.sha256;

@@ -296,6 +296,26 @@ def test_a_body_that_is_refused_early_is_read_on_so_that_its_answer_arrives(star
             assert answered(client) == b"HTTP/1.1 413 Payload Too Large"
 
 
+def test_a_body_that_was_asked_for_and_is_refused_midway_is_read_on_as_well(start):
+    service = start("--key-file-bytes", 1000)
+    head = upload_head(len(PART) + (8 << 20)).replace(b"host: test", b"host: test\r\nexpect: 100-continue")
+    for _ in range(10):
+        with socket.create_connection(("127.0.0.1", service.port), timeout=20) as client:
+            client.sendall(head)
+            assert answered(client) == b"HTTP/1.1 100 Continue"
+            client.sendall(PART)
+            for _ in range(8):
+                client.sendall(b"a" * (1 << 20))
+            assert answered(client) == b"HTTP/1.1 413 Payload Too Large"
+
+
+def test_a_form_of_more_fields_than_any_route_has_is_refused(service):
+    many = {f"field{number}": (None, "a") for number in range(101)}
+    assert_error(service.http.post("/v1/embeddings", files=many), 400, says="more than 100 fields")
+    query = "&".join(f"field{number}=a" for number in range(101))
+    assert_error(post(service, f"/v1/embeddings?{query}", cat(), {"content-type": "image/jpeg"}), 400, says="more than 100 fields")
+
+
 def test_a_connection_goes_on_after_a_body_whose_last_bytes_come_late(service):
     body = PART + b"text,label\r\n--x--"
     with socket.create_connection(("127.0.0.1", service.port), timeout=20) as client:

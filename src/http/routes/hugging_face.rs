@@ -247,7 +247,7 @@ impl HuggingFaceBody {
 
     /// The fields beside a raw picture: the parameters stand among the others, or as JSON in one.
     fn of_query(query: &str) -> Result<Self, ApiError> {
-        let fields = form::query(query);
+        let fields = form::query(query)?;
         let mut body: Self = form::read(fields.clone())?;
         if body.inputs.is_some() {
             return Err(ApiError::invalid("inputs", "`inputs` is given beside the body: send one of them"));

@@ -141,7 +141,9 @@ pub(crate) async fn promote(
         };
         let Some(found) = found else {
             let now = clock::now_ms();
-            let moved = visible.store.promote(&id, number, asked.if_production, &reason, now).await?;
+            // A gate that found no other version in production holds only while there is none.
+            let compared = asked.if_production.or(alpha.map(|_| number));
+            let moved = visible.store.promote(&id, number, compared, &reason, now).await?;
             return Ok(object(visible, &id, moved));
         };
         let compared = asked.if_production.unwrap_or(found.production);

@@ -77,7 +77,7 @@ fn unknown(version: u32) -> String {
 /// So many rows that a version which loses one in ten and wins none is refused: with `k` rows lost the p is `2^-(k + 1)`.
 fn rows_needed(alpha: f64) -> u64 {
     let lost = (0.5 / alpha).log2().floor() + 1.0;
-    LOSS_OF_ONE_IN * lost as u64
+    LOSS_OF_ONE_IN.saturating_mul(lost as u64)
 }
 
 /// Puts each of the candidate's held-out rows where it belongs.
