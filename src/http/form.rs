@@ -235,11 +235,11 @@ mod tests {
     }
 
     fn form(text: &str) -> Form {
-        read(query(text)).unwrap()
+        read(query(text).unwrap()).unwrap()
     }
 
     fn message(text: &str) -> String {
-        format!("{:?}", read::<Form>(query(text)).unwrap_err())
+        format!("{:?}", read::<Form>(query(text).unwrap()).unwrap_err())
     }
 
     #[test]
