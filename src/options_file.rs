@@ -53,9 +53,17 @@ pub fn parse(text: &str) -> Result<Options, String> {
             .filter(|key| crate::config::is_option(key))
             .map_or_else(String::new, |key| format!("`{key}`: "));
         let number = before.matches('\n').count() + 1;
-        format!("line {number}: {option}{}", in_plain_words(error.message()))
+        let said = if SECRET.iter().any(|secret| option.contains(secret)) {
+            "expected a text in quotes".to_owned()
+        } else {
+            in_plain_words(error.message())
+        };
+        format!("line {number}: {option}{said}")
     })
 }
+
+/// Options of whose values nothing is shown; a parser's message shows numbers.
+const SECRET: [&str; 2] = ["`api_keys`", "`webhook_secret`"];
 
 fn in_plain_words(message: &str) -> String {
     let (said, expected) = message.split_once("expected ").unwrap_or((message, ""));
@@ -96,5 +104,7 @@ mod tests {
                 "{refusal}"
             );
         }
+        let number = parse("webhook_secret = 12345678901").unwrap_err();
+        assert_eq!(number, "line 1: `webhook_secret`: expected a text in quotes");
     }
 }

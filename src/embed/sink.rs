@@ -80,16 +80,17 @@ impl Sink {
         Ok(file.flush()?)
     }
 
-    /// The open file. The first time the record is written before anything else, so that no vector is without one.
+    /// The open file. The first time the record is written before any vector, so that none is without one, and after what is
+    /// written over has gone, so that no vector is taken for another record's.
     fn begin(&mut self) -> anyhow::Result<BufWriter<File>> {
         if let Some(file) = self.file.take() {
             return Ok(file);
         }
         let path = &self.output.path;
-        self.record.write(path)?;
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
         let mut file = file.with_context(|| format!("{} cannot be written", path.display()))?;
         file.set_len(self.held.keep)?;
+        self.record.write(path)?;
         file.seek(SeekFrom::End(0))?;
         let mut file = BufWriter::new(file);
         if self.output.form == Form::Npy && self.held.keep == 0 {
