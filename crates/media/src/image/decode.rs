@@ -16,7 +16,8 @@ use crate::MediaError;
 /// Decodes a picture as Pillow's `convert("RGB")` would after turning it upright; the module's page lists the rules.
 ///
 /// # Errors
-/// [`MediaError::Empty`]; those of [`probe`]; [`MediaError::Undecodable`] for damaged and for cut files, of which no part is returned;
+/// [`MediaError::Empty`]; those of [`probe`]; [`MediaError::Undecodable`] for damaged and for cut files, of which no part
+/// is returned;
 /// [`MediaError::Unsupported`] for variants such as arithmetic-coded JPEG; [`MediaError::TooMuchMemory`] for files
 /// made to take more memory than their pixels do.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage8, MediaError> {

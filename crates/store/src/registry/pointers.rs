@@ -193,8 +193,8 @@ impl Store {
         .await
     }
 
-    /// Deletes a classifier with all its versions, and the checkpoints of its jobs that are over. Its audit rows stay; a later classifier of that name goes on with
-    /// new numbers.
+    /// Deletes a classifier with all its versions, and the checkpoints of its jobs that are over. Its audit rows stay; a later
+    /// classifier of that name goes on with new numbers.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
