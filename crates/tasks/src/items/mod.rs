@@ -1,0 +1,152 @@
+//! The walk every item takes: admission, then decoding or tokenising, cache, queue, and back as a row. One file a modality.
+
+mod image;
+mod text;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use headstart_engine::{Request, Row, Want};
+use headstart_types::payload::{Datum, Media, Truncate};
+
+use crate::cache::{Cached, Key, VectorCache};
+use crate::catalog::{Encoder, Served};
+use crate::context::{Caller, TaskContext};
+use crate::error::TaskError;
+
+pub(crate) use text::compute_read;
+
+/// How a request's items are read.
+#[derive(Debug, Clone)]
+pub(crate) struct Reading<'a> {
+    /// The field errors name.
+    pub(crate) field: &'a str,
+    pub(crate) want: Want,
+    pub(crate) truncate: Truncate,
+    /// A prefix from the manifest.
+    pub(crate) prompt: Option<&'a str>,
+}
+
+/// One item's numbers.
+#[derive(Debug, Clone)]
+pub(crate) struct Item {
+    pub(crate) features: Arc<[f32]>,
+    pub(crate) logits: Arc<[f32]>,
+    pub(crate) tokens: usize,
+    pub(crate) truncated_tokens: usize,
+}
+
+/// Where a request's time went; parts that ran side by side count once, by their longest.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Timings {
+    /// Decoding or tokenising.
+    pub preprocess: Duration,
+    /// Waiting for a lane.
+    pub queue: Duration,
+    /// Inside ONNX Runtime.
+    pub inference: Duration,
+}
+
+impl Timings {
+    /// Both requests' times, side by side.
+    #[must_use]
+    pub fn beside(self, other: Self) -> Self {
+        Self {
+            preprocess: self.preprocess.max(other.preprocess),
+            queue: self.queue.max(other.queue),
+            inference: self.inference.max(other.inference),
+        }
+    }
+}
+
+/// A request's items, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Items {
+    pub(crate) items: Vec<Item>,
+    pub(crate) timings: Timings,
+}
+
+impl Items {
+    pub(crate) fn tokens(&self) -> usize {
+        self.items.iter().map(|item| item.tokens).sum()
+    }
+}
+
+/// Takes data all the way to rows.
+pub(crate) async fn compute(
+    cx: &TaskContext,
+    served: &Served,
+    data: Vec<Datum>,
+    reading: Reading<'_>,
+    cache: &Arc<VectorCache>,
+    caller: Caller,
+) -> Result<Items, TaskError> {
+    check_texts(cx, &data, reading.field)?;
+    let mut permit = served.backbone.admit(data.len())?;
+    let walk = Walk { cx, served, reading, cache, caller };
+    match &served.encoder {
+        Encoder::Text(encoder) => walk.texts(encoder, data, &mut permit).await,
+        Encoder::Image(spec) => walk.images(spec, data, permit).await,
+    }
+}
+
+fn check_texts(cx: &TaskContext, data: &[Datum], field: &str) -> Result<(), TaskError> {
+    for (index, datum) in data.iter().enumerate() {
+        let limit = cx.limits.text_bytes;
+        match datum {
+            Datum::Text(text) if text.len() > limit => {
+                let problem = format!("has {} bytes; at most {limit} are taken", text.len());
+                return Err(TaskError::invalid(item_name(field, index, data.len()), problem));
+            }
+            Datum::Text(_) | Datum::Tokens(_) | Datum::Image(_) => {}
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn item_name(field: &str, index: usize, count: usize) -> String {
+    if count == 1 { field.to_owned() } else { format!("{field}[{index}]") }
+}
+
+struct Walk<'a> {
+    cx: &'a TaskContext,
+    served: &'a Served,
+    reading: Reading<'a>,
+    cache: &'a Arc<VectorCache>,
+    caller: Caller,
+}
+
+impl Walk<'_> {
+    fn request(&self) -> Request {
+        Request { want: self.reading.want, class: self.caller.class, deadline: self.caller.deadline }
+    }
+
+    fn key(&self, content: &[&[u8]]) -> Key {
+        let Want { features, logits } = self.reading.want;
+        let mut parts: Vec<&[u8]> =
+            vec![self.served.fingerprint.as_bytes(), if features { b"f" } else { b"" }];
+        parts.push(if logits { b"l" } else { b"" });
+        parts.extend_from_slice(content);
+        Key::of(&parts)
+    }
+
+    fn remember(&self, key: Key, row: Row, timings: &mut Timings) -> Cached {
+        timings.queue = timings.queue.max(row.timing.queue);
+        timings.inference = timings.inference.max(row.timing.inference);
+        let cached = Cached { features: row.features.into(), logits: row.logits.into(), tokens: 0 };
+        self.cache.put(key, cached.clone());
+        cached
+    }
+}
+
+/// A file's bytes, whatever way they came.
+pub(crate) fn media_bytes(
+    media: Media,
+    limits: &headstart_media::Limits,
+) -> Result<Bytes, headstart_media::MediaError> {
+    match media {
+        Media::Bytes(bytes) => Ok(bytes),
+        Media::Base64(text) => headstart_media::decode_base64(&text, limits).map(Bytes::from),
+    }
+}

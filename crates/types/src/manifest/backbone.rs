@@ -1,0 +1,39 @@
+//! `[backbone]`: what it is and where it comes from.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ManifestError, refuse};
+use crate::payload::Modality;
+
+/// Identity and provenance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackboneSpec {
+    /// The name clients use; equals the folder's name.
+    pub id: String,
+    /// What it reads.
+    pub modality: Modality,
+    /// The ONNX file, relative to the folder.
+    pub file: String,
+    /// SHA-256 of that file, lower-case hex.
+    pub sha256: String,
+    /// SPDX expression of the weights' licence.
+    pub licence: String,
+    /// What the weights were trained on, one sentence.
+    pub source_task: String,
+    /// The full-precision backbone a quantised one was made from.
+    pub original: Option<String>,
+}
+
+impl BackboneSpec {
+    pub(super) fn check(&self) -> Result<(), ManifestError> {
+        let id_ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if self.id.is_empty() || !self.id.chars().all(id_ok) {
+            return refuse("backbone.id", "may hold letters, digits, '-', '_' and '.' only");
+        }
+        if self.sha256.len() != 64 || !self.sha256.chars().all(|c| c.is_ascii_hexdigit()) {
+            return refuse("backbone.sha256", "must be 64 hexadecimal digits");
+        }
+        Ok(())
+    }
+}
