@@ -35,7 +35,8 @@ class Exported:
     def pictures(self, pictures):
         """The outputs for RGB pictures, by name."""
         (name,) = json.loads(self.notes["inputs"])
-        return self._run({name: numpy.stack([self._pixels(picture) for picture in pictures])})
+        kind = {"tensor(float16)": numpy.float16, "tensor(uint8)": numpy.uint8}.get(self.session.get_inputs()[0].type, numpy.float32)
+        return self._run({name: numpy.stack([self._pixels(picture) for picture in pictures]).astype(kind)})
 
     def _pixels(self, picture):
         spec = json.loads(self.notes["image"])
@@ -44,9 +45,10 @@ class Exported:
         picture = picture.resize((int(width * spec["resize"] / shorter), int(height * spec["resize"] / shorter)), FILTERS[spec["filter"]])
         left, top = (round((length - size) / 2) for length in picture.size)
         pixels = numpy.asarray(picture.crop((left, top, left + size, top + size)), dtype=numpy.float32)
-        assert (spec["channel_order"], spec["layout"]) == ("rgb", "nchw")
+        if spec["channel_order"] == "bgr":
+            pixels = pixels[:, :, ::-1]
         values = (pixels * numpy.float32(spec["scale"]) - numpy.float32(spec["mean"])) / numpy.float32(spec["std"])
-        return numpy.ascontiguousarray(values.transpose(2, 0, 1))
+        return numpy.ascontiguousarray(values.transpose(2, 0, 1) if spec["layout"] == "nchw" else values)
 
     def _run(self, feeds):
         outputs = json.loads(self.notes["outputs"])

@@ -15,8 +15,9 @@ use crate::error::EngineError;
 use crate::folder::Folder;
 use crate::lane;
 use crate::memory;
+use crate::reads::Reads;
 use crate::schedule::{Scheduler, Side};
-use crate::session::{Graph, Provider, Reads};
+use crate::session::{Graph, Provider};
 
 /// No call should hold a lane longer: a short item behind it would wait as long.
 const LONGEST_CALL: Duration = Duration::from_millis(50);
@@ -66,7 +67,7 @@ impl Model {
     }
 
     pub(crate) fn reads_tokens(&self) -> bool {
-        matches!(self.graph.reads(), Reads::Tokens { .. })
+        matches!(self.graph.reads(), Reads::Tokens(_))
     }
 
     /// The lanes that run its items of a class.

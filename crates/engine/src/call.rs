@@ -2,14 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use headstart_types::manifest::Pooling;
+use half::f16;
+use headstart_types::manifest::{Form, Pooling};
 use ort::session::SessionOutputs;
-use ort::value::TensorRef;
+use ort::value::{Tensor, TensorRef};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::error::EngineError;
-use crate::pool::{normalise, pool};
-use crate::session::{Graph, Reads};
+use crate::outputs::{Outputs, values};
+use crate::pool::{normalise, pool, pool_planes};
+use crate::reads::{DenseInput, Element, Reads, TokenInput, TokenInputs};
+use crate::session::Graph;
 
 /// What one item feeds to the graph.
 #[derive(Debug, Clone)]
@@ -130,7 +133,7 @@ impl Shape {
     }
 }
 
-/// Runs the items as one batch; rows come back in the order of the items.
+/// Runs the items as one batch, in slices where the graph takes a fixed number; rows come back in the order of the items.
 ///
 /// # Errors
 /// ONNX Runtime's message, or what does not fit between the items and the graph.
@@ -140,10 +143,26 @@ pub(crate) fn run(
     items: &[(&Input, Want)],
     scratch: &mut Scratch,
 ) -> Result<Vec<Row>, String> {
-    let shape = Shape::of(items.iter().map(|(input, _)| *input));
+    let Some(size) = graph.batch() else { return run_batch(graph, readout, items, scratch) };
+    let mut rows = Vec::with_capacity(items.len());
+    for slice in items.chunks(size) {
+        let mut full = slice.to_vec();
+        // Its own last item again: numbers of the usual kind, whatever the graph does with them.
+        full.resize(size, slice[slice.len() - 1]);
+        rows.extend(run_batch(graph, readout, &full, scratch)?.into_iter().take(slice.len()));
+    }
+    Ok(rows)
+}
+
+fn run_batch(
+    graph: &Graph,
+    readout: &Readout,
+    items: &[(&Input, Want)],
+    scratch: &mut Scratch,
+) -> Result<Vec<Row>, String> {
     match graph.reads() {
-        Reads::Tokens { .. } => run_tokens(graph, readout, items, shape, scratch),
-        Reads::Dense { name, item_shape } => run_dense(graph, readout, items, (name, item_shape), scratch),
+        Reads::Tokens(inputs) => run_tokens(graph, readout, items, inputs, scratch),
+        Reads::Dense(input) => run_dense(graph, readout, items, input, scratch),
     }
 }
 
@@ -151,31 +170,34 @@ fn run_tokens(
     graph: &Graph,
     readout: &Readout,
     items: &[(&Input, Want)],
-    shape: Shape,
+    names: &TokenInputs,
     scratch: &mut Scratch,
 ) -> Result<Vec<Row>, String> {
-    let Reads::Tokens { ids, mask, type_ids, positions } = graph.reads() else {
-        return Err("token ids for a graph that reads dense tensors".into());
-    };
-    fill_tokens(items, shape.padded_length, scratch)?;
-    let dims = [shape.items, shape.padded_length];
+    let shape = Shape::of(items.iter().map(|(input, _)| *input));
+    let padded = names.length.unwrap_or(shape.padded_length);
+    fill_tokens(items, padded, scratch)?;
+    let dims = [shape.items, padded];
     let buffers = [
-        (Some(ids), &scratch.ids),
-        (mask.as_ref(), &scratch.mask),
-        (type_ids.as_ref(), &scratch.type_ids),
-        (positions.as_ref(), &scratch.positions),
+        (Some(&names.ids), &scratch.ids),
+        (names.mask.as_ref(), &scratch.mask),
+        (names.type_ids.as_ref(), &scratch.type_ids),
+        (names.positions.as_ref(), &scratch.positions),
     ];
     let mut inputs = Vec::with_capacity(4);
-    for (name, buffer) in buffers {
-        if let Some(name) = name {
-            let tensor =
-                TensorRef::from_array_view((dims, buffer.as_slice())).map_err(|error| error.to_string())?;
-            inputs.push((name.as_str().into(), tensor.into()));
-        }
+    for (input, buffer) in buffers {
+        let Some(TokenInput { name, narrow }) = input else { continue };
+        let value = if *narrow {
+            // Ids come from a vocabulary, far below the limit.
+            let narrowed: Vec<i32> = buffer.iter().map(|&id| id as i32).collect();
+            Tensor::from_array((dims, narrowed)).map(Into::into)
+        } else {
+            TensorRef::from_array_view((dims, buffer.as_slice())).map(Into::into)
+        };
+        inputs.push((name.as_str().into(), value.map_err(|error| error.to_string())?));
     }
     let lengths: Vec<usize> = items.iter().map(|(input, _)| input.length()).collect();
     graph.run(inputs, scratch.give_back, |outputs| {
-        read_rows(graph, readout, outputs, items, &lengths, shape.padded_length)
+        read_rows(graph, readout, outputs, items, Some((&lengths, padded)))
     })
 }
 
@@ -189,6 +211,9 @@ fn fill_tokens(items: &[(&Input, Want)], padded: usize, scratch: &mut Scratch) -
         let Input::Tokens { ids: item, type_ids: item_types } = input else {
             return Err("a dense tensor for a graph that reads token ids".into());
         };
+        if item.len() > padded {
+            return Err(format!("{} tokens for a graph that takes {padded}", item.len()));
+        }
         let end = (row + 1) * padded;
         ids.extend(item.iter().map(|id| i64::from(*id)));
         ids.resize(end, 0);
@@ -205,7 +230,7 @@ fn run_dense(
     graph: &Graph,
     readout: &Readout,
     items: &[(&Input, Want)],
-    (name, item_shape): (&str, &[usize]),
+    DenseInput { name, item_shape, element }: &DenseInput,
     scratch: &mut Scratch,
 ) -> Result<Vec<Row>, String> {
     let item_size: usize = item_shape.iter().product();
@@ -230,60 +255,68 @@ fn run_dense(
     };
     let mut dims = vec![items.len()];
     dims.extend_from_slice(item_shape);
-    let tensor = TensorRef::from_array_view((dims, data)).map_err(|error| error.to_string())?;
-    let lengths = vec![1; items.len()];
-    graph.run(vec![(name.into(), tensor.into())], scratch.give_back, |outputs| {
-        read_rows(graph, readout, outputs, items, &lengths, 1)
+    let tensor = match element {
+        Element::Single => TensorRef::from_array_view((dims, data)).map(Into::into),
+        Element::Half => {
+            let halves: Vec<f16> = data.iter().map(|&value| f16::from_f32(value)).collect();
+            Tensor::from_array((dims, halves)).map(Into::into)
+        }
+        // The conversion saturates.
+        Element::Byte => {
+            let bytes: Vec<u8> = data.iter().map(|value| value.round() as u8).collect();
+            Tensor::from_array((dims, bytes)).map(Into::into)
+        }
+    };
+    let tensor = tensor.map_err(|error| error.to_string())?;
+    graph.run(vec![(name.as_str().into(), tensor)], scratch.give_back, |outputs| {
+        read_rows(graph, readout, outputs, items, None)
     })
 }
 
+/// `tokens`: the items' real lengths and what they were padded to; without it every position counts.
 fn read_rows(
     graph: &Graph,
     readout: &Readout,
     outputs: &SessionOutputs<'_>,
     items: &[(&Input, Want)],
-    lengths: &[usize],
-    padded: usize,
+    tokens: Option<(&[usize], usize)>,
 ) -> Result<Vec<Row>, String> {
-    let dimension = readout.dimension;
-    let row_size = if graph.features_per_token() { padded * dimension } else { dimension };
-    let features = tensor(outputs, graph.features_name(), items.len() * row_size)?;
-    let logits = match graph.logits() {
+    let Outputs { features: name, form, logits } = graph.outputs();
+    let features = values(outputs, name, items.len(), readout.dimension)?;
+    let row_size = features.len() / items.len();
+    let positions = row_size / readout.dimension;
+    let expected = match (form, tokens) {
+        (Form::Vector, _) => 1,
+        (Form::Positions, Some((_, padded))) => padded,
+        (Form::Positions, None) | (Form::Planes, _) => positions,
+    };
+    if positions != expected {
+        return Err(format!("output `{name}` has {positions} positions where {expected} were expected"));
+    }
+    let logits = match logits {
         Some((name, classes)) if items.iter().any(|(_, want)| want.logits) => {
-            Some((tensor(outputs, name, items.len() * classes)?, classes))
+            Some((values(outputs, name, items.len(), *classes)?, *classes))
         }
         _ => None,
     };
-    let rows = items.iter().zip(lengths).enumerate().map(|(index, ((_, want), &length))| {
+    let rows = items.iter().enumerate().map(|(index, (_, want))| {
         let mut row = Row::default();
         if want.features {
             let item = &features[index * row_size..(index + 1) * row_size];
-            row.features = if graph.features_per_token() {
-                pool(item, dimension, length, readout.pooling)
-            } else {
-                item.to_vec()
+            let length = tokens.map_or(positions, |(lengths, _)| lengths[index]);
+            row.features = match form {
+                Form::Vector => item.to_vec(),
+                Form::Positions => pool(item, readout.dimension, length, readout.pooling),
+                Form::Planes => pool_planes(item, positions, readout.pooling),
             };
             if readout.normalise {
                 normalise(&mut row.features);
             }
         }
-        if let (true, Some((values, classes))) = (want.logits, logits) {
+        if let (true, Some((values, classes))) = (want.logits, &logits) {
             row.logits = values[index * classes..(index + 1) * classes].to_vec();
         }
         row
     });
     Ok(rows.collect())
-}
-
-fn tensor<'a>(outputs: &'a SessionOutputs<'_>, name: &str, expected: usize) -> Result<&'a [f32], String> {
-    let value = outputs.get(name).ok_or_else(|| format!("the graph gave no output `{name}`"))?;
-    let (shape, data) = value.try_extract_tensor::<f32>().map_err(|error| error.to_string())?;
-    if data.len() == expected {
-        Ok(data)
-    } else {
-        Err(format!(
-            "output `{name}` has shape {shape:?}, {} values where {expected} were expected",
-            data.len()
-        ))
-    }
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use headstart_onnx::{OnnxError, Outline};
 use headstart_types::{Manifest, ManifestError};
 use sha2::{Digest, Sha256};
 
@@ -39,10 +40,26 @@ pub enum FolderError {
         /// The folder's name.
         folder: String,
     },
-    /// The graph is not the file the manifest speaks of.
-    #[error("{path}: sha-256 is {found}, `backbone.sha256` says {expected}")]
-    Checksum {
+    /// The graph cannot be read as one.
+    #[error("{path}: {source}")]
+    Graph {
         /// The graph.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: OnnxError,
+    },
+    /// The graph has weights in a file that the manifest does not vouch for.
+    #[error("{path}: has weights in `{file}`, which `backbone.external` does not list")]
+    External {
+        /// The graph.
+        path: PathBuf,
+        /// The other file, as the graph writes it.
+        file: String,
+    },
+    /// A file of the graph is not the one the manifest speaks of.
+    #[error("{path}: sha-256 is {found}, the manifest says {expected}")]
+    Checksum {
+        /// The file.
         path: PathBuf,
         /// What the file hashes to.
         found: String,
@@ -64,6 +81,10 @@ impl FolderError {
             Self::Manifest { source, .. } => format!("{MANIFEST}: {source}"),
             Self::Name { id, folder, .. } => {
                 format!("{MANIFEST}: `backbone.id` is `{id}` but the folder is named `{folder}`")
+            }
+            Self::Graph { path, .. } => format!("{} is not an ONNX file", name(path)),
+            Self::External { path, file } => {
+                format!("{} has weights in `{file}`, which `backbone.external` does not list", name(path))
             }
             Self::Checksum { path, .. } => format!("the sha-256 of {} is not the manifest's", name(path)),
         }
@@ -132,14 +153,31 @@ impl Folder {
         std::fs::read(&path).map_err(|source| FolderError::Read { path, source })
     }
 
-    /// The graph's path, once its checksum has been compared with the manifest's.
+    /// The graph's path, once the checksums of all that it is made of have been compared with the manifest's.
     ///
     /// # Errors
-    /// [`FolderError::Read`] or [`FolderError::Checksum`].
+    /// [`FolderError::Read`], [`FolderError::Checksum`], [`FolderError::Graph`] and [`FolderError::External`].
     pub fn verified_graph(&self) -> Result<PathBuf, FolderError> {
-        let path = self.path.join(&self.manifest.backbone.file);
+        let spec = &self.manifest.backbone;
+        let path = self.verified(&spec.file, &spec.sha256)?;
+        let file = File::open(&path).map_err(|source| FolderError::Read { path: path.clone(), source })?;
+        let outline =
+            Outline::read(file).map_err(|source| FolderError::Graph { path: path.clone(), source })?;
+        // The runtime opens whatever the graph names; nothing is opened that the manifest does not vouch for.
+        for file in outline.external_files() {
+            let digest = spec
+                .external
+                .get(&file)
+                .ok_or_else(|| FolderError::External { path: path.clone(), file: file.clone() })?;
+            self.verified(&file, digest)?;
+        }
+        Ok(path)
+    }
+
+    fn verified(&self, file: &str, sha256_of_manifest: &str) -> Result<PathBuf, FolderError> {
+        let path = self.path.join(file);
         let found = sha256(&path).map_err(|source| FolderError::Read { path: path.clone(), source })?;
-        let expected = self.manifest.backbone.sha256.to_lowercase();
+        let expected = sha256_of_manifest.to_lowercase();
         if found == expected { Ok(path) } else { Err(FolderError::Checksum { path, found, expected }) }
     }
 }

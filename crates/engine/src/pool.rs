@@ -31,6 +31,18 @@ pub(crate) fn pool(tokens: &[f32], dimension: usize, length: usize, pooling: Poo
     }
 }
 
+/// Pools one item's map `[dimension, places]`, channels first: the mean of each channel, or its largest value.
+pub(crate) fn pool_planes(map: &[f32], places: usize, pooling: Pooling) -> Vec<f32> {
+    let planes = map.chunks_exact(places);
+    match pooling {
+        Pooling::Max => planes.map(|plane| plane.iter().copied().fold(f32::NEG_INFINITY, f32::max)).collect(),
+        Pooling::Mean | Pooling::Cls | Pooling::Last | Pooling::None => {
+            let scale = 1.0 / places.max(1) as f32;
+            planes.map(|plane| plane.iter().sum::<f32>() * scale).collect()
+        }
+    }
+}
+
 /// Scales a vector to unit length; a zero vector stays zero.
 pub(crate) fn normalise(vector: &mut [f32]) {
     let norm = vector.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>().sqrt();
@@ -60,6 +72,13 @@ mod tests {
         for pooling in [Pooling::Cls, Pooling::Last, Pooling::Max, Pooling::Mean] {
             assert_eq!(pool(&TOKENS, 2, 0, pooling), [0.0, 0.0]);
         }
+    }
+
+    #[test]
+    fn a_map_pools_channel_by_channel() {
+        let map = [1.0, 2.0, 3.0, 6.0, -1.0, -2.0, -3.0, -6.0];
+        assert_eq!(pool_planes(&map, 4, Pooling::Mean), [3.0, -3.0]);
+        assert_eq!(pool_planes(&map, 4, Pooling::Max), [6.0, -1.0]);
     }
 
     #[test]

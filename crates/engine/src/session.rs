@@ -6,15 +6,15 @@ use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::Mutex;
 
-use headstart_types::manifest::{Manifest, Pooling};
-use headstart_types::payload::Modality;
+use headstart_types::manifest::Manifest;
 use ort::ep;
 use ort::session::builder::{BuilderResult, GraphOptimizationLevel};
 use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
-use ort::value::{Outlet, TensorElementType, ValueType};
 
 use crate::engine::Device;
 use crate::error::EngineError;
+use crate::outputs::Outputs;
+use crate::reads::Reads;
 use crate::runtime::Runtime;
 
 /// Where a backbone really runs.
@@ -37,15 +37,6 @@ impl Provider {
     }
 }
 
-/// What the graph's inputs mean.
-#[derive(Debug)]
-pub(crate) enum Reads {
-    /// Token ids `[n, tokens]` and whatever else a transformer exporter adds.
-    Tokens { ids: String, mask: Option<String>, type_ids: Option<String>, positions: Option<String> },
-    /// One float tensor `[n, …item_shape]`.
-    Dense { name: String, item_shape: Vec<usize> },
-}
-
 /// A loaded graph.
 pub(crate) struct Graph {
     session: Session,
@@ -53,9 +44,9 @@ pub(crate) struct Graph {
     /// Held during a call by providers whose sessions must not be entered twice at once.
     exclusive: Option<Mutex<()>>,
     reads: Reads,
-    features: String,
-    features_per_token: bool,
-    logits: Option<(String, usize)>,
+    /// Items of every call, where the exporter fixed them.
+    batch: Option<usize>,
+    outputs: Outputs,
 }
 
 impl Graph {
@@ -73,38 +64,15 @@ impl Graph {
     ) -> Result<Self, EngineError> {
         let (session, provider) = build(runtime, file, threads, device)?;
         let refuse = |problem: String| EngineError::Graph(format!("`{}`: {problem}", manifest.backbone.id));
-        let reads = match manifest.backbone.modality {
-            Modality::Text => token_inputs(session.inputs()),
-            Modality::Image => dense_input(session.inputs(), manifest),
-        }
-        .map_err(refuse)?;
-        let features = &manifest.output.features;
-        let rank = output_rank(&session, &features.tensor, Some(features.dimension)).map_err(refuse)?;
-        let features_per_token = match (rank, features.pooling) {
-            (2, Pooling::None) => false,
-            (3, pooling) if pooling != Pooling::None => true,
-            (rank, pooling) => {
-                return Err(refuse(format!(
-                    "output.features.pooling is {pooling:?} but output `{}` has {rank} dimensions",
-                    features.tensor
-                )));
-            }
-        };
-        let logits = match (&manifest.output.logits, logit_classes) {
-            (Some(spec), Some(classes)) => {
-                output_rank(&session, &spec.tensor, Some(classes)).map_err(refuse)?;
-                Some((spec.tensor.clone(), classes))
-            }
-            _ => None,
-        };
+        let (reads, batch) = Reads::of(session.inputs(), manifest).map_err(refuse)?;
+        let outputs = Outputs::of(session.outputs(), manifest, logit_classes).map_err(refuse)?;
         Ok(Self {
             exclusive: (provider != Provider::Cpu).then(|| Mutex::new(())),
-            features: features.tensor.clone(),
             session,
             provider,
             reads,
-            features_per_token,
-            logits,
+            batch,
+            outputs,
         })
     }
 
@@ -116,16 +84,13 @@ impl Graph {
         &self.reads
     }
 
-    pub(crate) fn features_name(&self) -> &str {
-        &self.features
+    pub(crate) fn outputs(&self) -> &Outputs {
+        &self.outputs
     }
 
-    pub(crate) fn features_per_token(&self) -> bool {
-        self.features_per_token
-    }
-
-    pub(crate) fn logits(&self) -> Option<(&str, usize)> {
-        self.logits.as_ref().map(|(name, classes)| (name.as_str(), *classes))
+    /// Items of every call, where the exporter fixed them.
+    pub(crate) fn batch(&self) -> Option<usize> {
+        self.batch
     }
 
     /// Runs the graph; `read` sees the outputs where the runtime left them. With `give_back` the runtime frees what its
@@ -200,70 +165,4 @@ fn commit(runtime: &Runtime, file: &Path, threads: usize, cuda: Option<i32>) -> 
 /// The end of a loader's message is the part that names the missing library.
 fn last_clause(message: &str) -> &str {
     message.rsplit("with error: ").next().unwrap_or(message).trim()
-}
-
-fn token_inputs(inputs: &[Outlet]) -> Result<Reads, String> {
-    let (mut ids, mut mask, mut type_ids, mut positions) = (None, None, None, None);
-    for input in inputs {
-        let ValueType::Tensor { ty: TensorElementType::Int64, .. } = input.dtype() else {
-            return Err(format!("input `{}` is not a tensor of int64", input.name()));
-        };
-        let place = match input.name() {
-            "input_ids" => &mut ids,
-            "attention_mask" => &mut mask,
-            "token_type_ids" => &mut type_ids,
-            "position_ids" => &mut positions,
-            other => {
-                return Err(format!(
-                    "input `{other}` is unknown; a text graph takes input_ids, attention_mask, token_type_ids, position_ids"
-                ));
-            }
-        };
-        *place = Some(input.name().to_owned());
-    }
-    let ids = ids.ok_or("the graph has no input `input_ids`")?;
-    Ok(Reads::Tokens { ids, mask, type_ids, positions })
-}
-
-fn dense_input(inputs: &[Outlet], manifest: &Manifest) -> Result<Reads, String> {
-    use headstart_types::manifest::Layout;
-
-    let [input] = inputs else {
-        return Err(format!("an image graph takes one input, this one has {}", inputs.len()));
-    };
-    let ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } = input.dtype() else {
-        return Err(format!("input `{}` is not a tensor of float32", input.name()));
-    };
-    let Some(image) = &manifest.image else { return Err("the manifest has no [image]".into()) };
-    let side = image.size as usize;
-    let item_shape = match image.layout {
-        Layout::Nchw => vec![3, side, side],
-        Layout::Nhwc => vec![side, side, 3],
-    };
-    let fits = shape.len() == 4
-        && shape[0] == -1
-        && shape.iter().skip(1).zip(&item_shape).all(|(&dim, &want)| dim == -1 || dim == want as i64);
-    if !fits {
-        return Err(format!(
-            "input `{}` has shape {shape:?}; image.size and image.layout say [n, {item_shape:?}]",
-            input.name()
-        ));
-    }
-    Ok(Reads::Dense { name: input.name().to_owned(), item_shape })
-}
-
-fn output_rank(session: &Session, name: &str, last: Option<usize>) -> Result<usize, String> {
-    let output = session.outputs().iter().find(|output| output.name() == name).ok_or_else(|| {
-        let names: Vec<&str> = session.outputs().iter().map(Outlet::name).collect();
-        format!("the graph has no output `{name}`; it has {}", names.join(", "))
-    })?;
-    let ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } = output.dtype() else {
-        return Err(format!("output `{name}` is not a tensor of float32"));
-    };
-    match (shape.last(), last) {
-        (Some(&dim), Some(expected)) if dim >= 0 && dim != expected as i64 => {
-            Err(format!("output `{name}` ends in {dim} values where the manifest says {expected}"))
-        }
-        _ => Ok(shape.len()),
-    }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::backbone::Model;
 use crate::call::{self, Input, Scratch, Shape, Want};
-use crate::session::Reads;
+use crate::reads::{DenseInput, Reads};
 
 /// Below this cosine a text's vector is said to depend on its batch.
 pub(crate) const INVARIANT_COSINE: f32 = 0.9999;
@@ -19,14 +19,14 @@ pub(crate) const INVARIANT_COSINE: f32 = 0.9999;
 pub(crate) fn warm_up(model: &Model, max_tokens: usize) -> Result<Option<f32>, String> {
     let mut scratch = Scratch::default();
     match model.graph.reads() {
-        Reads::Dense { item_shape, .. } => {
+        Reads::Dense(DenseInput { item_shape, .. }) => {
             let item = Input::Dense(vec![0.0; item_shape.iter().product()]);
             for _ in 0..2 {
                 timed(model, &[&item], &mut scratch)?;
             }
             Ok(None)
         }
-        Reads::Tokens { .. } => {
+        Reads::Tokens(_) => {
             let items: Vec<Input> = [7, 11, 12].map(|length| tokens(length.min(max_tokens))).into();
             let mut alone = Vec::with_capacity(items.len());
             for item in &items {
@@ -42,8 +42,8 @@ pub(crate) fn warm_up(model: &Model, max_tokens: usize) -> Result<Option<f32>, S
 /// the smallest one is made.
 pub(crate) fn give_memory_back(model: &Model) {
     let item = match model.graph.reads() {
-        Reads::Dense { item_shape, .. } => Input::Dense(vec![0.0; item_shape.iter().product()]),
-        Reads::Tokens { .. } => tokens(2),
+        Reads::Dense(DenseInput { item_shape, .. }) => Input::Dense(vec![0.0; item_shape.iter().product()]),
+        Reads::Tokens(_) => tokens(2),
     };
     let want = Want { features: true, logits: false };
     let mut scratch = Scratch::default();

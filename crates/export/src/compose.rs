@@ -7,7 +7,6 @@ use headstart_methods::head::Head;
 use headstart_onnx::proto::{Dimension, ValueInfo, element};
 use headstart_onnx::{Assembly, Extension, Header, Outline, Part};
 use headstart_types::Manifest;
-use headstart_types::payload::Modality;
 use sha2::{Digest as _, Sha256};
 
 use crate::describe::{Outputs, describe};
@@ -57,12 +56,24 @@ pub fn compose(backbone: impl Read + Seek, subject: &Subject<'_>) -> Result<Comp
     if subject.head.dim() != spec.dimension {
         return Err(ExportError::Width { head: subject.head.dim(), backbone: spec.dimension });
     }
-    let trunk = Outline::read(backbone)?.up_to(&[&spec.tensor])?;
-    let mut graph = Extension::new(trunk, "classifier/", LEAST_OPSET)?;
-    if subject.manifest.backbone.modality == Modality::Text {
-        give_mask(&mut graph);
-    }
-    let pooled = pooling::pool(&mut graph, &spec.tensor, MASK, spec.pooling);
+    let outline = Outline::read(backbone)?;
+    let output =
+        outline.outputs().iter().find(|output| output.name.as_deref() == Some(&spec.tensor)).cloned();
+    let mut graph = Extension::new(outline.up_to(&[&spec.tensor])?, "classifier/", LEAST_OPSET)?;
+    let halves = output.as_ref().and_then(ValueInfo::elements) == Some(element::HALF);
+    let tensor = if halves { pooling::single(&mut graph, &spec.tensor) } else { spec.tensor.clone() };
+    let pooled = match &subject.manifest.image {
+        Some(image) => {
+            let shape = output.as_ref().and_then(ValueInfo::dimensions).unwrap_or_default();
+            let shape: Vec<i64> = shape.iter().map(|dimension| dimension.dim_value.unwrap_or(-1)).collect();
+            let form = spec.form(&shape, image.layout).map_err(ExportError::Output)?;
+            if shape.len() == 2 { tensor } else { pooling::pool_places(&mut graph, &tensor, form, spec) }
+        }
+        None => {
+            give_mask(&mut graph);
+            pooling::pool(&mut graph, &tensor, MASK, spec.pooling)
+        }
+    };
     let batch = graph.batch();
     let shape = |columns: usize| vec![batch.clone(), Dimension::of(columns)];
     let vector = if spec.normalise { pooling::normalise(&mut graph, &pooled) } else { pooled };

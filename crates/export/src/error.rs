@@ -16,6 +16,9 @@ pub enum ExportError {
         /// What the backbone gives.
         backbone: usize,
     },
+    /// The output that features are read from does not fit the manifest.
+    #[error("{0}")]
+    Output(String),
     /// A text backbone without the tokeniser that belongs to it.
     #[error("the tokeniser is not at hand or not UTF-8")]
     Tokenizer,

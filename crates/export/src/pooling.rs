@@ -2,7 +2,7 @@
 
 use headstart_onnx::Extension;
 use headstart_onnx::proto::{Attribute, element};
-use headstart_types::manifest::Pooling;
+use headstart_types::manifest::{FeaturesSpec, Form, Pooling};
 
 /// From these versions on, an operator's axes are an input instead of an attribute.
 const SUM_TAKES_AXES: i64 = 13;
@@ -22,14 +22,14 @@ pub(crate) fn pool(graph: &mut Extension, tokens: &str, mask: &str, pooling: Poo
     if pooling == Pooling::Max {
         let least = graph.floats("least", &[], [f32::MIN]);
         let real = graph.add("Where", &[&column, tokens, &least], vec![]);
-        let largest = reduce(graph, "ReduceMax", &real, false);
+        let largest = reduce(graph, "ReduceMax", &real, 1, false);
         let any = count(graph, &pick);
         let any = graph.add("Greater", &[&any, &zero], vec![]);
         return graph.add("Where", &[&any, &largest, &zero], vec![]);
     }
     // Chosen instead of multiplied: whatever stands behind the end, nothing of it comes through.
     let real = graph.add("Where", &[&column, tokens, &zero], vec![]);
-    let sum = reduce(graph, "ReduceSum", &real, false);
+    let sum = reduce(graph, "ReduceSum", &real, 1, false);
     if pooling != Pooling::Mean {
         return sum;
     }
@@ -39,9 +39,37 @@ pub(crate) fn pool(graph: &mut Extension, tokens: &str, mask: &str, pooling: Poo
     graph.add("Div", &[&sum, &count], vec![])
 }
 
+/// Pools a map or a sequence of patches, all of whose places are real: `[items, dimension]`.
+pub(crate) fn pool_places(graph: &mut Extension, values: &str, form: Form, spec: &FeaturesSpec) -> String {
+    let dimension = i64::try_from(spec.dimension).unwrap_or(i64::MAX);
+    let (shape, axis) = match form {
+        Form::Vector => (vec![-1, dimension], None),
+        Form::Positions => (vec![0, -1, dimension], Some(1)),
+        Form::Planes => (vec![0, dimension, -1], Some(2)),
+    };
+    let target = graph.integers("shape", &[shape.len()], shape);
+    let places = graph.add("Reshape", &[values, &target], vec![]);
+    let Some(axis) = axis else { return places };
+    let nth = |graph: &mut Extension, index: i64| {
+        let index = graph.integers("place", &[], [index]);
+        graph.add("Gather", &[&places, &index], vec![Attribute::int("axis", axis)])
+    };
+    match spec.pooling {
+        Pooling::Mean => reduce(graph, "ReduceMean", &places, axis, false),
+        Pooling::Max => reduce(graph, "ReduceMax", &places, axis, false),
+        Pooling::Cls | Pooling::None => nth(graph, 0),
+        Pooling::Last => nth(graph, -1),
+    }
+}
+
+/// Half precision in single.
+pub(crate) fn single(graph: &mut Extension, values: &str) -> String {
+    graph.add("Cast", &[values], vec![to(element::FLOAT)])
+}
+
 /// Scales rows to unit length; a row of zeros stays.
 pub(crate) fn normalise(graph: &mut Extension, rows: &str) -> String {
-    let length = reduce(graph, "ReduceL2", rows, true);
+    let length = reduce(graph, "ReduceL2", rows, 1, true);
     let zero = graph.floats("zero", &[], [0.0]);
     let one = graph.floats("one", &[], [1.0]);
     let positive = graph.add("Greater", &[&length, &zero], vec![]);
@@ -72,18 +100,18 @@ fn expand(graph: &mut Extension, pick: &str) -> String {
 /// How many positions are true, `[items, 1]`.
 fn count(graph: &mut Extension, pick: &str) -> String {
     let ones = graph.add("Cast", &[pick], vec![to(element::FLOAT)]);
-    reduce(graph, "ReduceSum", &ones, true)
+    reduce(graph, "ReduceSum", &ones, 1, true)
 }
 
-/// Reduces the second axis.
-fn reduce(graph: &mut Extension, op: &str, values: &str, keep: bool) -> String {
+/// Reduces one axis.
+fn reduce(graph: &mut Extension, op: &str, values: &str, axis: i64, keep: bool) -> String {
     let keep = Attribute::int("keepdims", i64::from(keep));
     let since = if op == "ReduceSum" { SUM_TAKES_AXES } else { OTHERS_TAKE_AXES };
     if graph.opset() >= since {
-        let axes = graph.integers("axes", &[1], [1]);
+        let axes = graph.integers("axes", &[1], [axis]);
         return graph.add(op, &[values, &axes], vec![keep]);
     }
-    graph.add(op, &[values], vec![axes(1), keep])
+    graph.add(op, &[values], vec![axes(axis), keep])
 }
 
 fn axes(axis: i64) -> Attribute {

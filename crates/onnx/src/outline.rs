@@ -1,6 +1,6 @@
 //! What a file holds and where: nodes, names and types are read, weights are left in place.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{Read, Seek};
 use std::ops::Range;
 
@@ -17,11 +17,12 @@ struct Placed<T> {
     span: Range<u64>,
 }
 
-/// A constant's name, and whether its values are in another file.
+/// A constant's name, and which other files its values are in.
 #[derive(Debug, Default)]
 struct Constant {
     name: String,
     external: bool,
+    files: BTreeSet<String>,
 }
 
 /// A file whose weights were not read.
@@ -125,6 +126,25 @@ impl Outline {
         &self.outputs
     }
 
+    /// The other files that hold values, as the file writes their paths: whoever loads it reads these too.
+    #[must_use]
+    pub fn external_files(&self) -> BTreeSet<String> {
+        let mut files: BTreeSet<String> =
+            self.constants.iter().flat_map(|constant| constant.item.files.iter().cloned()).collect();
+        let mut attributes: Vec<&Attribute> =
+            self.nodes.iter().flat_map(|node| &node.item.attribute).collect();
+        while let Some(attribute) = attributes.pop() {
+            files.extend(tensors(attribute).filter_map(location));
+            for graph in attribute.g.iter().chain(&attribute.graphs) {
+                let sparse = graph.sparse_initializer.iter();
+                let sparse = sparse.flat_map(|tensor| tensor.values.iter().chain(&tensor.indices));
+                files.extend(graph.initializer.iter().chain(sparse).filter_map(location));
+                attributes.extend(graph.node.iter().flat_map(|node| &node.attribute));
+            }
+        }
+        files
+    }
+
     /// What `wanted` values need: every other node, constant and output is left out.
     ///
     /// # Errors
@@ -183,6 +203,10 @@ fn constant<R: Read + Seek>(source: &mut Source<R>, tensor: &Field) -> Result<Co
     while let Some(field) = fields.next(source)? {
         match field.number {
             8 => found.name = source.text(&field.content)?,
+            13 => {
+                let entry = Entry::decode(source.read(&field.content)?.as_slice())?;
+                found.files.extend(value_of_location(&entry));
+            }
             14 => found.external = field.integer == Some(1),
             _ => {}
         }
@@ -196,8 +220,11 @@ fn sparse<R: Read + Seek>(source: &mut Source<R>, tensor: &Field) -> Result<Cons
     while let Some(field) = fields.next(source)? {
         if matches!(field.number, 1 | 2) {
             let inner = constant(source, &field)?;
-            let external = found.external || inner.external;
-            found = Constant { name: if field.number == 1 { inner.name } else { found.name }, external };
+            found.external |= inner.external;
+            found.files.extend(inner.files);
+            if field.number == 1 {
+                found.name = inner.name;
+            }
         }
     }
     Ok(found)
@@ -236,6 +263,14 @@ fn visit_graph(
     // A body may hand an outer value on as it is.
     needed.extend(graph.output.iter().filter_map(|output| output.name.clone()));
     Ok(())
+}
+
+fn location(tensor: &Tensor) -> Option<String> {
+    tensor.external_data.iter().find_map(value_of_location)
+}
+
+fn value_of_location(entry: &Entry) -> Option<String> {
+    entry.value.clone().filter(|_| entry.key.as_deref() == Some("location"))
 }
 
 fn tensors(attribute: &Attribute) -> impl Iterator<Item = &Tensor> {

@@ -13,6 +13,8 @@ pub mod element {
     pub const INT64: i32 = 7;
     /// Truth values.
     pub const BOOL: i32 = 9;
+    /// 16-bit floating point.
+    pub const HALF: i32 = 10;
 }
 
 /// Which field of an [`Attribute`] holds its value, as `AttributeProto.AttributeType` numbers them.
@@ -387,6 +389,12 @@ impl ValueInfo {
     #[must_use]
     pub fn dimensions(&self) -> Option<&[Dimension]> {
         Some(&self.r#type.as_ref()?.tensor_type.as_ref()?.shape.as_ref()?.dim)
+    }
+
+    /// The type of its elements, of [`element`], where it is a tensor that states it.
+    #[must_use]
+    pub fn elements(&self) -> Option<i32> {
+        self.r#type.as_ref()?.tensor_type.as_ref()?.elem_type
     }
 }
 

@@ -11,7 +11,7 @@ const CRATES: [(&str, &[&str]); 10] = [
     ("types", &[]),
     ("telemetry", &[]),
     ("media", &["types"]),
-    ("engine", &["types", "telemetry"]),
+    ("engine", &["types", "telemetry", "onnx"]),
     ("methods", &["types"]),
     ("datasets", &["types", "media"]),
     ("store", &["types"]),

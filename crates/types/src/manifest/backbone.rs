@@ -1,5 +1,7 @@
 //! `[backbone]`: what it is and where it comes from.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ManifestError, refuse};
@@ -17,6 +19,9 @@ pub struct BackboneSpec {
     pub file: String,
     /// SHA-256 of that file, lower-case hex.
     pub sha256: String,
+    /// SHA-256 of each file beside it that holds weights of the graph.
+    #[serde(default)]
+    pub external: BTreeMap<String, String>,
     /// SPDX expression of the weights' licence.
     pub licence: String,
     /// What the weights were trained on, one sentence.
@@ -31,8 +36,12 @@ impl BackboneSpec {
         if self.id.is_empty() || !self.id.chars().all(id_ok) {
             return refuse("backbone.id", "may hold letters, digits, '-', '_' and '.' only");
         }
-        if self.sha256.len() != 64 || !self.sha256.chars().all(|c| c.is_ascii_hexdigit()) {
+        let is_digest = |text: &str| text.len() == 64 && text.chars().all(|c| c.is_ascii_hexdigit());
+        if !is_digest(&self.sha256) {
             return refuse("backbone.sha256", "must be 64 hexadecimal digits");
+        }
+        if !self.external.values().all(|digest| is_digest(digest)) {
+            return refuse("backbone.external", "must hold 64 hexadecimal digits for each file");
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::payload::Modality;
 pub use backbone::BackboneSpec;
 pub use engine::EngineSpec;
 pub use image::{ChannelOrder, Filter, ImageSpec, Layout};
-pub use output::{FeaturesSpec, LogitsSpec, OutputSpec, Pooling};
+pub use output::{FeaturesSpec, Form, LogitsSpec, OutputSpec, Pooling};
 pub use text::TextSpec;
 pub use zero_shot::{CalibrationSpec, ConseSpec, LabelSpec, SimilaritySpec, ZeroShotSpec};
 
@@ -116,6 +116,7 @@ impl Manifest {
     #[must_use]
     pub fn files(&self) -> Vec<(&'static str, &str)> {
         let mut files = vec![("backbone.file", self.backbone.file.as_str())];
+        files.extend(self.backbone.external.keys().map(|file| ("backbone.external", file.as_str())));
         files.extend(self.text.as_ref().map(|text| ("text.tokenizer", text.tokenizer.as_str())));
         files.extend(
             self.output.logits.as_ref().map(|logits| ("output.logits.labels", logits.labels.as_str())),
