@@ -51,9 +51,9 @@ tidy:
 openapi: build
 	$(SERVER) openapi > openapi/openapi.json
 
-# Throughput and latency against ONNX Runtime called directly, in one run; BENCH=fine-tuning: what classifiers get right.
+# Throughput and latency against ONNX Runtime called directly, in one run; BENCH=fine-tuning, image-backbones: what classifiers get right.
 bench: build
-ifeq ($(BENCH),fine-tuning)
+ifneq ($(filter fine-tuning image-backbones,$(BENCH)),)
 	$(PYTHON) benches/fine_tuning/run.py $(BENCH)
 else
 	$(CARGO) run --release --locked --package headstart-load -- $(BENCH)

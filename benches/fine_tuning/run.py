@@ -1,6 +1,7 @@
 """Fine-tuning measured over REST: accuracy on public test splits, and the linear probe beside scikit-learn's.
 
     make bench BENCH=fine-tuning
+    make bench BENCH=image-backbones
     python3 benches/fine_tuning/run.py scikit-learn
 
 Needs the release build, for `scikit-learn` also `cargo build --release -p headstart-methods --example fit`. Pinned packages
@@ -18,7 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ENVIRONMENT = HERE.parents[1] / "target" / "fine-tuning-venv"
 REQUIREMENTS = HERE / "requirements.txt"
-SCRIPTS = {"fine-tuning": "accuracy.py", "scikit-learn": "scikit_learn.py"}
+SCRIPTS = {"fine-tuning": "accuracy.py", "image-backbones": "image_backbones.py", "scikit-learn": "scikit_learn.py"}
 
 
 def python():

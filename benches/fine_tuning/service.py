@@ -15,11 +15,12 @@ TEXT, IMAGE = "all-minilm-l6-v2", "efficientnet-lite0"
 
 
 @contextlib.contextmanager
-def server():
-    """The address of a fresh server with all defaults; it ends with the block."""
+def server(*more_models):
+    """The address of a fresh server with all defaults, and more folders of models; it ends with the block."""
     with tempfile.TemporaryDirectory() as data:
         command = [ROOT / "target/release/headstart", "serve", "--listen", "127.0.0.1:0", "--log", "error"]
-        command += ["--models", ROOT / "models", "--data", data]
+        command += ["--data", data, "--models", ROOT / "models"]
+        command += [part for folder in more_models for part in ("--models", folder)]
         settings = {name: value for name, value in os.environ.items() if not name.startswith("HEADSTART_")}
         process = subprocess.Popen(command, cwd=ROOT, env=settings, stdout=subprocess.PIPE, text=True)
         try:
