@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use headstart_methods::artifact::{self, Artifact};
-use headstart_methods::few_shot::{self, Changes, Content, Example, FewShot, Rung, Shown};
+use headstart_methods::few_shot::{self, Changes, Content, Example, FewShot, Rung, Shown, Wording};
 use headstart_methods::head::{Backbone, Head};
 use headstart_methods::{MethodError, prototype};
-use headstart_store::{PageRequest, Published, Store, StoreError, When};
+use headstart_store::{Expected, PageRequest, Published, Store, StoreError, When};
 use headstart_tasks::few_shot::Seen;
 use headstart_types::classifier::{ClassifierId, ClassifierVersion, NewVersion, Origin, Reason};
 use headstart_types::ids::Sha256;
@@ -91,11 +91,19 @@ pub(crate) enum Base {
     Head(Arc<Head>),
 }
 
-/// A version to build on, and the last there is.
+/// A version to build on, and the revision of its classifier before it was read.
 pub(crate) struct Grounds {
     pub(crate) version: ClassifierVersion,
     pub(crate) base: Base,
-    last: u32,
+    revision: u64,
+}
+
+/// What an example is looked at with before it joins.
+#[derive(PartialEq)]
+struct Eyes {
+    backbone: Backbone,
+    names: Vec<String>,
+    wording: Option<Arc<Wording>>,
 }
 
 /// An example that was looked at.
@@ -128,6 +136,14 @@ impl Base {
             Self::FewShot { few_shot, .. } => &few_shot.wording().backbone,
             Self::Head(head) => &head.parts().backbone,
         }
+    }
+
+    fn eyes(&self) -> Eyes {
+        let wording = match self {
+            Self::FewShot { few_shot, .. } => Some(Arc::clone(few_shot.wording())),
+            Self::Head(_) => None,
+        };
+        Eyes { backbone: self.backbone().clone(), names: self.names().to_vec(), wording }
     }
 
     fn names(&self) -> &[String] {
@@ -181,7 +197,7 @@ pub(crate) async fn create(
     let shown = Shown::none(few_shot.names().len());
     let bytes = few_shot::save(few_shot, &shown)?;
     let metrics = metrics(few_shot, &shown);
-    publish(store, id, few_shot.wording().backbone.clone(), bytes, metrics, (Some(0), reason)).await
+    publish(store, id, few_shot.wording().backbone.clone(), bytes, metrics, (Expected::New, reason)).await
 }
 
 /// The version in production, to be built on.
@@ -190,7 +206,7 @@ pub(crate) async fn grounds(store: &Store, id: &ClassifierId) -> Result<Grounds,
     let number = classifier.production.ok_or_else(|| FewShotError::NoProduction(id.name.clone()))?;
     let version = store.version(id, number).await?;
     let base = read(store, &version).await?;
-    Ok(Grounds { version, base, last: classifier.last_version })
+    Ok(Grounds { version, base, revision: classifier.revision })
 }
 
 async fn read(store: &Store, version: &ClassifierVersion) -> Result<Base, FewShotError> {
@@ -220,18 +236,18 @@ pub(crate) async fn change(
     let change = Arc::new(change);
     let mut tries = 0;
     loop {
-        let (version, last) = (grounds.version.clone(), grounds.last);
-        let names = grounds.base.names().to_vec();
+        let (version, revision, eyes) = (grounds.version.clone(), grounds.revision, grounds.base.eyes());
         let asked = Arc::clone(&change);
         let work = move || changed(grounds, &asked);
         let changed = tokio::task::spawn_blocking(work).await.map_err(|_| FewShotError::CutOff)??;
         tries += 1;
-        match keep(store, id, (&version, last), changed, reason).await {
-            // Somebody else was quicker: what they changed is there to be built on.
+        match keep(store, id, (&version, revision), changed, reason).await {
+            // Somebody else was quicker: what they changed is there to be built on. A purge is such a change: what it took out
+            // of the version at hand must not come back with another.
             Err(FewShotError::Store(StoreError::Conflict(message))) if tries < TRIES => {
                 grounds = self::grounds(store, id).await?;
-                if grounds.base.names() != names {
-                    // What was looked at for the old labels says nothing of the new.
+                if grounds.base.eyes() != eyes {
+                    // What was seen with the old labels or the old backbone says nothing to the new.
                     return Err(StoreError::Conflict(message).into());
                 }
             }
@@ -313,11 +329,11 @@ fn refitted(few_shot: FewShot, shown: Box<Shown>, changes: Changes) -> Result<Ch
 async fn keep(
     store: &Store,
     id: &ClassifierId,
-    (before, last): (&ClassifierVersion, u32),
+    (before, revision): (&ClassifierVersion, u64),
     changed: Changed,
     reason: &Reason,
 ) -> Result<Outcome, FewShotError> {
-    let expected = (Some(last), reason);
+    let expected = (Expected::Revision(revision), reason);
     match changed {
         Changed::FewShot { few_shot, shown, changes } => {
             let counts = few_shot.names().iter().cloned().zip(shown.counts()).collect();
@@ -354,7 +370,7 @@ async fn publish(
     backbone: Backbone,
     bytes: Vec<u8>,
     metrics: Value,
-    (expected, reason): (Option<u32>, &Reason),
+    (expected, reason): (Expected, &Reason),
 ) -> Result<Published, FewShotError> {
     let artifact: Sha256 = store.blobs().put(&bytes).await?.sha256;
     let version = NewVersion {
@@ -378,5 +394,107 @@ async fn prune(store: &Store, id: &ClassifierId, reason: &Reason) {
             Ok(_) | Err(StoreError::Conflict(_) | StoreError::NotFound { .. }) => {}
             Err(error) => tracing::warn!(%error, "an old version stays"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headstart_store::{NewPurge, VersionChange};
+    use headstart_types::Label;
+    use headstart_types::ids::PurgeId;
+    use headstart_types::purge::{NamedBy, PurgeDetails, PurgeNamed};
+
+    use super::*;
+
+    fn wording(backbone: &str) -> Wording {
+        Wording {
+            labels: ["rain", "sun"].map(Label::from).into(),
+            template: None,
+            multi_label: false,
+            backbone: Backbone { id: backbone.into(), sha256: "00".into() },
+        }
+    }
+
+    fn learn(number: u8, label: &str) -> Change {
+        let features = vec![f32::from(number), 1.0, -1.0];
+        let seen = Seen { features, zero_shot: vec![0.4, 0.6], content: [number; 32] };
+        Change::Learn(vec![Labelled { seen, labels: vec![label.to_owned()] }])
+    }
+
+    fn reason() -> Reason {
+        Reason { who: "alice".into(), reason: "because".into(), gate: None }
+    }
+
+    /// A purge that makes a version forget an example.
+    async fn forgetting(store: &Store, grounds: &Grounds, number: u8) -> NewPurge {
+        let Base::FewShot { few_shot, shown } = &grounds.base else { panic!("a head") };
+        let mut shown = shown.clone();
+        assert_eq!(shown.forget(&[[number; 32]]).forgotten, 1);
+        let without = few_shot::save(&few_shot.fitted(&shown).unwrap(), &shown).unwrap();
+        let named = PurgeNamed { by: NamedBy::Text, file: None, rows: None, sha256: None };
+        NewPurge {
+            id: PurgeId::new(0, [number; 10]),
+            reason: reason(),
+            details: PurgeDetails {
+                named,
+                rows: 0,
+                not_found: 0,
+                files: Vec::new(),
+                examples: Vec::new(),
+                jobs: Vec::new(),
+                trained_on: Vec::new(),
+                unknown: Vec::new(),
+                remaining: Vec::new(),
+            },
+            files: Vec::new(),
+            versions: vec![VersionChange {
+                classifier: grounds.version.classifier.clone(),
+                revision: grounds.revision,
+                number: grounds.version.number,
+                from: grounds.version.artifact.clone(),
+                to: store.blobs().put(&without).await.unwrap().sha256,
+                metrics: json!({}),
+            }],
+            reports: Vec::new(),
+            evidence: Vec::new(),
+        }
+    }
+
+    async fn held(store: &Store, id: &ClassifierId) -> Vec<Content> {
+        let Base::FewShot { shown, .. } = grounds(store, id).await.unwrap().base else { panic!("a head") };
+        shown.contents().to_vec()
+    }
+
+    #[tokio::test]
+    async fn what_is_purged_while_examples_are_looked_at_does_not_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let (id, why) = (ClassifierId { key: "alice".into(), name: "weather".into() }, reason());
+        create(&store, &id, &FewShot::new(wording("b")), &why).await.unwrap();
+        for (number, label) in [(1, "sun"), (2, "rain")] {
+            let at_hand = grounds(&store, &id).await.unwrap();
+            change(&store, &id, at_hand, learn(number, label), &why).await.unwrap();
+        }
+        let looked_at = grounds(&store, &id).await.unwrap();
+        let purge = forgetting(&store, &looked_at, 1).await;
+        assert!(store.purge(&purge, 0).await.unwrap());
+        let outcome = change(&store, &id, looked_at, learn(3, "sun"), &why).await.unwrap();
+        assert_eq!((outcome.version, held(&store, &id).await), (4, vec![[2; 32], [3; 32]]));
+    }
+
+    #[tokio::test]
+    async fn what_was_seen_by_another_backbone_is_not_learned() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let (id, why) = (ClassifierId { key: "alice".into(), name: "weather".into() }, reason());
+        create(&store, &id, &FewShot::new(wording("b")), &why).await.unwrap();
+        let looked_at = grounds(&store, &id).await.unwrap();
+        let other = FewShot::new(wording("c"));
+        let bytes = few_shot::save(&other, &Shown::none(2)).unwrap();
+        let expected = (Expected::Any, &why);
+        publish(&store, &id, other.wording().backbone.clone(), bytes, json!({}), expected).await.unwrap();
+        let late = change(&store, &id, looked_at, learn(1, "sun"), &why).await;
+        assert!(matches!(late, Err(FewShotError::Store(StoreError::Conflict(_)))));
+        assert!(held(&store, &id).await.is_empty());
     }
 }

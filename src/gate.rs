@@ -3,8 +3,8 @@
 use headstart_methods::artifact::Artifact;
 use headstart_methods::gate::{self, Evidence, Versions};
 use headstart_methods::{MethodError, few_shot};
-use headstart_store::{Store, StoreError};
-use headstart_types::classifier::{Classifier, ClassifierId, ClassifierVersion, Origin};
+use headstart_store::{Expected, Store, StoreError};
+use headstart_types::classifier::{ClassifierId, ClassifierVersion, Origin};
 use headstart_types::gate::Comparison;
 
 use crate::rollout::LARGEST_ARTIFACT;
@@ -33,24 +33,27 @@ pub(crate) enum GateError {
 
 /// A classifier as it was looked at, and the version in production.
 pub(crate) struct Standing {
-    pub(crate) classifier: Classifier,
-    pub(crate) production: ClassifierVersion,
+    pub(crate) expected: Expected,
+    /// The number of its last version; 0 where there was none.
+    pub(crate) last: u32,
+    pub(crate) production: Option<ClassifierVersion>,
 }
 
-/// What is in production under a name, if anything is.
-pub(crate) async fn standing(store: &Store, id: &ClassifierId) -> Result<Option<Standing>, StoreError> {
+/// What there is under a name, and in production if anything is.
+pub(crate) async fn standing(store: &Store, id: &ClassifierId) -> Result<Standing, StoreError> {
     let classifier = match store.classifier(id).await {
         Ok(classifier) => classifier,
-        Err(StoreError::NotFound { .. }) => return Ok(None),
+        Err(StoreError::NotFound { .. }) => {
+            return Ok(Standing { expected: Expected::New, last: 0, production: None });
+        }
         Err(error) => return Err(error),
     };
-    match classifier.production {
-        Some(number) => {
-            let production = store.version(id, number).await?;
-            Ok(Some(Standing { classifier, production }))
-        }
-        None => Ok(None),
-    }
+    let production = match classifier.production {
+        Some(number) => Some(store.version(id, number).await?),
+        None => None,
+    };
+    let expected = Expected::Revision(classifier.revision);
+    Ok(Standing { expected, last: classifier.last_version, production })
 }
 
 /// What a version said of its held-out rows and learned from, where that is stored.
@@ -85,8 +88,8 @@ pub(crate) async fn compare(
     alpha: f64,
 ) -> Result<Option<Comparison>, GateError> {
     let candidate = store.version(id, number).await?;
-    let standing = standing(store, id).await?.filter(|standing| standing.production.number != number);
-    let Some(Standing { production, .. }) = standing else { return Ok(None) };
+    let production = standing(store, id).await?.production.filter(|production| production.number != number);
+    let Some(production) = production else { return Ok(None) };
     let versions = Versions { candidate: number, production: production.number };
     let of = (evidence_of(store, &candidate).await?, evidence_of(store, &production).await?);
     judge(versions, of, alpha).await.map(Some)

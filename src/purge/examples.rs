@@ -6,7 +6,7 @@ use headstart_methods::MethodError;
 use headstart_methods::artifact::Artifact;
 use headstart_methods::few_shot::{self, Content};
 use headstart_store::{Order, PageRequest, Scope, Store, VersionChange};
-use headstart_types::classifier::{ClassifierId, ClassifierVersion, Origin};
+use headstart_types::classifier::{Classifier, ClassifierId, ClassifierVersion, Origin};
 use headstart_types::ids::Sha256;
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ use crate::rollout::LARGEST_ARTIFACT;
 const PAGE: u32 = 500;
 
 /// What versions hold.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Held {
     /// Versions that hold such examples, and how many.
     pub(super) versions: Vec<(ClassifierVersion, u64)>,
@@ -26,6 +26,14 @@ pub(super) struct Held {
     pub(super) changes: Vec<VersionChange>,
     /// Versions that took examples in and keep only means of them.
     pub(super) unknown: Vec<ClassifierVersion>,
+}
+
+/// What was found before, by classifier and revision: one that has not changed since need not be looked into again, so that
+/// the others' many versions leave a classifier that changes often no time to change again.
+#[derive(Default)]
+pub(super) struct Before {
+    contents: Vec<Content>,
+    found: HashMap<ClassifierId, (u64, Held)>,
 }
 
 /// What an artifact is without some examples.
@@ -45,21 +53,31 @@ pub(super) async fn holding(
     scope: Scope<'_>,
     contents: &HashSet<Content>,
     change: bool,
+    before: &mut Before,
 ) -> Result<Held, PurgeError> {
     let mut held = Held::default();
     if contents.is_empty() {
         return Ok(held);
     }
-    let contents: Vec<Content> = contents.iter().copied().collect();
+    let mut contents: Vec<Content> = contents.iter().copied().collect();
+    contents.sort_unstable();
+    if before.contents != contents {
+        *before = Before { contents, found: HashMap::new() };
+    }
     let mut after: Option<ClassifierId> = None;
     loop {
         let page = store.classifiers(scope, after.as_ref(), PAGE).await?;
         for classifier in &page.data {
-            for version in versions(store, &classifier.id).await? {
-                if version.origin == Origin::Examples {
-                    look(store, version, &contents, change, &mut held).await?;
-                }
-            }
+            let known =
+                before.found.get(&classifier.id).filter(|(revision, _)| *revision == classifier.revision);
+            let found = match known {
+                Some((_, found)) => found.clone(),
+                None => in_classifier(store, classifier, &before.contents, change).await?,
+            };
+            held.versions.extend(found.versions.iter().cloned());
+            held.changes.extend(found.changes.iter().cloned());
+            held.unknown.extend(found.unknown.iter().cloned());
+            before.found.insert(classifier.id.clone(), (classifier.revision, found));
         }
         after = page.data.last().map(|classifier| classifier.id.clone());
         if !page.has_more {
@@ -68,9 +86,24 @@ pub(super) async fn holding(
     }
 }
 
+async fn in_classifier(
+    store: &Store,
+    classifier: &Classifier,
+    contents: &[Content],
+    change: bool,
+) -> Result<Held, PurgeError> {
+    let mut held = Held::default();
+    for version in versions(store, &classifier.id).await? {
+        if version.origin == Origin::Examples {
+            look(store, (version, classifier.revision), contents, change, &mut held).await?;
+        }
+    }
+    Ok(held)
+}
+
 async fn look(
     store: &Store,
-    version: ClassifierVersion,
+    (version, revision): (ClassifierVersion, u64),
     contents: &[Content],
     change: bool,
     held: &mut Held,
@@ -87,6 +120,7 @@ async fn look(
                 let to: Sha256 = store.blobs().put(&bytes).await?.sha256;
                 held.changes.push(VersionChange {
                     classifier: version.classifier.clone(),
+                    revision,
                     number: version.number,
                     from: version.artifact.clone(),
                     to,

@@ -26,6 +26,9 @@ const CHUNK: usize = 256 << 10;
 pub(super) struct Looked {
     pub(super) row: FileRow,
     pub(super) found: Found,
+    /// Versions known that were trained or tuned on it, and jobs on it with a report.
+    pub(super) versions: u64,
+    pub(super) reports: u64,
 }
 
 impl Looked {
@@ -86,7 +89,7 @@ pub(super) async fn look(
                 Shows::Image(bytes) => image_content(&bytes),
             });
         })?;
-        Ok((Looked { row, found }, contents))
+        Ok((Looked { row, found, versions: 0, reports: 0 }, contents))
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| PurgeError::CutOff)?
 }

@@ -9,11 +9,12 @@ mod reports;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use headstart_datasets::{DatasetError, Place, Wanted};
 use headstart_methods::MethodError;
 use headstart_methods::few_shot::Content;
-use headstart_store::{NewPurge, Scope, Store, StoreError};
+use headstart_store::{FileChange, NewPurge, Scope, Store, StoreError};
 use headstart_types::classifier::{ClassifierId, ClassifierVersion, Reason};
 use headstart_types::ids::{FileId, PurgeId, Sha256};
 use headstart_types::job::Checkpoint;
@@ -23,10 +24,15 @@ use sha2::Digest as _;
 use crate::app::App;
 use crate::clock::now_ms;
 use crate::intake::IntakeError;
+use examples::Before;
 use files::Looked;
 
 /// How often a purge is made up anew when something changed before it was written.
 const TRIES: usize = 5;
+
+/// How often the old bytes are tried to be erased before that is left to the sweep, and the time in between.
+const FINISHES: usize = 10;
+const BETWEEN_FINISHES: Duration = Duration::from_millis(100);
 
 /// Why a purge did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -118,9 +124,10 @@ impl Asked<'_> {
     /// # Errors
     /// [`PurgeError`].
     pub(crate) async fn tell(&self) -> Result<PurgeDetails, PurgeError> {
-        let found = self.find().await?;
-        let versions = examples::holding(self.store, self.scope, &found.contents, false).await?;
-        self.details(&found, &versions).await
+        let found = self.find(false).await?;
+        let mut before = Before::default();
+        let held = examples::holding(self.store, self.scope, &found.contents, false, &mut before).await?;
+        self.details(&found, &held).await
     }
 
     /// Does it.
@@ -128,16 +135,21 @@ impl Asked<'_> {
     /// # Errors
     /// [`PurgeError`]; nothing has changed then.
     pub(crate) async fn carry_out(&self, id: &PurgeId) -> Result<PurgeRow, PurgeError> {
+        // What is made up here has no name until all of it is: no sweep may take it for left over.
+        let frozen = self.store.blobs().freeze().await?;
+        let mut before = Before::default();
         for _ in 0..TRIES {
-            // What is made up here has no name until all of it is: no sweep may take it for left over.
-            let frozen = self.store.blobs().freeze().await?;
-            let found = self.find().await?;
-            let versions = examples::holding(self.store, self.scope, &found.contents, true).await?;
-            let mut files = Vec::new();
-            for looked in found.files.iter().filter(|looked| !looked.found.places.is_empty()) {
-                let row = files::without(self.app, self.store, looked).await?;
-                files.push((looked.row.sha256.clone(), row));
+            // Asked for again under one `Idempotency-Key` while the first was at it for long.
+            match self.store.purge_row(self.scope, id).await {
+                Ok(done) => return Ok(done),
+                Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
+            let found = self.find(true).await?;
+            let files = self.files(&found).await?;
+            let reports = self.reports(&found).await?;
+            // Last, since of all that is looked at classifiers change the most often.
+            let held = examples::holding(self.store, self.scope, &found.contents, true, &mut before).await?;
             let purge = NewPurge {
                 id: id.clone(),
                 reason: Reason {
@@ -145,43 +157,85 @@ impl Asked<'_> {
                     reason: format!("examples were taken out by {id}"),
                     gate: None,
                 },
-                details: self.details(&found, &versions).await?,
-                reports: self.reports(&found).await?,
-                evidence: self.evidence(&found).await?,
+                details: self.details(&found, &held).await?,
+                reports,
+                evidence: found.evidence,
                 files,
-                versions: versions.changes,
+                versions: held.changes,
             };
-            let written = self.store.purge(&purge, now_ms()).await?;
-            drop(frozen);
-            if written {
+            if self.store.purge(&purge, now_ms()).await? {
+                drop(frozen);
                 tracing::info!(purge.id = %id, rows = purge.details.rows, "rows were purged");
-                if let Err(error) = self.store.finish_purge(id, now_ms()).await {
-                    tracing::error!(purge.id = %id, %error, "the old bytes of a purge stay until the next sweep");
-                }
+                self.finish(id).await;
                 return Ok(self.store.purge_row(Scope::All, id).await?);
             }
         }
         Err(StoreError::Conflict("files or classifiers change too fast to be purged".into()).into())
     }
 
-    /// Looks into every file that may hold such rows.
-    async fn find(&self) -> Result<Search, PurgeError> {
+    /// Erases the old bytes, within a second or so: a reader or another collection keeps them no longer. What a backup keeps
+    /// is left to the next sweep.
+    async fn finish(&self, id: &PurgeId) {
+        for _ in 0..FINISHES {
+            match self.store.finish_purge(id, now_ms()).await {
+                Ok(true) => return,
+                Ok(false) => tokio::time::sleep(BETWEEN_FINISHES).await,
+                Err(error) => {
+                    tracing::error!(purge.id = %id, %error, "the old bytes of a purge stay until the next sweep");
+                    return;
+                }
+            }
+        }
+        tracing::info!(purge.id = %id, "the old bytes of a purge wait for the next sweep");
+    }
+
+    /// Looks into every file that may hold such rows, and for what learned from them. With `change`, also makes up what
+    /// evidence is to be.
+    async fn find(&self, change: bool) -> Result<Search, PurgeError> {
         let mut search = Search::default();
+        let mut contents = HashSet::new();
         if let Named::Text { text, .. } = self.named {
-            search.contents.insert(headstart_tasks::few_shot::text_content(text));
+            contents.insert(headstart_tasks::few_shot::text_content(text));
         }
         let wanted = Arc::new(self.named.wanted());
         for row in files::named(self.store, self.scope, self.named).await? {
-            let (looked, contents) = files::look(self.app, self.store, row, Arc::clone(&wanted)).await?;
-            search.contents.extend(contents);
+            let (looked, shown) = files::look(self.app, self.store, row, Arc::clone(&wanted)).await?;
+            contents.extend(shown);
             search.files.push(looked);
         }
-        for looked in search.files.iter().filter(|looked| !looked.found.places.is_empty()) {
-            search.jobs.extend(self.store.jobs_on(&looked.row.id).await?);
-            search.versions.extend(self.store.trained_on(&looked.row.id).await?);
+        for looked in search.files.iter_mut().filter(|looked| !looked.found.places.is_empty()) {
+            let jobs = self.store.jobs_on(&looked.row.id).await?;
+            let versions = self.store.trained_on(&looked.row.id).await?;
+            looked.reports = jobs.iter().filter(|(_, report)| report.is_some()).count() as u64;
+            looked.versions = versions.len() as u64;
+            search.jobs.extend(jobs);
+            search.versions.extend(versions);
         }
+        search.deleted = self.store.trained_on_deleted(self.scope).await?;
+        search.contents = Arc::new(contents);
+        let may_know = search.versions.iter().chain(&search.deleted);
+        let known = evidence::knowing(self.store, may_know, &search.contents, change).await?;
+        let learned = |version: &&ClassifierVersion| {
+            version.evidence.as_ref().is_some_and(|evidence| known.learned.contains(evidence))
+        };
+        search.versions.extend(search.deleted.iter().filter(learned).cloned());
+        search.evidence = known.changes;
         search.versions.extend(examples::grown_from(self.store, &search.versions).await?);
         Ok(search)
+    }
+
+    /// The files that hold such rows, as they are to be.
+    async fn files(&self, found: &Search) -> Result<Vec<FileChange>, PurgeError> {
+        let mut files = Vec::new();
+        for looked in found.files.iter().filter(|looked| !looked.found.places.is_empty()) {
+            files.push(FileChange {
+                from: looked.row.sha256.clone(),
+                to: files::without(self.app, self.store, looked).await?,
+                versions: looked.versions,
+                reports: looked.reports,
+            });
+        }
+        Ok(files)
     }
 
     /// Reports that repeat what was named, as they are and without.
@@ -204,13 +258,6 @@ impl Asked<'_> {
         reports::without(self.store, &reports, words).await
     }
 
-    /// Evidence that knows the rows, as it is and without; also of versions whose files are deleted.
-    async fn evidence(&self, found: &Search) -> Result<Vec<(Sha256, Sha256)>, PurgeError> {
-        let mut versions = self.store.trained_on_deleted(self.scope).await?;
-        versions.extend(found.versions.iter().cloned());
-        evidence::without(self.store, &versions, &found.contents).await
-    }
-
     async fn details(&self, found: &Search, held: &examples::Held) -> Result<PurgeDetails, PurgeError> {
         let name = |version: &ClassifierVersion| {
             format!("{}@{}", (self.name_of)(&version.classifier), version.number)
@@ -223,7 +270,7 @@ impl Asked<'_> {
         let trained_on = names(&found.versions);
         let mut unknown = held.unknown.clone();
         if self.named.file().is_none() {
-            unknown.extend(self.store.trained_on_deleted(self.scope).await?);
+            unknown.extend(found.deleted.iter().cloned());
         }
         let mut unknown = names(&unknown);
         if self.named.file().is_none() {
@@ -263,17 +310,23 @@ impl Asked<'_> {
 struct Search {
     files: Vec<Looked>,
     /// What the rows show, by digest.
-    contents: HashSet<Content>,
+    contents: Arc<HashSet<Content>>,
     /// Jobs on those files that held such rows, and their reports.
     jobs: Vec<(headstart_types::ids::JobId, Option<Sha256>)>,
+    /// Versions that learned from such rows: trained or tuned on those files, or, where their files are deleted, by what their
+    /// evidence knows, and those that grew out of such.
     versions: Vec<ClassifierVersion>,
+    /// Versions whose files are deleted.
+    deleted: Vec<ClassifierVersion>,
+    /// Evidence that knows such rows, as it is and as it is to be.
+    evidence: Vec<(Sha256, Sha256)>,
 }
 
 fn remaining(files: &[PurgedFile], trained_on: &[String], unknown: &[String]) -> Vec<String> {
     let mut remaining = Vec::new();
     if !trained_on.is_empty() {
         remaining.push(format!(
-            "Train {} again on the files as they are now, then delete these versions: they learned from the rows.",
+            "Train {} again on files without the rows, then delete these versions: they learned from them.",
             trained_on.join(", ")
         ));
     }

@@ -8,7 +8,7 @@ use headstart_datasets::{Content, Place};
 use headstart_methods::artifact::Artifact;
 use headstart_methods::few_shot;
 use headstart_methods::gate::{Answered, Evidence, Rival, Versions};
-use headstart_store::{Ending, Store};
+use headstart_store::{Ending, Expected, Store};
 use headstart_tasks::TaskContext;
 use headstart_tasks::few_shot::{image_content, text_content};
 use headstart_types::classifier::{ClassifierId, ClassifierVersion};
@@ -67,10 +67,10 @@ impl Answers {
         halt: &Halt,
     ) -> Result<Ended, Stop> {
         let id = ClassifierId { key: job.key.clone(), name: job.classifier.clone() };
-        let standing = gate::standing(store, &id).await?;
+        let Standing { expected, last, production } = gate::standing(store, &id).await?;
         let mut evidence = self.evidence.clone();
         let mut theirs = None;
-        if let Some(Standing { production, .. }) = &standing {
+        if let Some(production) = &production {
             theirs = known(gate::evidence_of(store, production).await).flatten();
             // Without it nobody knows which of the rows production learned from.
             if theirs.is_some() {
@@ -80,15 +80,16 @@ impl Answers {
         }
         let bytes = evidence.to_bytes()?;
         let mut ended = Ended { evidence: bytes, comparison: None, ending: Ending::default() };
-        match (job.params.promote(), standing) {
-            (Promote::Never, _) | (Promote::IfNotWorse, None) => {}
+        match (job.params.promote(), production) {
+            (Promote::Never, _) => {}
             (Promote::Always, _) => ended.ending.promote = true,
-            (Promote::IfNotWorse, Some(Standing { classifier, production })) => {
-                let versions =
-                    Versions { candidate: classifier.last_version + 1, production: production.number };
+            // Where another job's version becomes production meanwhile, it is to be compared with that.
+            (Promote::IfNotWorse, None) => ended.ending.expected = expected,
+            (Promote::IfNotWorse, Some(production)) => {
+                let versions = Versions { candidate: last + 1, production: production.number };
                 let judged = gate::judge(versions, (Some(evidence), theirs), Comparison::ALPHA).await;
                 let comparison = judged.map_err(|error| Stop::Broken(error.to_string()))?;
-                ended.ending = gated(&comparison, classifier.revision);
+                ended.ending = gated(&comparison, expected);
                 ended.comparison = Some(comparison);
             }
         }
@@ -148,7 +149,7 @@ fn own_answers(
     })
 }
 
-fn gated(comparison: &Comparison, revision: u64) -> Ending {
+fn gated(comparison: &Comparison, expected: Expected) -> Ending {
     let (level, outcome) = if comparison.passes() {
         (Level::Info, "it becomes production")
     } else {
@@ -158,7 +159,7 @@ fn gated(comparison: &Comparison, revision: u64) -> Ending {
     let gate = json!(comparison);
     Ending {
         promote: comparison.passes(),
-        revision: Some(revision),
+        expected,
         gate: Some(gate.clone()),
         event: Some(NewEvent { level, message, data: Some(gate) }),
     }

@@ -2,7 +2,7 @@
 
 use axum::http::HeaderValue;
 use headstart::rollout::Rollout;
-use headstart_store::When;
+use headstart_store::{Expected, When};
 use headstart_types::classifier::{ClassifierId, NewVersion, Origin, Reason};
 use serde_json::{Value, json};
 
@@ -171,7 +171,7 @@ async fn versions_that_read_different_things_share_no_requests() {
         backbone_sha256: first.backbone_sha256,
     };
     let why = Reason { who: String::new(), reason: String::new(), gate: None };
-    store.publish(&id, &pictures, When::First, None, &why, now).await.unwrap();
+    store.publish(&id, &pictures, When::First, Expected::Any, &why, now).await.unwrap();
     let split = json!({"1": 50, "2": 50});
     let refused = service.ask("", "PUT", &format!("{SUPPORT}/traffic"), split).await;
     assert_eq!(refused.error(), (400, "invalid_value".into(), Some("traffic".into())));

@@ -238,6 +238,28 @@ def test_a_text_goes_from_files_classifiers_and_disk_and_what_learned_from_it_is
         assert client.files.content(file.id).content == left
 
 
+def test_a_version_whose_file_is_deleted_is_named_where_it_is_known_to_have_learned(start):
+    running = start()
+    held_out = "the last rain of a long year"
+    rows = [row | {"split": "test" if place % 5 == 0 else "train"} for place, row in enumerate(weather(60))]
+    rows += [{"text": SECRET, "label": "sun", "split": "train"}, {"text": held_out, "label": "rain", "split": "test"}]
+    with client_of(running) as client:
+        files = [upload(client, lines(rows)), upload(client, lines(rows[:60]))]
+        learned, clean = (trained(client, file, name).fine_tuned_model for file, name in zip(files, ("weather", "clean"), strict=True))
+        for file in files:
+            client.files.delete(file.id)
+    # What is scored is not learned from; where no file tells, every version whose file is gone is to be decided on.
+    answer = purged(running, text=held_out)
+    assert (answer["trained_on"], answer["unknown"]) == ([], sorted([learned, clean]))
+    told = purged(running, text=SECRET, dry_run=True)
+    answer = purged(running, text=SECRET)
+    assert told["trained_on"] == answer["trained_on"] == [learned] and answer["unknown"] == [clean]
+    assert learned in answer["remaining"][0]
+    # What knew it does not know it any more.
+    again = purged(running, text=SECRET)
+    assert (again["trained_on"], again["unknown"]) == ([], sorted([learned, clean]))
+
+
 def test_a_group_of_an_archive_goes_from_file_report_and_database(start):
     running = start()
     content = io.BytesIO()

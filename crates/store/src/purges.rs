@@ -28,8 +28,8 @@ pub struct NewPurge {
     pub reason: Reason,
     /// What is kept of it.
     pub details: PurgeDetails,
-    /// Files: the blob each has, and the row it is to have.
-    pub files: Vec<(Sha256, FileRow)>,
+    /// Files that are written again.
+    pub files: Vec<FileChange>,
     /// Versions whose artifact changes.
     pub versions: Vec<VersionChange>,
     /// Reports' blobs, as they are and as they are to be.
@@ -38,11 +38,27 @@ pub struct NewPurge {
     pub evidence: Vec<(Sha256, Sha256)>,
 }
 
+/// A file, and what it is to be without some of its rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FileChange {
+    /// Its blob.
+    pub from: Sha256,
+    /// The row it is to have.
+    pub to: FileRow,
+    /// How many versions were known that were trained or tuned on it. One more is a job's that ended meanwhile: it has to be
+    /// named, and what is kept of it to be struck.
+    pub versions: u64,
+    /// How many jobs on it were known that have a report.
+    pub reports: u64,
+}
+
 /// A version whose artifact holds examples, and what it is to be without some of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VersionChange {
     /// The classifier.
     pub classifier: ClassifierId,
+    /// Its revision before its versions were read: one that was made meanwhile may have grown out of what is changed here.
+    pub revision: u64,
     /// The version.
     pub number: u32,
     /// Its artifact.
@@ -67,7 +83,7 @@ fn decode(row: Row) -> Result<PurgeRow, StoreError> {
 impl Store {
     /// Makes every change of a purge, or none; the new blobs must be durable before. Jobs on its files lose what they have
     /// done so far and their checkpoints, all of which was made of the old rows. False when something changed since the
-    /// purge was made up: then nothing happened, and it is to be made up anew.
+    /// purge was made up, or it was written already: then nothing happened, and it is to be made up anew.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] while a job that runs uses one of the files.
@@ -79,18 +95,15 @@ impl Store {
             to_json(&purge.details)?.into(),
         ];
         let mut batch = Batch::new()
-            .must("INSERT INTO purges (id, key, created_at, details) VALUES ($1, $2, $3, $4)", values);
-        for (from, to) in &purge.files {
-            batch = rewrite_file(batch, &purge.id, from, to)?;
+            .must("INSERT INTO purges (id, key, created_at, details) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING", values);
+        for change in &purge.files {
+            batch = rewrite_file(batch, &purge.id, change)?;
         }
         for change in &purge.versions {
             batch = rewrite_version(batch, &purge.id, change)?;
         }
-        let mut classifiers: Vec<&ClassifierId> =
-            purge.versions.iter().map(|change| &change.classifier).collect();
-        classifiers.dedup();
-        for id in classifiers {
-            batch = note_in_audit(batch, id, &purge.reason, now);
+        for changes in purge.versions.chunk_by(|one, next| one.classifier == next.classifier) {
+            batch = note_in_audit(batch, changes, &purge.reason, now);
         }
         for change in &purge.reports {
             batch = rename(batch, &purge.id, &[("jobs", "report"), ("versions", "report")], change);
@@ -101,7 +114,7 @@ impl Store {
         if self.write(batch).await?.is_ok() {
             return Ok(true);
         }
-        for (_, file) in &purge.files {
+        for FileChange { to: file, .. } in &purge.files {
             let sql = "SELECT id FROM jobs WHERE state = 'running' AND (training_file = $1 OR validation_file = $1)";
             if let Some(row) = self.read(sql, vec![(&file.id).into()]).await?.into_iter().next() {
                 let job = Reader::new("jobs", row).text()?;
@@ -178,6 +191,10 @@ impl Store {
     }
 }
 
+fn count(count: u64) -> Value {
+    i64::try_from(count).unwrap_or(i64::MAX).into()
+}
+
 /// Notes the blobs that a query names as to be erased; `$1` is the purge.
 fn erase(batch: Batch, query: String, values: Vec<Value>) -> Batch {
     let sql = format!("INSERT INTO erasures (purge, sha256) {query} ON CONFLICT DO NOTHING");
@@ -196,7 +213,8 @@ fn rename(batch: Batch, id: &PurgeId, places: &[(&str, &str)], (from, to): &(Sha
     })
 }
 
-fn rewrite_file(batch: Batch, id: &PurgeId, from: &Sha256, to: &FileRow) -> Result<Batch, StoreError> {
+fn rewrite_file(batch: Batch, id: &PurgeId, change: &FileChange) -> Result<Batch, StoreError> {
+    let FileChange { from, to, versions, reports } = change;
     let of_file = || -> Vec<Value> { vec![id.into(), (&to.id).into()] };
     let values = vec![
         (&to.id).into(),
@@ -207,11 +225,16 @@ fn rewrite_file(batch: Batch, id: &PurgeId, from: &Sha256, to: &FileRow) -> Resu
         to.status_details.clone().into(),
         to_json(&to.problems)?.into(),
         to_json(&to.summary)?.into(),
+        count(*versions),
+        count(*reports),
     ];
     let batch = erase(batch, "SELECT $1, sha256 FROM files WHERE id = $2".into(), of_file()).must(
         "UPDATE files SET sha256 = $3, bytes = $4, state = $5, status_details = $6, problems = $7, summary = $8 \
          WHERE id = $1 AND sha256 = $2 AND NOT EXISTS (SELECT 1 FROM jobs WHERE state = 'running' \
-         AND (training_file = files.id OR validation_file = files.id))",
+         AND (training_file = files.id OR validation_file = files.id)) \
+         AND (SELECT COUNT(*) FROM versions WHERE training_file = files.id OR validation_file = files.id) = $9 \
+         AND (SELECT COUNT(*) FROM jobs WHERE report IS NOT NULL \
+         AND (training_file = files.id OR validation_file = files.id)) = $10",
         values,
     );
     let steps = format!("SELECT DISTINCT $1, sha256 FROM steps WHERE job IN ({ON_FILE})");
@@ -241,15 +264,17 @@ fn rewrite_version(batch: Batch, id: &PurgeId, change: &VersionChange) -> Result
     ))
 }
 
-/// Says in a classifier's audit that versions changed, and has them loaded again.
-fn note_in_audit(batch: Batch, id: &ClassifierId, reason: &Reason, now: i64) -> Batch {
-    let mut audit = named(id);
+/// Says in the audit of a classifier that versions of it changed, and has them loaded again.
+fn note_in_audit(batch: Batch, changes: &[VersionChange], reason: &Reason, now: i64) -> Batch {
+    let Some(VersionChange { classifier, revision, .. }) = changes.first() else { return batch };
+    let (mut looked_at, mut audit) = (named(classifier), named(classifier));
+    looked_at.push(count(*revision));
     audit.extend([now.into(), reason.who.as_str().into(), reason.reason.as_str().into()]);
     batch
         .must(
             "UPDATE classifiers SET revision = revision + 1, audit_count = audit_count + 1 \
-             WHERE key = $1 AND name = $2",
-            named(id),
+             WHERE key = $1 AND name = $2 AND revision = $3",
+            looked_at,
         )
         .then(
             "INSERT INTO audits (key, name, number, created_at, action, who, before, after, reason) \

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use headstart_store::{Store, When};
+use headstart_store::{Expected, Store, When};
 use headstart_types::classifier::{ClassifierId, NewVersion, Reason};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -112,7 +112,7 @@ async fn copy(folder: &TempDir, model: &str) -> anyhow::Result<()> {
         backbone_sha256: version.backbone_sha256,
     };
     for number in 0..CLASSIFIERS {
-        store.publish(&of(&name(number)), &new, When::First, Some(0), &reason, now).await?;
+        store.publish(&of(&name(number)), &new, When::First, Expected::New, &reason, now).await?;
     }
     Ok(())
 }

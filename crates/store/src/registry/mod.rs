@@ -4,6 +4,6 @@ mod pointers;
 mod publish;
 mod rows;
 
-pub use publish::{Ending, Published, When};
+pub use publish::{Ending, Expected, Published, When};
 
 pub(crate) use rows::{check_name, named};

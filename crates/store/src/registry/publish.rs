@@ -1,6 +1,6 @@
 //! New versions: written whole, with their job's success or alone.
 
-use headstart_types::classifier::{ClassifierId, ClassifierVersion, NewVersion, Reason};
+use headstart_types::classifier::{Classifier, ClassifierId, ClassifierVersion, NewVersion, Reason};
 use headstart_types::ids::{FileId, JobId, Sha256};
 use headstart_types::job::{Job, Lease, NewEvent};
 
@@ -20,17 +20,41 @@ pub enum When {
     Always,
 }
 
+/// The classifier as whoever made a version read it: nothing is written when it has changed since.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Expected {
+    /// Whatever is there.
+    #[default]
+    Any,
+    /// There is none of that name.
+    New,
+    /// This revision of it, which every change moves on: also a pointer's, and what a purge takes out of a version.
+    Revision(u64),
+}
+
 /// What a job's end means for production, where another version is that already.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Ending {
     /// Whether the version takes its place.
     pub promote: bool,
-    /// The classifier's revision that a gate looked at: nothing is written when it has changed since.
-    pub revision: Option<u64>,
+    /// The classifier that a gate looked at.
+    pub expected: Expected,
     /// What the gate found; of a version that is not promoted, the audit says that it was refused.
     pub gate: Option<serde_json::Value>,
     /// What is told before the job's success.
     pub event: Option<NewEvent>,
+}
+
+impl Expected {
+    fn check(self, id: &ClassifierId, known: Option<&Classifier>) -> Result<(), StoreError> {
+        let is_so = match self {
+            Self::Any => true,
+            Self::New => known.is_none(),
+            Self::Revision(revision) => known.is_some_and(|known| known.revision == revision),
+        };
+        let changed = || StoreError::Conflict(format!("classifier `{}` has changed meanwhile", id.name));
+        if is_so { Ok(()) } else { Err(changed()) }
+    }
 }
 
 /// A version that was written.
@@ -107,70 +131,47 @@ impl Store {
     /// How a classifier's row changes with a job's version.
     async fn change_by(&self, id: &ClassifierId, ending: &Ending) -> Result<Change, StoreError> {
         let stays = Change { promote: false, before: None, history: None, revision: None };
-        if !ending.promote && ending.revision.is_none() {
+        if !ending.promote && ending.expected == Expected::Any {
             return Ok(stays);
         }
-        let moved = || StoreError::Conflict(format!("classifier `{}` has changed meanwhile", id.name));
-        let known = match self.classifier(id).await {
-            Ok(known) => known,
+        let known = self.known(id).await?;
+        ending.expected.check(id, known.as_ref())?;
+        match known {
+            Some(known) if ending.promote => after(known, true),
             // The first version of a name is production in any case.
-            Err(StoreError::NotFound { .. }) if ending.revision.is_none() => {
-                return Ok(Change { revision: Some(-1), ..stays });
-            }
-            Err(StoreError::NotFound { .. }) => return Err(moved()),
-            Err(error) => return Err(error),
-        };
-        if ending.revision.is_some_and(|looked_at| looked_at != known.revision) {
-            return Err(moved());
+            known => Ok(Change { revision: Some(revision(known.as_ref())), ..stays }),
         }
-        let revision = Some(i64::try_from(known.revision).unwrap_or(i64::MAX));
-        if !ending.promote {
-            return Ok(Change { revision, ..stays });
-        }
-        let mut history = known.history;
-        history.extend(known.production);
-        let history = Some(to_json(&super::pointers::recent(history))?);
-        Ok(Change { promote: true, before: known.production, history, revision })
     }
 
-    /// Writes a version that no job made, as when labels or examples change. `expected` is the classifier's last
-    /// version as the caller read it; 0 stands for a classifier that does not exist yet.
+    /// The classifier as it is, if it is.
+    async fn known(&self, id: &ClassifierId) -> Result<Option<Classifier>, StoreError> {
+        match self.classifier(id).await {
+            Ok(known) => Ok(Some(known)),
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes a version that no job made, as when labels or examples change.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when another version came between, [`StoreError::Invalid`] for a name.
+    /// [`StoreError::Conflict`] when the classifier is not as expected, [`StoreError::Invalid`] for a name.
     pub async fn publish(
         &self,
         id: &ClassifierId,
         version: &NewVersion,
         when: When,
-        expected: Option<u32>,
+        expected: Expected,
         reason: &Reason,
         now: i64,
     ) -> Result<Published, StoreError> {
         check_name("name", &id.name)?;
         for _ in 0..TRIES {
-            let known = match self.classifier(id).await {
-                Ok(known) => Some(known),
-                Err(StoreError::NotFound { .. }) => None,
-                Err(error) => return Err(error),
-            };
-            let last = known.as_ref().map_or(0, |known| known.last_version);
-            if expected.is_some_and(|expected| expected != last) {
-                return Err(StoreError::Conflict(format!("classifier `{}` has changed meanwhile", id.name)));
-            }
-            let change = match &known {
-                Some(known) => {
-                    let before = known.production.filter(|_| when == When::Always);
-                    let mut history = known.history.clone();
-                    history.extend(before);
-                    Change {
-                        promote: when == When::Always,
-                        before,
-                        history: Some(to_json(&super::pointers::recent(history))?),
-                        revision: Some(i64::try_from(known.revision).unwrap_or(i64::MAX)),
-                    }
-                }
-                None => Change { promote: true, before: None, history: None, revision: Some(-1) },
+            let known = self.known(id).await?;
+            expected.check(id, known.as_ref())?;
+            let change = match known {
+                Some(known) => after(known, when == When::Always)?,
+                None => Change { promote: true, before: None, history: None, revision: Some(revision(None)) },
             };
             let (batch, place) =
                 add_version(Batch::new(), id, version, &Made::default(), &change, reason, now)?;
@@ -180,6 +181,21 @@ impl Store {
         }
         Err(StoreError::Conflict(format!("classifier `{}` changes too fast", id.name)))
     }
+}
+
+/// How a classifier's row changes that was read as `known`.
+fn after(known: Classifier, promote: bool) -> Result<Change, StoreError> {
+    let revision = Some(revision(Some(&known)));
+    let before = known.production.filter(|_| promote);
+    let mut history = known.history;
+    history.extend(before);
+    let history = Some(to_json(&super::pointers::recent(history))?);
+    Ok(Change { promote, before, history, revision })
+}
+
+/// The revision of a row that was read; of none, what [`add_version`] takes for that.
+fn revision(known: Option<&Classifier>) -> i64 {
+    known.map_or(-1, |known| i64::try_from(known.revision).unwrap_or(i64::MAX))
 }
 
 /// The statements that end a job with its version; also the place of the version's first.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headstart_store::{Ending, Order, PageRequest, Published, Scope, Store, StoreError, When};
+use headstart_store::{Ending, Expected, Order, PageRequest, Published, Scope, Store, StoreError, When};
 use headstart_types::classifier::{ClassifierId, NewVersion, Origin, Reason};
 use headstart_types::job::{JobState, NewEvent};
 use serde_json::json;
@@ -13,6 +13,7 @@ contract!(
     finishing_a_job_writes_version_state_and_event_together,
     the_first_version_is_promoted_and_later_ones_wait,
     a_jobs_version_takes_productions_place_where_it_is_asked_for,
+    of_two_first_jobs_that_the_gate_lets_through_unseen_the_later_is_compared,
     a_version_that_a_gate_refused_waits_and_is_written_down,
     promotion_and_rollback_move_one_pointer_and_are_written_down,
     a_promotion_after_production_has_moved_is_a_conflict,
@@ -78,7 +79,7 @@ async fn a_jobs_version_takes_productions_place_where_it_is_asked_for(store: Sto
     assert!(ended(&store, &always, T).await.unwrap().promoted);
     store.set_traffic(&intent(), &BTreeMap::from([(1, 50), (2, 50)]), &reason(), T).await.unwrap();
     let gated = Ending {
-        revision: Some(store.classifier(&intent()).await.unwrap().revision),
+        expected: Expected::Revision(store.classifier(&intent()).await.unwrap().revision),
         gate: Some(json!({"p": 0.5})),
         event: Some(NewEvent::info("not worse")),
         ..always.clone()
@@ -99,10 +100,22 @@ async fn a_jobs_version_takes_productions_place_where_it_is_asked_for(store: Sto
     assert_eq!(store.classifier(&intent()).await.unwrap().last_version, 3);
 }
 
+async fn of_two_first_jobs_that_the_gate_lets_through_unseen_the_later_is_compared(store: Store) {
+    let unseen = Ending { expected: Expected::New, ..Ending::default() };
+    assert!(ended(&store, &unseen, T).await.unwrap().promoted);
+    let late = ended(&store, &unseen, T + 1).await;
+    assert!(matches!(late, Err(StoreError::Conflict(_))), "{late:?}");
+    assert_eq!(store.classifier(&intent()).await.unwrap().last_version, 1);
+    // A deleted one is none; its numbers go on.
+    store.delete_classifier(&intent(), &reason(), T + 2).await.unwrap();
+    let again = ended(&store, &unseen, T + 3).await.unwrap();
+    assert_eq!((again.promoted, again.version.number), (true, 2));
+}
+
 async fn a_version_that_a_gate_refused_waits_and_is_written_down(store: Store) {
     trained(&store, T).await;
-    let revision = Some(store.classifier(&intent()).await.unwrap().revision);
-    let refused = Ending { revision, gate: Some(json!({"p": 0.01})), ..Ending::default() };
+    let expected = Expected::Revision(store.classifier(&intent()).await.unwrap().revision);
+    let refused = Ending { expected, gate: Some(json!({"p": 0.01})), ..Ending::default() };
     assert!(!ended(&store, &refused, T).await.unwrap().promoted);
     let why = Reason { gate: Some(json!({"p": 0.02})), ..reason() };
     store.refuse(&intent(), &why, T + 1).await.unwrap();
@@ -267,12 +280,13 @@ fn examples(digits: &str) -> NewVersion {
 
 async fn examples_make_versions_that_answer_at_once(store: Store) {
     let (id, why) = (intent(), reason());
-    let first = store.publish(&id, &examples("01"), When::Always, Some(0), &why, T).await.unwrap();
+    let first = store.publish(&id, &examples("01"), When::Always, Expected::New, &why, T).await.unwrap();
     assert!(first.promoted);
     assert_eq!((first.version.origin, &first.version.job), (Origin::Examples, &None));
-    let second = store.publish(&id, &examples("02"), When::Always, Some(1), &why, T).await.unwrap();
+    let read = Expected::Revision(store.classifier(&id).await.unwrap().revision);
+    let second = store.publish(&id, &examples("02"), When::Always, read, &why, T).await.unwrap();
     assert!(second.promoted);
-    let third = store.publish(&id, &examples("03"), When::First, None, &why, T).await.unwrap();
+    let third = store.publish(&id, &examples("03"), When::First, Expected::Any, &why, T).await.unwrap();
     assert!(!third.promoted);
     let classifier = store.classifier(&id).await.unwrap();
     assert_eq!((classifier.production, &classifier.history), (Some(2), &vec![1]));
@@ -282,22 +296,27 @@ async fn examples_make_versions_that_answer_at_once(store: Store) {
         [(Some(1), Some(2)), (None, Some(1))]
     );
     let unnamed = ClassifierId { key: "alice".into(), name: "a@b".into() };
-    let refused = store.publish(&unnamed, &examples("01"), When::First, None, &why, T).await;
+    let refused = store.publish(&unnamed, &examples("01"), When::First, Expected::Any, &why, T).await;
     assert!(matches!(refused, Err(StoreError::Invalid { field: "name", .. })));
 }
 
 async fn a_version_published_in_between_is_a_conflict(store: Store) {
     let (id, why) = (intent(), reason());
-    store.publish(&id, &examples("01"), When::Always, Some(0), &why, T).await.unwrap();
-    let twice = store.publish(&id, &examples("02"), When::Always, Some(0), &why, T).await;
+    store.publish(&id, &examples("01"), When::Always, Expected::New, &why, T).await.unwrap();
+    let twice = store.publish(&id, &examples("02"), When::Always, Expected::New, &why, T).await;
     assert!(matches!(twice, Err(StoreError::Conflict(_))), "{twice:?}");
+    // So is a pointer that moved: what was made of one version is not put over another.
+    let read = Expected::Revision(store.classifier(&id).await.unwrap().revision);
+    store.promote(&id, 1, None, &why, T).await.unwrap();
+    let late = store.publish(&id, &examples("02"), When::Always, read, &why, T).await;
+    assert!(matches!(late, Err(StoreError::Conflict(_))), "{late:?}");
     // Many at once: each is written, none twice, none lost.
     let writers: Vec<_> = (0..8)
         .map(|_| {
             let (store, id, why) = (store.clone(), id.clone(), why.clone());
-            tokio::spawn(
-                async move { store.publish(&id, &examples("03"), When::Always, None, &why, T).await },
-            )
+            tokio::spawn(async move {
+                store.publish(&id, &examples("03"), When::Always, Expected::Any, &why, T).await
+            })
         })
         .collect();
     let mut numbers = Vec::new();
@@ -313,9 +332,9 @@ async fn keys_do_not_share_names(store: Store) {
     trained(&store, T).await;
     let other = ClassifierId { key: "bob".into(), ..intent() };
     assert!(matches!(store.classifier(&other).await, Err(StoreError::NotFound { .. })));
-    store.publish(&other, &examples("01"), When::First, None, &reason(), T).await.unwrap();
+    store.publish(&other, &examples("01"), When::First, Expected::Any, &reason(), T).await.unwrap();
     let third = ClassifierId { key: "alice".into(), name: "topic".into() };
-    store.publish(&third, &examples("01"), When::First, None, &reason(), T).await.unwrap();
+    store.publish(&third, &examples("01"), When::First, Expected::Any, &reason(), T).await.unwrap();
     let own = store.classifiers(Scope::Key("bob"), None, 9).await.unwrap().data;
     assert_eq!(own.iter().map(|classifier| &classifier.id).collect::<Vec<_>>(), [&other]);
     let page = store.classifiers(Scope::All, Some(&intent()), 1).await.unwrap();

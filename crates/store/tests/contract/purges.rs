@@ -1,7 +1,8 @@
 //! Purges: every change or none, bytes erased once nothing names them, and what is left is finished later.
 
 use headstart_store::{
-    Begun, NewPurge, PageRequest, RequestKey, Scope, Store, StoreError, VersionChange, When,
+    Begun, Expected, FileChange, NewPurge, PageRequest, RequestKey, Scope, Store, StoreError, VersionChange,
+    When,
 };
 use headstart_types::file::FileRow;
 use headstart_types::ids::{PurgeId, Sha256};
@@ -13,6 +14,8 @@ use crate::support::{T, chance, claim, contract, file_of, intent, job_on, reason
 contract!(
     a_purge_changes_files_versions_reports_and_evidence_at_once_and_erases_the_old_bytes,
     a_purge_of_a_file_in_use_or_changed_meanwhile_changes_nothing,
+    a_purge_made_up_before_a_version_came_changes_nothing,
+    a_purge_asked_for_twice_is_written_once,
     bytes_that_another_row_names_stay_with_it,
     a_purge_that_has_to_wait_is_finished_later,
     purges_are_listed_for_their_key_alone,
@@ -67,7 +70,10 @@ async fn rewriting(store: &Store, files: &[&FileRow]) -> NewPurge {
         let mut to = (*file).clone();
         to.sha256 = put(store, &format!("without {}", file.id)).await;
         (to.bytes, to.summary) = (3, json!({"classes": 1}));
-        purge.files.push((file.sha256.clone(), to));
+        let versions = store.trained_on(&file.id).await.unwrap().len() as u64;
+        let jobs = store.jobs_on(&file.id).await.unwrap();
+        let reports = jobs.iter().filter(|(_, report)| report.is_some()).count() as u64;
+        purge.files.push(FileChange { from: file.sha256.clone(), to, versions, reports });
     }
     purge
 }
@@ -86,13 +92,14 @@ async fn a_purge_changes_files_versions_reports_and_evidence_at_once_and_erases_
     let (holds, forgets) = (put(&store, "holds an example").await, put(&store, "holds none").await);
     let grown =
         headstart_types::classifier::NewVersion { artifact: holds.clone(), report: None, ..version() };
-    store.publish(&intent(), &grown, When::Always, None, &reason(), T).await.unwrap();
+    store.publish(&intent(), &grown, When::Always, Expected::Any, &reason(), T).await.unwrap();
     let before = store.classifier(&intent()).await.unwrap();
 
     let mut purge = rewriting(&store, &[&old]).await;
     let struck = put(&store, "names nobody").await;
     purge.versions.push(VersionChange {
         classifier: intent(),
+        revision: before.revision,
         number: 2,
         from: holds.clone(),
         to: forgets.clone(),
@@ -105,7 +112,7 @@ async fn a_purge_changes_files_versions_reports_and_evidence_at_once_and_erases_
     assert!(store.finish_purge(&purge.id, LATER).await.unwrap());
     assert_eq!(store.unfinished_purges().await.unwrap(), []);
 
-    assert_eq!(store.file(Scope::All, &old.id).await.unwrap(), purge.files[0].1);
+    assert_eq!(store.file(Scope::All, &old.id).await.unwrap(), purge.files[0].to);
     let (first, second) =
         (store.version(&intent(), 1).await.unwrap(), store.version(&intent(), 2).await.unwrap());
     assert_eq!((first.artifact.clone(), first.report), (trained.artifact, Some(struck.clone())));
@@ -155,6 +162,58 @@ async fn a_purge_of_a_file_in_use_or_changed_meanwhile_changes_nothing(store: St
     let again = rewriting(&store, &[&free]).await;
     assert!(!store.purge(&again, LATER).await.unwrap());
     assert!(matches!(store.purge_row(Scope::All, &again.id).await, Err(StoreError::NotFound { .. })));
+}
+
+async fn a_purge_made_up_before_a_version_came_changes_nothing(store: Store) {
+    let old = file(&store, "a person's rows").await;
+    store.create_job(&job_on(&old.id, "alice", T), 10, T).await.unwrap();
+    let (lease, _) = claim(&store, "w", T).await;
+    let of_a_job = rewriting(&store, &[&old]).await;
+    let report = put(&store, "names a person").await;
+    store.finish(&lease, &version(), Some(&report), T).await.unwrap();
+    assert!(!store.purge(&of_a_job, LATER).await.unwrap(), "the job's version would not be named");
+    // Its version deleted, there is still a report that would not be struck.
+    let other = version();
+    store.publish(&intent(), &other, When::Always, Expected::Any, &reason(), T).await.unwrap();
+    store.delete_version(&intent(), 1, &reason(), T).await.unwrap();
+    assert!(!store.purge(&of_a_job, LATER).await.unwrap(), "the job's report would not be struck");
+    assert_eq!(store.file(Scope::All, &old.id).await.unwrap(), old);
+    assert!(store.purge(&rewriting(&store, &[&old]).await, LATER).await.unwrap());
+
+    // Of examples: the next version was made of the one that is to forget some.
+    let classifier = store.classifier(&intent()).await.unwrap();
+    let mut purge = rewriting(&store, &[]).await;
+    purge.versions.push(VersionChange {
+        classifier: intent(),
+        revision: classifier.revision,
+        number: 2,
+        from: other.artifact.clone(),
+        to: put(&store, "holds none").await,
+        metrics: json!({}),
+    });
+    let read = Expected::Revision(classifier.revision);
+    store.publish(&intent(), &version(), When::Always, read, &reason(), T).await.unwrap();
+    assert!(!store.purge(&purge, LATER).await.unwrap());
+    assert_eq!(store.version(&intent(), 2).await.unwrap().artifact, other.artifact);
+    // And the other way round: what was read before a purge makes no version after it.
+    let read = store.classifier(&intent()).await.unwrap().revision;
+    purge.versions[0].revision = read;
+    assert!(store.purge(&purge, LATER).await.unwrap());
+    let read = Expected::Revision(read);
+    let late = store.publish(&intent(), &version(), When::Always, read, &reason(), T).await;
+    assert!(matches!(late, Err(StoreError::Conflict(_))), "{late:?}");
+}
+
+async fn a_purge_asked_for_twice_is_written_once(store: Store) {
+    let old = file(&store, "a person's rows").await;
+    let purge = rewriting(&store, &[&old]).await;
+    assert!(store.purge(&purge, LATER).await.unwrap());
+    // Under one `Idempotency-Key`, made up before the first was written.
+    assert!(!store.purge(&purge, LATER + 1).await.unwrap());
+    let mut other = rewriting(&store, &[]).await;
+    other.id = purge.id.clone();
+    assert!(!store.purge(&other, LATER + 1).await.unwrap());
+    assert_eq!(store.purge_row(Scope::All, &purge.id).await.unwrap().created_at, LATER);
 }
 
 async fn bytes_that_another_row_names_stay_with_it(store: Store) {

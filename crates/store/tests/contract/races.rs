@@ -1,6 +1,6 @@
 //! Two callers at the same moment: each change is decided by what is there when it is written.
 
-use headstart_store::{Scope, Store, StoreError, When};
+use headstart_store::{Expected, Scope, Store, StoreError, When};
 use headstart_types::job::JobState;
 
 use crate::support::{T, claim, intent, job, reason, version};
@@ -54,8 +54,8 @@ async fn of_two_first_versions_at_once_one_is_published() {
         id.name = format!("intent-{round}");
         let (one, other, why) = (version(), version(), reason());
         let published = tokio::join!(
-            here.publish(&id, &one, When::First, Some(0), &why, T),
-            there.publish(&id, &other, When::First, Some(0), &why, T)
+            here.publish(&id, &one, When::First, Expected::New, &why, T),
+            there.publish(&id, &other, When::First, Expected::New, &why, T)
         );
         let done = [&published.0, &published.1].iter().filter(|published| published.is_ok()).count();
         assert_eq!(done, 1, "{published:?}");
@@ -68,7 +68,7 @@ async fn of_two_promotions_against_the_same_production_one_happens() {
     let (_folder, here, there) = two().await;
     let id = intent();
     for _ in 0..3 {
-        here.publish(&id, &version(), When::First, None, &reason(), T).await.unwrap();
+        here.publish(&id, &version(), When::First, Expected::Any, &reason(), T).await.unwrap();
     }
     for _ in 0..ROUNDS {
         here.promote(&id, 1, None, &reason(), T).await.unwrap();
