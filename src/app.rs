@@ -39,7 +39,7 @@ pub struct App {
     /// Places for inspections of uploads.
     pub inspections: Arc<Semaphore>,
     /// Bytes of uploads that have no row yet.
-    pub(crate) uploads: Uploads,
+    pub(crate) uploads: Arc<Uploads>,
     /// Whether bulk work makes way for everything else on the machine.
     steps_back: bool,
     loaded: AtomicBool,
@@ -79,7 +79,7 @@ impl App {
             store,
             bodies,
             inspections,
-            uploads: Uploads::default(),
+            uploads: Arc::default(),
             steps_back: true,
             loaded: no(),
             ready: no(),

@@ -41,8 +41,8 @@ struct Held {
 }
 
 /// An upload's hold on its bytes.
-pub(crate) struct Hold<'a> {
-    all: &'a Uploads,
+pub(crate) struct Hold {
+    all: Arc<Uploads>,
     /// `None` once it was given up.
     sha256: Option<Sha256>,
 }
@@ -53,12 +53,12 @@ impl Uploads {
     }
 
     /// Keeps bytes that were just stored from being discarded by other uploads of the same.
-    pub(crate) fn hold(&self, blob: &BlobInfo) -> Hold<'_> {
+    pub(crate) fn hold(self: &Arc<Self>, blob: &BlobInfo) -> Hold {
         let mut all = self.all();
         let held = all.entry(blob.sha256.clone()).or_default();
         held.uploads += 1;
         held.written_at = held.written_at.max(blob.written_at);
-        Hold { all: self, sha256: Some(blob.sha256.clone()) }
+        Hold { all: Arc::clone(self), sha256: Some(blob.sha256.clone()) }
     }
 
     /// When the bytes were last written, to the last upload that leaves them.
@@ -73,7 +73,7 @@ impl Uploads {
     }
 }
 
-impl Hold<'_> {
+impl Hold {
     /// Removes the bytes at once, unless another upload holds them or a row names them. Where that has to wait, the next
     /// sweep does it.
     pub(crate) async fn discard(mut self, store: &Store) {
@@ -85,7 +85,7 @@ impl Hold<'_> {
     }
 }
 
-impl Drop for Hold<'_> {
+impl Drop for Hold {
     fn drop(&mut self) {
         if let Some(sha256) = &self.sha256 {
             self.all.leave(sha256);
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn bytes_are_left_by_the_last_upload_that_holds_them() {
-        let uploads = Uploads::default();
+        let uploads = Arc::new(Uploads::default());
         let sha256 = Sha256::from_bytes([7; 32]);
         let blob = |written_at| BlobInfo { sha256: sha256.clone(), bytes: 1, written_at };
         let (first, second, third) = (uploads.hold(&blob(5)), uploads.hold(&blob(9)), uploads.hold(&blob(7)));

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 use headstart_store::{Begun, RequestKey, StoredAnswer};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use tracing::Instrument as _;
 
 use crate::clock;
 use crate::http::error::ApiError;
@@ -30,15 +31,20 @@ pub(crate) struct Sent<'a> {
 }
 
 /// Does the work, unless it was done under the same `Idempotency-Key`; then the answer is the first one's. `work` is
-/// given the id its row is to have, which is that of an earlier try that was cut off.
-pub(crate) async fn once<A: Serialize, F: Future<Output = Result<A, ApiError>>>(
+/// given the id its row is to have, which is that of an earlier try that was cut off. Under a key it goes on when whoever
+/// asked has left: they ask again, and are to find it done or not done. A deadline is the work's own affair.
+pub(crate) async fn once<A, F>(
     visible: &Visible,
     sent: Sent<'_>,
     resource: String,
-    work: impl FnOnce(String) -> F,
-) -> Result<Response, ApiError> {
+    work: impl FnOnce(Visible, String) -> F + Send + 'static,
+) -> Result<Response, ApiError>
+where
+    A: Serialize,
+    F: Future<Output = Result<A, ApiError>> + Send,
+{
     let Some(token) = sent.headers.get(HEADER) else {
-        return Ok(answer(json(&work(resource).await?)?));
+        return Ok(answer(json(&work(visible.clone(), resource).await?)?));
     };
     let token = token.to_str().ok().filter(|token| (1..=TOKEN_BYTES).contains(&token.len()));
     let token = token.ok_or_else(|| {
@@ -52,16 +58,36 @@ pub(crate) async fn once<A: Serialize, F: Future<Output = Result<A, ApiError>>>(
         route: sent.route.to_owned(),
         token: token.to_owned(),
     };
-    let store = &visible.store;
+    let (visible, fingerprint) = (visible.clone(), fingerprint(&sent));
+    let doing = async move { first(visible, &request, &fingerprint, &resource, work).await };
+    tokio::spawn(doing.in_current_span()).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a request under an `Idempotency-Key` was cut off");
+        Err(ApiError::internal())
+    })
+}
+
+/// Does the work if this is the first request of its key, and keeps its answer for the others.
+async fn first<A, F>(
+    visible: Visible,
+    request: &RequestKey,
+    fingerprint: &str,
+    resource: &str,
+    work: impl FnOnce(Visible, String) -> F,
+) -> Result<Response, ApiError>
+where
+    A: Serialize,
+    F: Future<Output = Result<A, ApiError>>,
+{
+    let store = visible.store.clone();
     let now = clock::now_ms();
-    let ticket = match store.begin(&request, &fingerprint(&sent), &resource, HOLD_MS, KEEP_MS, now).await? {
+    let ticket = match store.begin(request, fingerprint, resource, HOLD_MS, KEEP_MS, now).await? {
         Begun::Answered(stored) => return Ok(answer(stored.body)),
         Begun::InProgress => {
             return Err(ApiError::conflict("a request with this `Idempotency-Key` is being worked on"));
         }
         Begun::Fresh(ticket) => ticket,
     };
-    let done = match work(ticket.resource.clone()).await {
+    let done = match work(visible, ticket.resource.clone()).await {
         Ok(done) => json(&done),
         Err(error) => Err(error),
     };

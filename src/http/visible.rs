@@ -12,6 +12,7 @@ use crate::auth::Identity;
 use crate::http::error::ApiError;
 
 /// The store as one caller sees it.
+#[derive(Clone)]
 pub(crate) struct Visible {
     pub(crate) app: Arc<App>,
     pub(crate) store: Store,

@@ -1,5 +1,7 @@
 //! Classifiers: which version answers, who moved it there, and what is gone; each key has its own.
 
+use std::time::Duration;
+
 use axum::http::HeaderValue;
 use headstart::rollout::Rollout;
 use headstart_store::{Expected, When};
@@ -74,6 +76,57 @@ async fn a_rollback_sent_again_under_its_key_goes_back_once() {
         request.headers_mut().insert("idempotency-key", HeaderValue::from_static("back"));
         assert_eq!(service.send(request).await.ok()["production"], 2);
     }
+}
+
+#[tokio::test]
+async fn a_request_that_was_cut_off_does_not_keep_its_key_and_one_whose_sender_left_is_done_once() {
+    let service = TestApp::with_store("").await;
+    let body = json!({"name": "support", "model": TEXT, "labels": ["refund", "delivery"]});
+    service.post("/v1/classifiers", &body).await.ok();
+    let ask = |key: &'static str, text: &str, deadline: Option<&'static str>| {
+        let body = json!({"examples": [{"text": text, "label": "refund"}]});
+        let mut request = request("", "POST", &format!("{SUPPORT}/examples"), &body);
+        request.headers_mut().insert("idempotency-key", HeaderValue::from_static(key));
+        if let Some(deadline) = deadline {
+            request.headers_mut().insert("x-request-timeout-ms", HeaderValue::from_static(deadline));
+        }
+        service.send(request)
+    };
+    for _ in 0..3 {
+        // Whether it is done in time or not: it is over once it is answered.
+        let late = ask("late", "Where is my money?", Some("1")).await;
+        assert!([200, 504].contains(&late.status.as_u16()), "{}", late.text());
+    }
+    assert_eq!(ask("late", "Where is my money?", None).await.ok()["added"], 1);
+
+    let left =
+        tokio::time::timeout(Duration::from_millis(1), ask("left", "I was charged twice.", None)).await;
+    drop(left);
+    let mut again = ask("left", "I was charged twice.", None).await;
+    for _ in 0..1000 {
+        if again.status.is_success() {
+            break;
+        }
+        assert_eq!(again.error().1, "conflict", "{}", again.text());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        again = ask("left", "I was charged twice.", None).await;
+    }
+    assert_eq!(again.ok(), ask("left", "I was charged twice.", None).await.ok());
+    assert_eq!(
+        service.get(SUPPORT).await.ok()["last_version"],
+        3,
+        "the first version, and one of each request"
+    );
+}
+
+#[tokio::test]
+async fn fields_in_a_list_are_no_example() {
+    let service = TestApp::with_store("").await;
+    let body = json!({"name": "support", "model": TEXT, "labels": ["refund", "delivery"]});
+    service.post("/v1/classifiers", &body).await.ok();
+    let body = json!({"examples": [["Where is it?", null, "delivery", null]]});
+    let refused = service.post(&format!("{SUPPORT}/examples"), &body).await;
+    assert_eq!(refused.error(), (400, "invalid_value".into(), Some("examples".into())), "{}", refused.text());
 }
 
 #[tokio::test]

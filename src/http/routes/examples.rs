@@ -149,11 +149,11 @@ pub(crate) async fn create(visible: Visible, request: Request) -> Result<Respons
     let headers = request.headers().clone();
     let body = extract::json_bytes(request, BODY_BYTES).await?;
     let sent = Sent { headers: &headers, route: "POST /v1/classifiers", place: "", body: &body };
-    let (visible, body) = (&visible, &body);
-    once(visible, sent, String::new(), |_| async move {
-        let asked: NewClassifier = extract::parse_json(body)?;
+    let asked = body.clone();
+    once(&visible, sent, String::new(), |visible, _| async move {
+        let asked: NewClassifier = extract::parse_json(&asked)?;
         let name = required(asked.name, "name")?;
-        check_name(visible, &name)?;
+        check_name(&visible, &name)?;
         let words = Words {
             model: required(asked.model, "model")?,
             labels: required(asked.labels, "labels")?,
@@ -170,7 +170,7 @@ pub(crate) async fn create(visible: Visible, request: Request) -> Result<Respons
             }
             return Err(error.into());
         }
-        whole(visible, &id).await
+        whole(&visible, &id).await
     })
     .await
 }
@@ -200,12 +200,17 @@ pub(crate) async fn add(
 ) -> Result<Response, ApiError> {
     let caller = extract::caller(&visible.app, &request)?;
     let headers = request.headers().clone();
-    within(caller, async {
-        let _memory = extract::body_memory(&visible.app, &headers).await?;
-        let body = extract::json_bytes(request, visible.app.config.max_body_bytes).await?;
-        let route = "POST /v1/classifiers/{name}/examples";
-        let sent = Sent { headers: &headers, route, place: &name, body: &body };
-        once(&visible, sent, String::new(), |_| learn(&visible, &name, &body, caller)).await
+    let (memory, body) = within(caller, async {
+        let memory = extract::body_memory(&visible.app, &headers).await?;
+        Ok((memory, extract::json_bytes(request, visible.app.config.max_body_bytes).await?))
+    })
+    .await?;
+    let route = "POST /v1/classifiers/{name}/examples";
+    let sent = Sent { headers: &headers, route, place: &name, body: &body };
+    let (of, shown) = (name.clone(), body.clone());
+    once(&visible, sent, String::new(), move |visible, _| async move {
+        let _memory = memory;
+        learn(&visible, &of, &shown, caller).await
     })
     .await
 }
@@ -216,7 +221,7 @@ async fn learn(
     body: &Bytes,
     caller: Caller,
 ) -> Result<ExamplesAnswer, ApiError> {
-    let Posted { id, grounds, payload, labels } = read(visible, name, body).await?;
+    let Posted { id, grounds, payload, labels } = within(caller, read(visible, name, body)).await?;
     // Before anything is computed.
     for (place, labels) in labels.iter().enumerate() {
         grounds.base.places(place, labels)?;
@@ -226,8 +231,12 @@ async fn learn(
         Base::Head(_) => None,
     };
     let (tasks, backbone) = (&visible.app.tasks, grounds.base.backbone());
-    let seen = look_at(tasks, backbone, wording, payload, caller).await;
-    let seen = seen.map_err(|error| in_its_place(visible, &backbone.id, error))?;
+    let seen = within(caller, async {
+        let seen = look_at(tasks, backbone, wording, payload, caller).await;
+        Ok(seen.map_err(|error| in_its_place(visible, &backbone.id, error))?)
+    })
+    .await?;
+    // What was computed is written: cut off here, nobody could tell whether it was.
     let examples = seen.into_iter().zip(labels).map(|(seen, labels)| Labelled { seen, labels });
     let change = Change::Learn(examples.collect());
     let reason = visible.reason(Some("examples were added".into()));

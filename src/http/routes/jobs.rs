@@ -69,25 +69,22 @@ pub(crate) async fn create(
     let body = extract::json_bytes(request, BODY_BYTES).await?;
     let sent = Sent { headers: &headers, route: "POST /v1/fine_tuning/jobs", place: "", body: &body };
     let id = JobId::new(clock::now_ms(), upload::chance()?);
-    once(&visible, sent, id.into(), |id| {
-        let (visible, body) = (&visible, &body);
-        async move {
-            let id: JobId = id.parse().map_err(|_| ApiError::internal())?;
-            let request: JobRequest = extract::parse_json(body)?;
-            let new = resolve(visible, request, id).await?;
-            let now = clock::now_ms();
-            let made = visible.store.create_job(&new, visible.app.config.key_queued_jobs, now).await;
-            let job = match made {
-                // An earlier try made the row, and was cut off before it could answer.
-                Err(StoreError::Conflict(message)) => match visible.store.job(visible.scope(), &new.id).await
-                {
-                    Ok(job) => job,
-                    Err(_) => return Err(ApiError::conflict(message)),
-                },
-                made => made?,
-            };
-            object(visible, job).await
-        }
+    let asked = body.clone();
+    once(&visible, sent, id.into(), |visible, id| async move {
+        let id: JobId = id.parse().map_err(|_| ApiError::internal())?;
+        let request: JobRequest = extract::parse_json(&asked)?;
+        let new = resolve(&visible, request, id).await?;
+        let now = clock::now_ms();
+        let made = visible.store.create_job(&new, visible.app.config.key_queued_jobs, now).await;
+        let job = match made {
+            // An earlier try made the row, and was cut off before it could answer.
+            Err(StoreError::Conflict(message)) => match visible.store.job(visible.scope(), &new.id).await {
+                Ok(job) => job,
+                Err(_) => return Err(ApiError::conflict(message)),
+            },
+            made => made?,
+        };
+        object(&visible, job).await
     })
     .await
 }
@@ -195,15 +192,15 @@ async fn moved(visible: Visible, id: String, request: Request, step: Move) -> Re
         Move::Resume => "POST /v1/fine_tuning/jobs/{job}/resume",
     };
     let sent = Sent { headers: &headers, route, place: &id, body: &body };
-    let (visible, id) = (&visible, &id);
-    once(visible, sent, id.clone(), |_| async move {
-        let (scope, id, now) = (visible.scope(), parsed(id)?, clock::now_ms());
+    let job = id.clone();
+    once(&visible, sent, id.clone(), move |visible, _| async move {
+        let (scope, id, now) = (visible.scope(), parsed(&job)?, clock::now_ms());
         let job = match step {
             Move::Cancel => visible.store.cancel(scope, &id, now).await?,
             Move::Pause => visible.store.pause(scope, &id, now).await?,
             Move::Resume => visible.store.resume(scope, &id, now).await?,
         };
-        object(visible, job).await
+        object(&visible, job).await
     })
     .await
 }

@@ -127,13 +127,13 @@ pub(crate) async fn promote(
     let place = format!("{name}@{version}");
     let route = "POST /v1/classifiers/{name}/versions/{version}/promote";
     let sent = Sent { headers: &headers, route, place: &place, body: &body };
-    let (visible, body, name, version) = (&visible, &body, &name, &version);
-    once(visible, sent, place.clone(), |_| async move {
+    let asked = body.clone();
+    once(&visible, sent, place.clone(), move |visible, _| async move {
         let asked: Promotion =
-            if body.is_empty() { Promotion::default() } else { extract::parse_json(body)? };
+            if asked.is_empty() { Promotion::default() } else { extract::parse_json(&asked)? };
         let alpha = level(asked.gate.as_ref())?;
-        let id = visible.classifier(name)?;
-        let number = number(name, version)?;
+        let id = visible.classifier(&name)?;
+        let number = number(&name, &version)?;
         let reason = visible.reason(asked.reason);
         let found = match alpha {
             Some(alpha) => gate::compare(&visible.store, &id, number, alpha).await?,
@@ -144,7 +144,7 @@ pub(crate) async fn promote(
             // A gate that found no other version in production holds only while there is none.
             let compared = asked.if_production.or(alpha.map(|_| number));
             let moved = visible.store.promote(&id, number, compared, &reason, now).await?;
-            return Ok(object(visible, &id, moved));
+            return Ok(object(&visible, &id, moved));
         };
         let compared = asked.if_production.unwrap_or(found.production);
         if compared != found.production {
@@ -156,7 +156,7 @@ pub(crate) async fn promote(
             return Err(ApiError::refused(found));
         }
         let moved = visible.store.promote(&id, number, Some(compared), &reason, clock::now_ms()).await?;
-        Ok(object(visible, &id, moved).with_gate(Some(found)))
+        Ok(object(&visible, &id, moved).with_gate(Some(found)))
     })
     .await
 }
@@ -208,12 +208,13 @@ pub(crate) async fn rollback(
     let body = extract::read(request, BODY_BYTES).await?;
     let route = "POST /v1/classifiers/{name}/rollback";
     let sent = Sent { headers: &headers, route, place: &name, body: &body };
-    let (visible, body, name) = (&visible, &body, &name);
-    once(visible, sent, name.clone(), |_| async move {
-        let asked: Rollback = if body.is_empty() { Rollback::default() } else { extract::parse_json(body)? };
-        let id = visible.classifier(name)?;
+    let (asked, of) = (body.clone(), name.clone());
+    once(&visible, sent, name.clone(), move |visible, _| async move {
+        let asked: Rollback =
+            if asked.is_empty() { Rollback::default() } else { extract::parse_json(&asked)? };
+        let id = visible.classifier(&of)?;
         let moved = visible.store.rollback(&id, &visible.reason(asked.reason), clock::now_ms()).await?;
-        Ok(object(visible, &id, moved))
+        Ok(object(&visible, &id, moved))
     })
     .await
 }

@@ -114,36 +114,35 @@ impl PurgeRequest {
 )]
 pub(crate) async fn create(visible: Visible, request: Request) -> Result<Response, ApiError> {
     let headers = request.headers().clone();
-    let _memory = extract::body_memory(&visible.app, &headers).await?;
+    let memory = extract::body_memory(&visible.app, &headers).await?;
     let body = extract::json_bytes(request, visible.app.config.max_body_bytes).await?;
     let sent = Sent { headers: &headers, route: "POST /v1/purges", place: "", body: &body };
     let id = PurgeId::new(clock::now_ms(), upload::chance()?);
-    once(&visible, sent, id.into(), |id| {
-        let (visible, body) = (&visible, &body);
-        async move {
-            let id: PurgeId = id.parse().map_err(|_| ApiError::internal())?;
-            if let Ok(done) = visible.store.purge_row(visible.scope(), &id).await {
-                // An earlier try was written, and was cut off before it could answer.
-                visible.store.finish_purge(&id, clock::now_ms()).await?;
-                return Ok(PurgeObject::new(visible.store.purge_row(visible.scope(), &done.id).await?));
-            }
-            let asked: PurgeRequest = extract::parse_json(body)?;
-            let dry_run = asked.dry_run.unwrap_or(false);
-            let named = asked.named()?;
-            let name_of = |id: &ClassifierId| visible.name_of(id);
-            let asked = Asked {
-                app: &visible.app,
-                store: &visible.store,
-                scope: visible.scope(),
-                who: visible.identity.key,
-                named: &named,
-                name_of: &name_of,
-            };
-            if dry_run {
-                return Ok(PurgeObject::told(visible.identity.key, asked.tell().await?));
-            }
-            Ok(PurgeObject::new(asked.carry_out(&id).await?))
+    let asked = body.clone();
+    once(&visible, sent, id.into(), |visible, id| async move {
+        let _memory = memory;
+        let id: PurgeId = id.parse().map_err(|_| ApiError::internal())?;
+        if let Ok(done) = visible.store.purge_row(visible.scope(), &id).await {
+            // An earlier try was written, and was cut off before it could answer.
+            visible.store.finish_purge(&id, clock::now_ms()).await?;
+            return Ok(PurgeObject::new(visible.store.purge_row(visible.scope(), &done.id).await?));
         }
+        let asked: PurgeRequest = extract::parse_json(&asked)?;
+        let dry_run = asked.dry_run.unwrap_or(false);
+        let named = asked.named()?;
+        let name_of = |id: &ClassifierId| visible.name_of(id);
+        let asked = Asked {
+            app: &visible.app,
+            store: &visible.store,
+            scope: visible.scope(),
+            who: visible.identity.key,
+            named: &named,
+            name_of: &name_of,
+        };
+        if dry_run {
+            return Ok(PurgeObject::told(visible.identity.key, asked.tell().await?));
+        }
+        Ok(PurgeObject::new(asked.carry_out(&id).await?))
     })
     .await
 }

@@ -26,10 +26,10 @@ const EXPIRY: std::ops::RangeInclusive<i64> = 3600..=2_592_000;
 
 /// What the parts of the form said.
 #[derive(Default)]
-struct Form<'a> {
+struct Form {
     blob: Option<(BlobInfo, String)>,
     /// Keeps the blob until it has a row or goes.
-    hold: Option<Hold<'a>>,
+    hold: Option<Hold>,
     purpose: bool,
     anchor: bool,
     seconds: Option<i64>,
@@ -52,7 +52,7 @@ pub(crate) async fn receive(visible: &Visible, request: Request) -> Result<Respo
 }
 
 /// Makes a file of what was stored, once for all requests of one `Idempotency-Key`.
-async fn answer(visible: &Visible, headers: &HeaderMap, form: &Form<'_>) -> Result<Response, ApiError> {
+async fn answer(visible: &Visible, headers: &HeaderMap, form: &Form) -> Result<Response, ApiError> {
     let missing = |name: &str| ApiError::invalid(name, format!("`{name}` is missing"));
     if !form.purpose {
         return Err(missing("purpose"));
@@ -65,14 +65,18 @@ async fn answer(visible: &Visible, headers: &HeaderMap, form: &Form<'_>) -> Resu
     let said: Bytes = json!([blob.sha256, filename, form.seconds, form.validate_only]).to_string().into();
     let sent = Sent { headers, route: "POST /v1/files", place: "", body: &said };
     let id = FileId::new(clock::now_ms(), chance()?);
-    once(visible, sent, id.into(), |id| async move {
+    // The work's own: whoever sent the form may leave before it is done.
+    let hold = visible.app.uploads.hold(&blob);
+    let (seconds, validate_only) = (form.seconds, form.validate_only);
+    once(visible, sent, id.into(), move |visible, id| async move {
         let id: FileId = id.parse().map_err(|_| ApiError::internal())?;
         let now = clock::now_ms();
-        let expires_at =
-            form.seconds.or(retention(visible)).map(|seconds| now.saturating_add(seconds * 1000));
+        let expires_at = seconds.or(retention(&visible)).map(|seconds| now.saturating_add(seconds * 1000));
         let key = visible.identity.key.to_owned();
-        keep(visible, Upload { id, key, filename, blob, created_at: now, expires_at }, form.validate_only)
-            .await
+        let upload = Upload { id, key, filename, blob, created_at: now, expires_at };
+        let kept = keep(&visible, upload, validate_only).await;
+        hold.discard(&visible.store).await;
+        kept
     })
     .await
 }
@@ -115,7 +119,7 @@ pub(crate) fn chance<const N: usize>() -> Result<[u8; N], ApiError> {
 }
 
 /// Reads the form part by part; what was stored stands in it also when a later part is wrong.
-async fn read<'a>(visible: &'a Visible, request: Request, form: &mut Form<'a>) -> Result<(), ApiError> {
+async fn read(visible: &Visible, request: Request, form: &mut Form) -> Result<(), ApiError> {
     uncompressed(request.headers())?;
     let mut parts = Multipart::from_request(request, &()).await.map_err(|rejection| {
         ApiError::unsupported(format!("send multipart/form-data: {}", rejection.body_text()))
@@ -140,7 +144,7 @@ async fn read<'a>(visible: &'a Visible, request: Request, form: &mut Form<'a>) -
     Ok(())
 }
 
-impl Form<'_> {
+impl Form {
     fn set(&mut self, name: &str, text: &str) -> Result<(), ApiError> {
         let refuse = |problem: &str| Err(ApiError::invalid(name, format!("`{name}` {problem}")));
         match name {
