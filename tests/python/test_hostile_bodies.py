@@ -90,6 +90,14 @@ NO_CHOICE = ["no such value", 1, True, [], {}]
 NO_INPUT = [1, True, {}, {"text": 1}, {"image": []}, [1, "a"], ["a", 1], [[1], "a", None], [None], [1.5], [-1], [2**40]]
 NO_LIST = [1, True, {}, "x"]
 
+# Objects whose fields stand in a list, in the order of their declaration; and more of them than are taken.
+LISTED_CHOICES = [
+    [{"type": "choice", "instructions": "Which?", "choices": [["a"], ["b"]]}],
+    [{"type": "score", "instructions": "Which?", "levels": [["a", None], ["b", None]]}],
+    [{"type": "choice", "instructions": "Which?", "choices": [{"value": str(n)} for n in range(256)]}],
+    [{"type": "predicate", "instructions": "a"}] * 401,
+]
+
 WRONG = [
     ("/v1/embeddings", EMBEDDINGS, "model", NO_STRING),
     ("/v1/embeddings", EMBEDDINGS, "input", NO_INPUT),
@@ -100,7 +108,7 @@ WRONG = [
     ("/v1/embeddings", EMBEDDINGS, "prompt", ["no such prompt", *NO_STRING]),
     ("/v1/zero-shot", ZERO_SHOT, "model", NO_STRING),
     ("/v1/zero-shot", ZERO_SHOT, "input", NO_INPUT),
-    ("/v1/zero-shot", ZERO_SHOT, "labels", [1, True, {}, [], [1], [None], [""], [" "], [{}], [{"label": 1}], [["a"]]]),
+    ("/v1/zero-shot", ZERO_SHOT, "labels", [1, True, {}, [], [1], [None], [""], [" "], [{}], [{"label": 1}], [["a"]], [["a", "b", ["c"]]]]),
     ("/v1/zero-shot", ZERO_SHOT, "template", [*NO_STRING, "a template without a place"]),
     ("/v1/zero-shot", ZERO_SHOT, "multi_label", NO_BOOLEAN),
     ("/v1/zero-shot", ZERO_SHOT, "top_k", [*NO_INTEGER, 0]),
@@ -111,10 +119,10 @@ WRONG = [
     ("/v1/similarity", SIMILARITY, "input", [*NO_INPUT, ["a", "b"]]),
     ("/v1/similarity", SIMILARITY, "candidates", [*NO_INPUT, [], [""]]),
     ("/v1/decisions", DECISIONS, "model", NO_STRING),
-    ("/v1/decisions", DECISIONS, "input", [1, True, {}, [1], [{}], [{"role": "user"}], [{"role": "user", "content": 1}]]),
-    ("/v1/decisions", DECISIONS, "questions", [*NO_LIST, [], [1], [{}], [{"type": "riddle"}], [{"type": "predicate"}]]),
+    ("/v1/decisions", DECISIONS, "input", [1, True, {}, [1], [{}], [{"role": "user"}], [{"role": "user", "content": 1}], [["message", "user", "a"]], [{"role": "user", "content": [["input_text", "a"]]}]]),
+    ("/v1/decisions", DECISIONS, "questions", [*NO_LIST, [], [1], [{}], [{"type": "riddle"}], [{"type": "predicate"}], [["predicate", None, "a"]], *LISTED_CHOICES]),
     (f"/hf/{TEXT}", HUGGING_FACE, "inputs", NO_INPUT),
-    (f"/hf/{TEXT}", HUGGING_FACE, "parameters", [1, "x", True]),
+    (f"/hf/{TEXT}", HUGGING_FACE, "parameters", [1, "x", True, [], [["a", "b"]]]),
     (f"/hf/{TEXT}", HUGGING_FACE, "dimensions", NO_INTEGER),
     (f"/hf/{TEXT}", HUGGING_FACE, "truncate", NO_BOOLEAN),
     (f"/hf/{TEXT}", HUGGING_FACE, "truncation_direction", NO_CHOICE),

@@ -1,8 +1,9 @@
 //! Decisions: typed questions about one input, as OpenAI's `POST /v1/decisions`, answered by zero-shot labels.
 
+use headstart_types::object::Objects;
 use headstart_types::payload::Truncate;
 use headstart_types::{Label, Payload};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::catalog::Served;
@@ -17,7 +18,8 @@ use crate::zero_shot::{Judged, Question as Labelling, judge, observe};
 
 /// Most questions of a request, choices of a question and levels of a score, as OpenAI takes them.
 const QUESTIONS: usize = 400;
-const CHOICES: std::ops::RangeInclusive<usize> = 2..=255;
+const MOST_CHOICES: usize = 255;
+const CHOICES: std::ops::RangeInclusive<usize> = 2..=MOST_CHOICES;
 
 /// The task.
 pub struct Decisions;
@@ -35,6 +37,7 @@ pub struct DecisionsParams {
     #[schema(required = true, nullable = false, value_type = DecisionInput)]
     pub input: Option<Payload>,
     /// What to decide; 1 to 400 questions.
+    #[serde(default, deserialize_with = "read_questions")]
     #[schema(required = true, nullable = false, min_items = 1, max_items = 400)]
     pub questions: Option<Vec<Question>>,
     /// What happens to a text, of the input or of a question, longer than the model takes. Default `end`: the first tokens
@@ -44,7 +47,7 @@ pub struct DecisionsParams {
 
 /// A question about the input.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(expecting = "a question: an object with `type`", tag = "type", rename_all = "lowercase")]
+#[serde(try_from = "QuestionForm", tag = "type", rename_all = "lowercase")]
 #[schema(title = "DecisionQuestion")]
 pub enum Question {
     /// How likely a statement about the input is true.
@@ -52,7 +55,6 @@ pub enum Question {
         /// Comes back with the answer.
         name: Option<String>,
         /// The statement.
-        #[serde(deserialize_with = "read_instructions")]
         #[schema(value_type = DecisionContent)]
         instructions: String,
     },
@@ -61,7 +63,6 @@ pub enum Question {
         /// Comes back with the answer.
         name: Option<String>,
         /// What is asked; a label model reads the choices alone, except for choices of true and false.
-        #[serde(deserialize_with = "read_instructions")]
         #[schema(value_type = DecisionContent)]
         instructions: String,
         /// 2 to 255 choices.
@@ -73,13 +74,59 @@ pub enum Question {
         /// Comes back with the answer.
         name: Option<String>,
         /// What is asked.
-        #[serde(deserialize_with = "read_instructions")]
         #[schema(value_type = DecisionContent)]
         instructions: String,
         /// 2 to 255 levels, lowest first.
         #[schema(min_items = 2, max_items = 255)]
         levels: Vec<Level>,
     },
+}
+
+/// A question as it is read, whatever its type: no more of a list is kept than is taken.
+#[derive(Deserialize)]
+#[serde(expecting = "a question: an object with `type`")]
+struct QuestionForm {
+    #[serde(rename = "type")]
+    kind: QuestionKind,
+    name: Option<String>,
+    #[serde(default, deserialize_with = "read_instructions")]
+    instructions: Option<String>,
+    choices: Option<Objects<Choice, MOST_CHOICES>>,
+    levels: Option<Objects<Level, MOST_CHOICES>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum QuestionKind {
+    Predicate,
+    Choice,
+    Score,
+}
+
+impl TryFrom<QuestionForm> for Question {
+    type Error = String;
+
+    fn try_from(form: QuestionForm) -> Result<Self, String> {
+        let missing = |field: &str| format!("`{field}` is missing");
+        let QuestionForm { kind, name, instructions, choices, levels } = form;
+        let instructions = instructions.ok_or_else(|| missing("instructions"))?;
+        Ok(match kind {
+            QuestionKind::Predicate => Self::Predicate { name, instructions },
+            QuestionKind::Choice => {
+                let Objects(choices) = choices.ok_or_else(|| missing("choices"))?;
+                Self::Choice { name, instructions, choices }
+            }
+            QuestionKind::Score => {
+                let Objects(levels) = levels.ok_or_else(|| missing("levels"))?;
+                Self::Score { name, instructions, levels }
+            }
+        })
+    }
+}
+
+fn read_questions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Question>>, D::Error> {
+    let questions = Option::<Objects<Question, QUESTIONS>>::deserialize(deserializer)?;
+    Ok(questions.map(|Objects(questions)| questions))
 }
 
 /// One choice.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use headstart_types::Label;
+use headstart_types::{Label, object};
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use utoipa::ToSchema;
 
@@ -25,24 +25,32 @@ pub enum LabelForm {
     /// The label alone.
     Plain(String),
     /// The label with what is known of it.
-    Described {
-        /// The label as answers name it.
-        #[schema(min_length = 1, example = "refund")]
-        label: String,
-        /// What it means, in other words.
-        #[schema(example = "the customer wants money back")]
-        description: Option<String>,
-        /// Texts that have it, at most 64.
-        #[schema(max_items = 64)]
-        examples: Option<Vec<String>>,
-    },
+    Described(
+        #[serde(deserialize_with = "object::one")]
+        #[schema(inline)]
+        Described,
+    ),
+}
+
+/// A label with what is known of it.
+#[derive(Debug, serde::Deserialize, ToSchema)]
+pub struct Described {
+    /// The label as answers name it.
+    #[schema(min_length = 1, example = "refund")]
+    label: String,
+    /// What it means, in other words.
+    #[schema(example = "the customer wants money back")]
+    description: Option<String>,
+    /// Texts that have it, at most 64.
+    #[schema(max_items = 64)]
+    examples: Option<Vec<String>>,
 }
 
 impl From<LabelForm> for Label {
     fn from(form: LabelForm) -> Self {
         match form {
             LabelForm::Plain(label) => Self { label, description: None, examples: Vec::new() },
-            LabelForm::Described { label, description, examples } => {
+            LabelForm::Described(Described { label, description, examples }) => {
                 Self { label, description, examples: examples.unwrap_or_default() }
             }
         }

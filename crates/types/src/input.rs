@@ -9,6 +9,7 @@ use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAcces
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 
+use crate::object;
 use crate::payload::{Datum, Media, Modality};
 
 /// The `input` field: a string, a list of strings, token ids, a list of token ids, or objects naming their modality.
@@ -316,13 +317,18 @@ impl Visitor<'_> for TokenVisitor {
 #[serde(expecting = "a data URL or an object with `url`", untagged)]
 enum ImageUrl {
     Plain(String),
-    Object { url: String },
+    Object(#[serde(deserialize_with = "object::one")] Url),
+}
+
+#[derive(serde::Deserialize)]
+struct Url {
+    url: String,
 }
 
 impl From<ImageUrl> for String {
     fn from(image: ImageUrl) -> Self {
         match image {
-            ImageUrl::Plain(url) | ImageUrl::Object { url } => url,
+            ImageUrl::Plain(url) | ImageUrl::Object(Url { url }) => url,
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod input;
 pub mod job;
 pub mod label;
 pub mod manifest;
+pub mod object;
 pub mod payload;
 pub mod purge;
 pub mod report;

@@ -9,7 +9,7 @@ use headstart_store::StoreError;
 use headstart_tasks::few_shot::{Words, contents, create as from_words, look_at};
 use headstart_tasks::{Caller, LabelForm, Labels, TaskError, required};
 use headstart_types::classifier::ClassifierId;
-use headstart_types::{Media, Modality, Payload};
+use headstart_types::{Media, Modality, Payload, object};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -69,6 +69,7 @@ pub(crate) struct ExampleForm {
 #[schema(title = "NewExamples")]
 pub(crate) struct NewExamples {
     /// Texts or pictures with their labels, as many as a request may have items.
+    #[serde(default, deserialize_with = "object::list")]
     #[schema(required = true, nullable = false, value_type = Vec<ExampleForm>, min_items = 1)]
     examples: Option<Vec<ExampleForm>>,
 }

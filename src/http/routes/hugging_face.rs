@@ -10,7 +10,7 @@ use headstart_tasks::features::{Features, FeaturesParams};
 use headstart_tasks::zero_shot::{ZeroShotLabels, ZeroShotParams};
 use headstart_tasks::{Caller, Labels, Task as _, TaskError};
 use headstart_types::payload::{Modality, Truncate};
-use headstart_types::{Media, Payload};
+use headstart_types::{Media, Payload, object};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -28,6 +28,7 @@ pub(crate) struct HuggingFaceBody {
     #[schema(required = true, nullable = false)]
     inputs: Option<Payload>,
     /// What is asked; `candidate_labels` makes it zero-shot. Otherwise a classifier gives labels, a backbone features.
+    #[serde(default, deserialize_with = "object::optional")]
     parameters: Option<HuggingFaceParameters>,
     /// Keep this many leading values and normalise again.
     #[schema(minimum = 1)]

@@ -7,6 +7,7 @@ use headstart_methods::{METHODS, Method, MethodError, Params, method};
 use headstart_types::file::FileRow;
 use headstart_types::ids::JobId;
 use headstart_types::job::{JobParams, NewJob, Promote, ReportParams};
+use headstart_types::object;
 use headstart_types::webhook::Webhook;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -49,11 +50,13 @@ pub(crate) struct JobRequest {
     #[schema(max_length = 64, example = "support")]
     suffix: Option<String>,
     /// What is asked of its report.
+    #[serde(default, deserialize_with = "object::optional")]
     report: Option<ReportRequest>,
     /// Whether its version becomes production where another is already: `always`, `if_not_worse` as the gate of `promote`
     /// finds, or `never` unless given, so that it waits. The first version of a name is production in any case.
     promote: Option<Promote>,
     /// Who is told of its end: the operator's own receiver where it is absent and there is one.
+    #[serde(default, deserialize_with = "object::optional")]
     webhook: Option<WebhookRequest>,
     /// The client's own notes: at most 16 pairs.
     metadata: Option<BTreeMap<String, String>>,
