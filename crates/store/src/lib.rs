@@ -18,7 +18,7 @@ mod store;
 mod webhooks;
 
 pub use backup::{BackedUp, restore};
-pub use blobs::{BlobInfo, BlobReader, BlobStore, BlobWriter, Collected, LocalBlobs};
+pub use blobs::{BlobInfo, BlobReader, BlobStore, BlobWriter, Collected, LocalBlobs, Withdrawn};
 pub use error::StoreError;
 pub use files::{DeletedFile, FileFilter};
 pub use idempotency::{Begun, RequestKey, StoredAnswer, Ticket};

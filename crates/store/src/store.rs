@@ -63,7 +63,7 @@ impl Store {
         Self::new(Box::new(Sqlite::in_memory()?), Arc::new(blobs), None).await
     }
 
-    async fn new(
+    pub(crate) async fn new(
         backend: Box<dyn Backend>,
         blobs: Arc<dyn BlobStore>,
         folder: Option<PathBuf>,

@@ -51,8 +51,20 @@ impl Store {
 
     /// The same for whoever has the right to remove blobs.
     pub(crate) async fn remove_unnamed(&self, sha256: &Sha256, written_by: i64) -> Result<bool, StoreError> {
-        let named = !self.read(NAMED, bounds(sha256.as_str())).await?.is_empty();
-        Ok(!named && self.blobs().remove(sha256, written_by).await?)
+        if self.is_named(sha256).await? {
+            return Ok(false);
+        }
+        let Some(withdrawn) = self.blobs().withdraw(sha256, written_by).await? else { return Ok(false) };
+        // A row that came since is to find its blob.
+        if self.is_named(sha256).await? {
+            withdrawn.put_back().await?;
+            return Ok(false);
+        }
+        withdrawn.remove().await.map(|()| true)
+    }
+
+    async fn is_named(&self, sha256: &Sha256) -> Result<bool, StoreError> {
+        Ok(!self.read(NAMED, bounds(sha256.as_str())).await?.is_empty())
     }
 
     /// Removes blobs that no row names and that were written at least `age_ms` ago: a younger one may be about to
@@ -72,15 +84,108 @@ impl Store {
             if old.is_empty() {
                 continue;
             }
-            // Rows are read after the list: a blob that got its row in between is seen to have one.
+            // Most are named; only those that are not are asked for one by one.
             let named = decode(self.read(NAMED, bounds(&format!("{first:02x}"))).await?)?;
             for blob in old.into_iter().filter(|blob| !named.contains(&blob.sha256)) {
-                if self.blobs().remove(&blob.sha256, written_by).await? {
+                if self.remove_unnamed(&blob.sha256, written_by).await? {
                     collected.blobs += 1;
                     collected.bytes += blob.bytes;
                 }
             }
         }
         Ok(collected)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::{Arc, OnceLock};
+
+    use async_trait::async_trait;
+    use headstart_types::file::{FileRow, FileState};
+    use headstart_types::ids::FileId;
+    use serde_json::json;
+
+    use super::*;
+    use crate::backend::Sqlite;
+    use crate::blobs::{BlobInfo, BlobReader, BlobStore, BlobWriter, LocalBlobs, Withdrawn};
+
+    /// Blobs that get a row between being found to have none and being taken from their name.
+    struct NamedLate {
+        blobs: LocalBlobs,
+        store: OnceLock<Store>,
+    }
+
+    #[async_trait]
+    impl BlobStore for NamedLate {
+        async fn begin(&self) -> Result<Box<dyn BlobWriter>, StoreError> {
+            self.blobs.begin().await
+        }
+
+        async fn open(&self, sha256: &Sha256) -> Result<BlobReader, StoreError> {
+            self.blobs.open(sha256).await
+        }
+
+        async fn path(&self, sha256: &Sha256) -> Result<PathBuf, StoreError> {
+            self.blobs.path(sha256).await
+        }
+
+        async fn info(&self, sha256: &Sha256) -> Result<Option<BlobInfo>, StoreError> {
+            self.blobs.info(sha256).await
+        }
+
+        async fn list(&self, first: u8) -> Result<Vec<BlobInfo>, StoreError> {
+            self.blobs.list(first).await
+        }
+
+        async fn withdraw(
+            &self,
+            sha256: &Sha256,
+            written_by: i64,
+        ) -> Result<Option<Box<dyn Withdrawn>>, StoreError> {
+            let row = FileRow {
+                id: FileId::new(0, [0; 10]),
+                key: "alice".into(),
+                filename: "examples.jsonl".into(),
+                purpose: "fine-tune".into(),
+                bytes: 4,
+                sha256: sha256.clone(),
+                created_at: 0,
+                expires_at: None,
+                state: FileState::Processed,
+                status_details: None,
+                problems: json!([]),
+                summary: json!({}),
+            };
+            self.store.get().unwrap().create_file(&row, u64::MAX).await?;
+            self.blobs.withdraw(sha256, written_by).await
+        }
+
+        async fn tidy(&self) -> Result<(), StoreError> {
+            self.blobs.tidy().await
+        }
+
+        async fn freeze(&self) -> Result<Box<dyn Send + Sync>, StoreError> {
+            self.blobs.freeze().await
+        }
+
+        async fn thaw(&self) -> Result<Option<Box<dyn Send + Sync>>, StoreError> {
+            self.blobs.thaw().await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_blob_that_gets_its_row_while_it_is_removed_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let late =
+            Arc::new(NamedLate { blobs: LocalBlobs::open(folder.path()).unwrap(), store: OnceLock::new() });
+        let backend = Box::new(Sqlite::in_memory().unwrap());
+        let store = Store::new(backend, Arc::clone(&late) as Arc<dyn BlobStore>, None).await.unwrap();
+        late.store.set(store.clone()).ok().unwrap();
+        let blob = store.blobs().put(b"rows").await.unwrap();
+        let collected = store.collect_blobs(0, i64::MAX).await.unwrap();
+        assert_eq!(collected.blobs, 0);
+        assert_eq!(store.blobs().read(&blob.sha256, 4).await.unwrap(), b"rows");
     }
 }

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use headstart_types::ids::Sha256;
 use sha2::Digest as _;
 
-use super::staging::Staging;
-use super::{BlobInfo, BlobReader, BlobStore, BlobWriter};
+use super::staging::{self, Staging};
+use super::{BlobInfo, BlobReader, BlobStore, BlobWriter, Withdrawn};
 use crate::error::StoreError;
 
 /// Bytes gathered before they go to the disk, off the runtime's threads.
@@ -92,24 +92,31 @@ impl Inner {
         Ok(blobs)
     }
 
-    /// Takes the file aside before looking at its age: one that is written again meanwhile is another file.
-    fn remove(&self, sha256: &Sha256, written_by: i64) -> io::Result<bool> {
-        let (from, aside) = (place(&self.root, sha256), self.staging.fresh());
-        match fs::rename(&from, &aside) {
+    /// Takes a file from its name. Its age is looked at before, so that a young one never lacks its name, and again after:
+    /// one that was written in between is another file.
+    fn withdraw(&self, sha256: &Sha256, written_by: i64) -> io::Result<Option<Aside>> {
+        let is_old =
+            |path: &Path| fs::metadata(path).map(|data| info_of(sha256, &data).written_at <= written_by);
+        let name = place(&self.root, sha256);
+        let path = self.staging.aside(sha256);
+        let taken = match is_old(&name) {
+            Ok(false) => return Ok(None),
+            Ok(true) => fs::rename(&name, &path),
+            Err(error) => Err(error),
+        };
+        match taken {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Some(Aside { name, path: None }));
+            }
             Err(error) => return Err(error),
         }
-        let gone = info_of(sha256, &fs::metadata(&aside)?).written_at <= written_by;
-        if !gone {
-            match fs::hard_link(&aside, &from) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
+        let mut aside = Aside { name, path: Some(path.clone()) };
+        if is_old(&path)? {
+            return Ok(Some(aside));
         }
-        fs::remove_file(&aside)?;
-        Ok(gone)
+        aside.put_back()?;
+        Ok(None)
     }
 
     fn collector_lock(&self) -> io::Result<File> {
@@ -153,13 +160,17 @@ impl BlobStore for LocalBlobs {
             .await
     }
 
-    async fn remove(&self, sha256: &Sha256, written_by: i64) -> Result<bool, StoreError> {
+    async fn withdraw(
+        &self,
+        sha256: &Sha256,
+        written_by: i64,
+    ) -> Result<Option<Box<dyn Withdrawn>>, StoreError> {
         let sha256 = sha256.clone();
         let work = move |inner: &Inner| {
-            let removed = inner.remove(&sha256, written_by);
-            removed.map_err(|error| StoreError::io(format!("remove blob {sha256}"), error))
+            let taken = inner.withdraw(&sha256, written_by);
+            taken.map_err(|error| StoreError::io(format!("withdraw blob {sha256}"), error))
         };
-        self.blocking(work).await
+        Ok(self.blocking(work).await?.map(|aside| Box::new(aside) as Box<dyn Withdrawn>))
     }
 
     async fn tidy(&self) -> Result<(), StoreError> {
@@ -184,6 +195,47 @@ impl BlobStore for LocalBlobs {
             }
         };
         Ok(self.blocking(lock).await?.map(|file| Box::new(file) as Box<dyn Send + Sync>))
+    }
+}
+
+/// A file that was taken from its name.
+struct Aside {
+    name: PathBuf,
+    /// Where it is; `None` once it has its name back, and where there was none.
+    path: Option<PathBuf>,
+}
+
+impl Aside {
+    fn put_back(&mut self) -> io::Result<()> {
+        self.path.take().map_or(Ok(()), |path| staging::put_back(&path, &self.name))
+    }
+
+    async fn settled(
+        mut self: Box<Self>,
+        settle: impl FnOnce(&mut Self) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let settled = tokio::task::spawn_blocking(move || settle(&mut self)).await;
+        settled
+            .map_err(|_| StoreError::Closed)?
+            .map_err(|error| StoreError::io("settle a withdrawn blob", error))
+    }
+}
+
+#[async_trait]
+impl Withdrawn for Aside {
+    async fn remove(self: Box<Self>) -> Result<(), StoreError> {
+        self.settled(|aside| aside.path.take().map_or(Ok(()), fs::remove_file)).await
+    }
+
+    async fn put_back(self: Box<Self>) -> Result<(), StoreError> {
+        self.settled(Self::put_back).await
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        // What cannot be put back now is put back at the next start.
+        let _ = self.put_back();
     }
 }
 

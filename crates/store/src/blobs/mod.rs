@@ -65,11 +65,15 @@ pub trait BlobStore: Send + Sync {
     /// What the file system said.
     async fn list(&self, first: u8) -> Result<Vec<BlobInfo>, StoreError>;
 
-    /// Removes a blob unless it was written after `written_by`: whether it is gone.
+    /// Takes a blob's name away, unless it was written after `written_by`: `None` when it was. Also of one that is not there.
     ///
     /// # Errors
     /// What the file system said.
-    async fn remove(&self, sha256: &Sha256, written_by: i64) -> Result<bool, StoreError>;
+    async fn withdraw(
+        &self,
+        sha256: &Sha256,
+        written_by: i64,
+    ) -> Result<Option<Box<dyn Withdrawn>>, StoreError>;
 
     /// Removes what processes that are gone left half written or half removed.
     ///
@@ -114,6 +118,22 @@ pub trait BlobStore: Send + Sync {
         }
         Ok(bytes)
     }
+}
+
+/// A blob without its name. Dropped, it gets that back, and so it does where the process ends before it is removed.
+#[async_trait]
+pub trait Withdrawn: Send {
+    /// Removes it.
+    ///
+    /// # Errors
+    /// What the file system said.
+    async fn remove(self: Box<Self>) -> Result<(), StoreError>;
+
+    /// Gives it its name back, unless equal bytes have got it meanwhile.
+    ///
+    /// # Errors
+    /// What the file system said.
+    async fn put_back(self: Box<Self>) -> Result<(), StoreError>;
 }
 
 /// A blob being written. Dropping it leaves nothing.

@@ -5,7 +5,24 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use headstart_types::ids::Sha256;
+
+use super::local::place;
+
 const LOCK: &str = "lock";
+
+/// What the name of a blob that was taken from its place ends in.
+const ASIDE: &str = ".aside";
+
+/// Gives a file that was taken aside its name back, unless equal bytes have got it.
+pub(super) fn put_back(aside: &Path, name: &Path) -> io::Result<()> {
+    match fs::hard_link(aside, name) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    fs::remove_file(aside)
+}
 
 /// This process's folder. It goes when dropped, or is cleared by the next start.
 pub(crate) struct Staging {
@@ -39,6 +56,7 @@ impl Staging {
                 continue;
             }
             if File::create(entry.path().join(LOCK))?.try_lock().is_ok() {
+                Self::restore(&entry.path(), root.parent().unwrap_or(root))?;
                 fs::remove_dir_all(entry.path())?;
             } else if let Some(number) = entry.file_name().to_str().and_then(|name| name.parse::<u64>().ok())
             {
@@ -48,6 +66,19 @@ impl Staging {
         Ok((free, gate))
     }
 
+    /// Puts blobs back that a process had taken aside and not removed: a row may name them.
+    fn restore(folder: &Path, blobs: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            let name =
+                path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(ASIDE));
+            if let Some(sha256) = name.and_then(|name| name.parse::<Sha256>().ok()) {
+                put_back(&path, &place(blobs, &sha256))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a process has the blobs under `blobs` open. Blocking.
     pub(crate) fn in_use(blobs: &Path) -> bool {
         let Ok(entries) = fs::read_dir(blobs.join("staging")) else { return false };
@@ -55,6 +86,11 @@ impl Staging {
             let lock = File::open(entry.path().join(LOCK));
             lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock)))
         })
+    }
+
+    /// The name of a blob that is taken from its place; one party at a time takes any.
+    pub(crate) fn aside(&self, sha256: &Sha256) -> PathBuf {
+        self.folder.join(format!("{sha256}{ASIDE}"))
     }
 
     /// A name nobody else uses.

@@ -13,6 +13,7 @@ contract!(
     an_unfinished_blob_leaves_nothing,
     a_blob_that_no_row_names_goes_once_it_is_old,
     every_row_that_names_a_blob_keeps_it,
+    a_blob_that_was_taken_from_its_name_gets_it_back_unless_it_is_removed,
 );
 
 /// Later than any file's time on this disk.
@@ -89,7 +90,7 @@ async fn a_blob_that_no_row_names_goes_once_it_is_old(store: Store) {
     // Written again, it counts as new.
     let again = blobs.put(b"stray").await.unwrap();
     assert_eq!(again.sha256, stray.sha256);
-    assert!(!blobs.remove(&again.sha256, again.written_at - 1).await.unwrap());
+    assert!(blobs.withdraw(&again.sha256, again.written_at - 1).await.unwrap().is_none());
     assert_eq!(blobs.read(&again.sha256, 9).await.unwrap(), b"stray");
     let frozen = blobs.freeze().await.unwrap();
     assert!(store.collect_blobs(0, LATER).await.unwrap().deferred);
@@ -131,6 +132,26 @@ async fn every_row_that_names_a_blob_keeps_it(store: Store) {
     }
 }
 
+async fn a_blob_that_was_taken_from_its_name_gets_it_back_unless_it_is_removed(store: Store) {
+    let blobs = store.blobs();
+    let blob = blobs.put(b"named late").await.unwrap();
+    let withdraw = async || blobs.withdraw(&blob.sha256, LATER).await.unwrap().unwrap();
+    let withdrawn = withdraw().await;
+    assert_eq!(blobs.info(&blob.sha256).await.unwrap(), None);
+    withdrawn.put_back().await.unwrap();
+    assert_eq!(blobs.info(&blob.sha256).await.unwrap().as_ref(), Some(&blob));
+    drop(withdraw().await);
+    assert_eq!(blobs.info(&blob.sha256).await.unwrap().as_ref(), Some(&blob));
+    // Written again meanwhile, the new one stays.
+    let withdrawn = withdraw().await;
+    let again = blobs.put(b"named late").await.unwrap();
+    withdrawn.put_back().await.unwrap();
+    assert_eq!(blobs.info(&blob.sha256).await.unwrap(), Some(again));
+    withdraw().await.remove().await.unwrap();
+    assert_eq!(blobs.info(&blob.sha256).await.unwrap(), None);
+    withdraw().await.remove().await.unwrap();
+}
+
 #[tokio::test]
 async fn the_next_start_clears_what_the_dead_left_and_nothing_of_the_living() {
     let folder = tempfile::tempdir().unwrap();
@@ -141,8 +162,12 @@ async fn the_next_start_clears_what_the_dead_left_and_nothing_of_the_living() {
     let dead = folder.path().join("staging/77");
     std::fs::create_dir(&dead).unwrap();
     std::fs::write(dead.join("0.part"), b"half a blob").unwrap();
+    let taken = living.put(b"taken from its name").await.unwrap().sha256;
+    let name = living.path(&taken).await.unwrap();
+    std::fs::rename(&name, dead.join(format!("{taken}.aside"))).unwrap();
     let _second = LocalBlobs::open(folder.path()).unwrap();
     assert!(!dead.exists());
+    assert_eq!(living.read(&taken, 20).await.unwrap(), b"taken from its name");
     writer.write(b"here").await.unwrap();
     let info = writer.finish().await.unwrap();
     assert_eq!(living.read(&info.sha256, 20).await.unwrap(), b"still here");
