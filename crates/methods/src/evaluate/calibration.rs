@@ -12,6 +12,10 @@ pub const BINS: usize = 15;
 /// Draws of [`by_chance`].
 const DRAWS: usize = 400;
 
+/// Items of a bin that are drawn one by one; of more the sum is drawn at once, as every label of every item counts and
+/// there may be many millions.
+const ONE_BY_ONE: usize = 2_000;
+
 /// Logits `[n, classes]` divided by `temperature` and turned into probabilities that sum to 1 in each row.
 pub fn softmax(logits: ArrayView2<'_, f32>, temperature: f64) -> Array2<f64> {
     let mut scores = logits.mapv(|logit| f64::from(logit) / temperature);
@@ -89,19 +93,39 @@ fn binned(pairs: impl Iterator<Item = (f64, bool)>, log_loss: f64) -> Reliabilit
 /// The calibration error that scores which mean what they say stay below in 95 of 100 sets as large: each answer is drawn
 /// to be right as often as its score says, and the error of such draws is not 0, with few items far from it (Bröcker and
 /// Smith 2007, "Increasing the reliability of reliability diagrams"; Vaicenavicius et al. 2019, "Evaluating model
-/// calibration in classification").
+/// calibration in classification"). The sum over a bin of more than [`ONE_BY_ONE`] items is drawn as normal with its
+/// variance (Lyapunov's theorem), so that the time does not grow with the items.
 pub fn by_chance(scores: &[f64], seed: u64) -> f64 {
+    let (mut items, mut variance) = ([0usize; BINS], [0.0; BINS]);
+    for &score in scores {
+        items[bin(score)] += 1;
+        variance[bin(score)] += score * (1.0 - score);
+    }
+    let few: Vec<f64> = scores.iter().copied().filter(|score| items[bin(*score)] <= ONE_BY_ONE).collect();
+    let deviations: Vec<f64> = items
+        .iter()
+        .zip(variance)
+        .filter(|(items, _)| **items > ONE_BY_ONE)
+        .map(|(_, variance): (_, f64)| variance.max(0.0).sqrt())
+        .collect();
     let mut rng = Rng::new(seed);
     let error = |rng: &mut Rng| {
         let mut gaps = [0.0; BINS];
-        for &score in scores {
+        for &score in &few {
             gaps[bin(score)] += score - f64::from(u8::from(rng.unit() < score));
         }
-        gaps.iter().map(|gap: &f64| gap.abs()).sum::<f64>() / scores.len().max(1) as f64
+        let drawn: f64 = deviations.iter().map(|deviation| (deviation * normal(rng)).abs()).sum();
+        (gaps.iter().map(|gap: &f64| gap.abs()).sum::<f64>() + drawn) / scores.len().max(1) as f64
     };
     let mut errors: Vec<f64> = (0..DRAWS).map(|_| error(&mut rng)).collect();
     errors.sort_unstable_by(f64::total_cmp);
     errors.get(DRAWS * 95 / 100).copied().unwrap_or(0.0)
+}
+
+/// A draw of the standard normal distribution (Box and Muller 1958, "A note on the generation of random normal deviates").
+fn normal(rng: &mut Rng) -> f64 {
+    let radius = (-2.0 * (1.0 - rng.unit()).ln()).sqrt();
+    radius * (std::f64::consts::TAU * rng.unit()).cos()
 }
 
 /// The scores that [`reliability`] and [`label_reliability`] look at.
@@ -142,6 +166,25 @@ mod tests {
             }
             assert!((1..=22).contains(&beyond), "{beyond} of 200 with {n} items");
         }
+    }
+
+    #[test]
+    fn what_chance_makes_of_many_scores_is_what_drawing_each_would_say() {
+        let mut rng = Rng::new(5);
+        // Most labels of most items are far from it, as where there are many labels.
+        let scores: Vec<f64> = (0..60_000).map(|_| rng.unit().powi(6)).collect();
+        let mut errors: Vec<f64> = (0..DRAWS)
+            .map(|_| {
+                let mut gaps = [0.0; BINS];
+                for &score in &scores {
+                    gaps[bin(score)] += score - f64::from(u8::from(rng.unit() < score));
+                }
+                gaps.iter().map(|gap: &f64| gap.abs()).sum::<f64>() / scores.len() as f64
+            })
+            .collect();
+        errors.sort_unstable_by(f64::total_cmp);
+        let (drawn, found) = (errors[DRAWS * 95 / 100], by_chance(&scores, 7));
+        assert!((found / drawn - 1.0).abs() < 0.1, "{found} is not {drawn}");
     }
 
     #[test]
