@@ -23,7 +23,7 @@ const KEPT: usize = 20;
 const LATEST: u32 = 500;
 
 /// Tries to add to a classifier that others add to as well.
-const TRIES: usize = 8;
+const TRIES: usize = 16;
 
 /// Why labels and examples make no version.
 #[derive(Debug, thiserror::Error)]
@@ -202,11 +202,19 @@ pub(crate) async fn create(
 
 /// The version in production, to be built on.
 pub(crate) async fn grounds(store: &Store, id: &ClassifierId) -> Result<Grounds, FewShotError> {
-    let classifier = store.classifier(id).await?;
-    let number = classifier.production.ok_or_else(|| FewShotError::NoProduction(id.name.clone()))?;
-    let version = store.version(id, number).await?;
-    let base = read(store, &version).await?;
-    Ok(Grounds { version, base, revision: classifier.revision })
+    let mut tries = 0;
+    loop {
+        let classifier = store.classifier(id).await?;
+        let number = classifier.production.ok_or_else(|| FewShotError::NoProduction(id.name.clone()))?;
+        let version = store.version(id, number).await?;
+        match read(store, &version).await {
+            // A purge has given the version other bytes and erased these.
+            Err(FewShotError::Store(StoreError::NotFound { what: "blob", .. })) if tries < TRIES => {
+                tries += 1
+            }
+            base => return Ok(Grounds { version, base: base?, revision: classifier.revision }),
+        }
+    }
 }
 
 async fn read(store: &Store, version: &ClassifierVersion) -> Result<Base, FewShotError> {

@@ -224,6 +224,7 @@ fn run(evidence: &Evidence) -> Run {
     Run {
         job: Some(job.id.to_string()),
         classifier: Some(job.classifier.clone()),
+        fine_tuned_model: None,
         backbone: BackboneUsed {
             id: head.backbone.id.clone(),
             sha256: head.backbone.sha256.clone(),

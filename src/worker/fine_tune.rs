@@ -397,6 +397,7 @@ impl Context<'_> {
         let backbone = &fitted.head.parts().backbone;
         for _ in 0..TRIES {
             let ended = held_out.end((self.store, &self.app.tasks), self.job, self.halt).await?;
+            let verdict = ended.comparison.as_ref().map(|comparison| comparison.verdict);
             let report = Report { gate: ended.comparison, ..report.clone() };
             let listed = evaluate::listed(&report);
             let report = blobs.put(&evaluate::to_json(report, stages)?).await?.sha256;
@@ -417,6 +418,9 @@ impl Context<'_> {
                 Err(error) => return Err(error.into()),
                 Ok(published) => {
                     let version = published.version.model_name();
+                    if let Some(verdict) = verdict {
+                        self.app.metrics.count_gate(verdict.as_str());
+                    }
                     tracing::info!(job.id = %self.job.id, %version, promoted = published.promoted, "job succeeded");
                     return Ok(());
                 }

@@ -49,14 +49,19 @@ def shuffled():
     return rows(slice(0, 30), "train", labels)
 
 
-def trained(service, name, examples, seed=1, **fields):
-    """The job that made a version of these examples, once it has ended."""
+def started(service, name, examples, seed=1, **fields):
+    """The path of a job on these examples."""
     lines = "\n".join(json.dumps(row) for row in examples).encode()
     file = service.http.post("/v1/files", files={"file": ("asked.jsonl", lines)}, data={"purpose": "fine-tune"}).json()
     body = {"model": TEXT, "training_file": file["id"], "suffix": name, "seed": seed, "method": {"type": "linear_probe"}}
     answer = service.post("/v1/fine_tuning/jobs", body | {"report": {"budget_seconds": 0}} | fields)
     assert answer.status_code == 200, answer.text
-    path = f"/v1/fine_tuning/jobs/{answer.json()['id']}"
+    return f"/v1/fine_tuning/jobs/{answer.json()['id']}"
+
+
+def trained(service, name, examples, seed=1, **fields):
+    """The job that made a version of these examples, once it has ended."""
+    path = started(service, name, examples, seed, **fields)
     wait_until(lambda: service.http.get(path).json()["status"] in ("succeeded", "failed"), "the job ends")
     job = service.http.get(path).json()
     assert job["status"] == "succeeded", job
@@ -73,7 +78,8 @@ def classifier(service, name):
 
 def right(service, model, examples):
     data = service.post("/v1/classify", {"model": model, "input": [row["text"] for row in examples]}).json()["data"]
-    return [datum["label"] == row["label"] for datum, row in zip(data, examples, strict=True)]
+    is_right = lambda datum, row: set(datum["labels"]) == set(row["labels"]) if "labels" in row else datum["label"] == row["label"]
+    return [is_right(datum, row) for datum, row in zip(data, examples, strict=True)]
 
 
 def counted(service, name, candidate, production, examples):
@@ -150,6 +156,51 @@ def test_a_job_promotes_its_version_where_it_is_not_worse(service, name):
     assert classifier(service, name)["production"] == 5
     refused = service.post("/v1/fine_tuning/jobs", {"model": TEXT, "training_file": "file-x", "promote": "perhaps"})
     assert refused.status_code == 400 and refused.json()["error"]["param"] == "promote"
+
+
+def several(part, split, seed=None):
+    """Rows with one label or both; with a seed their labels are drawn by lot."""
+    refund, delivery = sentences("refund")[part], sentences("delivery")[part]
+    made = [{"text": f"{first} {second}", "labels": list(WORDS)} for first, second in zip(refund, delivery, strict=True)]
+    made += [{"text": text, "labels": [label]} for label in WORDS for text in sentences(label)[part]]
+    if seed is not None:
+        labels = [row["labels"] for row in made]
+        random.Random(seed).shuffle(labels)
+        made = [{"text": row["text"], "labels": drawn} for row, drawn in zip(made, labels, strict=True)]
+    return [row | {"split": split} for row in made]
+
+
+def test_with_several_labels_a_row_is_right_when_all_are(service, name):
+    verdicts = lambda: {verdict: service.metric("gate_verdicts_total", verdict=verdict) for verdict in ("not_worse", "worse", "not_enough_evidence")}
+    train, test = several(slice(0, 30), "train"), several(slice(30, 60), "test")
+    before = verdicts()
+    trained(service, name, train + test, promote="if_not_worse")
+    assert verdicts() == before, "the first has nobody to be compared with"
+    trained(service, name, several(slice(0, 30), "train", seed=5) + test, promote="if_not_worse")
+    table = classifier(service, name)["audit"][0]["gate"]
+    assert table | counted(service, name, 2, 1, test) == table
+    assert (table["verdict"], table["rows"], classifier(service, name)["production"]) == ("worse", 90, 1)
+    assert 0 < table["both_right"] + table["only_production_right"] < 90, "some rows are half right"
+    trained(service, name, train + test, seed=3)
+    moved = promoted(service, name, 3, gate=True)
+    table = moved.json()["gate"]
+    assert table | counted(service, name, 3, 1, test) == table and moved.json()["production"] == 3
+    assert verdicts() == before | {"worse": before["worse"] + 1, "not_worse": before["not_worse"] + 1}
+
+
+def test_of_two_first_jobs_that_end_together_the_later_is_compared(start):
+    service = start("--workers", 2)
+    paths = [started(service, "together", TRAIN + TEST, seed, promote="if_not_worse") for seed in (1, 2)]
+    for path in paths:
+        wait_until(lambda path=path: service.http.get(path).json()["status"] == "succeeded", "the job ends")
+    after = classifier(service, "together")
+    later, first = after["audit"]
+    assert (first["action"], first["to"], first.get("gate")) == ("publish", 1, None)
+    assert (later["from"], later["gate"]["candidate"], later["gate"]["verdict"], after["production"]) == (1, 2, "not_worse", 2)
+    names = {service.http.get(f"{path}/report").json()["run"]["fine_tuned_model"] for path in paths}
+    assert names == {"together@1", "together@2"}
+    report = service.http.get("/v1/classifiers/together/versions/2/report", headers={"accept": "text/html"}).text
+    assert "<h1>Report: together@2, linear_probe" in report
 
 
 def test_rows_that_production_learned_from_do_not_count(service, name):

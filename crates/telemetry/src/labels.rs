@@ -151,6 +151,9 @@ impl WebhookEnd {
     }
 }
 
+/// What a gate finds, as a label.
+pub(crate) const GATE_VERDICTS: [&str; 3] = ["not_worse", "worse", "not_enough_evidence"];
+
 /// States of jobs that are not over, and stages of a job, as labels.
 pub(crate) const JOB_STATES: [&str; 4] = ["validating_files", "queued", "running", "paused"];
 pub(crate) const JOB_STAGES: [&str; 5] = ["features", "compare", "fit", "zero_shot", "evaluate"];

@@ -7,7 +7,7 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
-use crate::labels::{JOB_STAGES, JOB_STATES, JobEnd, Outcome, Reason, WebhookEnd};
+use crate::labels::{GATE_VERDICTS, JOB_STAGES, JOB_STATES, JobEnd, Outcome, Reason, WebhookEnd};
 use crate::process;
 use crate::shadow::ShadowFamily;
 
@@ -87,6 +87,7 @@ pub struct Metrics {
     pub sweep: SweepMetrics,
     jobs: IntGaugeVec,
     jobs_ended_total: IntCounterVec,
+    gate_verdicts_total: IntCounterVec,
     job_stage_seconds: HistogramVec,
     shadow_items_total: IntCounterVec,
     model: ModelFamilies,
@@ -261,6 +262,11 @@ impl Metrics {
                 "Jobs that this process worked on, by how that ended.",
                 &["outcome"],
             )?,
+            gate_verdicts_total: family.counters(
+                "gate_verdicts_total",
+                "Versions that a gate compared with production, by what it found.",
+                &["verdict"],
+            )?,
             job_stage_seconds: family.histograms(
                 "job_stage_seconds",
                 "Seconds of one stage of a job.",
@@ -290,6 +296,7 @@ impl Metrics {
         for end in WebhookEnd::ALL {
             self.data.webhook_attempts_total.with_label_values(&[end.as_str()]);
         }
+        GATE_VERDICTS.iter().for_each(|verdict| drop(self.gate_verdicts_total.with_label_values(&[verdict])));
         JOB_STATES.iter().for_each(|state| drop(self.jobs.with_label_values(&[state])));
         JOB_STAGES.iter().for_each(|stage| drop(self.job_stage_seconds.with_label_values(&[stage])));
         self
@@ -353,6 +360,11 @@ impl Metrics {
             let count = counts.iter().find(|(name, _)| *name == state).map_or(0, |(_, count)| *count);
             self.jobs.with_label_values(&[state]).set(count.cast_signed());
         }
+    }
+
+    /// Counts what a gate found: `not_worse`, `worse` or `not_enough_evidence`.
+    pub fn count_gate(&self, verdict: &str) {
+        self.gate_verdicts_total.with_label_values(&[verdict]).inc();
     }
 
     /// Counts the end of a worker's hold on a job.

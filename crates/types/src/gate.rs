@@ -31,6 +31,18 @@ pub enum GateVerdict {
     NotEnoughEvidence,
 }
 
+impl GateVerdict {
+    /// The name in answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotWorse => "not_worse",
+            Self::Worse => "worse",
+            Self::NotEnoughEvidence => "not_enough_evidence",
+        }
+    }
+}
+
 /// Where what production says of the rows comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

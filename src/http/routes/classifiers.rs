@@ -108,10 +108,8 @@ pub(crate) async fn report(
 ) -> Result<Response, ApiError> {
     let number = number(&name, &version)?;
     let row = visible.store.version(&visible.classifier(&name)?, number).await?;
-    stored_report(&visible, &headers, row.report.as_ref(), || {
-        format!("version `{name}@{number}` has no report")
-    })
-    .await
+    let report = (row.report.as_ref(), Some(format!("{}@{number}", visible.name_of(&row.classifier))));
+    stored_report(&visible, &headers, report, || format!("version `{name}@{number}` has no report")).await
 }
 
 /// Deletes a version.

@@ -291,5 +291,6 @@ pub(crate) async fn report(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let job = row(&visible, &id).await?;
-    stored_report(&visible, &headers, job.report.as_ref(), || format!("job `{id}` has no report")).await
+    let report = (job.report.as_ref(), job.fine_tuned_model.clone());
+    stored_report(&visible, &headers, report, || format!("job `{id}` has no report")).await
 }

@@ -146,6 +146,7 @@ pub(crate) async fn promote(
             let moved = visible.store.promote(&id, number, compared, &reason, now).await?;
             return Ok(object(&visible, &id, moved));
         };
+        visible.app.metrics.count_gate(found.verdict.as_str());
         let compared = asked.if_production.unwrap_or(found.production);
         if compared != found.production {
             return Err(StoreError::Conflict(format!("production of `{name}` has moved")).into());

@@ -25,25 +25,32 @@ pub(crate) struct ReportAnswer(
     Report,
 );
 
-/// A report as it was stored, or as a page.
+/// A report as it was stored, with the version it is of, which has no number yet when a report is written; or as a page.
 ///
 /// # Errors
 /// 404 where there is none yet.
 pub(crate) async fn stored_report(
     visible: &Visible,
     headers: &HeaderMap,
-    sha256: Option<&Sha256>,
+    (sha256, version): (Option<&Sha256>, Option<String>),
     missing: impl FnOnce() -> String,
 ) -> Result<Response, ApiError> {
     let sha256 = sha256.ok_or_else(|| ApiError::not_found(missing()))?;
     let bytes = visible.store.blobs().read(sha256, REPORT_BYTES).await?;
-    if !prefers_page(headers) {
-        return Ok(([(header::CONTENT_TYPE, "application/json")], bytes).into_response());
-    }
-    let report: Report = serde_json::from_slice(&bytes).map_err(|error| {
+    let damaged = |error| {
         tracing::error!(%error, "a stored report cannot be read");
         ApiError::internal()
-    })?;
+    };
+    let report = serde_json::from_slice::<Report>(&bytes).map(|mut report| {
+        report.run.fine_tuned_model = version;
+        report
+    });
+    if !prefers_page(headers) {
+        // One of another build goes as it is.
+        let bytes = report.map_or(Ok(bytes), |report| serde_json::to_vec(&report)).map_err(damaged)?;
+        return Ok(([(header::CONTENT_TYPE, "application/json")], bytes).into_response());
+    }
+    let report = report.map_err(damaged)?;
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         // Labels come from uploads: whatever they say, the page runs nothing and asks no one.

@@ -63,6 +63,7 @@ fn run() -> Run {
     Run {
         job: Some("ftjob-1".to_owned()),
         classifier: Some("support".to_owned()),
+        fine_tuned_model: None,
         backbone: BackboneUsed {
             id: "a-backbone".to_owned(),
             sha256: "00".repeat(32),

@@ -13,10 +13,15 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "ftjob-01k3v6m2q8r4t5w7x9y0z1a2b3")]
     pub job: Option<String>,
-    /// The classifier that it made a version of. Which one is known to the list of versions: the report is written first.
+    /// The classifier that it made a version of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "support")]
     pub classifier: Option<String>,
+    /// The version that it made, by the name requests ask for it. The service says it with the report; one in a file or of a
+    /// job that has not ended is without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "support@2")]
+    pub fine_tuned_model: Option<String>,
     /// The backbone.
     pub backbone: BackboneUsed,
     /// The method that fitted the head.

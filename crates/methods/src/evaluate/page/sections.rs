@@ -15,8 +15,8 @@ const STYLE: &str = include_str!("style.css");
 /// The report as a whole HTML page. Whatever came with the data is escaped.
 pub fn render(report: &Report) -> String {
     let what = format!("{} on {}", report.run.method, report.run.backbone.id);
-    let title = match &report.run.classifier {
-        Some(classifier) => format!("Report: {classifier}, {what}"),
+    let title = match report.run.fine_tuned_model.as_ref().or(report.run.classifier.as_ref()) {
+        Some(of) => format!("Report: {of}, {what}"),
         None => format!("Report: {what}"),
     };
     let page = html! {
@@ -318,6 +318,7 @@ fn run(run: &Run) -> Markup {
     ];
     let optional = [
         ("classifier", run.classifier.clone()),
+        ("version", run.fine_tuned_model.clone()),
         ("job", run.job.clone()),
         ("ONNX Runtime", run.onnxruntime.clone()),
         ("validation data's SHA-256", run.dataset.validation_sha256.clone()),
