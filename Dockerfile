@@ -18,7 +18,8 @@ COPY tools/xtask tools/xtask
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target,sharing=locked \
     make build \
-    && install -D --target-directory=/image target/release/headstart vendor/onnxruntime/*/*/libonnxruntime.so.1
+    && install -D --target-directory=/image target/release/headstart vendor/onnxruntime/*/*/libonnxruntime.so.1 \
+    && install -D --mode=644 --target-directory=/licences vendor/onnxruntime/*/*/LICENSE vendor/onnxruntime/*/*/ThirdPartyNotices.txt
 
 FROM debian:bookworm-slim
 LABEL org.opencontainers.image.title="headstart" \
@@ -30,6 +31,7 @@ RUN apt-get update \
     && install --directory --owner=10001 --group=10001 /headstart/data
 COPY --from=build /image /usr/local/lib/headstart
 COPY LICENSE /usr/local/share/doc/headstart/
+COPY --from=build /licences /usr/local/share/doc/onnxruntime
 COPY models /headstart/models
 # The library is looked for beside the real executable, so a link on the path is enough.
 RUN ln -s /usr/local/lib/headstart/headstart /usr/local/bin/headstart

@@ -6,7 +6,7 @@ SERVER  = target/release/headstart
 # Tests and benches load ONNX Runtime too; it must not send usage events from there either.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: serve build setup test check verify prove fmt lint docs tidy openapi bench backbones
+.PHONY: serve build setup test check verify prove fmt lint docs tidy openapi manifests bench backbones
 
 # Serve the bundled backbones on 127.0.0.1:8080.
 serve: build
@@ -52,6 +52,12 @@ openapi: build
 	$(SERVER) openapi > openapi/openapi.json
 
 # Throughput and latency against ONNX Runtime called directly, in one run; BENCH=fine-tuning, image-backbones: what classifiers get right.
+# Write deploy/kubernetes/ from the Helm chart; helm itself is fetched, pinned by hash.
+manifests:
+	$(PYTHON) tools/deploy/fetch.py
+	$(PYTHON) tools/deploy/manifests.py
+
+# Throughput and latency against ONNX Runtime called directly, in one run; BENCH=fine-tuning: what classifiers get right.
 bench: build
 ifneq ($(filter fine-tuning image-backbones,$(BENCH)),)
 	$(PYTHON) benches/fine_tuning/run.py $(BENCH)

@@ -16,22 +16,7 @@ import threading
 import tomllib
 
 import pytest
-import yaml
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-GUIDE = "docs/OPERATIONS.md"
-DASHBOARD = "deploy/grafana/dashboards/headstart.json"
-
-
-@functools.cache
-def text(name):
-    """A file of the project."""
-    return (ROOT / name).read_text(encoding="utf-8")
-
-
-def parsed(name):
-    """A YAML file of the project."""
-    return yaml.safe_load(text(name))
+from project import DASHBOARD, GUIDE, ROOT, alerts, families, metrics_in, options, panels, parsed, text
 
 
 @functools.cache
@@ -80,40 +65,6 @@ def health_check():
     return json.loads(arguments(stages()[-1], "HEALTHCHECK")[0].split("CMD", 1)[1])
 
 
-@functools.cache
-def options():
-    """Default, or None where it is computed or absent, of each variable that an option reads."""
-    code = text("src/config.rs")
-    found = {}
-    for doc, variable in re.findall(r'((?:    ///[^\n]*\n)+)    #\[arg\([^]]*?env = "(HEADSTART_\w+)"', code):
-        default = re.search(r"\[default: ([^]]+)\]", doc)
-        found[variable] = default[1] if default else None
-    return found | {"HEADSTART_CONFIG": None}
-
-
-@functools.cache
-def families():
-    """Every metric family of the code, with the series a histogram has."""
-    calls = re.findall(r'(\.counters?|\.gauges?|\.histograms|\boptions)\(\s*"(\w+)"', text("crates/telemetry/src/metrics.rs"))
-    endings = {".histograms": ("_bucket", "_sum", "_count")}
-    return {f"headstart_{name}": [f"headstart_{name}{e}" for e in endings.get(call, ("",))] for call, name in calls}
-
-
-def metrics_in(expression):
-    """Names of ours in a query."""
-    return set(re.findall(r"\bheadstart_\w+", expression))
-
-
-def alerts():
-    """Every alert rule."""
-    return [rule for group in parsed("deploy/prometheus/alerts.yml")["groups"] for rule in group["rules"]]
-
-
-def panels():
-    """Every panel of the dashboard that shows something."""
-    return [panel for panel in json.loads(text(DASHBOARD))["panels"] if panel["type"] != "row"]
-
-
 # The image
 
 
@@ -157,6 +108,15 @@ def test_the_image_takes_what_the_build_makes():
             assert fnmatch.fnmatch(path, library), path
     folder = re.search(r"--target-directory=(\S+)", kept)[1]
     assert any(given.split()[:2] == ["--from=build", folder] for given in arguments(stages()[-1], "COPY"))
+
+
+def test_the_image_has_the_licences_of_what_it_passes_on():
+    kept = next(step for step in arguments(stages()[0], "RUN") if "/licences" in step)
+    setup = text("tools/setup/onnxruntime.py")
+    for licence in re.search(r"^LICENCES = \((.*)\)$", setup, re.MULTILINE)[1].split(", "):
+        assert f"vendor/onnxruntime/*/*/{licence.strip(chr(34))}" in kept, licence
+    assert "--from=build /licences /usr/local/share/doc/onnxruntime" in arguments(stages()[-1], "COPY")
+    assert any("LICENSE" in paths for paths, _ in copied(stages()[-1]))
 
 
 def test_the_image_compiles_with_a_compiler_the_workspace_takes():
@@ -273,10 +233,51 @@ def test_the_compose_file_sets_options_that_exist():
         assert variable in options(), variable
 
 
+def longest_stop():
+    """Seconds a stop takes at most: the notice, the drain of requests, as long again for jobs and webhooks, one for threads."""
+    return int(options()["HEADSTART_DRAIN_NOTICE_MS"]) / 1000 + 2 * int(options()["HEADSTART_DRAIN_SECONDS"]) + 1
+
+
 def test_the_server_is_given_the_time_and_files_its_options_promise():
     server = services()["server"]
-    assert int(server["stop_grace_period"].removesuffix("s")) > int(options()["HEADSTART_DRAIN_SECONDS"])
+    assert int(server["stop_grace_period"].removesuffix("s")) > longest_stop()
     assert server["ulimits"]["nofile"] > int(options()["HEADSTART_MAX_CONNECTIONS"])
+
+
+# The unit of systemd
+
+UNIT = "deploy/systemd/headstart.service"
+
+
+def settings():
+    """Every setting of the unit, in order, as `(name, value)`."""
+    lines = [line for line in text(UNIT).splitlines() if line and line[0] not in "#["]
+    return [tuple(line.split("=", 1)) for line in lines]
+
+
+def test_the_unit_gives_the_service_its_time_its_files_and_one_folder_to_write():
+    given = dict(settings())
+    assert int(given["TimeoutStopSec"].removesuffix("s")) > longest_stop()
+    assert int(given["LimitNOFILE"]) > int(options()["HEADSTART_MAX_CONNECTIONS"])
+    assert f"HEADSTART_DATA=%S/{given['StateDirectory']}" in given["Environment"].split()
+    assert given["ProtectSystem"] == "strict" and "ReadWritePaths" not in given
+
+
+def test_the_unit_and_its_environment_set_options_that_exist():
+    for variable in re.findall(r"\b(HEADSTART_[A-Z_]+)=", text(UNIT) + text("deploy/systemd/headstart.env")):
+        assert variable in options(), variable
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_systemd_takes_the_unit_and_finds_it_well_confined(tmp_path):
+    # The program is looked for, and lies elsewhere on the machine that the unit is for.
+    unit = tmp_path / "headstart.service"
+    unit.write_text(re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={shutil.which('true')}", text(UNIT)))
+    for command in (["verify", unit], ["security", "--offline=true", "--threshold=15", "--no-pager", unit]):
+        result = subprocess.run(["systemd-analyze", *map(str, command)], capture_output=True, text=True)
+        assert result.returncode == 0, result.stdout + result.stderr
+        # An unknown setting is only warned of.
+        assert "headstart.service" not in result.stderr, result.stderr
 
 
 # Prometheus and Grafana
@@ -312,8 +313,16 @@ def test_every_metric_that_is_shown_or_alerts_exists():
         assert metrics_in(expression) <= known, f"{place}: {sorted(metrics_in(expression) - known)}"
 
 
+def test_every_metric_is_shown():
+    shown = set().union(*(metrics_in(target["expr"]) for panel in panels() for target in panel["targets"]))
+    shown |= metrics_in(json.dumps(json.loads(text(DASHBOARD))["templating"]))
+    for name, series in families().items():
+        assert shown & set(series), f"no panel shows {name}"
+
+
 def test_a_running_server_has_every_label_that_queries_name(service):
-    labels, values = {}, set()
+    # There once a version scores along; the proof of the dashboard has one.
+    labels, values = {"headstart_shadow_items_total": {"instance", "classifier", "outcome"}}, {("headstart_shadow_items_total", "outcome", "differed")}
     for line in service.http.get("/metrics").text.splitlines():
         if series := re.match(r"(headstart_\w+)(?:\{(.*)\})? ", line):
             pairs = re.findall(r'(\w+)="([^"]*)"', series[2] or "")

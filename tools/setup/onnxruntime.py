@@ -1,4 +1,4 @@
-"""Brings the ONNX Runtime library into vendor/, once: the wheel and the library in it are both pinned by hash.
+"""Brings the ONNX Runtime library and its licences into vendor/, once: the wheel and the library in it are pinned by hash.
 
 Uses whatever index pip is set to, so mirrors work. When the library is there and its hash is right, no network is used.
 """
@@ -15,6 +15,8 @@ import zipfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LOCK = json.loads((ROOT / "tools/setup/onnxruntime.json").read_text())
+# Whoever passes the library on passes these on.
+LICENCES = ("LICENSE", "ThirdPartyNotices.txt")
 
 
 def target_name():
@@ -54,7 +56,8 @@ def main():
     folder = ROOT / "vendor" / "onnxruntime" / LOCK["version"] / name
     library = folder / pathlib.PurePosixPath(target["member"]).name
     link = folder / target["name"]
-    if library.is_file() and link.exists() and sha256(library) == target["library_sha256"]:
+    licences = all((folder / licence).is_file() for licence in LICENCES)
+    if licences and library.is_file() and link.exists() and sha256(library) == target["library_sha256"]:
         return
     print(f"fetching ONNX Runtime {LOCK['version']} for {name}", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,6 +66,8 @@ def main():
         wheel = download(target, scratch)
         with zipfile.ZipFile(wheel) as archive:
             archive.extract(target["member"], scratch)
+            for licence in LICENCES:
+                (folder / licence).write_bytes(archive.read(f"onnxruntime/{licence}"))
         extracted = scratch / target["member"]
         if (found := sha256(extracted)) != target["library_sha256"]:
             sys.exit(f"{target['member']} hashes to {found}, not to the pinned {target['library_sha256']}")

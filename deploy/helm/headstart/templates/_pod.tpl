@@ -76,11 +76,15 @@ containers:
     volumeMounts:
       - name: data
         mountPath: /headstart/data
+      - name: temporary
+        mountPath: /tmp
       {{- with .role.extraVolumeMounts }}
       {{- toYaml . | nindent 6 }}
       {{- end }}
-{{- if or .data .role.extraVolumes }}
 volumes:
+  # SQLite writes there what a large change needs in between.
+  - name: temporary
+    emptyDir: { sizeLimit: 256Mi }
   {{- with .data }}
   - name: data
     {{- . | nindent 4 }}
@@ -88,7 +92,6 @@ volumes:
   {{- with .role.extraVolumes }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- end }}
 {{- with .role.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
