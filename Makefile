@@ -27,7 +27,7 @@ test: build
 # All that must hold before a change is taken.
 check: test verify
 
-# What takes long or needs more tools (Chromium, promtool); each proof skips itself where its tool is absent.
+# What takes long or needs more tools (Chromium, prometheus, strace); each proof skips itself where its tool is absent.
 prove: build
 	$(PYTHON) tests/python/run.py --prove -rs
 

@@ -1,6 +1,6 @@
-"""What is deployed agrees with what is built: image, compose file, scrapes, alerts, dashboard, operator's guide.
+"""What is deployed agrees with what is built: image, compose file, systemd unit, scrapes, alerts, dashboard, operator's guide.
 
-No container engine is needed. PyYAML comes with huggingface_hub.
+No container engine is needed.
 """
 
 import contextlib
@@ -321,8 +321,9 @@ def test_every_metric_is_shown():
 
 
 def test_a_running_server_has_every_label_that_queries_name(service):
-    # There once a version scores along; the proof of the dashboard has one.
-    labels, values = {"headstart_shadow_items_total": {"instance", "classifier", "outcome"}}, {("headstart_shadow_items_total", "outcome", "differed")}
+    # There once a version scores along, as one does in the proof of the dashboard.
+    shadow = "headstart_shadow_items_total"
+    labels, values = {shadow: {"instance", "classifier", "outcome"}}, {(shadow, "outcome", "differed")}
     for line in service.http.get("/metrics").text.splitlines():
         if series := re.match(r"(headstart_\w+)(?:\{(.*)\})? ", line):
             pairs = re.findall(r'(\w+)="([^"]*)"', series[2] or "")
