@@ -1,4 +1,4 @@
-"""Every query of the dashboard, the alerts and the autoscaler, asked of a real Prometheus that scrapes servers. Needs prometheus."""
+"""Every query of dashboard, alerts and autoscaler, asked of a real Prometheus that scrapes servers. Needs prometheus."""
 
 import json
 import math
@@ -18,7 +18,8 @@ pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="prom
 # Long enough for four scrapes, which a rate wants.
 RATE_INTERVAL = "12s"
 VARIABLES = {"$__rate_interval": RATE_INTERVAL, "$instance": ".*", "$model": ".*", "$route": "/(v1|hf)/.*"}
-ROWS = [{"text": f"{word} {number}", "label": label} for number in range(12) for word, label in (("sunny day", "good"), ("broken cup", "bad"))]
+LABELS = {"sunny day": "good", "broken cup": "bad"}
+ROWS = [{"text": f"{words} {number}", "label": label} for number in range(12) for words, label in LABELS.items()]
 
 
 class Prometheus:
@@ -28,8 +29,10 @@ class Prometheus:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        targets = [{"targets": [f"127.0.0.1:{server.port}"], "labels": {"namespace": "headstart", "pod": pod}} for pod, server in servers.items()]
-        config = {"global": {"scrape_interval": "1s", "evaluation_interval": "1s"}, "rule_files": [str(ROOT / "deploy/prometheus/alerts.yml")],
+        targets = [{"targets": [f"127.0.0.1:{server.port}"], "labels": {"namespace": "headstart", "pod": pod}}
+                   for pod, server in servers.items()]
+        config = {"global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+                  "rule_files": [str(ROOT / "deploy/prometheus/alerts.yml")],
                   "scrape_configs": [{"job_name": "headstart", "static_configs": targets}]}
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
         self._log = (folder / "log").open("wb")
@@ -61,7 +64,8 @@ class Prometheus:
 
 def fit(server, file, method):
     """Trains one more version of the classifier `mood`."""
-    body = {"model": FAST_TEXT, "training_file": file, "suffix": "mood", "seed": 1, "method": {"type": method, method: {}}, "promote": "always"}
+    body = {"model": FAST_TEXT, "training_file": file, "suffix": "mood", "seed": 1, "promote": "always",
+            "method": {"type": method, method: {}}}
     job = server.post("/v1/fine_tuning/jobs", body)
     assert job.status_code == 200, job.text
     path = f"/v1/fine_tuning/jobs/{job.json()['id']}"
@@ -85,9 +89,12 @@ def work(server, stop):
             fit(server, file, "linear_probe")
         server.embed(TEXT, [f"text {count}", "the same text"])
         server.embed(FAST_TEXT, [f"text {count}"])
-        assert server.http.post(f"/hf/{IMAGE}", content=picture, headers={"content-type": "image/jpeg"}).status_code == 200
-        assert server.post("/v1/zero-shot", {"model": TEXT, "input": [f"text {count}"], "labels": ["news", "sport"]}).status_code == 200
-        assert server.post("/v1/classify", {"model": "mood", "input": [f"text {count}"]}).status_code == 200
+        for answer in (
+            server.http.post(f"/hf/{IMAGE}", content=picture, headers={"content-type": "image/jpeg"}),
+            server.post("/v1/zero-shot", {"model": TEXT, "input": [f"text {count}"], "labels": ["news", "sport"]}),
+            server.post("/v1/classify", {"model": "mood", "input": [f"text {count}"]}),
+        ):
+            assert answer.status_code == 200, answer.text
         server.post("/v1/embeddings", {"model": "no-such-model", "input": "a"})
 
 
@@ -166,7 +173,8 @@ def test_prometheus_evaluates_every_alert_and_none_fires_on_servers_that_work(pr
 def test_the_autoscalers_metrics_have_a_value_for_a_busy_and_for_an_idle_pod(prometheus):
     # As the adapter fills its templates in.
     for rule in parsed("deploy/prometheus/adapter.yml")["rules"]["custom"]:
-        [series] = {entry["__name__"] for entry in prometheus.http.get("/series", params={"match[]": rule["seriesQuery"]}).json()["data"]}
+        found = prometheus.http.get("/series", params={"match[]": rule["seriesQuery"]}).json()["data"]
+        [series] = {entry["__name__"] for entry in found}
         query = rule["metricsQuery"].replace("<<.Series>>", series).replace("<<.GroupBy>>", "pod")
         query = query.replace("<<.LabelMatchers>>", 'namespace="headstart",pod=~"busy|idle"')
         values = {labels["pod"]: value for labels, value in prometheus.ask(query)}

@@ -1,6 +1,7 @@
 """The Helm chart and the Kubernetes manifests: valid, saying the same, asking no right that serving does not need.
 
-No cluster is needed. Helm, kubectl and Kubernetes' schemas are brought by `tools/deploy/fetch.py`; without them what needs them is skipped.
+No cluster is needed. Helm, kubectl and Kubernetes' schemas are brought by `tools/deploy/fetch.py`; what needs them is skipped
+without them.
 """
 
 import json
@@ -105,15 +106,17 @@ def test_every_manifest_is_valid_in_the_oldest_and_the_newest_kubernetes(version
             validate(version, found)
         except jsonschema.ValidationError as error:
             raise AssertionError(f"{key}: {error.json_path}: {error.message}") from None
-    misspelt = json.loads(json.dumps(plain()["Deployment", "headstart-features"]).replace("readOnlyRootFilesystem", "readonlyRootFilesystem"))
+    deployment = json.dumps(plain()["Deployment", "headstart-features"])
+    misspelt = json.loads(deployment.replace("readOnlyRootFilesystem", "readonlyRootFilesystem"))
     with pytest.raises(jsonschema.ValidationError):
         validate(version, misspelt)
 
 
 @needs_helm
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("flags", [[], ALL, ["--set", "features.enabled=false,networkPolicy.enabled=false"], ["--set", "whole.enabled=false"]],
-                         ids=["defaults", "everything", "whole alone", "features alone"])
+@pytest.mark.parametrize("flags", [
+    [], ALL, ["--set", "features.enabled=false,networkPolicy.enabled=false"], ["--set", "whole.enabled=false"],
+], ids=["defaults", "everything", "whole alone", "features alone"])
 def test_what_the_chart_renders_is_valid(flags, version):
     found = objects(manifests.render(*flags, name="some-release"))
     for key, entry in found.items():
@@ -329,7 +332,8 @@ def test_the_chart_refuses_values_that_cannot_work_and_says_why(value, reason):
 
 @needs_helm
 def test_options_of_the_chart_reach_the_server_as_they_were_written():
-    rendered = manifests.render("--set-string", "whole.options.max-file-bytes=10737418240,options.log=headstart=debug", "--set", "drain.seconds=60")
+    options_given = "whole.options.max-file-bytes=10737418240,options.log=headstart=debug"
+    rendered = manifests.render("--set-string", options_given, "--set", "drain.seconds=60")
     whole = objects(rendered)["StatefulSet", "headstart"]
     given = environment(whole)
     assert given["HEADSTART_MAX_FILE_BYTES"] == "10737418240" and given["HEADSTART_LOG"] == "headstart=debug"
@@ -339,7 +343,8 @@ def test_options_of_the_chart_reach_the_server_as_they_were_written():
 @needs_helm
 def test_new_keys_restart_the_pods():
     def marks(*flags):
-        return [workload["spec"]["template"]["metadata"]["annotations"]["checksum/keys"] for workload in workloads(objects(manifests.render(*flags)))]
+        pods = [workload["spec"]["template"] for workload in workloads(objects(manifests.render(*flags)))]
+        return [pod["metadata"]["annotations"]["checksum/keys"] for pod in pods]
 
     before, after = marks(*KEYS), marks(*KEYS, "--set", "keys.featuresApiKeys=app:infer:another-one")
     assert len(before) == 2 and not set(before) & set(after)
