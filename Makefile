@@ -51,13 +51,12 @@ tidy:
 openapi: build
 	$(SERVER) openapi > openapi/openapi.json
 
-# Throughput and latency against ONNX Runtime called directly, in one run; BENCH=fine-tuning, image-backbones: what classifiers get right.
 # Write deploy/kubernetes/ from the Helm chart; helm itself is fetched, pinned by hash.
 manifests:
 	$(PYTHON) tools/deploy/fetch.py
 	$(PYTHON) tools/deploy/manifests.py
 
-# Throughput and latency against ONNX Runtime called directly, in one run; BENCH=fine-tuning: what classifiers get right.
+# Throughput and latency against ONNX Runtime called directly, in one run; BENCH=fine-tuning, image-backbones: what classifiers get right.
 bench: build
 ifneq ($(filter fine-tuning image-backbones,$(BENCH)),)
 	$(PYTHON) benches/fine_tuning/run.py $(BENCH)
