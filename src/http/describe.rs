@@ -33,7 +33,7 @@ pub(crate) fn complete(document: &mut Document) {
                 let named = |name: &str| Ref::new(format!("#/components/parameters/{name}"));
                 parameters.extend([RefOr::Ref(named(TIMEOUT)), RefOr::Ref(named(PRIORITY))]);
             }
-            if path.starts_with("/hf/") {
+            if path == "/hf/{model}" {
                 for body in ["HuggingFaceBody", "HuggingFaceParameters"] {
                     let fields = components.schemas.get(body).map(beside_a_picture).unwrap_or_default();
                     parameters.extend(fields.into_iter().map(RefOr::T));

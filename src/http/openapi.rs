@@ -19,7 +19,8 @@ use utoipa::{IntoResponses, OpenApi, PartialSchema as _, ToSchema};
 use crate::http::describe;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::routes::{
-    classifiers, events, examples, exports, files, health, hugging_face, jobs, models, pointers, purges,
+    classifiers, events, examples, exports, files, health, hugging_face, hugging_face_rerank, jobs, models,
+    pointers, purges,
 };
 
 #[derive(OpenApi)]
@@ -42,7 +43,7 @@ use crate::http::routes::{
         (name = "Operations", description = "For balancers and monitors"),
     ),
     paths(
-        hugging_face::infer, models::list, models::retrieve, classifiers::delete_model,
+        hugging_face::infer, hugging_face_rerank::rerank, models::list, models::retrieve, classifiers::delete_model,
         files::upload, files::list, files::retrieve, files::content, files::delete,
         jobs::create, jobs::list, jobs::retrieve, jobs::delete, jobs::cancel, jobs::pause, jobs::resume,
         events::events, events::checkpoints, jobs::report,

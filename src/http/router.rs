@@ -13,8 +13,8 @@ use crate::app::App;
 use crate::auth::Scope;
 use crate::http::error::ApiError;
 use crate::http::routes::{
-    classifiers, events, examples, exports, files, health, hugging_face, jobs, models, pointers, purges,
-    tasks,
+    classifiers, events, examples, exports, files, health, hugging_face, hugging_face_rerank, jobs, models,
+    pointers, purges, tasks,
 };
 use crate::http::{layers, linger, openapi};
 
@@ -22,6 +22,7 @@ use crate::http::{layers, linger, openapi};
 pub fn router(app: Arc<App>) -> Router {
     let infer = tasks::routes(&app)
         .route("/hf/{model}", post(hugging_face::infer))
+        .route("/hf/{model}/rerank", post(hugging_face_rerank::rerank))
         // Bodies are bounded by an option of their own.
         .layer(DefaultBodyLimit::disable())
         // Work is refused while the server starts or stops; the lists below are not.

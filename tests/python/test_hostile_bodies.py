@@ -74,6 +74,7 @@ def test_a_megabyte_of_one_character_is_cut_and_answered(service, text):
 
 ZERO_SHOT = {"model": TEXT, "input": "a", "labels": ["x", "y"]}
 SIMILARITY = {"model": TEXT, "input": "a", "candidates": ["b"]}
+RERANK = {"model": TEXT, "query": "a", "documents": ["b"]}
 DECISIONS = {"model": TEXT, "input": "a", "questions": [{"type": "predicate", "instructions": "a"}]}
 EMBEDDINGS = {"model": TEXT, "input": "a"}
 HUGGING_FACE = {"inputs": "a"}
@@ -115,6 +116,14 @@ WRONG = [
     ("/v1/zero-shot", ZERO_SHOT, "threshold", [*NO_NUMBER, -0.1, 1.1]),
     ("/v1/zero-shot", ZERO_SHOT, "modality", NO_CHOICE),
     ("/v1/zero-shot", ZERO_SHOT, "truncate", NO_CHOICE),
+    ("/v1/rerank", RERANK, "model", NO_STRING),
+    ("/v1/rerank", RERANK, "query", [*NO_INPUT, ["a", "b"]]),
+    ("/v1/rerank", RERANK, "documents", [*NO_INPUT, [], [""], [{"title": "a"}]]),
+    ("/v1/rerank", RERANK, "top_n", [*NO_INTEGER, 0]),
+    ("/v1/rerank", RERANK, "return_documents", NO_BOOLEAN),
+    ("/v1/rerank", RERANK, "truncate", ["no such value", 1, [], {}]),
+    ("/v1/rerank", RERANK, "texts", [["c"]]),
+    (f"/hf/{TEXT}/rerank", {"query": "a", "texts": ["b"]}, "texts", [*NO_INPUT, []]),
     ("/v1/similarity", SIMILARITY, "model", NO_STRING),
     ("/v1/similarity", SIMILARITY, "input", [*NO_INPUT, ["a", "b"]]),
     ("/v1/similarity", SIMILARITY, "candidates", [*NO_INPUT, [], [""]]),
@@ -144,6 +153,7 @@ def test_a_field_of_a_wrong_type_is_named(service, path, good, field, values):
 
 @pytest.mark.parametrize("path, good", [
     ("/v1/embeddings", EMBEDDINGS), ("/v1/zero-shot", ZERO_SHOT), ("/v1/similarity", SIMILARITY),
+    ("/v1/rerank", RERANK), (f"/hf/{TEXT}/rerank", {"query": "a", "texts": ["b"]}),
     ("/v1/decisions", DECISIONS), (f"/hf/{TEXT}", HUGGING_FACE),
 ])
 def test_missing_and_null_fields_are_named_and_unknown_ones_ignored(service, path, good):

@@ -70,6 +70,49 @@ def test_similarity_is_the_cosine_of_the_references(uncached):
         assert abs(datum["score"] - cosine(vectors[0], vector)) < 1e-4
 
 
+
+QUERY = "How do I get my money back?"
+DOCUMENTS = ["We deliver on Mondays.", "Refunds take five days.", "A cat sits on a mat.", "Money is returned to your card."]
+
+
+def relevances():
+    """The cosine of the query to each document, and their order from the best."""
+    query = text_features(TEXT, QUERY)
+    scores = [cosine(query, text_features(TEXT, document)) for document in DOCUMENTS]
+    return scores, sorted(range(len(scores)), key=lambda index: -scores[index])
+
+
+def test_reranking_orders_documents_by_the_references_cosines_in_coheres_body(uncached):
+    scores, order = relevances()
+    documents = [DOCUMENTS[0], {"text": DOCUMENTS[1], "title": "ignored"}, *DOCUMENTS[2:]]
+    body = {"model": TEXT, "query": QUERY, "documents": documents, "top_n": 3, "return_documents": True}
+    answer = uncached.post("/v1/rerank", body).json()
+    assert [result["index"] for result in answer["results"]] == order[:3]
+    for result in answer["results"]:
+        assert abs(result["relevance_score"] - scores[result["index"]]) < 1e-4
+        assert result["document"] == {"text": DOCUMENTS[result["index"]]}
+    tokens = sum(len(token_ids(TEXT, text)) for text in [QUERY, *DOCUMENTS])
+    assert answer["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens}
+    plain = uncached.post("/v1/rerank", {"model": TEXT, "query": QUERY, "documents": DOCUMENTS}).json()
+    assert [result.keys() for result in plain["results"]] == [{"index", "relevance_score"}] * len(DOCUMENTS)
+
+
+def test_reranking_answers_the_body_of_text_embeddings_inference_with_a_bare_list(uncached):
+    scores, order = relevances()
+    body = {"query": QUERY, "texts": DOCUMENTS, "return_text": True, "raw_scores": False, "truncate": True}
+    for path, fields in ((f"/hf/{TEXT}/rerank", body), ("/v1/rerank", body | {"model": TEXT})):
+        results = uncached.post(path, fields).json()
+        assert [result["index"] for result in results] == order
+        for result in results:
+            assert abs(result["score"] - scores[result["index"]]) < 1e-4
+            assert result["text"] == DOCUMENTS[result["index"]]
+    long = {"query": QUERY, "texts": ["money " * 300], "truncate": False}
+    for path in (f"/hf/{TEXT}/rerank", "/v1/rerank"):
+        refused = uncached.post(path, long | {"model": TEXT})
+        assert refused.status_code == 400
+        assert refused.json()["error"]["code"] == "context_length_exceeded"
+
+
 def test_each_of_64_clients_at_once_gets_its_own_answer(uncached):
     count, rounds = 64, 3
     texts = made_texts([3 + number % 50 for number in range(count)], seed=23)

@@ -62,5 +62,5 @@ def test_no_request_breaks_the_document(service):
 
 
 def test_the_generated_requests_reached_the_models():
-    for route in ("/v1/embeddings", "/v1/zero-shot", "/v1/similarity", "/hf/{model}"):
+    for route in ("/v1/embeddings", "/v1/zero-shot", "/v1/similarity", "/v1/rerank", "/hf/{model}"):
         assert statuses[f"POST {route}"][200] > 0, dict(statuses[f"POST {route}"])

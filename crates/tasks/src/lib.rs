@@ -1,4 +1,4 @@
-//! What clients ask for: features, zero-shot labels, similarity. Each task is one file; none of them knows HTTP.
+//! What clients ask for: features, zero-shot labels, similarity, reranking. Each task is one file; none of them knows HTTP.
 
 mod cache;
 mod catalog;
@@ -15,6 +15,7 @@ mod labels;
 pub mod moderations;
 mod npy;
 mod offload;
+pub mod rerank;
 mod scores;
 pub mod similarity;
 mod task;

@@ -60,6 +60,7 @@ pub fn visit_all(visitor: &mut impl TaskVisitor) {
     visitor.visit::<crate::features::Features>();
     visitor.visit::<crate::zero_shot::ZeroShotLabels>();
     visitor.visit::<crate::similarity::Similarity>();
+    visitor.visit::<crate::rerank::Rerank>();
     visitor.visit::<crate::decisions::Decisions>();
     visitor.visit::<crate::classify::Classify>();
     visitor.visit::<crate::moderations::Moderations>();

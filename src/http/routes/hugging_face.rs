@@ -237,13 +237,18 @@ async fn classified(
     })
 }
 
+/// What two fields of these bodies say of a long text.
+pub(crate) fn truncation(cut: Option<bool>, direction: Option<Direction>) -> Truncate {
+    match (cut, direction) {
+        (Some(false), _) => Truncate::None,
+        (_, Some(Direction::Left)) => Truncate::Start,
+        (_, _) => Truncate::End,
+    }
+}
+
 impl HuggingFaceBody {
     fn truncation(&self) -> Truncate {
-        match (self.truncate, self.truncation_direction) {
-            (Some(false), _) => Truncate::None,
-            (_, Some(Direction::Left)) => Truncate::Start,
-            (_, _) => Truncate::End,
-        }
+        truncation(self.truncate, self.truncation_direction)
     }
 
     /// The fields beside a raw picture: the parameters stand among the others, or as JSON in one.

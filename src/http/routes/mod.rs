@@ -7,6 +7,7 @@ pub(crate) mod exports;
 pub(crate) mod files;
 pub(crate) mod health;
 pub(crate) mod hugging_face;
+pub(crate) mod hugging_face_rerank;
 mod job_request;
 pub(crate) mod jobs;
 pub(crate) mod models;
