@@ -6,13 +6,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use headstart_engine::{Device, Engine, EngineError, EngineOptions, Folder, Runtime};
+use headstart_engine::{Device, Engine, EngineError, EngineOptions, Runtime};
 use headstart_store::Store;
 use headstart_tasks::{Entry, LoadError, Served, TaskContext, TaskLimits};
 use headstart_telemetry::Metrics;
 use tokio::sync::Semaphore;
 
 use crate::config::{Config, DeviceName};
+use crate::folders;
 use crate::intake::Uploads;
 
 /// Bytes per permit of [`App::bodies`].
@@ -205,7 +206,7 @@ impl App {
     pub fn backbone_folders(&self) -> anyhow::Result<BackboneFolders> {
         let mut folders = BackboneFolders::default();
         for root in &self.config.models {
-            for folder in Folder::list(root)? {
+            for folder in folders::list(root)? {
                 match folders.kept.iter().find(|known| known.file_name() == folder.file_name()) {
                     Some(kept) => {
                         tracing::error!(kept = %kept.display(), left_out = %folder.display(), "two backbones of one name");
@@ -217,7 +218,7 @@ impl App {
         }
         anyhow::ensure!(
             !folders.kept.is_empty(),
-            "no backbone in {:?}: none has a headstart.toml",
+            "no backbone in {:?}: none has a headstart.toml, nor a config.json with an ONNX file",
             self.config.models
         );
         Ok(folders)
@@ -263,7 +264,7 @@ impl App {
     /// Loads one folder into the catalog; returns the error that must stop the start, if any.
     fn load_one(&self, engine: &Engine, path: &Path) -> Option<EngineError> {
         let id = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let loaded = Folder::open(path)
+        let loaded = folders::open(path)
             .map_err(|error| LoadError::Engine(error.into()))
             .and_then(|folder| Served::load(engine, folder, unix_seconds()));
         let entry = match loaded {

@@ -13,6 +13,7 @@ use headstart_store::{Store, StoreError};
 use headstart_types::classifier::{ClassifierId, ClassifierVersion, Origin};
 
 use crate::config::Config;
+use crate::folders;
 use crate::rollout::LARGEST_ARTIFACT;
 
 /// Why a version cannot be written as a file.
@@ -105,7 +106,8 @@ fn build(folder: &Folder, head: &[u8], name: &str, version: u32) -> Result<Expor
     let head = artifact::load(head)?;
     let path = folder.verified_graph()?;
     let backbone = File::open(&path).map_err(|source| FolderError::Read { path, source })?;
-    let manifest = folder.manifest();
+    // Of two towers the file has the one that reads pictures.
+    let manifest = &folder.manifest().without_text_tower();
     let tokenizer = manifest.text.as_ref().map(|text| folder.read(&text.tokenizer)).transpose()?;
     let subject = Subject {
         name,
@@ -164,7 +166,7 @@ async fn write(config: &Config, arguments: ExportArguments) -> anyhow::Result<()
     };
     let version = store.version(&id, number).await?;
     let folder = config.models.iter().map(|root| root.join(&version.backbone)).find(|path| path.is_dir());
-    let folder = folder.map(|path| Folder::open(&path)).transpose()?;
+    let folder = folder.map(|path| folders::open(&path)).transpose()?;
     let exported = export(&store, &version, folder).await?;
     let path = arguments.output.unwrap_or_else(|| PathBuf::from(&exported.file_name));
     let bytes = exported.composed.assembly.bytes();

@@ -11,6 +11,7 @@ pub mod embed;
 pub mod explain;
 pub mod export;
 mod few_shot;
+pub mod folders;
 mod gate;
 pub mod http;
 mod intake;

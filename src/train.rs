@@ -242,7 +242,12 @@ fn print_findings(inspection: &Inspection) -> anyhow::Result<()> {
 }
 
 fn backbone(app: &App, asked: Option<&str>, modality: Modality) -> anyhow::Result<String> {
-    let reads = |id: &str| app.tasks.catalog.get(id).is_ok_and(|served| served.modality() == modality);
+    let reads = |id: &str| {
+        app.tasks
+            .catalog
+            .get(id)
+            .is_ok_and(|served| served.modalities().contains(&modality) && served.gives_features())
+    };
     if let Some(asked) = asked {
         app.tasks.catalog.get(asked)?;
         ensure!(reads(asked), "`{asked}` does not read {}", modality.as_str());

@@ -19,6 +19,7 @@ use super::sink::Sink;
 use super::source::{Item, Items, Source, TextsDigest};
 use crate::app::App;
 use crate::config::Config;
+use crate::folders;
 
 /// Items computed between two writes: what a killed run can lose.
 const CHUNK: usize = 64;
@@ -107,16 +108,21 @@ fn choose(app: &App, asked: Option<&str>, modality: Modality) -> anyhow::Result<
         let path = paths.iter().find(|path| path.file_name().is_some_and(|name| name == asked));
         let path = path
             .with_context(|| format!("the model `{asked}` does not exist; there are {}", names.join(", ")))?;
-        let folder = Folder::open(path)?;
-        let reads = folder.manifest().backbone.modality;
-        let (reads, given) = (reads.as_str(), modality.as_str());
-        ensure!(reads == given, "`{asked}` reads {reads}, the input is {given}");
+        let folder = folders::open(path)?;
+        let reads = folder.manifest().modalities();
+        let (own, given) = (folder.manifest().backbone.modality.as_str(), modality.as_str());
+        ensure!(reads.contains(&modality), "`{asked}` reads {own}, the input is {given}");
+        ensure!(!folder.manifest().reads_pairs(), "`{asked}` reads pairs of texts and has no features");
         return Ok(folder);
     }
     let mut refused = String::new();
     for path in &paths {
-        match Folder::open(path) {
-            Ok(folder) if folder.manifest().backbone.modality == modality => return Ok(folder),
+        match folders::open(path) {
+            Ok(folder)
+                if folder.manifest().modalities().contains(&modality) && !folder.manifest().reads_pairs() =>
+            {
+                return Ok(folder);
+            }
             Ok(_) => {}
             Err(error) => refused.push_str(&format!("; {error}")),
         }

@@ -78,7 +78,7 @@ pub(super) async fn run(
     let pace = Arc::new(Pace::new(&Work {
         rows: count(&files),
         classes: files.first().map_or(0, |file| file.inspection.summary.classes.len()),
-        modality: served.modality(),
+        modality: files.first().and_then(|file| file.inspection.modality).unwrap_or(served.modality()),
         budget: Duration::from_secs(u64::from(job.params.report().budget_seconds)),
         told: job.progress,
     }));

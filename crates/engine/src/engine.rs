@@ -12,7 +12,7 @@ use crate::backbone::{Backbone, Model};
 use crate::batch::Limits;
 use crate::call::Readout;
 use crate::error::EngineError;
-use crate::folder::{Folder, FolderError};
+use crate::folder::Folder;
 use crate::lane;
 use crate::runtime::Runtime;
 use crate::schedule::Scheduler;
@@ -82,7 +82,7 @@ impl Engine {
     pub fn load(&self, folder: Folder) -> Result<Backbone, EngineError> {
         let started = Instant::now();
         let manifest = folder.manifest().clone();
-        let labels = labels(&folder, &manifest)?;
+        let labels = folder.classes()?;
         let file = folder.verified_graph()?;
         let lanes = self.scheduler.lanes();
         let slots = manifest.engine.threads.unwrap_or(1).min(lanes);
@@ -111,9 +111,8 @@ impl Engine {
             steps_back,
             metrics,
         );
-        let max_tokens = manifest.text.as_ref().map_or(1, |text| text.max_tokens);
-        let invariant =
-            warm_up(&model, max_tokens).map_err(|message| EngineError::Run { model: id.clone(), message })?;
+        let invariant = warm_up(&model, manifest.text.as_ref())
+            .map_err(|message| EngineError::Run { model: id.clone(), message })?;
         if let Some(cosine) = invariant.filter(|cosine| *cosine < INVARIANT_COSINE) {
             tracing::warn!(
                 model = %id, cosine,
@@ -148,13 +147,6 @@ impl Drop for Engine {
             let _ = lane.join();
         }
     }
-}
-
-fn labels(folder: &Folder, manifest: &Manifest) -> Result<Vec<String>, FolderError> {
-    let Some(logits) = &manifest.output.logits else { return Ok(Vec::new()) };
-    let bytes = folder.read(&logits.labels)?;
-    let text = String::from_utf8_lossy(&bytes);
-    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }
 
 fn limits(manifest: &Manifest, provider: Provider) -> Limits {

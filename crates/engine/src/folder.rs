@@ -40,6 +40,14 @@ pub enum FolderError {
         /// The folder's name.
         folder: String,
     },
+    /// There is no manifest, and the other files do not say what it would.
+    #[error("{path}: {problem}")]
+    NotUnderstood {
+        /// The folder.
+        path: PathBuf,
+        /// The file and what is wrong with it.
+        problem: String,
+    },
     /// The graph cannot be read as one.
     #[error("{path}: {source}")]
     Graph {
@@ -86,6 +94,7 @@ impl FolderError {
             Self::External { path, file } => {
                 format!("{} has weights in `{file}`, which `backbone.external` does not list", name(path))
             }
+            Self::NotUnderstood { problem, .. } => problem.clone(),
             Self::Checksum { path, .. } => format!("the sha-256 of {} is not the manifest's", name(path)),
         }
     }
@@ -116,17 +125,37 @@ impl Folder {
         Ok(Self { path: path.to_path_buf(), manifest })
     }
 
-    /// The folders under `root` that hold a manifest, in order of name.
+    /// A folder without a manifest, of which somebody else knows what it would say.
+    #[must_use]
+    pub fn with_manifest(path: &Path, manifest: Manifest) -> Self {
+        Self { path: path.to_path_buf(), manifest }
+    }
+
+    /// Whether a folder has a manifest.
+    #[must_use]
+    pub fn has_manifest(path: &Path) -> bool {
+        path.join(MANIFEST).is_file()
+    }
+
+    /// SHA-256 of a file, lower-case hex.
+    ///
+    /// # Errors
+    /// [`FolderError::Read`].
+    pub fn digest(path: &Path) -> Result<String, FolderError> {
+        sha256(path).map_err(|source| FolderError::Read { path: path.to_path_buf(), source })
+    }
+
+    /// The folders under `root` that hold a manifest, or are taken for a backbone's by `also`, in order of name.
     ///
     /// # Errors
     /// [`FolderError::Read`] when `root` cannot be listed.
-    pub fn list(root: &Path) -> Result<Vec<PathBuf>, FolderError> {
+    pub fn list(root: &Path, also: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, FolderError> {
         let entries = std::fs::read_dir(root)
             .map_err(|source| FolderError::Read { path: root.to_path_buf(), source })?;
         let mut folders: Vec<PathBuf> = entries
             .flatten()
             .map(|entry| entry.path())
-            .filter(|path| path.join(MANIFEST).is_file())
+            .filter(|path| Self::has_manifest(path) || also(path))
             .collect();
         folders.sort();
         Ok(folders)
@@ -153,6 +182,24 @@ impl Folder {
         std::fs::read(&path).map_err(|source| FolderError::Read { path, source })
     }
 
+    /// The folder as that of its text tower alone, where it has one.
+    #[must_use]
+    pub fn text_half(&self) -> Option<Self> {
+        Some(Self { path: self.path.clone(), manifest: self.manifest.text_half()? })
+    }
+
+    /// Class names of the source head, in the order of its logits; empty without one.
+    ///
+    /// # Errors
+    /// [`FolderError::Read`].
+    pub fn classes(&self) -> Result<Vec<String>, FolderError> {
+        let Some(logits) = &self.manifest.output.logits else { return Ok(Vec::new()) };
+        let Some(file) = &logits.labels else { return Ok(logits.classes.clone()) };
+        let bytes = self.read(file)?;
+        let text = String::from_utf8_lossy(&bytes);
+        Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+    }
+
     /// The graph's path, once the checksums of all that it is made of have been compared with the manifest's.
     ///
     /// # Errors
@@ -176,7 +223,7 @@ impl Folder {
 
     fn verified(&self, file: &str, sha256_of_manifest: &str) -> Result<PathBuf, FolderError> {
         let path = self.path.join(file);
-        let found = sha256(&path).map_err(|source| FolderError::Read { path: path.clone(), source })?;
+        let found = Self::digest(&path)?;
         let expected = sha256_of_manifest.to_lowercase();
         if found == expected { Ok(path) } else { Err(FolderError::Checksum { path, found, expected }) }
     }

@@ -5,6 +5,8 @@
 
 use std::time::Instant;
 
+use headstart_types::manifest::TextSpec;
+
 use crate::backbone::Model;
 use crate::call::{self, Input, Scratch, Shape, Want};
 use crate::reads::{DenseInput, Reads};
@@ -16,7 +18,7 @@ pub(crate) const INVARIANT_COSINE: f32 = 0.9999;
 ///
 /// # Errors
 /// ONNX Runtime's message when a call fails: such a backbone is not served.
-pub(crate) fn warm_up(model: &Model, max_tokens: usize) -> Result<Option<f32>, String> {
+pub(crate) fn warm_up(model: &Model, text: Option<&TextSpec>) -> Result<Option<f32>, String> {
     let mut scratch = Scratch::default();
     match model.graph.reads() {
         Reads::Dense(DenseInput { item_shape, .. }) => {
@@ -27,7 +29,13 @@ pub(crate) fn warm_up(model: &Model, max_tokens: usize) -> Result<Option<f32>, S
             Ok(None)
         }
         Reads::Tokens(_) => {
-            let items: Vec<Input> = [7, 11, 12].map(|length| tokens(length.min(max_tokens))).into();
+            let max_tokens = text.map_or(1, |text| text.max_tokens);
+            // What knows one length only is never padded.
+            let length = |usual: usize| match text.and_then(|text| text.padding) {
+                Some(padding) => padding.length,
+                None => usual.min(max_tokens),
+            };
+            let items: Vec<Input> = [7, 11, 12].map(|usual| tokens(length(usual))).into();
             let mut alone = Vec::with_capacity(items.len());
             for item in &items {
                 alone.extend(timed(model, &[item], &mut scratch)?);

@@ -16,7 +16,7 @@ pub use data_url::{DataUrl, decode_base64, parse_data_url};
 pub use error::MediaError;
 pub use image::{Format, ImageHeader, Limits, RgbImage8, decode, preprocess, probe};
 pub use modality::{MediaKind, Sniffed, sniff};
-pub use text::{Encoded, TextEncoder, Truncate};
+pub use text::{Encoded, Shorter, TextEncoder, Truncate};
 
 /// Every kind of data that can be told from its first bytes, asked in this order. A new modality is one module
 /// and one line here.

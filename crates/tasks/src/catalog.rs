@@ -6,7 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use headstart_engine::{Backbone, Engine, EngineError, Folder};
 use headstart_media::{MediaError, TextEncoder};
 use headstart_types::manifest::ImageSpec;
-use headstart_types::payload::Modality;
+use headstart_types::payload::{Datum, Modality};
+use headstart_types::{InputError, Payload};
 
 use crate::cache::Key;
 use crate::error::TaskError;
@@ -18,6 +19,8 @@ pub struct Served {
     pub backbone: Backbone,
     /// What turns media into its inputs.
     pub(crate) encoder: Encoder,
+    /// What reads texts where the graph itself reads pictures.
+    pub(crate) text_tower: Option<Arc<Self>>,
     /// What zero-shot needs beside the graph.
     pub(crate) zero_shot: Option<ZeroShot>,
     /// Names weights and preprocessing in cache keys.
@@ -70,17 +73,18 @@ impl Served {
     /// # Errors
     /// [`LoadError`] naming the file or field that is wrong.
     pub fn load(engine: &Engine, folder: Folder, loaded_at: u64) -> Result<Self, LoadError> {
+        let tower = folder.text_half().map(|half| Self::load(engine, half, loaded_at)).transpose()?;
         let manifest = folder.manifest().clone();
         let manifest_text = toml_fingerprint(&manifest);
         let encoder = match (&manifest.text, &manifest.image) {
-            (Some(text), _) => {
+            (_, Some(image)) => Encoder::Image(image.clone()),
+            (Some(text), None) => {
                 let bytes = folder.read(&text.tokenizer).map_err(EngineError::from)?;
                 let encoder = TextEncoder::load(&bytes, text)
                     .map_err(|source| LoadError::Tokenizer { file: text.tokenizer.clone(), source })?;
                 // How long a text may be is an option, and known before it comes here.
                 Encoder::Text(Arc::new(encoder.with_max_bytes(usize::MAX)))
             }
-            (None, Some(image)) => Encoder::Image(image.clone()),
             (None, None) => {
                 return Err(EngineError::Bug("a manifest without preprocessing passed its check").into());
             }
@@ -88,7 +92,8 @@ impl Served {
         let zero_shot = ZeroShot::load(&folder).map_err(LoadError::ZeroShot)?;
         let fingerprint = Key::of(&[manifest.backbone.sha256.as_bytes(), manifest_text.as_bytes()]);
         let backbone = engine.load(folder)?;
-        Ok(Self { backbone, encoder, zero_shot, fingerprint, loaded_at })
+        let text_tower = tower.map(Arc::new);
+        Ok(Self { backbone, encoder, text_tower, zero_shot, fingerprint, loaded_at })
     }
 
     /// Names weights, their precision and preprocessing: what was computed under one key holds for no other.
@@ -97,7 +102,47 @@ impl Served {
         self.fingerprint.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// What it reads.
+    /// Whether it gives features; what reads pairs of texts gives none.
+    #[must_use]
+    pub fn gives_features(&self) -> bool {
+        !self.backbone.manifest().reads_pairs()
+    }
+
+    /// Refuses a backbone without features where they are asked for.
+    ///
+    /// # Errors
+    /// [`TaskError::Invalid`] naming `field`, in which the request has the model.
+    pub fn check_features(&self, field: &str) -> Result<(), TaskError> {
+        if self.gives_features() {
+            return Ok(());
+        }
+        let id = self.backbone.id();
+        Err(TaskError::invalid(
+            field,
+            format!("`{id}` reads pairs of texts: it reranks or labels, and has no features"),
+        ))
+    }
+
+    /// All that it reads, its own modality first.
+    #[must_use]
+    pub fn modalities(&self) -> Vec<Modality> {
+        self.backbone.manifest().modalities()
+    }
+
+    /// A request's items as data that it reads.
+    ///
+    /// # Errors
+    /// Names the item of `field` that is empty or of another modality.
+    pub(crate) fn data(
+        &self,
+        items: Payload,
+        field: &str,
+        stated: Option<Modality>,
+    ) -> Result<Vec<Datum>, InputError> {
+        items.into_data_of(field, &self.modalities(), stated)
+    }
+
+    /// What its own graph reads.
     #[must_use]
     pub fn modality(&self) -> Modality {
         self.backbone.manifest().backbone.modality

@@ -11,10 +11,10 @@ use crate::context::{Caller, TaskContext};
 use crate::decision_input::{DecisionContent, DecisionInput, read_input, read_instructions};
 use crate::error::TaskError;
 use crate::features::is_zero;
-use crate::items::{Items, Timings};
+use crate::items::Timings;
 use crate::labels::Labels;
 use crate::task::{Done, Task, required};
-use crate::zero_shot::{Judged, Question as Labelling, judge, observe};
+use crate::zero_shot::{Judged, Observed, Question as Labelling, judge, observe};
 
 /// Most questions of a request, choices of a question and levels of a score, as OpenAI takes them.
 const QUESTIONS: usize = 400;
@@ -294,16 +294,17 @@ impl Task for Decisions {
         if input.len() > 1 {
             return Err(TaskError::invalid("input", format!("has {} items; it takes one", input.len())));
         }
-        let data = input.into_data("input", served.modality(), None)?;
+        let data = served.data(input, "input", None)?;
         let truncate = params.truncate.unwrap_or_default();
-        let items = observe(cx, &served, "input", data, truncate, caller).await?;
-        let timings = items.timings;
-        let mut asking = Asking { cx, served: &served, items: &items, truncate, caller, tokens: 0, timings };
+        let item = observe(cx, &served, "input", data, truncate, caller).await?;
+        let (tokens, timings) = (item.tokens(), item.timings());
+        let mut asking =
+            Asking { cx, served: &served, item: &item, truncate, caller, tokens, truncated: 0, timings };
         let mut answers = Vec::with_capacity(questions.len());
         for (index, question) in questions.into_iter().enumerate() {
             answers.push(asking.answer(&format!("questions[{index}]"), question).await?);
         }
-        let tokens = items.tokens() + asking.tokens;
+        let tokens = asking.tokens;
         let usage = DecisionsUsage {
             input_tokens: tokens,
             input_tokens_details: InputTokensDetails::default(),
@@ -311,8 +312,7 @@ impl Task for Decisions {
             output_tokens_details: OutputTokensDetails::default(),
             total_tokens: tokens,
         };
-        let timings = asking.timings;
-        let truncated_tokens = items.items.first().map_or(0, |item| item.truncated_tokens);
+        let (timings, truncated_tokens) = (asking.timings, asking.truncated);
         Ok(Done { answer: DecisionsAnswer { answers, truncated_tokens, model, usage }, timings })
     }
 }
@@ -321,10 +321,11 @@ impl Task for Decisions {
 struct Asking<'a> {
     cx: &'a TaskContext,
     served: &'a Served,
-    items: &'a Items,
+    item: &'a Observed,
     truncate: Truncate,
     caller: Caller,
     tokens: usize,
+    truncated: usize,
     timings: Timings,
 }
 
@@ -435,9 +436,10 @@ impl Asking<'_> {
         independent: bool,
     ) -> Result<Vec<f32>, TaskError> {
         let question = Labelling { labels, template: None, independent, truncate: self.truncate, field };
-        let Judged { probabilities, tokens, timings } =
-            judge(self.cx, self.served, self.items, question, self.caller).await?;
+        let Judged { probabilities, truncated, tokens, timings } =
+            judge(self.cx, self.served, self.item, question, self.caller).await?;
         self.tokens += tokens;
+        self.truncated = truncated.into_iter().fold(self.truncated, usize::max);
         self.timings = self.timings.beside(timings);
         probabilities.into_iter().next().ok_or(TaskError::Bug("no scores for an item"))
     }

@@ -146,7 +146,7 @@ impl Task for Features {
         let manifest = served.backbone.manifest();
         let dimensions = check_dimensions(params.dimensions, manifest)?;
         let prompt = params.prompt.as_deref().map(|name| prompt(manifest, name)).transpose()?;
-        let data = input.into_data("input", served.modality(), params.modality)?;
+        let data = served.data(input, "input", params.modality)?;
         if prompt.is_some() && data.iter().any(|datum| matches!(datum, Datum::Tokens(_))) {
             return Err(TaskError::invalid("prompt", "is words, which cannot stand before token ids"));
         }

@@ -45,6 +45,9 @@ pub struct Seen {
 pub fn create(cx: &TaskContext, words: Words) -> Result<FewShot, TaskError> {
     let served = cx.catalog.get(&words.model)?;
     zero_shot::wants(&served)?;
+    if words.multi_label {
+        zero_shot::check_independent(&served)?;
+    }
     let labels = words.labels.check("labels", &cx.limits)?;
     if labels.len() < 2 && !words.multi_label {
         return Err(TaskError::invalid("labels", "has one label, which would always apply"));
@@ -117,7 +120,7 @@ async fn identified(
     examples: Payload,
     caller: Caller,
 ) -> Result<(Vec<Datum>, Vec<Content>), TaskError> {
-    let data = examples.into_data("examples", served.modality(), None)?;
+    let data = served.data(examples, "examples", None)?;
     let limits = cx.limits;
     let work = move || {
         let count = data.len();

@@ -15,6 +15,7 @@ mod labels;
 pub mod moderations;
 mod npy;
 mod offload;
+mod pairs;
 pub mod rerank;
 mod scores;
 pub mod similarity;

@@ -1,6 +1,7 @@
 //! Reranking: documents by their relevance to a query, best first, as `POST /v1/rerank`.
 
 use headstart_engine::Want;
+use headstart_media::Shorter;
 use headstart_types::Payload;
 use headstart_types::payload::{Datum, Modality, Truncate};
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use crate::context::{Caller, TaskContext};
 use crate::error::TaskError;
 use crate::features::is_zero;
 use crate::items::{self, Items, Reading, Timings};
+use crate::pairs::{self, Pairs};
 use crate::similarity::cosine;
 use crate::task::{Done, Task, required};
 use crate::usage::Usage;
@@ -170,8 +172,8 @@ impl Task for Rerank {
             return Err(TaskError::invalid("query", format!("has {} items; it takes one", query.len())));
         }
         cx.check_items(query.len() + documents.len())?;
-        let query = query.into_data("query", served.modality(), params.modality)?;
-        let documents = documents.into_data(field, served.modality(), params.modality)?;
+        let query = served.data(query, "query", params.modality)?;
+        let documents = served.data(documents, field, params.modality)?;
         let bare = field == "texts";
         let kept = if bare { params.return_text } else { params.return_documents };
         let mut texts: Vec<Option<String>> = match kept {
@@ -180,8 +182,12 @@ impl Task for Rerank {
         };
         let truncate = params.truncate.map(Truncate::from).unwrap_or_default();
         let question = Question { query, documents, field, truncate };
-        let Scored { scores, truncated, tokens, timings } =
-            by_embeddings(cx, &served, question, caller).await?;
+        let scored = if served.gives_features() {
+            by_embeddings(cx, &served, question, caller).await?
+        } else {
+            by_pairs(cx, &served, question, params.raw_scores.unwrap_or(false), caller).await?
+        };
+        let Scored { scores, truncated, tokens, timings } = scored;
 
         let order = best_first(&scores, params.top_n);
         let mut text = |index: usize| texts.get_mut(index).and_then(Option::take);
@@ -262,6 +268,39 @@ async fn by_embeddings(
         truncated: many.items.iter().map(|item| item.truncated_tokens).collect(),
         tokens: one.tokens() + many.tokens(),
         timings: one.timings.beside(many.timings),
+    })
+}
+
+/// Scores of a cross-encoder with one logit: its logistic function, or the logit itself.
+async fn by_pairs(
+    cx: &TaskContext,
+    served: &Served,
+    question: Question,
+    raw: bool,
+    caller: Caller,
+) -> Result<Scored, TaskError> {
+    let classes = served.backbone.labels().len();
+    if classes != 1 {
+        let id = served.backbone.id();
+        let problem =
+            format!("`{id}` says {classes} things of a pair; a reranker says one, how relevant it is");
+        return Err(TaskError::invalid("model", problem));
+    }
+    let pairs = Pairs {
+        first: pairs::texts(cx, "query", question.query)?,
+        second: pairs::texts(cx, question.field, question.documents)?,
+        shorter: Shorter::Longest,
+        truncate: question.truncate,
+    };
+    let rows = pairs::compute(cx, served, pairs, caller).await?;
+    let score = |logit: f32| if raw { logit } else { (1.0 / (1.0 + (-f64::from(logit)).exp())) as f32 };
+    let logits = rows.items.iter().map(|row| row.logits.first().copied());
+    let scores = logits.map(|logit| logit.map(score).ok_or(TaskError::Bug("a pair without a logit")));
+    Ok(Scored {
+        scores: scores.collect::<Result<_, _>>()?,
+        truncated: rows.items.iter().map(|row| row.truncated_tokens).collect(),
+        tokens: rows.tokens(),
+        timings: rows.timings,
     })
 }
 

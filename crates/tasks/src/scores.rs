@@ -99,7 +99,7 @@ async fn score(
             id: chosen.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(","),
             reason: format!("its backbone: {error}"),
         })?;
-        let data = input.clone().into_data("input", served.modality(), reading.modality)?;
+        let data = served.data(input.clone(), "input", reading.modality)?;
         let heads: Vec<Chosen> = places.iter().filter_map(|place| chosen.get(*place).cloned()).collect();
         let along = heads.iter().filter_map(|chosen| chosen.shadow.as_ref().map(|(version, _)| version));
         let named = heads.iter().map(|chosen| &chosen.version).chain(along).any(asks_names);
@@ -209,7 +209,7 @@ pub(crate) async fn names_say(
         truncate: Truncate::End,
         field: "labels",
     };
-    let Judged { probabilities, .. } = zero_shot::judge(cx, served, items, question, caller).await?;
+    let Judged { probabilities, .. } = zero_shot::judge_items(cx, served, items, question, caller).await?;
     Ok(probabilities)
 }
 

@@ -92,8 +92,8 @@ impl Task for Similarity {
             return Err(TaskError::invalid("input", format!("has {} items; it takes one", input.len())));
         }
         cx.check_items(input.len() + candidates.len())?;
-        let one = input.into_data("input", served.modality(), params.modality)?;
-        let many = candidates.into_data("candidates", served.modality(), params.modality)?;
+        let one = served.data(input, "input", params.modality)?;
+        let many = served.data(candidates, "candidates", params.modality)?;
         let reading = |field| Reading {
             field,
             want: Want { features: true, logits: false },

@@ -80,8 +80,23 @@ impl Payload {
         modality: Modality,
         stated: Option<Modality>,
     ) -> Result<Vec<Datum>, InputError> {
-        if let Some(stated) = stated.filter(|stated| *stated != modality) {
-            let problem = format!("is `{}` but the model reads {}", stated.as_str(), modality.as_str());
+        self.into_data_of(field, &[modality], stated)
+    }
+
+    /// The same for a model that reads several modalities: an item says by its form which one it is of. A plain string is
+    /// a text unless it is a data URL or the request says otherwise.
+    ///
+    /// # Errors
+    /// As [`Payload::into_data`].
+    pub fn into_data_of(
+        self,
+        field: &str,
+        modalities: &[Modality],
+        stated: Option<Modality>,
+    ) -> Result<Vec<Datum>, InputError> {
+        if let Some(stated) = stated.filter(|stated| !modalities.contains(stated)) {
+            let reads: Vec<&str> = modalities.iter().map(|modality| modality.as_str()).collect();
+            let problem = format!("is `{}` but the model reads {}", stated.as_str(), reads.join(" and "));
             return Err(InputError { field: "modality".into(), problem });
         }
         if self.items.is_empty() {
@@ -93,6 +108,10 @@ impl Payload {
             .into_iter()
             .enumerate()
             .map(|(index, item)| {
+                let modality = match modalities {
+                    [only] => *only,
+                    _ => item.modality(stated),
+                };
                 let datum = match (item, modality) {
                     (Item::String(text), Modality::Image) => image_string(text, stated),
                     (Item::String(text) | Item::Text(text), _) => Ok(Datum::Text(text)),
@@ -107,12 +126,30 @@ impl Payload {
     }
 }
 
+impl Item {
+    /// What an item is for a model that reads anything.
+    fn modality(&self, stated: Option<Modality>) -> Modality {
+        match self {
+            Self::String(text) if is_data_url(text) => Modality::Image,
+            Self::String(_) => stated.unwrap_or(Modality::Text),
+            Self::Tokens(_) | Self::Text(_) => Modality::Text,
+            Self::Image(_) => Modality::Image,
+        }
+    }
+}
+
+fn begins(text: &str, scheme: &str) -> bool {
+    text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+}
+
+fn is_data_url(text: &str) -> bool {
+    begins(text, "data:")
+}
+
 fn image_string(text: String, stated: Option<Modality>) -> Result<Datum, String> {
-    let begins =
-        |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
-    if begins("data:") || stated == Some(Modality::Image) {
+    if is_data_url(&text) || stated == Some(Modality::Image) {
         Ok(Datum::Image(Media::Base64(text)))
-    } else if begins("http://") || begins("https://") {
+    } else if begins(&text, "http://") || begins(&text, "https://") {
         Err("is a URL, and no URL is fetched: send the picture itself as a data URL".into())
     } else {
         Err("is a plain string but the model reads images: send a data URL, {\"image\": base64}, or base64 with \
@@ -419,6 +456,18 @@ mod tests {
                 .unwrap_err()
                 .starts_with("`modality` is `image`")
         );
+    }
+
+    #[test]
+    fn a_model_of_two_modalities_takes_each_item_for_what_it_is() {
+        let both = [Modality::Image, Modality::Text];
+        let of = |json: &str, stated| read(json).into_data_of("input", &both, stated);
+        let mixed = of(r#"["a", "data:image/png;base64,AA", {"image": "BB"}, {"text": "c"}]"#, None).unwrap();
+        let image = |text: &str| Datum::Image(Media::Base64(text.into()));
+        let text = |text: &str| Datum::Text(text.into());
+        assert_eq!(mixed, [text("a"), image("data:image/png;base64,AA"), image("BB"), text("c")]);
+        let stated = of(r#"["AA", {"text": "c"}]"#, Some(Modality::Image)).unwrap();
+        assert_eq!(stated, [image("AA"), text("c")]);
     }
 
     #[test]

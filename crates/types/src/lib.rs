@@ -4,6 +4,7 @@
 pub mod classifier;
 pub mod file;
 pub mod gate;
+pub mod hugging_face;
 pub mod ids;
 pub mod input;
 pub mod job;

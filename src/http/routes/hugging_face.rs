@@ -154,7 +154,7 @@ async fn answer(
         return classified(app, model, body, caller).await;
     }
     let served = app.tasks.catalog.get(&model)?;
-    let modality = Some(served.modality());
+    let (modality, both) = (Some(served.modality()), served.modalities().len() > 1);
     let truncate = body.truncation();
     let inputs = body.inputs.ok_or_else(|| ApiError::invalid("inputs", "`inputs` is missing"))?;
     let single = inputs.is_single();
@@ -182,7 +182,8 @@ async fn answer(
         model: Some(model),
         input: Some(inputs),
         dimensions: body.dimensions,
-        modality: modality.filter(|modality| *modality == Modality::Image),
+        // With two towers a string is a text unless it is a data URL.
+        modality: modality.filter(|modality| *modality == Modality::Image && !both),
         truncate: Some(truncate),
         prompt: body.prompt_name,
         ..FeaturesParams::default()
@@ -220,12 +221,13 @@ async fn classified(
         let problem = format!("`parameters.function_to_apply`: the scores of `{model}` are those of {name}");
         return Err(ApiError::invalid("parameters.function_to_apply", problem));
     }
-    let modality = app.tasks.catalog.get(&found.backbone)?.modality();
+    let served = app.tasks.catalog.get(&found.backbone)?;
+    let modality = served.modality();
     let params = ClassifyParams {
         model: Some(ModelNames::One(model)),
         input: Some(inputs),
         top_k: parameters.top_k,
-        modality: Some(modality),
+        modality: Some(modality).filter(|_| served.modalities().len() == 1),
         truncate: Some(truncate),
         ..ClassifyParams::default()
     };

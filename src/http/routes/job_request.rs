@@ -91,6 +91,7 @@ pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -
     let missing = |name: &str| ApiError::invalid(name, format!("`{name}` is missing"));
     let model = request.model.ok_or_else(|| missing("model"))?;
     let served = visible.app.tasks.catalog.get(&model)?;
+    served.check_features("model")?;
     let training = request.training_file.ok_or_else(|| missing("training_file"))?;
     let asked = fit(request.method, request.hyperparameters)?;
     let seed = match request.seed {
@@ -108,13 +109,14 @@ pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -
     let classifier = name(visible, &model, request.suffix.as_deref())?;
 
     let (training, learned) = usable(visible, "training_file", &training, Inspection::is_usable).await?;
-    let modality = served.modality();
+    let reads = served.modalities();
     let check = |field: &str, found: &Inspection| {
-        if found.modality == Some(modality) {
+        if found.modality.is_some_and(|modality| reads.contains(&modality)) {
             return Ok(());
         }
         let has = found.modality.map_or("nothing", |modality| modality.as_str());
-        let problem = format!("`{field}` holds {has}; `{model}` reads {}", modality.as_str());
+        let reads: Vec<&str> = reads.iter().map(|modality| modality.as_str()).collect();
+        let problem = format!("`{field}` holds {has}; `{model}` reads {}", reads.join(" and "));
         Err(ApiError::invalid(field, problem))
     };
     check("training_file", &learned)?;

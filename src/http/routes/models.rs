@@ -64,9 +64,13 @@ pub(crate) struct ModelDetails {
     /// What it reads.
     #[schema(required = false)]
     modality: Modality,
-    /// Length of its vectors.
+    /// All that it reads, where that is more than one modality.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
-    dimension: usize,
+    modalities: Vec<Modality>,
+    /// Length of its vectors; absent where it reads pairs of texts and gives none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dimension: Option<usize>,
     /// Longest text in tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_tokens: Option<usize>,
@@ -135,7 +139,8 @@ impl ModelObject {
                 let text = manifest.text.as_ref();
                 let details = ModelDetails {
                     modality: manifest.backbone.modality,
-                    dimension: manifest.output.features.dimension,
+                    modalities: Some(manifest.modalities()).filter(|all| all.len() > 1).unwrap_or_default(),
+                    dimension: served.gives_features().then_some(manifest.output.features.dimension),
                     max_tokens: text.map(|text| text.max_tokens),
                     prompts: text.map(|text| text.prompts.keys().cloned().collect()).unwrap_or_default(),
                     zero_shot: manifest.zero_shot.is_some(),

@@ -1,6 +1,6 @@
 //! 8-bit RGB → the float tensor a backbone takes: resize, centre crop, normalise.
 
-use headstart_types::manifest::{ChannelOrder, ImageSpec, Layout};
+use headstart_types::manifest::{ChannelOrder, Fit, ImageSpec, Layout};
 
 use super::RgbImage8;
 use super::resample::resample;
@@ -9,7 +9,7 @@ use super::taps::Span;
 /// The tensor of one picture: `[3, size, size]` or `[size, size, 3]`, as `spec.layout` says.
 ///
 /// The shorter side becomes `spec.resize`, the longer `floor(resize · long / short)`; the centre `size × size` is cut
-/// out, and what lies outside of a smaller picture is black. Resizing equals Pillow's byte for byte, the rounding of
+/// out, and what lies outside of a smaller picture is black; with `Fit::Stretch` both sides become `size`. Resizing equals Pillow's byte for byte, the rounding of
 /// sizes and offsets torchvision's `Resize` and `CenterCrop`. Then x = (byte · scale − mean) / std, channel by channel.
 ///
 /// Beside the result this holds a few rows and the filter's weights, however large the picture is.
@@ -39,7 +39,10 @@ impl Axis {
     fn new(length: u32, image: &RgbImage8, spec: &ImageSpec) -> Self {
         let short = u64::from(image.width().min(image.height()));
         // Sides have at most 26 bits (the pixel limit) and `resize` 13 or so: no overflow.
-        let output = u64::from(length) * u64::from(spec.resize) / short;
+        let output = match spec.fit {
+            Fit::Crop => u64::from(length) * u64::from(spec.resize) / short,
+            Fit::Stretch => u64::from(spec.size),
+        };
         let size = u64::from(spec.size);
         let count = output.min(size);
         let span =

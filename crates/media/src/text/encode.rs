@@ -1,9 +1,10 @@
 //! Token ids of a text, within a backbone's length.
 
-use headstart_types::manifest::TextSpec;
+use headstart_types::manifest::{PaddingSpec, TextSpec};
 use tokenizers::{Encoding, Tokenizer};
 
 use super::Truncate;
+use super::pair::PairFrame;
 use super::pieces::Pieces;
 use crate::MediaError;
 
@@ -15,7 +16,9 @@ pub struct TextEncoder {
     tokenizer: Tokenizer,
     pieces: Pieces,
     frame: Frame,
-    max_tokens: usize,
+    pub(super) pair: Option<PairFrame>,
+    padding: Option<PaddingSpec>,
+    pub(super) max_tokens: usize,
     max_bytes: usize,
     vocabulary: usize,
 }
@@ -29,6 +32,8 @@ pub struct Encoded {
     pub type_ids: Option<Vec<u32>>,
     /// Tokens left out.
     pub truncated_tokens: usize,
+    /// Ids at the end that only fill it up.
+    pub padding: usize,
 }
 
 /// The special tokens around a text, as the tokeniser's post-processor puts them.
@@ -60,7 +65,15 @@ impl TextEncoder {
         let vocabulary = tokenizer.get_vocab(true).values().max().map_or(0, |&largest| largest as usize + 1);
         let pieces = Pieces::of(&tokenizer);
         let max_tokens = spec.max_tokens;
-        let encoder = Self { tokenizer, pieces, frame, max_tokens, max_bytes: MAX_BYTES, vocabulary };
+        let pair = spec.pairs.then(|| PairFrame::of(&tokenizer)).transpose()?;
+        if pair.as_ref().is_some_and(|pair| pair.special() + 2 > max_tokens) {
+            return Err(failed(format_args!(
+                "`max_tokens` is {max_tokens}, which leaves no room for two texts"
+            )));
+        }
+        let padding = spec.padding;
+        let max_bytes = MAX_BYTES;
+        let encoder = Self { tokenizer, pieces, frame, pair, padding, max_tokens, max_bytes, vocabulary };
         for (name, prompt) in &spec.prompts {
             if encoder.tokens(prompt)?.len() + special >= max_tokens {
                 return Err(failed(format_args!("the prompt `{name}` leaves no room for a text")));
@@ -117,10 +130,7 @@ impl TextEncoder {
         text: &str,
         truncate: Truncate,
     ) -> Result<Encoded, MediaError> {
-        let bytes = before.len() + text.len() + after.len();
-        if bytes > self.max_bytes {
-            return Err(MediaError::TooManyBytes { what: "the text", bytes, max: self.max_bytes });
-        }
+        self.check_bytes(before.len() + text.len() + after.len())?;
         let joined;
         let whole = if before.is_empty() && after.is_empty() {
             text
@@ -133,7 +143,7 @@ impl TextEncoder {
         let fits = content.len() + special <= self.max_tokens;
         if fits || whole.len() == text.len() {
             let (kept, truncated_tokens) = self.cut(&content, special, truncate)?;
-            return Ok(self.frame.around(kept, truncated_tokens));
+            return Ok(self.filled(self.frame.around(kept, truncated_tokens)));
         }
         // A word that begins in one and ends in the other belongs to the text: it is not among the shared tokens.
         let head = shared(self.tokens(before)?.iter().zip(&content));
@@ -145,10 +155,28 @@ impl TextEncoder {
             return Err(MediaError::NoRoom { tokens: around, max: self.max_tokens });
         }
         let (kept, truncated_tokens) = self.cut(text, around, truncate)?;
-        Ok(self.frame.around(&[&content[..head], kept, after].concat(), truncated_tokens))
+        Ok(self.filled(self.frame.around(&[&content[..head], kept, after].concat(), truncated_tokens)))
     }
 
-    fn tokens(&self, text: &str) -> Result<Vec<u32>, MediaError> {
+    pub(super) fn check_bytes(&self, bytes: usize) -> Result<(), MediaError> {
+        if bytes > self.max_bytes {
+            return Err(MediaError::TooManyBytes { what: "the text", bytes, max: self.max_bytes });
+        }
+        Ok(())
+    }
+
+    /// Fills ids up to the one length that the model knows, if it is such a model.
+    fn filled(&self, mut encoded: Encoded) -> Encoded {
+        let Some(PaddingSpec { length, token }) = self.padding else { return encoded };
+        encoded.padding = length.saturating_sub(encoded.ids.len());
+        encoded.ids.resize(encoded.ids.len() + encoded.padding, token);
+        if let Some(types) = &mut encoded.type_ids {
+            types.resize(encoded.ids.len(), 0);
+        }
+        encoded
+    }
+
+    pub(super) fn tokens(&self, text: &str) -> Result<Vec<u32>, MediaError> {
         let mut ids = Vec::new();
         for piece in self.pieces.split(text) {
             ids.extend_from_slice(self.tokenizer.encode_fast(piece, false).map_err(failed)?.get_ids());
@@ -173,7 +201,7 @@ impl TextEncoder {
         if truncated_tokens > 0 {
             ids = kept.to_vec();
         }
-        Ok(Encoded { ids, type_ids: None, truncated_tokens })
+        Ok(self.filled(Encoded { ids, type_ids: None, truncated_tokens, padding: 0 }))
     }
 
     /// Number of token ids the backbone knows.
@@ -223,7 +251,7 @@ impl Frame {
             .type_ids
             .as_ref()
             .map(|(before, within, after)| [&before[..], &vec![*within; content.len()], after].concat());
-        Encoded { ids, type_ids, truncated_tokens }
+        Encoded { ids, type_ids, truncated_tokens, padding: 0 }
     }
 }
 
@@ -232,6 +260,6 @@ fn shared<'a>(pairs: impl Iterator<Item = (&'a u32, &'a u32)>) -> usize {
     pairs.take_while(|(left, right)| left == right).count()
 }
 
-fn failed(reason: impl ToString) -> MediaError {
+pub(super) fn failed(reason: impl ToString) -> MediaError {
     MediaError::Tokenizer(reason.to_string())
 }

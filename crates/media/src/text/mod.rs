@@ -5,12 +5,14 @@
 //! tokens left out are counted.
 
 mod encode;
+mod pair;
 mod pieces;
 
 use headstart_types::Modality;
 pub use headstart_types::Truncate;
 
 pub use encode::{Encoded, TextEncoder};
+pub use pair::Shorter;
 
 use crate::modality::MediaKind;
 

@@ -79,6 +79,7 @@ impl Golden {
 /// A specification whose tensor is the resized bytes themselves.
 pub(crate) fn bytes_spec(size: u32, resize: u32, filter: Filter) -> ImageSpec {
     ImageSpec {
+        fit: headstart_types::manifest::Fit::Crop,
         size,
         resize,
         filter,

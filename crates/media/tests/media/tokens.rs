@@ -13,7 +13,7 @@ const CLS: u32 = 101;
 const SEP: u32 = 102;
 
 fn encoder(max_tokens: usize) -> TextEncoder {
-    let spec = TextSpec { tokenizer: "tokenizer.json".into(), max_tokens, prompts: [].into() };
+    let spec = TextSpec { tokenizer: "tokenizer.json".into(), max_tokens, ..TextSpec::default() };
     TextEncoder::load(&read(TOKENIZER), &spec).unwrap()
 }
 
@@ -158,7 +158,7 @@ fn an_added_token_made_of_punctuation_is_never_cut_in_two() {
         "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
     });
     json["added_tokens"].as_array_mut().unwrap().push(token);
-    let spec = TextSpec { tokenizer: "tokenizer.json".into(), max_tokens: 1 << 20, prompts: [].into() };
+    let spec = TextSpec { tokenizer: "tokenizer.json".into(), max_tokens: 1 << 20, ..TextSpec::default() };
     let encoder = TextEncoder::load(&serde_json::to_vec(&json).unwrap(), &spec).unwrap();
     for before in ["", ".", "..", "..."] {
         let text = format!("{before}{}", "<||>".repeat(20_000));
@@ -203,7 +203,8 @@ fn a_text_beyond_the_limit_is_refused_before_tokenising() {
 
 #[test]
 fn a_tokenizer_that_does_not_fit_its_backbone_is_refused_at_load() {
-    let spec = |max_tokens| TextSpec { tokenizer: "tokenizer.json".into(), max_tokens, prompts: [].into() };
+    let spec =
+        |max_tokens| TextSpec { tokenizer: "tokenizer.json".into(), max_tokens, ..TextSpec::default() };
     let json = read(TOKENIZER);
     assert!(matches!(TextEncoder::load(&json, &spec(2)), Err(MediaError::Tokenizer(_))));
     assert!(matches!(TextEncoder::load(b"{}", &spec(256)), Err(MediaError::Tokenizer(_))));

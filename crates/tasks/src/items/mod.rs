@@ -2,6 +2,7 @@
 
 mod image;
 mod text;
+mod towers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +84,22 @@ pub(crate) async fn compute(
     caller: Caller,
 ) -> Result<Items, TaskError> {
     check_texts(cx, &data, reading.field)?;
+    served.check_features("model")?;
+    match &served.text_tower {
+        None => one_graph(cx, served, data, reading, cache, caller).await,
+        Some(tower) => towers::compute(cx, (served, tower), data, reading, cache, caller).await,
+    }
+}
+
+/// Takes data of one modality through the backbone's own graph.
+async fn one_graph(
+    cx: &TaskContext,
+    served: &Served,
+    data: Vec<Datum>,
+    reading: Reading<'_>,
+    cache: &Arc<VectorCache>,
+    caller: Caller,
+) -> Result<Items, TaskError> {
     let mut permit = served.backbone.admit(data.len())?;
     let walk = Walk { cx, served, reading, cache, caller };
     match &served.encoder {
@@ -91,7 +108,7 @@ pub(crate) async fn compute(
     }
 }
 
-fn check_texts(cx: &TaskContext, data: &[Datum], field: &str) -> Result<(), TaskError> {
+pub(crate) fn check_texts(cx: &TaskContext, data: &[Datum], field: &str) -> Result<(), TaskError> {
     for (index, datum) in data.iter().enumerate() {
         let limit = cx.limits.text_bytes;
         match datum {

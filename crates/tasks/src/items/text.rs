@@ -16,11 +16,11 @@ use crate::error::TaskError;
 /// Texts up to this many bytes are tokenised where they arrive: a hop to the pool would cost more.
 const INLINE_BYTES: usize = 4096;
 
-/// Takes texts that `read` tokenises all the way to rows: as many as `size` says, and together of so many bytes.
+/// Takes texts that `read` tokenises all the way to rows that hold what is wanted: so many, and together of so many bytes.
 pub(crate) async fn compute_read(
     cx: &TaskContext,
     served: &Served,
-    (count, bytes): (usize, usize),
+    ((count, bytes), want): ((usize, usize), Want),
     read: impl FnOnce(&TextEncoder) -> Result<Vec<Encoded>, TaskError> + Send + 'static,
     cache: &Arc<VectorCache>,
     caller: Caller,
@@ -29,7 +29,6 @@ pub(crate) async fn compute_read(
         return Err(TaskError::Bug("texts reached a backbone that reads none"));
     };
     let mut permit = served.backbone.admit(count)?;
-    let want = Want { features: true, logits: false };
     let reading = Reading { field: "", want, truncate: Truncate::End, prompt: None };
     let walk = Walk { cx, served, reading, cache, caller };
     let started = Instant::now();
@@ -65,7 +64,7 @@ impl Walk<'_> {
         self.served.backbone.metrics().preprocess_seconds.observe(timings.preprocess.as_secs_f64());
 
         let counts: Vec<(usize, usize)> =
-            encoded.iter().map(|text| (text.ids.len(), text.truncated_tokens)).collect();
+            encoded.iter().map(|text| (text.ids.len() - text.padding, text.truncated_tokens)).collect();
         let keys: Vec<Key> = encoded.iter().map(|text| self.text_key(text)).collect();
         let found: Vec<Option<Cached>> = keys.iter().map(|key| self.cache.get(key)).collect();
         let missing: Vec<Input> = encoded

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use headstart_engine::{Class, Folder, Want};
 use headstart_types::Label;
-use headstart_types::manifest::{CalibrationSpec, ConseSpec, LabelSpec, SimilaritySpec, ZeroShotSpec};
+use headstart_types::manifest::{
+    CalibrationSpec, ConseSpec, LabelSpec, SimilaritySpec, TowersSpec, ZeroShotSpec,
+};
 use headstart_types::payload::{Datum, Truncate};
 
 use crate::cache::Key;
@@ -13,7 +15,9 @@ use crate::context::{Caller, TaskContext};
 use crate::error::TaskError;
 use crate::items::{self, Items, Reading, Timings};
 use crate::npy::Table;
+use crate::pairs::{self, Named};
 use crate::zero_shot::conse;
+use crate::zero_shot::entailment::{self, Entailment};
 use crate::zero_shot::prototypes::{LabelVectors, PLACE, Prototypes, Recipe, check_room, prototypes};
 
 /// Longest template in bytes: it is read once a label.
@@ -24,13 +28,22 @@ const INLINE_PRODUCTS: usize = 1 << 18;
 
 /// What zero-shot needs beside the graph, read and checked when the backbone loads.
 pub(crate) struct ZeroShot {
-    method: Arc<Method>,
+    kind: Kind,
     fingerprint: Key,
+}
+
+enum Kind {
+    /// Items and labels each have numbers of their own, which are compared.
+    Compared(Arc<Method>),
+    /// An item and a label are read together.
+    Entailed(Entailment),
 }
 
 enum Method {
     /// Cosine of the item's and the label's embeddings.
     Similarity { spec: SimilaritySpec },
+    /// The same where texts are read by the text tower.
+    Towers { spec: TowersSpec },
     /// The source head's classes bridged to the labels by text vectors.
     Conse { spec: ConseSpec, classes: Table },
 }
@@ -42,17 +55,25 @@ impl ZeroShot {
     /// The field and what is wrong with it.
     pub(crate) fn load(folder: &Folder) -> Result<Option<Self>, String> {
         let Some(spec) = &folder.manifest().zero_shot else { return Ok(None) };
-        let (method, file) = match spec {
-            ZeroShotSpec::Similarity(spec) => (Method::Similarity { spec: spec.clone() }, Vec::new()),
+        let compared = |method| Kind::Compared(Arc::new(method));
+        let (kind, file) = match spec {
+            ZeroShotSpec::Similarity(spec) => {
+                (compared(Method::Similarity { spec: spec.clone() }), Vec::new())
+            }
+            ZeroShotSpec::Towers(spec) => (compared(Method::Towers { spec: spec.clone() }), Vec::new()),
+            ZeroShotSpec::Entailment(spec) => {
+                let classes = folder.classes().map_err(|error| error.to_string())?;
+                (Kind::Entailed(Entailment::new(spec, &classes)?), Vec::new())
+            }
             ZeroShotSpec::Conse(spec) => {
                 let bytes = folder.read(&spec.classes).map_err(|error| error.to_string())?;
                 let classes =
                     Table::read(&bytes).map_err(|problem| format!("classes: {}: {problem}", spec.classes))?;
-                (Method::Conse { spec: spec.clone(), classes }, bytes)
+                (compared(Method::Conse { spec: spec.clone(), classes }), bytes)
             }
         };
         let constants = format!("{spec:?}");
-        Ok(Some(Self { method: Arc::new(method), fingerprint: Key::of(&[constants.as_bytes(), &file]) }))
+        Ok(Some(Self { kind, fingerprint: Key::of(&[constants.as_bytes(), &file]) }))
     }
 }
 
@@ -72,14 +93,43 @@ pub(crate) struct Question<'a> {
 /// Probabilities of the labels for each item, in the order of both.
 pub(crate) struct Judged {
     pub(crate) probabilities: Vec<Vec<f32>>,
+    /// Tokens cut off each item.
+    pub(crate) truncated: Vec<usize>,
+    /// Tokens beyond those of [`Observed::tokens`].
     pub(crate) tokens: usize,
     pub(crate) timings: Timings,
+}
+
+/// Items as far as they can be read before there are labels.
+pub(crate) enum Observed {
+    /// Their numbers.
+    Items(Items),
+    /// Their texts, which are read together with each label.
+    Texts(Vec<Named>),
+}
+
+impl Observed {
+    /// Tokens used so far.
+    pub(crate) fn tokens(&self) -> usize {
+        match self {
+            Self::Items(items) => items.tokens(),
+            Self::Texts(_) => 0,
+        }
+    }
+
+    /// Time used so far.
+    pub(crate) fn timings(&self) -> Timings {
+        match self {
+            Self::Items(items) => items.timings,
+            Self::Texts(_) => Timings::default(),
+        }
+    }
 }
 
 /// What an item must have so that labels can be compared with it: its features, or its source head's logits.
 pub(crate) fn wants(served: &Served) -> Result<Want, TaskError> {
     Ok(match method(served)?.as_ref() {
-        Method::Similarity { .. } => Want { features: true, logits: false },
+        Method::Similarity { .. } | Method::Towers { .. } => Want { features: true, logits: false },
         Method::Conse { .. } => Want { features: false, logits: true },
     })
 }
@@ -100,7 +150,7 @@ pub(crate) fn check_template(
     check_room(encoder, template, labels)
 }
 
-/// Computes what labels will be compared with: an item's features, or its source head's logits.
+/// Computes what labels will be compared with: an item's features, or its source head's logits; or keeps its text.
 pub(crate) async fn observe(
     cx: &TaskContext,
     served: &Served,
@@ -108,14 +158,37 @@ pub(crate) async fn observe(
     data: Vec<Datum>,
     truncate: Truncate,
     caller: Caller,
-) -> Result<Items, TaskError> {
-    let want = wants(served)?;
-    items::compute(cx, served, data, Reading { field, want, truncate, prompt: None }, &cx.features, caller)
-        .await
+) -> Result<Observed, TaskError> {
+    if let Kind::Entailed(_) = kind(served)? {
+        return pairs::texts(cx, field, data).map(Observed::Texts);
+    }
+    let reading = Reading { field, want: wants(served)?, truncate, prompt: None };
+    items::compute(cx, served, data, reading, &cx.features, caller).await.map(Observed::Items)
 }
 
 /// Scores observed items against labels.
 pub(crate) async fn judge(
+    cx: &TaskContext,
+    served: &Served,
+    observed: &Observed,
+    question: Question<'_>,
+    caller: Caller,
+) -> Result<Judged, TaskError> {
+    match (observed, kind(served)?) {
+        (Observed::Items(items), Kind::Compared(_)) => judge_items(cx, served, items, question, caller).await,
+        (Observed::Texts(texts), Kind::Entailed(entailment)) => {
+            let own_template = question.template.map(own_template).transpose()?;
+            let question = (question, own_template.as_deref());
+            entailment::judge(cx, served, entailment, texts, question, caller).await
+        }
+        (Observed::Items(_), Kind::Entailed(_)) | (Observed::Texts(_), Kind::Compared(_)) => {
+            Err(TaskError::Bug("items were observed for another backbone"))
+        }
+    }
+}
+
+/// Scores items whose numbers are there against labels.
+pub(crate) async fn judge_items(
     cx: &TaskContext,
     served: &Served,
     items: &Items,
@@ -123,10 +196,8 @@ pub(crate) async fn judge(
     caller: Caller,
 ) -> Result<Judged, TaskError> {
     let method = method(served)?;
-    let (labels, calibration) = match method.as_ref() {
-        Method::Similarity { spec } => (&spec.labels, spec.calibration.clone()),
-        Method::Conse { spec, .. } => (&spec.labels, spec.calibration.clone()),
-    };
+    let labels = method.labels();
+    let calibration = method.calibration(served, question.independent)?;
     let own_template = question.template.map(own_template).transpose()?;
     let templates = own_template.as_ref().unwrap_or(&labels.templates);
     let text = text_backbone(cx, served, &method)?;
@@ -169,17 +240,29 @@ pub(crate) async fn judge(
     } else {
         cx.offload(Class::Interactive).run(scoring).await?
     };
-    Ok(Judged { probabilities, tokens, timings })
+    let truncated = items.items.iter().map(|item| item.truncated_tokens).collect();
+    Ok(Judged { probabilities, truncated, tokens, timings })
 }
 
-fn method(served: &Served) -> Result<Arc<Method>, TaskError> {
+fn kind(served: &Served) -> Result<&Kind, TaskError> {
     let zero_shot = served.zero_shot.as_ref().ok_or_else(|| {
         TaskError::invalid(
             "model",
             format!("`{}` does not score labels that nobody trained on", served.backbone.id()),
         )
     })?;
-    Ok(Arc::clone(&zero_shot.method))
+    Ok(&zero_shot.kind)
+}
+
+/// How numbers are compared, of a backbone that gives any.
+fn method(served: &Served) -> Result<Arc<Method>, TaskError> {
+    match kind(served)? {
+        Kind::Compared(method) => Ok(Arc::clone(method)),
+        Kind::Entailed(_) => {
+            served.check_features("model")?;
+            Err(TaskError::Bug("a backbone with features labels by entailment"))
+        }
+    }
 }
 
 fn own_template(template: &str) -> Result<Vec<String>, TaskError> {
@@ -218,6 +301,10 @@ impl TextBackbone {
 fn text_backbone(cx: &TaskContext, served: &Served, method: &Method) -> Result<TextBackbone, TaskError> {
     match method {
         Method::Similarity { .. } => Ok(TextBackbone::Itself(served.fingerprint)),
+        Method::Towers { .. } => {
+            let tower = served.text_tower.as_ref().map(Arc::clone).map(TextBackbone::Other);
+            tower.ok_or(TaskError::Bug("labels by towers without a text tower"))
+        }
         Method::Conse { spec, .. } => {
             cx.catalog.get(&spec.text_backbone).map(TextBackbone::Other).map_err(|error| {
                 // The caller's model exists; what it leans on does not.
@@ -230,7 +317,43 @@ fn text_backbone(cx: &TaskContext, served: &Served, method: &Method) -> Result<T
     }
 }
 
+/// Refuses a backbone that only scores labels against each other.
+pub(crate) fn check_independent(served: &Served) -> Result<(), TaskError> {
+    match kind(served)? {
+        Kind::Compared(method) => method.calibration(served, true).map(|_| ()),
+        Kind::Entailed(_) => Ok(()),
+    }
+}
+
 impl Method {
+    fn labels(&self) -> &LabelSpec {
+        match self {
+            Self::Similarity { spec } => &spec.labels,
+            Self::Towers { spec } => &spec.labels,
+            Self::Conse { spec, .. } => &spec.labels,
+        }
+    }
+
+    /// How scores become probabilities, of labels against each other or on their own.
+    fn calibration(&self, served: &Served, independent: bool) -> Result<CalibrationSpec, TaskError> {
+        match self {
+            Self::Similarity { spec } => Ok(spec.calibration.clone()),
+            Self::Conse { spec, .. } => Ok(spec.calibration.clone()),
+            Self::Towers { spec: TowersSpec { logit_bias: None, .. } } if independent => {
+                let problem = format!(
+                    "`{}` scores labels against each other only: it was trained without a `logit_bias`",
+                    served.backbone.id()
+                );
+                Err(TaskError::invalid("model", problem))
+            }
+            Self::Towers { spec } => Ok(CalibrationSpec {
+                temperature: 1.0 / spec.logit_scale,
+                slope: spec.logit_scale,
+                intercept: spec.logit_bias.unwrap_or_default(),
+            }),
+        }
+    }
+
     /// A label's prototype: the mean of its templated texts, with description and examples mixed in.
     fn prototype(&self, spec: &LabelSpec, vectors: &LabelVectors<'_>) -> Vec<f32> {
         let mut mixed = mean(vectors.templated);
@@ -242,7 +365,7 @@ impl Method {
             mixed = mix(&mixed, &mean(vectors.examples), count / (count + spec.example_prior));
         }
         match self {
-            Self::Similarity { .. } => unit(mixed),
+            Self::Similarity { .. } | Self::Towers { .. } => unit(mixed),
             Self::Conse { spec, classes } => conse::class_weights(classes, &unit(mixed), spec.perplexity),
         }
     }
@@ -250,7 +373,7 @@ impl Method {
     /// One item's score of each prototype, before calibration.
     fn scores(&self, item: &[f32], prototypes: &[Arc<[f32]>]) -> Vec<f64> {
         match self {
-            Self::Similarity { .. } => {
+            Self::Similarity { .. } | Self::Towers { .. } => {
                 let item = unit(item.to_vec());
                 prototypes.iter().map(|prototype| dot(&item, prototype)).collect()
             }
@@ -264,7 +387,7 @@ impl Method {
     /// What is taken off each prototype's scores.
     fn corrections(&self, prototypes: &[Arc<[f32]>], independent: bool) -> Vec<f64> {
         match self {
-            Self::Similarity { .. } => vec![0.0; prototypes.len()],
+            Self::Similarity { .. } | Self::Towers { .. } => vec![0.0; prototypes.len()],
             Self::Conse { spec, .. } => {
                 let share = if independent { spec.independent_breadth } else { spec.breadth };
                 prototypes.iter().map(|weights| share * conse::own_score(weights)).collect()

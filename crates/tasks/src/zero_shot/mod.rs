@@ -1,6 +1,7 @@
 //! Zero-shot labels: each item scored against labels that nobody trained on, as `POST /v1/zero-shot`.
 
 mod conse;
+mod entailment;
 mod judge;
 mod prototypes;
 
@@ -16,7 +17,10 @@ use crate::labels::{LabelForm, Labels};
 use crate::task::{Done, Task, required};
 use crate::usage::Usage;
 
-pub(crate) use judge::{Judged, Question, ZeroShot, check_template, judge, observe, wants};
+pub(crate) use judge::{
+    Judged, Observed, Question, ZeroShot, check_independent, check_template, judge, judge_items, observe,
+    wants,
+};
 
 /// Scores listed for an item unless `top_k` says otherwise.
 const MOST_SCORES: usize = 100;
@@ -203,9 +207,9 @@ impl Task for ZeroShotLabels {
         .check()?;
         let served = cx.catalog.get(&model)?;
         cx.check_items(input.len())?;
-        let data = input.into_data("input", served.modality(), params.modality)?;
+        let data = served.data(input, "input", params.modality)?;
         let truncate = params.truncate.unwrap_or_default();
-        let items = observe(cx, &served, "input", data, truncate, caller).await?;
+        let observed = observe(cx, &served, "input", data, truncate, caller).await?;
         let question = Question {
             labels: &labels,
             template: params.template.as_deref(),
@@ -213,14 +217,13 @@ impl Task for ZeroShotLabels {
             truncate,
             field: "labels",
         };
-        let Judged { probabilities, tokens, timings } = judge(cx, &served, &items, question, caller).await?;
+        let judged = judge(cx, &served, &observed, question, caller).await?;
 
         let names: Vec<String> = labels.into_iter().map(|label| label.label).collect();
-        let usage = Usage::of(items.tokens() + tokens);
-        let timings = items.timings.beside(timings);
-        let data = items.items.iter().zip(&probabilities).enumerate();
-        let data =
-            data.map(|(index, (item, scores))| ranking.rank(index, &names, scores, item.truncated_tokens));
+        let usage = Usage::of(observed.tokens() + judged.tokens);
+        let timings = observed.timings().beside(judged.timings);
+        let data = judged.probabilities.iter().zip(&judged.truncated).enumerate();
+        let data = data.map(|(index, (scores, truncated))| ranking.rank(index, &names, scores, *truncated));
         Ok(Done { answer: ZeroShotAnswer { object: "list", data: data.collect(), model, usage }, timings })
     }
 }

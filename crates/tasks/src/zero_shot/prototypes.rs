@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use headstart_engine::Want;
 use headstart_media::{Encoded, MediaError, TextEncoder};
 use headstart_types::Label;
 use headstart_types::payload::Truncate;
@@ -199,7 +200,8 @@ async fn embed(
         let read = move |encoder: &TextEncoder| {
             chunk.iter().map(|text| text.encode(encoder, truncate)).collect::<Result<Vec<_>, _>>()
         };
-        let items = items::compute_read(cx, text, size, read, &cx.labels, caller).await?;
+        let want = Want { features: true, logits: false };
+        let items = items::compute_read(cx, text, (size, want), read, &cx.labels, caller).await?;
         timings = timings.beside(items.timings);
         embedded.extend(items.items.into_iter().map(|item| (item.features, item.tokens)));
     }

@@ -4,14 +4,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{ManifestError, refuse};
 
-/// How pictures become tensors: shorter side to `resize`, centre crop of `size`, then `(pixel · scale − mean) / std`.
+/// How pictures become tensors: brought to a square of `size` as `fit` says, then `(pixel · scale − mean) / std`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageSpec {
     /// Side of the square the graph takes, in pixels.
     pub size: u32,
-    /// Length of the shorter side before the crop, in pixels.
+    /// Length of the shorter side before the crop, in pixels; `size` where nothing is cropped.
     pub resize: u32,
+    /// How a picture becomes a square.
+    #[serde(default)]
+    pub fit: Fit,
     /// Resampling filter.
     pub filter: Filter,
     /// Factor on the 0…255 pixel values.
@@ -24,6 +27,17 @@ pub struct ImageSpec {
     pub channel_order: ChannelOrder,
     /// Order of the axes.
     pub layout: Layout,
+}
+
+/// How a picture becomes a square.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fit {
+    /// The shorter side is resized to `resize`, and the centre cropped.
+    #[default]
+    Crop,
+    /// Both sides are resized to `size`, whatever becomes of the shape.
+    Stretch,
 }
 
 /// Antialiased resampling filters, as Pillow defines them.

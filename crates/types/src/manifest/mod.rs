@@ -5,6 +5,7 @@ mod engine;
 mod image;
 mod output;
 mod text;
+mod text_tower;
 mod zero_shot;
 
 use serde::{Deserialize, Serialize};
@@ -13,10 +14,13 @@ use crate::payload::Modality;
 
 pub use backbone::BackboneSpec;
 pub use engine::EngineSpec;
-pub use image::{ChannelOrder, Filter, ImageSpec, Layout};
+pub use image::{ChannelOrder, Filter, Fit, ImageSpec, Layout};
 pub use output::{FeaturesSpec, Form, LogitsSpec, OutputSpec, Pooling};
-pub use text::TextSpec;
-pub use zero_shot::{CalibrationSpec, ConseSpec, LabelSpec, SimilaritySpec, ZeroShotSpec};
+pub use text::{PaddingSpec, TextSpec};
+pub use text_tower::TextTowerSpec;
+pub use zero_shot::{
+    CalibrationSpec, ConseSpec, EntailmentSpec, LabelSpec, SimilaritySpec, TowersSpec, ZeroShotSpec,
+};
 
 /// The manifest format this build reads.
 pub const VERSION: u32 = 1;
@@ -29,8 +33,10 @@ pub struct Manifest {
     pub version: u32,
     /// What the backbone is and where it comes from.
     pub backbone: BackboneSpec,
-    /// How texts become token ids; needed when the modality is text.
+    /// How texts become token ids; needed when the modality is text, or there is a text tower.
     pub text: Option<TextSpec>,
+    /// The graph that reads texts, of a backbone whose own reads pictures.
+    pub text_tower: Option<TextTowerSpec>,
     /// How pictures become tensors; needed when the modality is image.
     pub image: Option<ImageSpec>,
     /// What the graph gives.
@@ -69,12 +75,14 @@ impl Manifest {
         Ok(manifest)
     }
 
-    fn check(&self) -> Result<(), ManifestError> {
+    pub(crate) fn check(&self) -> Result<(), ManifestError> {
         if self.version != VERSION {
             return refuse("version", &format!("is {}; this build reads {VERSION}", self.version));
         }
         self.backbone.check()?;
         self.check_modality()?;
+        self.check_pairs()?;
+        self.check_towers()?;
         self.text.as_ref().map_or(Ok(()), TextSpec::check)?;
         self.image.as_ref().map_or(Ok(()), ImageSpec::check)?;
         self.output.check()?;
@@ -104,7 +112,8 @@ impl Manifest {
                     &format!("is missing for a backbone of modality {}", modality.as_str()),
                 );
             }
-            if of != modality && present {
+            let tower = of == Modality::Text && self.text_tower.is_some();
+            if of != modality && present && !tower {
                 let problem = format!("does not belong to a backbone of modality {}", modality.as_str());
                 return refuse(section, &problem);
             }
@@ -112,18 +121,95 @@ impl Manifest {
         Ok(())
     }
 
+    /// What reads pairs says something of them, and only such a backbone tells entailment.
+    fn check_pairs(&self) -> Result<(), ManifestError> {
+        let pairs = self.reads_pairs();
+        match (&self.output.logits, &self.zero_shot) {
+            (None, _) if pairs => refuse("output.logits", "is missing for a backbone that reads pairs"),
+            (_, Some(ZeroShotSpec::Entailment(_))) if !pairs => {
+                refuse("zero_shot.kind", "is `entailment`, which needs `text.pairs`")
+            }
+            (_, Some(ZeroShotSpec::Similarity(_) | ZeroShotSpec::Conse(_))) if pairs => {
+                refuse("zero_shot.kind", "must be `entailment` for a backbone that reads pairs")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A text tower stands beside pictures, has its tokenizer, and alone makes zero-shot by towers possible.
+    fn check_towers(&self) -> Result<(), ManifestError> {
+        let by_towers = matches!(self.zero_shot, Some(ZeroShotSpec::Towers(_)));
+        let Some(tower) = &self.text_tower else {
+            return if by_towers {
+                refuse("zero_shot.kind", "is `towers`, which needs `[text_tower]`")
+            } else {
+                Ok(())
+            };
+        };
+        if self.backbone.modality != Modality::Image {
+            return refuse("text_tower", "belongs to a backbone of modality image");
+        }
+        match &self.text {
+            None => return refuse("text", "is missing for the text tower"),
+            Some(text) if text.pairs => return refuse("text.pairs", "does not belong to a text tower"),
+            Some(_) => {}
+        }
+        if self.zero_shot.is_some() && !by_towers {
+            return refuse("zero_shot.kind", "must be `towers` beside `[text_tower]`");
+        }
+        tower.check(&self.output.features)
+    }
+
+    /// All that it reads, the backbone's own modality first.
+    #[must_use]
+    pub fn modalities(&self) -> Vec<Modality> {
+        let tower = self.text_tower.as_ref().map(|_| Modality::Text);
+        std::iter::once(self.backbone.modality).chain(tower).collect()
+    }
+
+    /// The same backbone without its text tower.
+    #[must_use]
+    pub fn without_text_tower(&self) -> Self {
+        let text = if self.text_tower.is_some() { None } else { self.text.clone() };
+        Self { text, text_tower: None, ..self.clone() }
+    }
+
+    /// What the text tower would say of itself, were it a backbone of its own.
+    #[must_use]
+    pub fn text_half(&self) -> Option<Self> {
+        let tower = self.text_tower.as_ref()?;
+        let (file, sha256) = (tower.file.clone(), tower.sha256.clone());
+        Some(Self {
+            version: self.version,
+            backbone: BackboneSpec { modality: Modality::Text, file, sha256, ..self.backbone.clone() },
+            text: self.text.clone(),
+            text_tower: None,
+            image: None,
+            output: OutputSpec { features: tower.features.clone(), logits: None },
+            zero_shot: None,
+            engine: self.engine.clone(),
+        })
+    }
+
+    /// Whether it reads two texts at once; such a backbone has logits to give and no features.
+    #[must_use]
+    pub fn reads_pairs(&self) -> bool {
+        self.text.as_ref().is_some_and(|text| text.pairs)
+    }
+
     /// Every file the manifest names, with the field that names it.
     #[must_use]
     pub fn files(&self) -> Vec<(&'static str, &str)> {
         let mut files = vec![("backbone.file", self.backbone.file.as_str())];
         files.extend(self.backbone.external.keys().map(|file| ("backbone.external", file.as_str())));
+        files.extend(self.text_tower.as_ref().map(|tower| ("text_tower.file", tower.file.as_str())));
         files.extend(self.text.as_ref().map(|text| ("text.tokenizer", text.tokenizer.as_str())));
-        files.extend(
-            self.output.logits.as_ref().map(|logits| ("output.logits.labels", logits.labels.as_str())),
-        );
+        let labels = self.output.logits.as_ref().and_then(|logits| logits.labels.as_deref());
+        files.extend(labels.map(|labels| ("output.logits.labels", labels)));
         match &self.zero_shot {
             Some(ZeroShotSpec::Conse(spec)) => files.push(("zero_shot.classes", spec.classes.as_str())),
-            Some(ZeroShotSpec::Similarity(_)) | None => {}
+            Some(ZeroShotSpec::Similarity(_) | ZeroShotSpec::Entailment(_) | ZeroShotSpec::Towers(_))
+            | None => {}
         }
         files
     }

@@ -35,7 +35,10 @@ pub struct LogitsSpec {
     /// Name of the graph's output.
     pub tensor: String,
     /// File with one class name a line, relative to the folder.
-    pub labels: String,
+    pub labels: Option<String>,
+    /// The class names themselves, in place of a file.
+    #[serde(default)]
+    pub classes: Vec<String>,
 }
 
 /// How the vectors of tokens, patches or places become one.
@@ -59,7 +62,13 @@ impl OutputSpec {
         if self.features.dimension == 0 {
             return refuse("output.features.dimension", "must be at least 1");
         }
-        Ok(())
+        match &self.logits {
+            Some(logits) if logits.labels.is_some() == !logits.classes.is_empty() => refuse(
+                "output.logits.labels",
+                "names a file with the classes, or `classes` does; one of both",
+            ),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -12,6 +12,45 @@ pub enum ZeroShotSpec {
     Similarity(SimilaritySpec),
     /// The source head's classes bridged to the labels by a text backbone.
     Conse(ConseSpec),
+    /// Whether the item entails a sentence about the label, by a cross-encoder.
+    Entailment(EntailmentSpec),
+    /// Similarity of a picture and the labels' texts in the shared space of two towers.
+    Towers(TowersSpec),
+}
+
+/// Zero-shot by two towers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TowersSpec {
+    /// What cosines are multiplied with before they become probabilities, as the towers were trained: the exponential of
+    /// CLIP's parameter of that name.
+    pub logit_scale: f64,
+    /// What is then added where labels stand on their own, as SigLIP was trained; CLIP has none.
+    pub logit_bias: Option<f64>,
+    /// How labels are read.
+    pub labels: LabelSpec,
+}
+
+/// Zero-shot by entailment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EntailmentSpec {
+    /// Sentences with `{}` where the label goes; their logits are averaged.
+    pub templates: Vec<String>,
+    /// The class of `[output.logits]` that says the sentence follows from the item.
+    #[serde(default = "entailment")]
+    pub entailment: String,
+    /// The class that says it contradicts the item.
+    #[serde(default = "contradiction")]
+    pub contradiction: String,
+}
+
+fn entailment() -> String {
+    "entailment".into()
+}
+
+fn contradiction() -> String {
+    "contradiction".into()
 }
 
 /// Zero-shot by similarity.
@@ -86,23 +125,36 @@ impl ZeroShotSpec {
                 return refuse("zero_shot.breadth", "must not be negative, nor `independent_breadth`");
             }
             Self::Conse(spec) => (&spec.labels, &spec.calibration),
+            Self::Towers(spec) if spec.logit_scale <= 0.0 => {
+                return refuse("zero_shot.logit_scale", "must be above 0");
+            }
+            Self::Towers(spec) => return spec.labels.check(),
+            Self::Entailment(spec) => return check_templates("zero_shot.templates", &spec.templates),
         };
-        if labels.templates.is_empty() || labels.templates.iter().any(|text| text.matches("{}").count() != 1)
-        {
-            return refuse(
-                "zero_shot.labels.templates",
-                "must hold at least one sentence, each with `{}` once",
-            );
-        }
-        if !(0.0..=1.0).contains(&labels.description_weight) {
-            return refuse("zero_shot.labels.description_weight", "must be between 0 and 1");
-        }
-        if labels.example_prior < 0.0 {
-            return refuse("zero_shot.labels.example_prior", "must not be negative");
-        }
+        labels.check()?;
         if calibration.temperature <= 0.0 {
             return refuse("zero_shot.calibration.temperature", "must be above 0");
         }
         Ok(())
     }
+}
+
+impl LabelSpec {
+    fn check(&self) -> Result<(), ManifestError> {
+        check_templates("zero_shot.labels.templates", &self.templates)?;
+        if !(0.0..=1.0).contains(&self.description_weight) {
+            return refuse("zero_shot.labels.description_weight", "must be between 0 and 1");
+        }
+        if self.example_prior < 0.0 {
+            return refuse("zero_shot.labels.example_prior", "must not be negative");
+        }
+        Ok(())
+    }
+}
+
+fn check_templates(field: &'static str, templates: &[String]) -> Result<(), ManifestError> {
+    if templates.is_empty() || templates.iter().any(|text| text.matches("{}").count() != 1) {
+        return refuse(field, "must hold at least one sentence, each with `{}` once");
+    }
+    Ok(())
 }

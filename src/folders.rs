@@ -1,0 +1,78 @@
+//! Folders of backbones: with a manifest, or as Hugging Face's exporters write them.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use headstart_engine::{Folder, FolderError};
+use headstart_onnx::Outline;
+use headstart_onnx::proto::ValueInfo;
+use headstart_types::hugging_face::{CONFIG, Contents, FILES, GRAPHS, Graph, understand};
+
+/// The folders under `root` that hold a backbone, in order of name.
+///
+/// # Errors
+/// [`FolderError::Read`] when `root` cannot be listed.
+pub fn list(root: &Path) -> Result<Vec<PathBuf>, FolderError> {
+    Folder::list(root, |path| {
+        path.join(CONFIG).is_file() && GRAPHS.iter().any(|graph| path.join(graph).is_file())
+    })
+}
+
+/// Opens a folder. One without a manifest is understood by its own files, and what they leave open is logged.
+///
+/// # Errors
+/// [`FolderError`] naming the file and what is wrong with it.
+pub fn open(path: &Path) -> Result<Folder, FolderError> {
+    if Folder::has_manifest(path) {
+        return Folder::open(path);
+    }
+    let contents = look_into(path)?;
+    let understood = understand(&contents).map_err(|error| not_understood(path, &error))?;
+    for assumption in &understood.assumed {
+        tracing::warn!(model = %contents.name, assumption, "a folder without a manifest leaves something open");
+    }
+    Ok(Folder::with_manifest(path, understood.manifest))
+}
+
+/// Reads what says what a folder holds: small files, and of its graphs their digests and outputs.
+fn look_into(path: &Path) -> Result<Contents, FolderError> {
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let mut contents = Contents { name, ..Contents::default() };
+    for file in FILES {
+        let full = path.join(file);
+        if full.is_file() {
+            let text = std::fs::read_to_string(&full);
+            let text = text.map_err(|source| FolderError::Read { path: full, source })?;
+            contents.files.insert(file, text);
+        }
+    }
+    for file in GRAPHS {
+        let full = path.join(file);
+        if full.is_file() {
+            contents.graphs.push(graph(path, file, &full)?);
+        }
+    }
+    Ok(contents)
+}
+
+fn graph(folder: &Path, file: &str, full: &Path) -> Result<Graph, FolderError> {
+    let read = |source| FolderError::Read { path: full.to_path_buf(), source };
+    let opened = File::open(full).map_err(read)?;
+    let outline =
+        Outline::read(opened).map_err(|error| not_understood(folder, &format!("{file}: {error}")))?;
+    let outputs: BTreeMap<String, Vec<Option<usize>>> = outline.outputs().iter().filter_map(output).collect();
+    Ok(Graph { file: file.to_owned(), sha256: Folder::digest(full)?, outputs })
+}
+
+/// An output's name and dimensions.
+fn output(value: &ValueInfo) -> Option<(String, Vec<Option<usize>>)> {
+    let shape = value.r#type.as_ref()?.tensor_type.as_ref()?.shape.as_ref()?;
+    let fixed = |size: Option<i64>| size.and_then(|size| usize::try_from(size).ok());
+    let dimensions = shape.dim.iter().map(|dimension| fixed(dimension.dim_value)).collect();
+    Some((value.name.clone()?, dimensions))
+}
+
+fn not_understood(path: &Path, problem: &impl ToString) -> FolderError {
+    FolderError::NotUnderstood { path: path.to_path_buf(), problem: problem.to_string() }
+}
