@@ -3,12 +3,13 @@
 import socket
 
 import pytest
+import small_models
 from service import Service
 
 # Quick ones first, so that a broken build is known early.
 ORDER = [
     "test_deployment", "test_kubernetes", "test_command_line", "test_openai_client", "test_openai_errors", "test_litellm", "test_langchain", "test_llama_index",
-    "test_hugging_face", "test_fine_tuning", "test_several_labels", "test_classifier_clients", "test_few_shot", "test_gate", "test_export", "test_durability", "test_backup", "test_retention", "test_two_workers", "test_webhooks", "test_full_disk", "test_overload", "test_dirty_uploads", "test_reference_images", "test_image_graphs", "test_reference_texts", "test_hostile_bodies", "test_robustness",
+    "test_hugging_face", "test_fine_tuning", "test_several_labels", "test_classifier_clients", "test_few_shot", "test_gate", "test_export", "test_durability", "test_backup", "test_retention", "test_two_workers", "test_webhooks", "test_full_disk", "test_overload", "test_dirty_uploads", "test_reference_images", "test_image_graphs", "test_reference_texts", "test_cross_encoders", "test_two_towers", "test_folders_without_manifest", "test_hostile_bodies", "test_robustness",
     "test_schema",
 ]
 
@@ -74,6 +75,16 @@ def service(tmp_path_factory):
 def uncached(tmp_path_factory):
     """A server that computes every vector anew."""
     running = Service(tmp_path_factory.mktemp("uncached"), "--cache-bytes", 0)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory):
+    """A server of small models of random weights, whose folders are in `models`."""
+    models = small_models.write(tmp_path_factory.mktemp("small-models"))
+    running = Service(tmp_path_factory.mktemp("small"), models=models)
+    running.models = models
     yield running
     running.stop()
 

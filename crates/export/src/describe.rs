@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use headstart_types::manifest::ImageSpec;
+use headstart_types::manifest::{Fit, ImageSpec};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -117,18 +117,23 @@ fn read_texts(inputs: &[String], max_tokens: usize) -> String {
 fn read_images(image: &ImageSpec) -> Result<String, ExportError> {
     let layout =
         if plain(&image.layout)? == "nchw" { "[items, 3, {s}, {s}]" } else { "[items, {s}, {s}, 3]" };
+    let (size, filter) = (image.size, plain(&image.filter)?);
+    let by = format!("by the antialiased {filter} filter as Pillow computes it");
+    let fitted = match image.fit {
+        Fit::Crop => format!(
+            "its shorter side resized to {} pixels and the other in proportion, rounded down, {by}; the centre {size} × \
+             {size} pixels of that",
+            image.resize
+        ),
+        Fit::Stretch => format!("resized to {size} × {size} pixels, whatever its shape, {by}"),
+    };
     Ok(format!(
-        "Reads pictures as float32 {}: the upright picture (EXIF orientation applied) in RGB, its shorter side resized \
-         to {} pixels and the other in proportion, rounded down, by the antialiased {} filter as Pillow computes it; the \
-         centre {s} × {s} pixels of that; then (pixel × {} − mean) / std with pixels from 0 to 255, mean {:?} and std \
-         {:?} by channel, channels in the order {}.",
-        layout.replace("{s}", &image.size.to_string()),
-        image.resize,
-        plain(&image.filter)?,
+        "Reads pictures as float32 {}: the upright picture (EXIF orientation applied) in RGB, {fitted}; then (pixel × {} \
+         − mean) / std with pixels from 0 to 255, mean {:?} and std {:?} by channel, channels in the order {}.",
+        layout.replace("{s}", &size.to_string()),
         image.scale,
         image.mean,
         image.std,
         plain(&image.channel_order)?,
-        s = image.size,
     ))
 }

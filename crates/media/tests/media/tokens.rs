@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use headstart_media::{MediaError, TextEncoder, Truncate};
-use headstart_types::manifest::TextSpec;
+use headstart_media::{MediaError, Shorter, TextEncoder, Truncate};
+use headstart_types::manifest::{PaddingSpec, TextSpec};
 use serde_json::Value;
 
 use crate::fixtures::{number, read, text};
@@ -211,4 +211,42 @@ fn a_tokenizer_that_does_not_fit_its_backbone_is_refused_at_load() {
     let load = || TextEncoder::load(&json, &spec(256)).unwrap();
     assert!(matches!(load().with_vocabulary(30_521), Err(MediaError::Tokenizer(_))));
     assert_eq!(load().with_vocabulary(30_528).unwrap().vocabulary(), 30_528);
+}
+
+#[test]
+fn a_pair_stands_between_special_tokens_with_segments_and_each_side_is_cut_as_asked() {
+    let spec =
+        TextSpec { tokenizer: "tokenizer.json".into(), max_tokens: 11, pairs: true, ..TextSpec::default() };
+    let encoder = TextEncoder::load(&read(TOKENIZER), &spec).unwrap();
+    let (short, long) = (encoder.content("a b").unwrap(), encoder.content("c d e f g h i j").unwrap());
+    let pair =
+        |first: &[u32], second: &[u32], shorter, truncate| encoder.pair(first, second, shorter, truncate);
+
+    let whole = pair(&short, &short, Shorter::Longest, Truncate::None).unwrap();
+    assert_eq!(whole.ids, [&[CLS], &short[..], &[SEP], &short, &[SEP]].concat());
+    assert_eq!(whole.type_ids.unwrap(), [0, 0, 0, 0, 1, 1, 1]);
+
+    let cut = pair(&short, &long, Shorter::Longest, Truncate::End).unwrap();
+    assert_eq!(cut.ids, [&[CLS], &short[..], &[SEP], &long[..6], &[SEP]].concat());
+    assert_eq!(cut.truncated_tokens, 2);
+    let ends = pair(&short, &long, Shorter::Longest, Truncate::Start).unwrap();
+    assert_eq!(ends.ids, [&[CLS], &short[..], &[SEP], &long[2..], &[SEP]].concat());
+    let first = pair(&long, &short, Shorter::First, Truncate::End).unwrap();
+    assert_eq!(first.ids, [&[CLS], &long[..6], &[SEP], &short, &[SEP]].concat());
+
+    let refused = pair(&short, &long, Shorter::Longest, Truncate::None).unwrap_err();
+    assert!(matches!(refused, MediaError::TooLong { tokens: 13, max: 11 }));
+    let no_room = pair(&short, &long, Shorter::First, Truncate::End).unwrap_err();
+    assert!(matches!(no_room, MediaError::NoRoom { tokens: 11, max: 11 }));
+}
+
+#[test]
+fn texts_of_one_length_are_filled_up_behind_and_the_filling_is_told_apart() {
+    let padding = Some(PaddingSpec { length: 6, token: 0 });
+    let spec = TextSpec { tokenizer: "tokenizer.json".into(), max_tokens: 6, padding, ..TextSpec::default() };
+    let encoder = TextEncoder::load(&read(TOKENIZER), &spec).unwrap();
+    let encoded = encoder.encode("a", None, Truncate::End).unwrap();
+    assert_eq!((encoded.ids.len(), encoded.padding), (6, 3));
+    assert_eq!((encoded.ids[0], encoded.ids[2], encoded.ids[3..].to_vec()), (CLS, SEP, vec![0; 3]));
+    assert_eq!(encoder.encode("a b c d e f", None, Truncate::End).unwrap().padding, 0);
 }

@@ -219,3 +219,82 @@ impl Manifest {
 fn refuse(field: &'static str, problem: &str) -> Result<(), ManifestError> {
     Err(ManifestError::Field { field, problem: problem.into() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(modality: &str) -> String {
+        format!(
+            "version = 1\n[backbone]\nid = \"a\"\nmodality = \"{modality}\"\nfile = \"a.onnx\"\nsha256 = \"{0}\"\n\
+             licence = \"MIT\"\nsource_task = \"b\"\n",
+            "0".repeat(64)
+        )
+    }
+
+    fn pairs() -> String {
+        head("text")
+            + "[text]\ntokenizer = \"t.json\"\nmax_tokens = 16\npairs = true\n\
+               [output.features]\ntensor = \"l\"\npooling = \"none\"\nnormalise = false\ndimension = 2\n\
+               [output.logits]\ntensor = \"l\"\nclasses = [\"entailment\", \"contradiction\"]\n\
+               [zero_shot]\nkind = \"entailment\"\ntemplates = [\"It is {}.\"]\n"
+    }
+
+    fn towers() -> String {
+        let features = "tensor = \"e\"\npooling = \"none\"\nnormalise = true\ndimension = 8\n";
+        let sha256 = "1".repeat(64);
+        format!(
+            "{}[text]\ntokenizer = \"t.json\"\nmax_tokens = 16\n[image]\nsize = 32\nresize = 32\nfilter = \"bicubic\"\n\
+             scale = 1.0\nmean = [0.0, 0.0, 0.0]\nstd = [1.0, 1.0, 1.0]\nchannel_order = \"rgb\"\nlayout = \"nchw\"\n\
+             [output.features]\n{features}[text_tower]\nfile = \"t.onnx\"\nsha256 = \"{sha256}\"\n\
+             [text_tower.features]\n{features}[zero_shot]\nkind = \"towers\"\nlogit_scale = 100.0\n\
+             [zero_shot.labels]\ntemplates = [\"a {{}}\"]\ndescription_weight = 0.5\nexample_prior = 5.0\n",
+            head("image")
+        )
+    }
+
+    fn refused(text: &str) -> String {
+        match Manifest::parse(text).unwrap_err() {
+            ManifestError::Field { field, .. } => field.to_owned(),
+            ManifestError::Parse(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn what_reads_pairs_has_logits_and_labels_by_entailment_alone() {
+        let good = pairs();
+        assert!(Manifest::parse(&good).unwrap().reads_pairs());
+        assert_eq!(refused(&good.replace("pairs = true", "pairs = false")), "zero_shot.kind");
+        let (without, _) = good.split_once("[output.logits]").unwrap();
+        assert_eq!(refused(without), "output.logits");
+        assert_eq!(
+            refused(&good.replace("classes =", "labels = \"l.txt\"\nclasses =")),
+            "output.logits.labels"
+        );
+        assert_eq!(refused(&good.replace("It is {}.", "It is.")), "zero_shot.templates");
+    }
+
+    #[test]
+    fn two_towers_have_one_dimension_one_tokenizer_and_their_own_zero_shot() {
+        let good = towers();
+        let manifest = Manifest::parse(&good).unwrap();
+        assert_eq!(manifest.modalities(), [Modality::Image, Modality::Text]);
+        let half = manifest.text_half().unwrap();
+        half.check().unwrap();
+        assert_eq!((half.backbone.file.as_str(), half.backbone.modality), ("t.onnx", Modality::Text));
+        let pictures = manifest.without_text_tower();
+        assert!(pictures.text.is_none() && pictures.modalities() == [Modality::Image]);
+        let (before, after) = good.split_once("[text_tower.features]").unwrap();
+        let other = format!("{before}[text_tower.features]{}", after.replacen("= 8", "= 9", 1));
+        assert_eq!(refused(&other), "text_tower.features.dimension");
+        assert_eq!(
+            refused(&good.replace("logit_scale = 100.0", "logit_scale = 0.0")),
+            "zero_shot.logit_scale"
+        );
+        let outside = good.replace("file = \"t.onnx\"", "file = \"../t.onnx\"");
+        assert_eq!(refused(&outside), "text_tower.file");
+        let padded =
+            good.replace("max_tokens = 16\n", "max_tokens = 16\npadding = { length = 8, token = 1 }\n");
+        assert_eq!(refused(&padded), "text.padding.length");
+    }
+}
