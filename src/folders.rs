@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
-use headstart_engine::{Folder, FolderError};
+use headstart_engine::{Folder, FolderError, beside};
 use headstart_onnx::Outline;
 use headstart_onnx::proto::ValueInfo;
 use headstart_types::hugging_face::{CONFIG, Contents, FILES, GRAPHS, Graph, understand};
@@ -61,8 +61,17 @@ fn graph(folder: &Path, file: &str, full: &Path) -> Result<Graph, FolderError> {
     let opened = File::open(full).map_err(read)?;
     let outline =
         Outline::read(opened).map_err(|error| not_understood(folder, &format!("{file}: {error}")))?;
+    let mut external = BTreeMap::new();
+    for other in outline.external_files() {
+        let place = beside(file, &other);
+        // What lies elsewhere is not vouched for, and the graph refused for it.
+        let inside = Path::new(&place).components().all(|part| matches!(part, Component::Normal(_)));
+        if inside && folder.join(&place).is_file() {
+            external.insert(place.clone(), Folder::digest(&folder.join(&place))?);
+        }
+    }
     let outputs: BTreeMap<String, Vec<Option<usize>>> = outline.outputs().iter().filter_map(output).collect();
-    Ok(Graph { file: file.to_owned(), sha256: Folder::digest(full)?, outputs })
+    Ok(Graph { file: file.to_owned(), sha256: Folder::digest(full)?, external, outputs })
 }
 
 /// An output's name and dimensions.

@@ -212,11 +212,12 @@ impl Folder {
             Outline::read(file).map_err(|source| FolderError::Graph { path: path.clone(), source })?;
         // The runtime opens whatever the graph names; nothing is opened that the manifest does not vouch for.
         for file in outline.external_files() {
+            let place = beside(&spec.file, &file);
             let digest = spec
                 .external
-                .get(&file)
+                .get(&place)
                 .ok_or_else(|| FolderError::External { path: path.clone(), file: file.clone() })?;
-            self.verified(&file, digest)?;
+            self.verified(&place, digest)?;
         }
         Ok(path)
     }
@@ -226,6 +227,15 @@ impl Folder {
         let found = Self::digest(&path)?;
         let expected = sha256_of_manifest.to_lowercase();
         if found == expected { Ok(path) } else { Err(FolderError::Checksum { path, found, expected }) }
+    }
+}
+
+/// The place in the folder of a file that a graph names, which is said from where the graph is.
+#[must_use]
+pub fn beside(graph: &str, file: &str) -> String {
+    match graph.rsplit_once('/') {
+        Some((within, _)) => format!("{within}/{file}"),
+        None => file.to_owned(),
     }
 }
 

@@ -26,7 +26,7 @@ pub use batch::Limits;
 pub use call::{Class, Input, Row, Timing, Want};
 pub use engine::{Device, Engine, EngineOptions};
 pub use error::EngineError;
-pub use folder::{Folder, FolderError};
+pub use folder::{Folder, FolderError, beside};
 pub use runtime::{Runtime, RuntimeError};
 pub use session::Provider;
 pub use step_back::step_back;

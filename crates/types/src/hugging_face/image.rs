@@ -12,7 +12,8 @@ use crate::payload::Modality;
 const HALF: [f32; 3] = [0.5; 3];
 
 /// Outputs that are features, the best known first.
-const FEATURES: [&str; 3] = ["image_embeds", "pooler_output", "logits"];
+const FEATURES: [&str; 4] = ["image_embeds", "pooler_output", HIDDEN, "logits"];
+const HIDDEN: &str = "last_hidden_state";
 
 /// A size as any of these files writes it.
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -70,11 +71,13 @@ pub(super) fn manifest(
     let graph = contents.graph(["onnx/model.onnx", "model.onnx"])?;
     let image = spec(contents, config.image_size)?;
     let (tensor, stated, rank) = graph.output(&FEATURES).ok_or_else(|| graph.without(&FEATURES))?;
-    if rank != 2 {
-        return Err(FolderProblem::Unusable(format!(
-            "{}: output `{tensor}` is not one vector a picture",
-            graph.file
-        )));
+    let pooling = match (tensor.as_str(), rank) {
+        (HIDDEN, 4) => Pooling::Mean,
+        (HIDDEN, _) => Pooling::Cls,
+        _ => Pooling::None,
+    };
+    if pooling == Pooling::Cls {
+        assumed.push("the graph gives the vectors of patches: the first of them is the picture's".into());
     }
     let classes = config.classes();
     let logits = graph.output(&["logits"]).filter(|_| !classes.is_empty());
@@ -86,7 +89,7 @@ pub(super) fn manifest(
         FolderProblem::Unusable(format!("neither {} nor config.json says how long vectors are", graph.file))
     })?;
     let output = OutputSpec {
-        features: FeaturesSpec { tensor, pooling: Pooling::None, normalise: true, dimension },
+        features: FeaturesSpec { tensor, pooling, normalise: true, dimension },
         logits: logits.map(|(tensor, _, _)| LogitsSpec { tensor, labels: None, classes }),
     };
     Ok(Manifest { image: Some(image), ..contents.manifest(config, graph, Modality::Image, output) })

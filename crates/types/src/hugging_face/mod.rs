@@ -48,6 +48,8 @@ pub struct Graph {
     pub file: String,
     /// SHA-256 of the file, lower-case hex.
     pub sha256: String,
+    /// SHA-256 of the files that hold weights of it, by their paths in the folder.
+    pub external: BTreeMap<String, String>,
     /// Its outputs with their dimensions; `None` for one that is not fixed.
     pub outputs: BTreeMap<String, Vec<Option<usize>>>,
 }
@@ -181,6 +183,7 @@ impl Contents {
                 modality,
                 file: graph.file.clone(),
                 sha256: graph.sha256.clone(),
+                external: graph.external.clone(),
                 licence: self.licence(),
                 source_task: format!("not stated: the folder's configuration says `{}`", config.model_type),
                 original: None,
@@ -205,11 +208,13 @@ impl Contents {
 }
 
 impl Graph {
-    /// The first of these outputs that the graph has, with its last dimension and how many there are.
+    /// The first of these outputs that the graph has, with the length of its vectors and the number of its dimensions.
     fn output(&self, names: &[&str]) -> Option<(String, Option<usize>, usize)> {
         names.iter().find_map(|name| {
             let dimensions = self.outputs.get(*name)?;
-            Some(((*name).to_owned(), dimensions.last().copied().flatten(), dimensions.len()))
+            // Vectors of a picture may come as maps of one place: `[n, dimension, 1, 1]`.
+            let vectors = if dimensions.len() == 4 { dimensions.get(1) } else { dimensions.last() };
+            Some(((*name).to_owned(), vectors.copied().flatten(), dimensions.len()))
         })
     }
 

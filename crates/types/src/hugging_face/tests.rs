@@ -11,6 +11,7 @@ fn folder(files: &[(&'static str, Value)], graphs: &[(&str, &[(&str, &[Option<us
     let graph = |(file, outputs): &(&str, &[(&str, &[Option<usize>])])| Graph {
         file: (*file).into(),
         sha256: "0".repeat(64),
+        external: BTreeMap::new(),
         outputs: outputs.iter().map(|(name, shape)| ((*name).to_owned(), shape.to_vec())).collect(),
     };
     Contents {
@@ -106,6 +107,23 @@ fn a_classifier_of_pictures_is_cropped_or_stretched_as_its_processor_does() {
     let image = read(square).manifest.image.unwrap();
     assert_eq!((image.size, image.resize, image.fit), (224, 224, Fit::Stretch));
     assert_eq!((image.mean, image.std), ([0.0; 3], [1.0; 3]));
+}
+
+#[test]
+fn encoders_of_pictures_give_a_pooled_vector_or_that_of_their_first_patch() {
+    let config = json!({"model_type": "vit", "hidden_size": 8});
+    let processor = json!({"size": 224});
+    let of = |outputs: &[(&str, &[Option<usize>])]| {
+        let files = [(CONFIG, config.clone()), (PREPROCESSOR, processor.clone())];
+        let features =
+            understand(&folder(&files, &[("model.onnx", outputs)])).unwrap().manifest.output.features;
+        (features.tensor, features.pooling, features.dimension)
+    };
+    let patches = [None, Some(197), Some(8)];
+    let map = [None, Some(2048), Some(1), Some(1)];
+    assert_eq!(of(&[("last_hidden_state", &patches)]), ("last_hidden_state".into(), Pooling::Cls, 8));
+    let pooled = of(&[("last_hidden_state", &patches), ("pooler_output", &map)]);
+    assert_eq!(pooled, ("pooler_output".into(), Pooling::None, 2048));
 }
 
 fn towers(config: Value, outputs: [&str; 2]) -> Contents {

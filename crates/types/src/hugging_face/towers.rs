@@ -37,6 +37,7 @@ pub(super) fn manifest(
     let tower = TextTowerSpec {
         file: texts.file.clone(),
         sha256: texts.sha256.clone(),
+        external: texts.external.clone(),
         features: features(texts, "text_embeds", of_texts)?,
     };
     let usual = if siglip { 64 } else { 77 };

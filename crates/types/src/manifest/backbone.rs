@@ -19,7 +19,7 @@ pub struct BackboneSpec {
     pub file: String,
     /// SHA-256 of that file, lower-case hex.
     pub sha256: String,
-    /// SHA-256 of each file beside it that holds weights of the graph.
+    /// SHA-256 of each file beside it that holds weights of the graph, by its path in the folder.
     #[serde(default)]
     pub external: BTreeMap<String, String>,
     /// SPDX expression of the weights' licence.

@@ -178,10 +178,16 @@ impl Manifest {
     #[must_use]
     pub fn text_half(&self) -> Option<Self> {
         let tower = self.text_tower.as_ref()?;
-        let (file, sha256) = (tower.file.clone(), tower.sha256.clone());
+        let (file, sha256, external) = (tower.file.clone(), tower.sha256.clone(), tower.external.clone());
         Some(Self {
             version: self.version,
-            backbone: BackboneSpec { modality: Modality::Text, file, sha256, ..self.backbone.clone() },
+            backbone: BackboneSpec {
+                modality: Modality::Text,
+                file,
+                sha256,
+                external,
+                ..self.backbone.clone()
+            },
             text: self.text.clone(),
             text_tower: None,
             image: None,
@@ -202,7 +208,10 @@ impl Manifest {
     pub fn files(&self) -> Vec<(&'static str, &str)> {
         let mut files = vec![("backbone.file", self.backbone.file.as_str())];
         files.extend(self.backbone.external.keys().map(|file| ("backbone.external", file.as_str())));
-        files.extend(self.text_tower.as_ref().map(|tower| ("text_tower.file", tower.file.as_str())));
+        for tower in &self.text_tower {
+            files.push(("text_tower.file", tower.file.as_str()));
+            files.extend(tower.external.keys().map(|file| ("text_tower.external", file.as_str())));
+        }
         files.extend(self.text.as_ref().map(|text| ("text.tokenizer", text.tokenizer.as_str())));
         let labels = self.output.logits.as_ref().and_then(|logits| logits.labels.as_deref());
         files.extend(labels.map(|labels| ("output.logits.labels", labels)));
