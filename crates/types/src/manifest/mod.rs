@@ -208,7 +208,7 @@ impl Manifest {
     pub fn files(&self) -> Vec<(&'static str, &str)> {
         let mut files = vec![("backbone.file", self.backbone.file.as_str())];
         files.extend(self.backbone.external.keys().map(|file| ("backbone.external", file.as_str())));
-        for tower in &self.text_tower {
+        if let Some(tower) = &self.text_tower {
             files.push(("text_tower.file", tower.file.as_str()));
             files.extend(tower.external.keys().map(|file| ("text_tower.external", file.as_str())));
         }
