@@ -127,14 +127,14 @@ fn encoders_of_pictures_give_a_pooled_vector_or_that_of_their_first_patch() {
 }
 
 fn towers(config: Value, outputs: [&str; 2]) -> Contents {
-    let shape = [None, Some(16)];
+    let shape: &[Option<usize>] = &[None, Some(16)];
     let processor = json!({"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32},
                            "do_center_crop": true, "resample": 3, "image_mean": [0.5, 0.5, 0.5]});
     folder(
         &[(CONFIG, config), (PREPROCESSOR, processor)],
         &[
-            ("onnx/text_model.onnx", &[(outputs[0], &shape as &[_])]),
-            ("onnx/vision_model.onnx", &[(outputs[1], &shape as &[_])]),
+            ("onnx/text_model.onnx", &[(outputs[0], shape)]),
+            ("onnx/vision_model.onnx", &[(outputs[1], shape)]),
         ],
     )
 }
