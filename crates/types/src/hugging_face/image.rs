@@ -39,9 +39,9 @@ impl Sides {
         }
     }
 
-    /// Whether both sides become this long, whatever the picture's shape.
+    /// Whether both sides become this long where nothing is cropped, whatever the picture's shape.
     fn stretches(self) -> bool {
-        matches!(self, Self::Pair(_) | Self::Both { .. })
+        matches!(self, Self::Side(_) | Self::Pair(_) | Self::Both { .. })
     }
 }
 
@@ -112,11 +112,7 @@ pub(super) fn spec(contents: &Contents, own: Option<Sides>) -> Result<ImageSpec,
         (None, Some(share)) if crops && share > 0.0 => (side, (f64::from(side) / share) as u32),
         _ => (side, side),
     };
-    let fit = match asked {
-        _ if asked.stretches() && !crops => Fit::Stretch,
-        Sides::Side(_) if !crops => Fit::Stretch,
-        _ => Fit::Crop,
-    };
+    let fit = if asked.stretches() && !crops { Fit::Stretch } else { Fit::Crop };
     let rescales = file.do_rescale != Some(false);
     let scale = if rescales { file.rescale_factor.unwrap_or(1.0 / 255.0) } else { 1.0 };
     let normalises = file.do_normalize != Some(false);

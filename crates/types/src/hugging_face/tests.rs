@@ -7,8 +7,11 @@ use crate::manifest::{Filter, Fit, PaddingSpec, Pooling, ZeroShotSpec};
 
 const TOKENS: [Option<usize>; 3] = [None, None, Some(384)];
 
-fn folder(files: &[(&'static str, Value)], graphs: &[(&str, &[(&str, &[Option<usize>])])]) -> Contents {
-    let graph = |(file, outputs): &(&str, &[(&str, &[Option<usize>])])| Graph {
+/// An output's name and dimensions.
+type Output<'a> = (&'a str, &'a [Option<usize>]);
+
+fn folder(files: &[(&'static str, Value)], graphs: &[(&str, &[Output<'_>])]) -> Contents {
+    let graph = |(file, outputs): &(&str, &[Output<'_>])| Graph {
         file: (*file).into(),
         sha256: "0".repeat(64),
         external: BTreeMap::new(),
@@ -58,7 +61,7 @@ fn a_sentence_encoder_is_pooled_cut_and_prompted_as_its_files_say() {
 #[test]
 fn what_files_leave_open_is_assumed_and_said() {
     let config = json!({"model_type": "roberta", "max_position_embeddings": 514});
-    let graph: &[(&str, &[Option<usize>])] = &[("last_hidden_state", &TOKENS)];
+    let graph: &[Output<'_>] = &[("last_hidden_state", &TOKENS)];
     let bare = folder(&[(CONFIG, config)], &[("model.onnx", graph)]);
     let Understood { manifest, assumed } = understand(&bare).unwrap();
     assert_eq!(manifest.text.unwrap().max_tokens, 512, "two positions are not for tokens");
@@ -75,7 +78,7 @@ fn one_class_is_a_reranker_and_entailment_makes_zero_shot() {
     let cross = |classes: Value| {
         let count = classes.as_object().unwrap().len();
         let shape = [None, Some(count)];
-        let graph: &[(&str, &[Option<usize>])] = &[("logits", &shape)];
+        let graph: &[Output<'_>] = &[("logits", &shape)];
         folder(&[(CONFIG, config(classes))], &[("model.onnx", graph)])
     };
     let reranker = understand(&cross(json!({"0": "LABEL_0"}))).unwrap().manifest;
@@ -92,7 +95,7 @@ fn one_class_is_a_reranker_and_entailment_makes_zero_shot() {
 #[test]
 fn a_classifier_of_pictures_is_cropped_or_stretched_as_its_processor_does() {
     let config = json!({"model_type": "resnet", "id2label": {"0": "cat", "1": "dog"}, "hidden_size": 8});
-    let graph: &[(&str, &[Option<usize>])] = &[("logits", &[None, Some(2)])];
+    let graph: &[Output<'_>] = &[("logits", &[None, Some(2)])];
     let read = |processor: Value| {
         let contents =
             folder(&[(CONFIG, config.clone()), (PREPROCESSOR, processor)], &[("model.onnx", graph)]);
@@ -113,7 +116,7 @@ fn a_classifier_of_pictures_is_cropped_or_stretched_as_its_processor_does() {
 fn encoders_of_pictures_give_a_pooled_vector_or_that_of_their_first_patch() {
     let config = json!({"model_type": "vit", "hidden_size": 8});
     let processor = json!({"size": 224});
-    let of = |outputs: &[(&str, &[Option<usize>])]| {
+    let of = |outputs: &[Output<'_>]| {
         let files = [(CONFIG, config.clone()), (PREPROCESSOR, processor.clone())];
         let features =
             understand(&folder(&files, &[("model.onnx", outputs)])).unwrap().manifest.output.features;
@@ -165,7 +168,7 @@ fn clip_and_siglip_are_two_graphs_with_a_scale() {
 fn what_is_missing_or_unreadable_is_named() {
     assert_eq!(problem(&folder(&[], &[])), "config.json is missing");
     let bert = (CONFIG, json!({"model_type": "bert"}));
-    assert_eq!(problem(&folder(&[bert.clone()], &[])), "onnx/model.onnx is missing");
+    assert_eq!(problem(&folder(std::slice::from_ref(&bert), &[])), "onnx/model.onnx is missing");
     let mut broken = folder(&[bert], &[]);
     broken.files.insert(CONFIG, "{".into());
     assert!(problem(&broken).starts_with("config.json: "));

@@ -63,7 +63,7 @@ impl OutputSpec {
             return refuse("output.features.dimension", "must be at least 1");
         }
         match &self.logits {
-            Some(logits) if logits.labels.is_some() == !logits.classes.is_empty() => refuse(
+            Some(logits) if logits.labels.is_some() != logits.classes.is_empty() => refuse(
                 "output.logits.labels",
                 "names a file with the classes, or `classes` does; one of both",
             ),
