@@ -7,14 +7,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use headstart_engine::{Device, Engine, EngineError, EngineOptions, Runtime};
-use headstart_store::Store;
+use headstart_store::{Store, StoreError};
 use headstart_tasks::{Entry, LoadError, Served, TaskContext, TaskLimits};
 use headstart_telemetry::Metrics;
+use headstart_types::key::KeyLimits;
 use tokio::sync::Semaphore;
 
 use crate::config::{Config, DeviceName};
 use crate::folders;
 use crate::intake::Uploads;
+use crate::keys::{Accounts, Keys};
+use crate::traces::{Endpoint, Exporter, Traces};
 
 /// Bytes per permit of [`App::bodies`].
 pub const BODY_UNIT: usize = 4096;
@@ -31,10 +34,16 @@ pub struct App {
     pub config: Config,
     /// Backbones, caches, limits.
     pub tasks: TaskContext,
+    /// The keys that are taken.
+    pub keys: Keys,
+    /// How much each key asks.
+    pub(crate) accounts: Accounts,
     /// Every metric.
     pub metrics: Arc<Metrics>,
     /// What survives the process; `None` until it is open.
     store: OnceLock<Store>,
+    /// Who is told of requests' traces; empty unless there is a collector.
+    traces: OnceLock<Traces>,
     /// Memory for bodies being read or worked on, in units of [`BODY_UNIT`] bytes.
     pub bodies: Arc<Semaphore>,
     /// Places for inspections of uploads.
@@ -66,9 +75,13 @@ impl App {
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let tasks = TaskContext::new(limits, config.cache_bytes, cores, &metrics);
-        let reach = config.api_keys.iter();
-        let reach = reach.filter_map(|key| Some((key.identity().key.to_owned(), key.reach()?)));
-        tasks.classifiers.let_reach(reach.collect());
+        let accounts = Accounts::new(KeyLimits {
+            requests_per_minute: Some(config.key_rate),
+            concurrency: Some(config.key_concurrency),
+        });
+        let keys = Keys::new(&config.api_keys);
+        tasks.classifiers.let_reach(keys.reach());
+        metrics.edges.api_keys.set(keys.count() as i64);
         let no = || AtomicBool::new(false);
         let bodies = Arc::new(Semaphore::new((LARGEST_BODIES * config.max_body_bytes).div_ceil(BODY_UNIT)));
         let inspections = Arc::new(Semaphore::new(INSPECTIONS));
@@ -76,8 +89,11 @@ impl App {
         Ok(Self {
             config,
             tasks,
+            keys,
+            accounts,
             metrics,
             store,
+            traces: OnceLock::new(),
             bodies,
             inspections,
             uploads: Arc::default(),
@@ -102,14 +118,28 @@ impl App {
         self.steps_back
     }
 
-    /// Opens the store in the data folder.
+    /// Opens the store in the data folder and reads its keys.
     ///
     /// # Errors
     /// When it cannot be made or read, or a newer build wrote it.
     pub async fn open_store(&self) -> anyhow::Result<()> {
         let data = &self.config.data;
-        let store = Store::open(data).await.with_context(|| format!("`data`: {}", data.display()))?;
+        let opening = || format!("`data`: {}", data.display());
+        let store = Store::open(data).await.with_context(opening)?;
+        self.read_keys(&store).await.with_context(opening)?;
         let _ = self.store.set(store);
+        Ok(())
+    }
+
+    /// Takes the store's keys as they are now.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn read_keys(&self, store: &Store) -> Result<(), StoreError> {
+        if self.keys.read(store).await? {
+            self.tasks.classifiers.let_reach(self.keys.reach());
+            self.metrics.edges.api_keys.set(self.keys.count() as i64);
+        }
         Ok(())
     }
 
@@ -117,6 +147,23 @@ impl App {
     #[must_use]
     pub fn store(&self) -> Option<&Store> {
         self.store.get()
+    }
+
+    /// Traces requests from now on, where there is a collector to tell.
+    ///
+    /// # Errors
+    /// When its thread cannot be started.
+    pub fn start_traces(&self) -> anyhow::Result<()> {
+        if let Some(url) = &self.config.otlp_endpoint {
+            let exporter = Exporter::start(Endpoint::parse(url)?, &self.metrics)?;
+            let _ = self.traces.set(Traces::new(self.config.otlp_share, exporter));
+        }
+        Ok(())
+    }
+
+    /// Who traces requests, where somebody does.
+    pub(crate) fn traces(&self) -> Option<&Traces> {
+        self.traces.get()
     }
 
     /// Limits of uploaded data sets; whoever reads an inspected file must use the same.

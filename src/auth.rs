@@ -1,6 +1,10 @@
 //! API keys: hashed at once, compared in constant time, each with the scopes it may use.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
 use headstart_tasks::classifiers::Reach;
+use headstart_types::key::{KeyLimits, KeyRow};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -53,6 +57,9 @@ pub struct ApiKey {
     /// Names of keys whose classifiers it may ask.
     reach: Vec<String>,
     digest: [u8; 32],
+    limits: KeyLimits,
+    /// When it stops being taken, in milliseconds since the epoch.
+    expires_at: Option<i64>,
 }
 
 /// Why a list of keys cannot be used. The key itself is never repeated.
@@ -113,23 +120,35 @@ impl ApiKey {
             }
             let (scopes, reach) = scopes_of(scopes)
                 .map_err(|scope| KeyError::Scope { entry: number, scope: scope.to_owned() })?;
-            // Read once at the start; requests, jobs and rows name it as long as the process lives.
-            let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
-            let digest: [u8; 32] = Sha256::digest(key).into();
+            let name = kept(name);
+            let digest = digest_of(key);
             // Every entry before this one is a key: positions are those of the list.
             if let Some((index, known)) = keys.iter().enumerate().find(|(_, known)| known.digest == digest) {
                 let (earlier, earlier_name) = (index + 1, known.name);
                 return Err(KeyError::Same { earlier, earlier_name, entry: number, name });
             }
-            keys.push(Self { name, scopes, reach, digest });
+            let limits = KeyLimits::default();
+            keys.push(Self { name, scopes, reach, digest, limits, expires_at: None });
         }
         Ok(keys)
+    }
+
+    /// The key of a row.
+    ///
+    /// # Errors
+    /// [`KeyError::Scope`] for scopes that this build does not know, [`KeyError::Form`] for a digest that is none.
+    pub fn of_row(row: &KeyRow) -> Result<Self, KeyError> {
+        let (scopes, reach) =
+            scopes_of(&row.scopes).map_err(|scope| KeyError::Scope { entry: 1, scope: scope.to_owned() })?;
+        let digest = bytes_of(row.digest.as_str()).ok_or(KeyError::Form(1))?;
+        let (name, limits, expires_at) = (kept(&row.name), row.limits, row.expires_at);
+        Ok(Self { name, scopes, reach, digest, limits, expires_at })
     }
 
     /// The key among `keys` that was presented. All are compared, so that the time taken tells nothing.
     #[must_use]
     pub fn find<'a>(keys: &'a [Self], presented: &str) -> Option<&'a Self> {
-        let digest: [u8; 32] = Sha256::digest(presented).into();
+        let digest = digest_of(presented);
         let mut found = None;
         for key in keys {
             if bool::from(key.digest.ct_eq(&digest)) {
@@ -137,6 +156,35 @@ impl ApiKey {
             }
         }
         found
+    }
+
+    /// How much it may ask.
+    #[must_use]
+    pub fn limits(&self) -> KeyLimits {
+        self.limits
+    }
+
+    /// Lets it ask so much.
+    pub fn set_limits(&mut self, limits: KeyLimits) {
+        self.limits = limits;
+    }
+
+    /// Whether its time is over, at `now` in milliseconds since the epoch.
+    #[must_use]
+    pub fn is_expired(&self, now: i64) -> bool {
+        self.expires_at.is_some_and(|end| now >= end)
+    }
+
+    /// Whether another key has the same name and may do something else.
+    #[must_use]
+    pub fn shares_name_unlike(&self, other: &Self) -> bool {
+        self.name == other.name && self.scopes() != other.scopes()
+    }
+
+    /// What it may do, in the form in which it is kept.
+    #[must_use]
+    pub fn scopes(&self) -> String {
+        in_one_form(&self.scopes, &self.reach)
     }
 
     /// Whether the key may use a scope.
@@ -163,10 +211,66 @@ impl ApiKey {
     /// `name:scope+scope`, for people.
     #[must_use]
     pub fn without_secret(&self) -> String {
-        let scopes = self.scopes.iter().map(|scope| scope.as_str().to_owned());
-        let reach = self.reach.iter().map(|owner| format!("{INFER_AT}{owner}"));
-        format!("{}:{}", self.name, scopes.chain(reach).collect::<Vec<_>>().join("+"))
+        format!("{}:{}", self.name, in_words(&self.scopes, &self.reach))
     }
+}
+
+/// SHA-256 of a secret. Secrets that are made here are random and long: a slower hash would protect nothing more.
+#[must_use]
+pub fn digest_of(secret: &str) -> [u8; 32] {
+    Sha256::digest(secret).into()
+}
+
+/// The bytes of 64 hexadecimal digits.
+fn bytes_of(hexadecimal: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if hexadecimal.len() != 64 {
+        return None;
+    }
+    for (place, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(hexadecimal.get(2 * place..2 * place + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+/// A name for as long as the process lives: requests, jobs and rows carry it. Each is kept once, and there are no more
+/// than keys were ever made.
+fn kept(name: &str) -> &'static str {
+    static NAMES: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    let names = names.get_or_insert_default();
+    match names.get(name) {
+        Some(known) => known,
+        None => {
+            let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
+            names.insert(name);
+            name
+        }
+    }
+}
+
+/// `scope[+scope]` in the one order and without repetitions, as it is kept.
+///
+/// # Errors
+/// The word that is no scope.
+pub fn normal_scopes(text: &str) -> Result<String, String> {
+    let (scopes, reach) = scopes_of(text).map_err(str::to_owned)?;
+    Ok(in_one_form(&scopes, &reach))
+}
+
+fn in_one_form(scopes: &[Scope], reach: &[String]) -> String {
+    let order = [Scope::Infer, Scope::Train, Scope::Admin];
+    let scopes: Vec<Scope> = order.into_iter().filter(|scope| scopes.contains(scope)).collect();
+    let mut reach = reach.to_vec();
+    reach.sort();
+    reach.dedup();
+    in_words(&scopes, &reach)
+}
+
+fn in_words(scopes: &[Scope], reach: &[String]) -> String {
+    let scopes = scopes.iter().map(|scope| scope.as_str().to_owned());
+    let reach = reach.iter().map(|owner| format!("{INFER_AT}{owner}"));
+    scopes.chain(reach).collect::<Vec<_>>().join("+")
 }
 
 /// What stands before the name of a key whose classifiers may be asked.
@@ -201,6 +305,14 @@ mod tests {
         assert!(ops.identity() == Identity { key: "ops", admin: true } && ops.allows(Scope::Train));
         assert!(ApiKey::find(&keys, "secret-3").is_none());
         assert!(ApiKey::find(&keys, "").is_none());
+    }
+
+    #[test]
+    fn scopes_have_one_form() {
+        assert_eq!(normal_scopes("train+infer+train").unwrap(), "infer+train");
+        assert_eq!(normal_scopes("infer@b+infer@a").unwrap(), "infer+infer@a+infer@b");
+        assert_eq!(normal_scopes("infer+read").unwrap_err(), "read");
+        assert!(normal_scopes("").is_err());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::backup::{BackupArguments, RestoreArguments};
 use crate::config::Options;
 use crate::embed::EmbedArguments;
 use crate::export::ExportArguments;
+use crate::keys::KeysCommand;
 use crate::train::TrainArguments;
 
 /// Serves pretrained ONNX backbones over REST: features and zero-shot labels for text and images.
@@ -145,6 +146,9 @@ pub enum Command {
         #[command(flatten)]
         options: Box<Options>,
     },
+    /// Make, list and revoke API keys of the data folder, also while it serves
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Print the OpenAPI document
     Openapi,
 }

@@ -87,6 +87,9 @@ pub struct Options {
     /// Days after which an uploaded file is deleted that names no time of its own; 0 keeps it [default: 0]
     #[arg(long, env = "HEADSTART_FILE_RETENTION_DAYS", value_name = "DAYS")]
     pub file_retention_days: Option<u32>,
+    /// Days after which acts leave the audit; 0 keeps them [default: 0]
+    #[arg(long, env = "HEADSTART_AUDIT_RETENTION_DAYS", value_name = "DAYS")]
+    pub audit_retention_days: Option<u32>,
     /// Time between two looks for what nobody needs any more, in seconds [default: 600]
     #[arg(long, env = "HEADSTART_SWEEP_SECONDS", value_name = "S")]
     pub sweep_seconds: Option<u32>,
@@ -96,6 +99,12 @@ pub struct Options {
     /// Jobs of a key that may run at a time [default: 4]
     #[arg(long, env = "HEADSTART_KEY_RUNNING_JOBS", value_name = "N")]
     pub key_running_jobs: Option<u32>,
+    /// Requests of a key in a minute, unless the key has a rate of its own; 0 is without limit [default: 0]
+    #[arg(long, env = "HEADSTART_KEY_RATE", value_name = "N")]
+    pub key_rate: Option<u32>,
+    /// Requests of a key at a time, unless the key has a number of its own; 0 is without limit [default: 0]
+    #[arg(long, env = "HEADSTART_KEY_CONCURRENCY", value_name = "N")]
+    pub key_concurrency: Option<u32>,
     /// How long a worker keeps a job without a sign of life, in seconds [default: 30]
     #[arg(long, env = "HEADSTART_LEASE_SECONDS", value_name = "S")]
     pub lease_seconds: Option<u32>,
@@ -129,6 +138,27 @@ pub struct Options {
     /// What webhooks are signed with: whsec_ and base64; two, separated by ',', while one replaces the other
     #[arg(long, env = "HEADSTART_WEBHOOK_SECRET", value_name = "SECRET", hide_env_values = true)]
     pub webhook_secret: Option<String>,
+    /// Certificate chain in PEM; with it the service speaks TLS
+    #[arg(long, env = "HEADSTART_TLS_CERTIFICATE", value_name = "FILE")]
+    pub tls_certificate: Option<PathBuf>,
+    /// Private key of the certificate in PEM
+    #[arg(long, env = "HEADSTART_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Origins whose pages may ask, such as https://app.example.com, or `*`; repeatable, or separated by ','
+    #[arg(long, env = "HEADSTART_CORS_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
+    pub cors_origins: Option<Vec<String>>,
+    /// OpenTelemetry collector that gets traces by OTLP over HTTP, such as http://collector:4318
+    #[arg(long, env = "HEADSTART_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+    /// Share of requests that are traced where the caller does not say, 0 to 1 [default: 1]
+    #[arg(long, env = "HEADSTART_OTLP_SHARE", value_name = "SHARE")]
+    pub otlp_share: Option<f64>,
+    /// Share of answers that are logged, 0 to 1; above 0 errors and slow answers all are [default: 0]
+    #[arg(long, env = "HEADSTART_ACCESS_LOG", value_name = "SHARE")]
+    pub access_log: Option<f64>,
+    /// From when on an answer is slow, in milliseconds [default: 1000]
+    #[arg(long, env = "HEADSTART_SLOW_MS", value_name = "MS")]
+    pub slow_ms: Option<u64>,
     /// Shape of log lines [default: text]
     #[arg(long, env = "HEADSTART_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormatName>,
@@ -192,9 +222,12 @@ pub struct Config {
     pub max_file_bytes: u64,
     pub key_file_bytes: u64,
     pub file_retention_days: u32,
+    pub audit_retention_days: u32,
     pub sweep_seconds: u32,
     pub key_queued_jobs: u32,
     pub key_running_jobs: u32,
+    pub key_rate: u32,
+    pub key_concurrency: u32,
     pub lease_seconds: u32,
     pub request_timeout_ms: u64,
     pub drain_seconds: u64,
@@ -207,6 +240,16 @@ pub struct Config {
     pub webhook_url: Option<String>,
     #[serde(skip)]
     pub webhook_secret: Secrets,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_certificate: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
+    pub cors_origins: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub otlp_endpoint: Option<String>,
+    pub otlp_share: f64,
+    pub access_log: f64,
+    pub slow_ms: u64,
     pub log_format: LogFormatName,
     pub log: String,
 }
@@ -281,9 +324,12 @@ impl Config {
             max_file_bytes: options.max_file_bytes.unwrap_or(1 << 30),
             key_file_bytes: options.key_file_bytes.unwrap_or(10 << 30),
             file_retention_days: options.file_retention_days.unwrap_or(0),
+            audit_retention_days: options.audit_retention_days.unwrap_or(0),
             sweep_seconds: options.sweep_seconds.unwrap_or(600),
             key_queued_jobs: options.key_queued_jobs.unwrap_or(100),
             key_running_jobs: options.key_running_jobs.unwrap_or(4),
+            key_rate: options.key_rate.unwrap_or(0),
+            key_concurrency: options.key_concurrency.unwrap_or(0),
             lease_seconds: options.lease_seconds.unwrap_or(30),
             request_timeout_ms: options.request_timeout_ms.unwrap_or(60_000),
             drain_seconds: options.drain_seconds.unwrap_or(30),
@@ -293,89 +339,18 @@ impl Config {
             webhook_hosts: Hosts::parse(&options.webhook_hosts.unwrap_or_default())?,
             webhook_url: options.webhook_url,
             webhook_secret: Secrets::parse_list(options.webhook_secret.as_deref().unwrap_or_default())?,
+            tls_certificate: options.tls_certificate,
+            tls_key: options.tls_key,
+            cors_origins: options.cors_origins.unwrap_or_default(),
+            otlp_endpoint: options.otlp_endpoint,
+            otlp_share: options.otlp_share.unwrap_or(1.0),
+            access_log: options.access_log.unwrap_or(0.0),
+            slow_ms: options.slow_ms.unwrap_or(1000),
             log_format: options.log_format.unwrap_or(LogFormatName::Text),
             log: options.log.unwrap_or_else(|| "info,ort=warn".into()),
         };
         config.check()?;
         Ok(config)
-    }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        let refuse = |option, problem: &str| Err(ConfigError::Value { option, problem: problem.into() });
-        for (option, value) in [
-            ("lanes", self.lanes),
-            ("http-threads", self.http_threads),
-            ("queue-items", self.queue_items),
-            ("max-items", self.max_items),
-            ("max-labels", self.max_labels),
-            ("max-text-bytes", self.max_text_bytes),
-            ("max-body-bytes", self.max_body_bytes),
-            ("max-connections", self.max_connections),
-        ] {
-            if value == 0 {
-                return refuse(option, "must be at least 1");
-            }
-        }
-        for (option, value, most) in [("lanes", self.lanes, 1024), ("http-threads", self.http_threads, 1024)]
-        {
-            if value > most {
-                return refuse(option, &format!("must be at most {most}"));
-            }
-        }
-        if self.max_items > self.queue_items {
-            // Otherwise a list could be refused for its size alone, however idle the server is.
-            return refuse(
-                "max-items",
-                &format!("is {}; it must not exceed queue-items, {}", self.max_items, self.queue_items),
-            );
-        }
-        if self.request_timeout_ms == 0 {
-            return refuse("request-timeout-ms", "must be at least 1");
-        }
-        if self.max_image_pixels == 0 {
-            return refuse("max-image-pixels", "must be at least 1");
-        }
-        if !(1..=3600).contains(&self.lease_seconds) {
-            return refuse("lease-seconds", "must be between 1 and 3600");
-        }
-        if !(1..=3600).contains(&self.sweep_seconds) {
-            return refuse("sweep-seconds", "must be between 1 and 3600");
-        }
-        if self.file_retention_days > 36_500 {
-            return refuse("file-retention-days", "must be at most 36500");
-        }
-        if self.workers > 64 {
-            return refuse("workers", "must be at most 64");
-        }
-        if self.key_running_jobs == 0 {
-            return refuse("key-running-jobs", "must be at least 1");
-        }
-        if self.require_cuda && self.device == DeviceName::Cpu {
-            return refuse("require-cuda", "needs `device` to be cuda");
-        }
-        if !self.webhook_hosts.is_empty() && self.webhook_secret.is_empty() {
-            return refuse("webhook-hosts", "needs a `webhook-secret`: nobody is told anything unsigned");
-        }
-        if let Some(url) = &self.webhook_url {
-            self.webhook_hosts.target(url)?;
-        }
-        Ok(())
-    }
-
-    /// Refuses to serve other machines without keys unless told to; only a server listens.
-    ///
-    /// # Errors
-    /// [`ConfigError::Value`] naming the option.
-    pub fn check_exposure(&self) -> Result<(), ConfigError> {
-        if self.listen.ip().is_loopback() || !self.api_keys.is_empty() || self.allow_unauthenticated {
-            return Ok(());
-        }
-        let problem = format!(
-            "is {}, which other machines can reach, and no key is set: set `api-keys`, or `allow-unauthenticated` if \
-             anyone may use the service",
-            self.listen
-        );
-        Err(ConfigError::Value { option: "listen", problem })
     }
 
     /// The options in force as a file of options; secrets are left out, and a comment says of each that it is set.
@@ -421,9 +396,12 @@ impl Options {
             max_file_bytes: self.max_file_bytes.or(below.max_file_bytes),
             key_file_bytes: self.key_file_bytes.or(below.key_file_bytes),
             file_retention_days: self.file_retention_days.or(below.file_retention_days),
+            audit_retention_days: self.audit_retention_days.or(below.audit_retention_days),
             sweep_seconds: self.sweep_seconds.or(below.sweep_seconds),
             key_queued_jobs: self.key_queued_jobs.or(below.key_queued_jobs),
             key_running_jobs: self.key_running_jobs.or(below.key_running_jobs),
+            key_rate: self.key_rate.or(below.key_rate),
+            key_concurrency: self.key_concurrency.or(below.key_concurrency),
             lease_seconds: self.lease_seconds.or(below.lease_seconds),
             request_timeout_ms: self.request_timeout_ms.or(below.request_timeout_ms),
             drain_seconds: self.drain_seconds.or(below.drain_seconds),
@@ -433,6 +411,13 @@ impl Options {
             webhook_hosts: self.webhook_hosts.or(below.webhook_hosts),
             webhook_url: self.webhook_url.or(below.webhook_url),
             webhook_secret: self.webhook_secret.or(below.webhook_secret),
+            tls_certificate: self.tls_certificate.or(below.tls_certificate),
+            tls_key: self.tls_key.or(below.tls_key),
+            cors_origins: self.cors_origins.or(below.cors_origins),
+            otlp_endpoint: self.otlp_endpoint.or(below.otlp_endpoint),
+            otlp_share: self.otlp_share.or(below.otlp_share),
+            access_log: self.access_log.or(below.access_log),
+            slow_ms: self.slow_ms.or(below.slow_ms),
             log_format: self.log_format.or(below.log_format),
             log: self.log.or(below.log),
         }
@@ -471,82 +456,8 @@ fn known_variables() -> BTreeSet<String> {
     known
 }
 
+#[path = "config_checks.rs"]
+mod checks;
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn options(toml: &str) -> Options {
-        toml::from_str(toml).unwrap()
-    }
-
-    fn refusal(toml: &str) -> String {
-        Config::resolve(options(toml)).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn what_is_given_wins_over_the_file_below_it() {
-        let given = options("max_items = 5");
-        let config = Config::resolve(given.or(options("max_items = 7\nqueue_items = 9"))).unwrap();
-        assert_eq!((config.max_items, config.queue_items), (5, 9));
-    }
-
-    #[test]
-    fn a_value_out_of_range_is_named() {
-        assert!(refusal("queue_items = 0\nmax_items = 0").contains("`queue-items`"));
-    }
-
-    #[test]
-    fn a_list_may_never_be_larger_than_the_queue() {
-        assert_eq!(refusal("queue_items = 8"), "`max-items` is 2048; it must not exceed queue-items, 8");
-    }
-
-    #[test]
-    fn other_machines_are_not_served_without_keys_unless_told_so() {
-        let open = |toml: &str| Config::resolve(options(toml)).unwrap().check_exposure().is_ok();
-        assert!(!open("listen = \"0.0.0.0:80\""));
-        assert!(open("listen = \"0.0.0.0:80\"\nallow_unauthenticated = true"));
-        assert!(open("listen = \"0.0.0.0:80\"\napi_keys = \"a:infer:secret-of-a\""));
-        assert!(open("listen = \"[::1]:80\""));
-    }
-
-    #[test]
-    fn the_printed_configuration_is_a_file_of_options_without_the_secrets() {
-        let secrets = "api_keys = \"team:infer+train:secret-of-team\"\n\
-                       webhook_secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n";
-        let given = "models = [\"a\", \"b\"]\nonnxruntime = \"c.so\"\nlanes = 3\nlog_format = \"json\"\n\
-                     webhook_hosts = [\"a.example.com\"]\nwebhook_url = \"https://a.example.com/\"\n";
-        let text = Config::resolve(options(&format!("{secrets}{given}"))).unwrap().to_toml().unwrap();
-        assert!(text.contains("# api_keys is set and not shown: team:infer+train\n"), "{text}");
-        assert!(!text.contains("secret-of-team") && !text.contains("MfKQ"), "{text}");
-        let again = Config::resolve(options(secrets).or(options(&text))).unwrap();
-        assert_eq!(again.to_toml().unwrap(), text);
-        let defaults = Config::resolve(Options::default()).unwrap().to_toml().unwrap();
-        assert_eq!(Config::resolve(options(&defaults)).unwrap().to_toml().unwrap(), defaults);
-        assert!(defaults.contains("\nlanes = "), "{defaults}");
-    }
-
-    #[test]
-    fn webhooks_go_to_hosts_of_the_list_and_are_signed() {
-        let secret = "webhook_secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n";
-        assert!(refusal("webhook_hosts = [\"a.example.com\"]").contains("`webhook-secret`"));
-        let other = "webhook_hosts = [\"a.example.com\"]\nwebhook_url = \"https://b.example.com/\"";
-        assert!(
-            refusal(&format!("{secret}{other}")).contains("`webhook-url` names the host `b.example.com`")
-        );
-        assert!(refusal("webhook_url = \"https://b.example.com/\"").contains("`webhook-url`"));
-        let right =
-            "webhook_hosts = [\"a.example.com\", \"[::1]:8000\"]\nwebhook_url = \"https://a.example.com/x\"";
-        let printed = Config::resolve(options(&format!("{secret}{right}"))).unwrap().to_toml().unwrap();
-        assert!(printed.contains("webhook_hosts = [\"a.example.com\", \"[::1]:8000\"]"), "{printed}");
-        assert!(!printed.contains("MfKQ"), "{printed}");
-    }
-
-    #[test]
-    fn every_option_can_be_set_by_the_environment() {
-        let known = known_variables();
-        let printed = toml::to_string(&Config::resolve(Options::default()).unwrap()).unwrap();
-        for key in printed.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key) {
-            assert!(known.contains(&format!("{PREFIX}{}", key.to_uppercase())), "{key}");
-        }
-    }
-}
+#[path = "config_tests.rs"]
+mod tests;

@@ -1,6 +1,7 @@
 //! The service: edges and wiring. Mathematics and models live in the crates under `crates/`.
 
 pub mod app;
+mod audit;
 pub mod auth;
 pub mod backup;
 pub mod cli;
@@ -15,6 +16,7 @@ pub mod folders;
 mod gate;
 pub mod http;
 mod intake;
+pub mod keys;
 pub mod models;
 mod names;
 pub mod options_file;
@@ -23,6 +25,8 @@ pub mod rollout;
 pub mod serve;
 mod signals;
 pub mod sweep;
+mod tls;
+mod traces;
 pub mod train;
 pub mod webhooks;
 pub mod worker;

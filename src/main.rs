@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use headstart::cli::{Cli, Command};
 use headstart::config::Config;
-use headstart::{backup, embed, explain, export, http, models, serve, train, worker};
+use headstart::{backup, embed, explain, export, http, keys, models, serve, train, worker};
 
 fn main() -> ExitCode {
     silence_runtime();
@@ -67,6 +67,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Restore { config, arguments, options } => {
             backup::restore(&Config::load(*options, config.as_deref())?, &arguments)
         }
+        Command::Keys(command) => keys::run(command),
         Command::Models { config, options } => models::run(Config::load(*options, config.as_deref())?),
         Command::Openapi => {
             std::io::stdout().write_all(http::openapi::document_json()?.as_bytes())?;

@@ -73,7 +73,7 @@ fn in_plain_words(message: &str) -> String {
             if expected == "i32" { "" } else { " of 0 or more" }
         );
     }
-    message.replace("expected a sequence", "expected a list")
+    message.replace("expected a sequence", "expected a list").replace("expected f64", "expected a number")
 }
 
 #[cfg(test)]
@@ -83,6 +83,7 @@ mod tests {
     #[test]
     fn line_and_option_are_named_in_words_of_the_file() {
         let refusal = |text: &str| parse(text).unwrap_err();
+        assert!(refusal("access_log = \"all\"").ends_with("expected a number"));
         assert_eq!(
             refusal("# first\nmax_items = \"many\""),
             "line 2: `max_items`: invalid type: string \"many\", expected a whole number of 0 or more"

@@ -7,19 +7,23 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axum::Router;
+use headstart_store::Store;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::app::App;
+use crate::audit::Audit;
 use crate::config::Config;
 use crate::http;
+use crate::keys::Follow;
 use crate::rollout::Rollout;
 use crate::signals::Signals;
 use crate::sweep::Sweep;
+use crate::tls::Tls;
 use crate::webhooks::Webhooks;
 use crate::worker::Workers;
 
@@ -45,20 +49,30 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
 
 async fn run(config: Config) -> anyhow::Result<()> {
     let started = Instant::now();
-    config.check_exposure()?;
+    if !Store::is_in(&config.data) {
+        config.check_exposure(!config.api_keys.is_empty())?;
+    }
     std::fs::create_dir_all(&config.data)
         .with_context(|| format!("`data`: {} cannot be made", config.data.display()))?;
     let app = Arc::new(App::new(config)?);
+    // Before anything is listened to: its keys decide who is answered.
+    app.open_store().await?;
+    app.config.check_exposure(app.keys.are_asked_for())?;
+    let keys = Follow::start(&app);
+    let audit = Audit::start(&app).await?;
     let listener = TcpListener::bind(app.config.listen)
         .await
         .with_context(|| format!("`listen`: {} cannot be bound", app.config.listen))?;
     let address = listener.local_addr()?;
-    announce(address);
+    let tls = tls(&app)?;
+    app.start_traces()?;
+    announce(address, tls.is_some());
 
     // Signals first: one that comes during a load must not be lost.
     let signals = Signals::listen()?;
-    let serving = tokio::spawn(accept(listener, http::router(Arc::clone(&app)), Arc::clone(&app), signals));
-    app.open_store().await?;
+    let renewal = tls.as_ref().map(Tls::follow);
+    let service = Served { router: http::router(Arc::clone(&app)), tls };
+    let serving = tokio::spawn(accept(listener, service, Arc::clone(&app), signals));
     let engine = app.load().await?;
     let rollout = Rollout::start(&app).await.map(|rollout| tokio::spawn(rollout.run()));
     app.finish_loading();
@@ -78,6 +92,18 @@ async fn run(config: Config) -> anyhow::Result<()> {
     if let Some(rollout) = rollout {
         rollout.abort();
     }
+    if let Some(traces) = app.traces() {
+        traces.flush().await;
+    }
+    if let Some(renewal) = renewal {
+        renewal.abort();
+    }
+    if let Some(keys) = keys {
+        keys.stop();
+    }
+    if let Some(audit) = audit {
+        audit.stop();
+    }
     app.tasks.catalog.clear();
     tokio::task::spawn_blocking(move || drop(engine)).await?;
     tracing::info!("stopped");
@@ -85,11 +111,56 @@ async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 /// Tells whoever started the process where it listens: with port 0 nobody knows otherwise.
-fn announce(address: SocketAddr) {
-    let _ = writeln!(std::io::stdout(), "listening on http://{address}");
+fn announce(address: SocketAddr, tls: bool) {
+    let scheme = if tls { "https" } else { "http" };
+    let _ = writeln!(std::io::stdout(), "listening on {scheme}://{address}");
 }
 
-async fn accept(listener: TcpListener, router: Router, app: Arc<App>, mut signals: Signals) {
+/// What speaks TLS, where a certificate is given.
+fn tls(app: &App) -> anyhow::Result<Option<Arc<Tls>>> {
+    match (&app.config.tls_certificate, &app.config.tls_key) {
+        (Some(certificate), Some(key)) => {
+            let tls = Tls::load(certificate, key, &app.metrics).context("`tls-certificate`")?;
+            Ok(Some(Arc::new(tls)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// What a connection gets.
+#[derive(Clone)]
+struct Served {
+    router: Router,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Served {
+    /// Answers on a connection until it ends, or gracefully once `watcher` says so. A broken one is the client's business;
+    /// its requests were cancelled with it.
+    async fn connection(self, stream: TcpStream, watcher: Watcher) {
+        match self.tls {
+            None => drop(watcher.watch(http1(TokioIo::new(stream), self.router)).await),
+            Some(tls) => {
+                if let Some(stream) = tls.accept(stream).await {
+                    drop(watcher.watch(http1(TokioIo::new(stream), self.router)).await);
+                }
+            }
+        }
+    }
+}
+
+/// A connection that is answered on.
+fn http1<S>(stream: S, router: Router) -> http1::Connection<S, TowerToHyperService<Router>>
+where
+    S: hyper::rt::Read + hyper::rt::Write + Unpin,
+{
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(stream, TowerToHyperService::new(router))
+}
+
+async fn accept(listener: TcpListener, service: Served, app: Arc<App>, mut signals: Signals) {
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(app.config.max_connections));
     let mut notice = Box::pin(notice(&app, &mut signals));
@@ -113,15 +184,9 @@ async fn accept(listener: TcpListener, router: Router, app: Arc<App>, mut signal
             }
         };
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service);
-        let connection = graceful.watch(connection);
+        let connection = service.clone().connection(stream, graceful.watcher());
         tokio::spawn(async move {
-            // A broken connection is the client's business; its requests were cancelled with it.
-            let _ = connection.await;
+            connection.await;
             drop(place);
         });
     }

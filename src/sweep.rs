@@ -17,6 +17,8 @@ use crate::purge;
 /// Bytes without a row that are younger than this may be about to get one: an upload is stored before it is looked at.
 const SAFE_AGE_MS: i64 = 60 * 60 * 1000;
 
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
 /// The sweep of this process.
 pub struct Sweep {
     stop: watch::Sender<bool>,
@@ -65,6 +67,7 @@ async fn once(app: &App, store: &Store) {
     let parts = [
         ("files", files(store, metrics).await.map(|()| true)),
         ("requests", store.forget_requests(now_ms()).await.map(|()| true)),
+        ("acts", acts(app, store).await.map(|()| true)),
         ("purges", purge::finish_all(store).await),
         ("blobs", blobs(store, metrics).await),
     ];
@@ -79,6 +82,19 @@ async fn once(app: &App, store: &Store) {
     if whole {
         metrics.last_success_timestamp_seconds.set(now_ms() / 1000);
     }
+}
+
+/// Forgets acts whose time is over; where none is set, they stay.
+async fn acts(app: &App, store: &Store) -> Result<(), StoreError> {
+    let days = i64::from(app.config.audit_retention_days);
+    if days == 0 {
+        return Ok(());
+    }
+    let forgotten = store.forget_acts(now_ms().saturating_sub(days * DAY_MS)).await?;
+    if forgotten > 0 {
+        tracing::info!(forgotten, "acts of the audit whose time is over are forgotten");
+    }
+    Ok(())
 }
 
 async fn files(store: &Store, metrics: &SweepMetrics) -> Result<(), StoreError> {

@@ -10,6 +10,7 @@ use clap::Args;
 use headstart_datasets::Inspection;
 use headstart_methods::METHODS;
 use headstart_store::{Scope, Store};
+use headstart_types::classifier::Reason;
 use headstart_types::file::FileRow;
 use headstart_types::ids::{FileId, JobId};
 use headstart_types::job::{Job, JobParams, JobState, NewJob, ReportParams};
@@ -90,10 +91,10 @@ async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> 
         let names: Vec<&str> = METHODS.iter().map(|method| method.name()).collect();
         format!("there is no method `{}`; methods are {}", arguments.method, names.join(", "))
     })?;
-    check_owner(&config, &arguments.owner)?;
     let params = method.check(&given)?;
     let app = Arc::new(App::at_terminal(config)?);
     app.open_store().await?;
+    check_owner(&app, &arguments.owner)?;
     let store = app.store().context("the store is closed")?.clone();
     let (file, inspection) = take_in(&app, &store, &arguments.owner, input).await?;
     print_findings(&inspection)?;
@@ -145,10 +146,10 @@ async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> 
 }
 
 /// Whether there is a key of the owner's name: what belongs to nobody, nobody could use.
-fn check_owner(config: &Config, owner: &str) -> anyhow::Result<()> {
-    let keys: Vec<&str> = config.api_keys.iter().map(|key| key.identity().key).collect();
+fn check_owner(app: &App, owner: &str) -> anyhow::Result<()> {
+    let keys = app.keys.names();
     ensure!(
-        keys.is_empty() || keys.contains(&owner),
+        !app.keys.are_asked_for() || keys.contains(&owner),
         "`--owner` must be the name of the key that is to use the classifier: {}",
         keys.join(", ")
     );
@@ -218,7 +219,8 @@ async fn take_in_beside(
 
 /// Deletes a file that is of no use, with its bytes.
 async fn forget(store: &Store, file: &FileRow) -> anyhow::Result<()> {
-    store.delete_file(Scope::All, &file.id).await?;
+    let reason = Reason { who: file.key.clone(), reason: "it cannot be trained on".to_owned(), gate: None };
+    store.delete_file(Scope::All, &file.id, &reason, now_ms()).await?;
     sweep::erase(store, file).await;
     Ok(())
 }

@@ -19,6 +19,7 @@ use crate::export::CannotExport;
 use crate::few_shot::FewShotError;
 use crate::gate::GateError;
 use crate::intake::IntakeError;
+use crate::keys::Refused;
 use crate::purge::PurgeError;
 
 /// An error on its way to a client. The outermost layer writes its body, since it knows the request's id.
@@ -173,6 +174,25 @@ impl ApiError {
         let refused =
             Self::new(StatusCode::CONFLICT, "conflict_error", "gate_refused", found.message.as_str());
         Self { gate: Some(Box::new(found)), ..refused.about("gate") }
+    }
+
+    /// A key that asks more than it may.
+    pub(crate) fn over_limit(refused: &Refused) -> Self {
+        let (message, wait, reason) = match refused {
+            Refused::Rate { left, wait } => {
+                let message = format!("the key may ask {} requests in a minute", left.limit);
+                (message, *wait, Reason::KeyRate)
+            }
+            Refused::Concurrency { limit } => {
+                let message = format!("the key may ask {limit} requests at a time");
+                (message, Duration::from_secs(1), Reason::KeyConcurrency)
+            }
+        };
+        let code = "rate_limit_exceeded";
+        let limited = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", code, message);
+        // Whole seconds, and never too soon.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Self { retry_after: Some(Duration::from_secs(seconds)), ..limited.because(reason) }
     }
 
     /// Nothing of that id for whoever asks.

@@ -1,11 +1,12 @@
 //! What every request passes, outermost first: identity and accounts, then the key, then readiness.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
@@ -14,7 +15,11 @@ use tracing::Instrument as _;
 
 use crate::app::App;
 use crate::auth::{ApiKey, Identity, Scope};
+use crate::clock::now_ms;
 use crate::http::error::ApiError;
+use crate::http::held;
+use crate::keys::{Found, Left, Refused};
+use crate::traces::{Answered, Stages, Trace};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -36,7 +41,10 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     let id = request_id(&request);
     let method = method_name(request.method());
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
-    let span = tracing::info_span!("request", id = %id, method, route = %route);
+    let trace = app.traces().and_then(|traces| traces.begin(request.headers()));
+    let trace_id = trace.as_ref().map(Trace::id);
+    let key = tracing::field::Empty;
+    let span = tracing::info_span!("request", id = %id, method, route = %route, key, trace_id);
     app.metrics.requests_in_flight.inc();
     let in_flight = InFlight(&app);
     let outcome = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
@@ -47,34 +55,56 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     });
     drop(in_flight);
 
-    let mut response = match response.extensions().get::<ApiError>().cloned() {
-        None => response,
-        Some(error) => {
-            if let Some(reason) = error.reason {
-                app.metrics.reject(reason);
-            }
-            let allow = response.headers().get(header::ALLOW).cloned();
-            let mut rendered = error.render(&id);
-            if let Some(allow) = allow {
-                rendered.headers_mut().insert(header::ALLOW, allow);
-            }
-            rendered
-        }
-    };
+    let mut response = with_error_body(&app, response, &id);
     let status = response.status();
     app.metrics.count_request(&route, method, status.as_u16(), started.elapsed());
-    let milliseconds = started.elapsed().as_secs_f64() * 1e3;
-    span.in_scope(|| {
-        if status == axum::http::StatusCode::INTERNAL_SERVER_ERROR {
-            tracing::warn!(status = status.as_u16(), milliseconds, "answered");
-        } else {
-            tracing::debug!(status = status.as_u16(), milliseconds, "answered");
-        }
-    });
+    span.in_scope(|| tell(&app, &id, status, started.elapsed()));
+    if let (Some(traces), Some(trace)) = (app.traces(), trace) {
+        let stages = response.extensions().get::<Stages>().copied();
+        let (status, request_id) = (status.as_u16(), id.as_str());
+        traces.end(&trace, &Answered { method, route: &route, status, request_id, stages });
+    }
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
+}
+
+/// A line of the log for an answer: where answers are logged, for every error and every slow one, and a share of the others.
+fn tell(app: &App, id: &str, status: StatusCode, took: Duration) {
+    let milliseconds = took.as_secs_f64() * 1e3;
+    let share = app.config.access_log;
+    let slow = took >= Duration::from_millis(app.config.slow_ms);
+    let bad = status.is_client_error() || status.is_server_error();
+    let (status, logged) = (status.as_u16(), share > 0.0 && (bad || slow || lot(id) < share));
+    if status == 500 {
+        tracing::warn!(status, milliseconds, "answered");
+    } else if logged {
+        tracing::info!(status, milliseconds, "answered");
+    } else {
+        tracing::debug!(status, milliseconds, "answered");
+    }
+}
+
+/// From 0 up to 1, the same for the same request: whoever logs a share of its lines logs all of one or none.
+fn lot(id: &str) -> f64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    (hasher.finish() >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// An error's answer with its body, and counted; what layers within have said in headers holds for it too.
+fn with_error_body(app: &App, mut response: Response, id: &str) -> Response {
+    let Some(error) = response.extensions().get::<ApiError>().cloned() else { return response };
+    if let Some(reason) = error.reason {
+        app.metrics.reject(reason);
+    }
+    let mut headers = std::mem::take(response.headers_mut());
+    headers.remove(header::CONTENT_LENGTH);
+    let mut rendered = error.render(id);
+    headers.extend(std::mem::take(rendered.headers_mut()));
+    *rendered.headers_mut() = headers;
+    rendered
 }
 
 /// A closed set: clients may invent methods, metric labels must not follow them.
@@ -102,11 +132,49 @@ pub(crate) async fn authorise(
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let keys = &app.config.api_keys;
-    if keys.is_empty() {
+    if !app.keys.are_asked_for() {
         request.extensions_mut().insert(Identity::NOBODY);
         return Ok(next.run(request).await);
     }
+    let key = presented(&app, &request)?;
+    if !key.allows(scope) {
+        return Err(ApiError::forbidden(scope));
+    }
+    let identity = key.identity();
+    tracing::Span::current().record("key", identity.key);
+    let admitted = match app.accounts.admit(identity.key, key.limits()) {
+        Ok(admitted) => admitted,
+        Err(refused) => {
+            let response = ApiError::over_limit(&refused).into_response();
+            return Ok(match refused {
+                Refused::Rate { left, .. } => telling(left, response),
+                Refused::Concurrency { .. } => response,
+            });
+        }
+    };
+    request.extensions_mut().insert(identity);
+    let response = next.run(request).await;
+    // A long answer takes its place until its end.
+    let response = response.map(|body| held::hold(body, admitted.place));
+    Ok(match admitted.left {
+        Some(left) => telling(left, response),
+        None => response,
+    })
+}
+
+/// Tells what is left of a key's limit in the headers that clients of the OpenAI API read.
+fn telling(left: Left, mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert("x-ratelimit-limit-requests", HeaderValue::from(left.limit));
+    headers.insert("x-ratelimit-remaining-requests", HeaderValue::from(left.remaining));
+    if let Ok(reset) = HeaderValue::from_str(&format!("{:.3}s", left.reset.as_secs_f64())) {
+        headers.insert("x-ratelimit-reset-requests", reset);
+    }
+    response
+}
+
+/// The key that a request presents.
+fn presented(app: &App, request: &Request) -> Result<ApiKey, ApiError> {
     let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let presented = header
         .and_then(|value| value.split_once(' '))
@@ -115,13 +183,10 @@ pub(crate) async fn authorise(
     let Some(presented) = presented else {
         return Err(ApiError::unauthorised("no API key: send it as `Authorization: Bearer KEY`"));
     };
-    match ApiKey::find(keys, presented) {
-        None => Err(ApiError::unauthorised("the API key is not known")),
-        Some(key) if key.allows(scope) => {
-            request.extensions_mut().insert(key.identity());
-            Ok(next.run(request).await)
-        }
-        Some(_) => Err(ApiError::forbidden(scope)),
+    match app.keys.find(presented, now_ms()) {
+        Found::Key(key) => Ok(key),
+        Found::Expired => Err(ApiError::unauthorised("the API key has expired")),
+        Found::Unknown => Err(ApiError::unauthorised("the API key is not known")),
     }
 }
 

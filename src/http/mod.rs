@@ -1,9 +1,11 @@
 //! The REST edge: bodies in, tasks asked, bodies out. The only place that knows status codes.
 
+mod cors;
 mod describe;
 mod error;
 mod extract;
 mod form;
+mod held;
 mod idempotent;
 mod layers;
 mod linger;

@@ -19,8 +19,8 @@ use utoipa::{IntoResponses, OpenApi, PartialSchema as _, ToSchema};
 use crate::http::describe;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::routes::{
-    classifiers, events, examples, exports, files, health, hugging_face, hugging_face_rerank, jobs, models,
-    pointers, purges,
+    audit, classifiers, events, examples, exports, files, health, hugging_face, hugging_face_rerank, jobs,
+    models, pointers, purges,
 };
 
 #[derive(OpenApi)]
@@ -51,7 +51,7 @@ use crate::http::routes::{
         classifiers::report, exports::onnx, examples::create, examples::add, examples::forget,
         pointers::promote, pointers::rollback, pointers::traffic, pointers::set_shadow, pointers::set_alias,
         pointers::delete_alias, purges::create, purges::list, purges::retrieve,
-        health::live, health::ready, health::metrics
+        audit::list, health::live, health::ready, health::metrics
     ),
     components(schemas(ErrorBody))
 )]
@@ -196,7 +196,7 @@ const ROW_ERRORS: [(&str, &str); 8] = [
     ("403", "The key lacks the scope."),
     ("404", "Nothing of that name for this key."),
     ("409", "The state does not allow it; asking again would not help."),
-    ("429", "The key has as many as it may."),
+    ("429", "The key has as many as it may, or asks more than it may."),
     ("500", "Something broke; the log has the request's id."),
     ("503", "The server starts or stops, or the disk is full."),
 ];

@@ -7,16 +7,17 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::{delete, get, post, put};
+use tower::util::option_layer;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::app::App;
 use crate::auth::Scope;
 use crate::http::error::ApiError;
 use crate::http::routes::{
-    classifiers, events, examples, exports, files, health, hugging_face, hugging_face_rerank, jobs, models,
-    pointers, purges, tasks,
+    audit, classifiers, events, examples, exports, files, health, hugging_face, hugging_face_rerank, jobs,
+    models, pointers, purges, tasks,
 };
-use crate::http::{layers, linger, openapi};
+use crate::http::{cors, layers, linger, openapi};
 
 /// Every route of the service.
 pub fn router(app: Arc<App>) -> Router {
@@ -47,6 +48,10 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(registry(&app))
         .route_layer(from_fn_with_state((Arc::clone(&app), Scope::Train), layers::authorise));
 
+    let admin = Router::new()
+        .route("/v1/audit", get(audit::list))
+        .route_layer(from_fn_with_state((Arc::clone(&app), Scope::Admin), layers::authorise));
+
     let open = Router::new()
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
@@ -58,14 +63,18 @@ pub fn router(app: Arc<App>) -> Router {
     }
     // Else the pages would tell a public validator where this server is.
     let pages = utoipa_swagger_ui::Config::from("/openapi.json").validator_url("none");
+    let pages_of_others = cors::layer(&app.config.cors_origins);
     Router::new()
         .merge(infer)
         .merge(train)
+        .merge(admin)
         .merge(open)
         .merge(SwaggerUi::new("/docs").config(pages))
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(map_response(no_sniffing))
+        // Within the accounts, so that errors are for pages too and preflights are counted.
+        .layer(option_layer(pages_of_others))
         .layer(from_fn_with_state(Arc::clone(&app), layers::observe))
         .layer(from_fn(linger::read_on))
         .with_state(app)

@@ -1,4 +1,4 @@
-//! One POST: a connection of its own, TLS by the system's certificates, an end to all waiting. There is nothing here that
+//! One POST, of a webhook or of traces: a connection of its own, TLS by the system's certificates, an end to all waiting. There is nothing here that
 //! could follow a redirect, ask a proxy or keep a cookie.
 
 use std::sync::Arc;
@@ -28,7 +28,7 @@ const ANSWER: (usize, Duration) = (64 * 1024, Duration::from_secs(1));
 
 /// Why there was no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SendError {
+pub(crate) enum SendError {
     #[error("no connection: {0}")]
     Connect(#[source] std::io::Error),
     #[error("no connection within {} s", CONNECT.as_secs())]
@@ -46,7 +46,7 @@ pub(super) enum SendError {
 }
 
 /// Who posts.
-pub(super) struct Client {
+pub(crate) struct Client {
     tls: TlsConnector,
 }
 
@@ -55,12 +55,12 @@ impl Client {
     ///
     /// # Errors
     /// When TLS has no protocol version to offer.
-    pub(super) fn new() -> Result<Self, rustls::Error> {
+    pub(crate) fn new() -> Result<Self, rustls::Error> {
         let mut roots = RootCertStore::empty();
         let found = rustls_native_certs::load_native_certs();
         let (added, _) = roots.add_parsable_certificates(found.certs);
         if added == 0 {
-            tracing::warn!("the system has no certificates: no https:// webhook can be delivered");
+            tracing::warn!("the system has no certificates: nothing can be sent to https://");
         }
         let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
@@ -70,21 +70,20 @@ impl Client {
         Ok(Self { tls: TlsConnector::from(Arc::new(config)) })
     }
 
-    /// Posts JSON; the answer's status.
-    pub(super) async fn post(
+    /// Posts a body, whose type is among the headers; the answer's status.
+    pub(crate) async fn post(
         &self,
         target: &Target,
         headers: &[(&str, String)],
-        body: String,
+        body: impl Into<Bytes>,
     ) -> Result<u16, SendError> {
         let mut request = Request::post(&target.path)
             .header(header::HOST, &target.authority)
-            .header(header::USER_AGENT, concat!("headstart/", env!("CARGO_PKG_VERSION")))
-            .header(header::CONTENT_TYPE, "application/json");
+            .header(header::USER_AGENT, concat!("headstart/", env!("CARGO_PKG_VERSION")));
         for (name, value) in headers {
             request = request.header(*name, value);
         }
-        let request = request.body(Full::new(Bytes::from(body)))?;
+        let request = request.body(Full::new(body.into()))?;
         timeout(WHOLE, self.exchange(target, request)).await.map_err(|_| SendError::Timeout)?
     }
 

@@ -131,6 +131,7 @@ impl Teller {
         let timestamp = now_ms().div_euclid(1000);
         let signature = self.app.config.webhook_secret.sign(&message.id, timestamp, message.body.as_bytes());
         let headers = [
+            ("content-type", "application/json".to_owned()),
             ("webhook-id", message.id),
             ("webhook-timestamp", timestamp.to_string()),
             ("webhook-signature", signature),

@@ -56,6 +56,14 @@ pub struct Target {
     pub(super) path: String,
 }
 
+impl Target {
+    /// A target that no list decides on: the operator names it.
+    pub(crate) fn new((host, port): (&str, u16), tls: bool, authority: &str, path: &str) -> Self {
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Self { host, port, tls, authority: authority.to_owned(), path: path.to_owned() }
+    }
+}
+
 impl Host {
     /// `None` unless the text is a host with or without a port, and nothing else.
     fn of(authority: &Authority) -> Option<Self> {

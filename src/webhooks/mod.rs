@@ -7,6 +7,7 @@ mod hosts;
 mod message;
 mod secrets;
 
+pub(crate) use client::Client;
 pub use deliver::Webhooks;
 pub use hosts::{HostError, Hosts, Target, UrlError};
 pub use secrets::{SecretError, Secrets};

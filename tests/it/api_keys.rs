@@ -2,7 +2,13 @@
 
 use axum::body::Body;
 use axum::http::Request;
+use headstart::auth::digest_of;
+use headstart::clock::now_ms;
+use headstart_types::ids::KeyId;
+use headstart_types::key::{KeyLimits, KeyRow};
+use serde_json::Value;
 
+use crate::support::training::{KEYS, request};
 use crate::support::{Reply, TestApp};
 
 async fn models(service: &TestApp, authorization: Option<&str>) -> Reply {
@@ -37,4 +43,179 @@ async fn probes_metrics_and_pages_need_no_key() {
     for path in ["/livez", "/metrics", "/openapi.json", "/docs/"] {
         assert_eq!(service.get(path).await.status.as_u16(), 200, "{path}");
     }
+}
+
+/// The row of a key whose secret is `key-of-SECRET`.
+fn row(name: &str, secret: &str, scopes: &str) -> KeyRow {
+    let digest = digest_of(&format!("key-of-{secret}"));
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    KeyRow {
+        id: KeyId::new(now_ms(), headstart::clock::chance().unwrap()),
+        name: name.to_owned(),
+        scopes: scopes.to_owned(),
+        digest: digest.parse().unwrap(),
+        limits: KeyLimits::default(),
+        created_at: now_ms(),
+        expires_at: None,
+        revoked_at: None,
+    }
+}
+
+/// Writes a key as the command would, in a process of its own.
+async fn put(service: &TestApp, key: &KeyRow) {
+    let store = service.app.store().unwrap();
+    store.add_key(key, true, "headstart keys").await.unwrap();
+    service.app.read_keys(store).await.unwrap();
+}
+
+/// Writes a key `key-of-NAME`.
+async fn add(service: &TestApp, name: &str, scopes: &str, expires_at: Option<i64>) {
+    put(service, &KeyRow { expires_at, ..row(name, name, scopes) }).await;
+}
+
+async fn revoke(service: &TestApp, which: &str) {
+    let store = service.app.store().unwrap();
+    store.revoke_keys(which, "headstart keys", now_ms()).await.unwrap();
+    service.app.read_keys(store).await.unwrap();
+}
+
+/// The status of a list of models under a key.
+async fn status(service: &TestApp, key: &str) -> u16 {
+    service.ask(key, "GET", "/v1/models", Value::Null).await.status.as_u16()
+}
+
+#[tokio::test]
+async fn a_key_of_the_store_is_taken_from_when_it_is_made_until_it_is_revoked() {
+    let service = TestApp::with_store("").await;
+    assert_eq!(service.get("/v1/models").await.status, 200);
+    add(&service, "app", "infer", None).await;
+    assert_eq!(service.get("/v1/models").await.error().0, 401);
+    assert_eq!(status(&service, "app").await, 200);
+    assert_eq!(service.ask("app", "GET", "/v1/files", Value::Null).await.error().0, 403);
+    revoke(&service, "app").await;
+    let refused = service.ask("app", "GET", "/v1/models", Value::Null).await;
+    assert_eq!(refused.error(), (401, "invalid_api_key".into(), None));
+    // The last key's end opens the service to nobody.
+    assert_eq!(service.get("/v1/models").await.error().0, 401);
+}
+
+#[tokio::test]
+async fn keys_of_the_store_stand_beside_those_of_the_options() {
+    let service = TestApp::with_store(KEYS).await;
+    add(&service, "carl", "train+infer", None).await;
+    for key in ["anna", "carl", "root"] {
+        assert_eq!(status(&service, key).await, 200, "{key}");
+    }
+    assert_eq!(service.metric("headstart_api_keys").await, 4.0);
+    let file = service.file("carl", "{\"text\": \"a\", \"label\": \"b\"}\n").await;
+    let path = format!("/v1/files/{}", file["id"].as_str().unwrap());
+    assert_eq!(service.ask("anna", "GET", &path, Value::Null).await.error().0, 404);
+    service.ask("root", "GET", &path, Value::Null).await.ok();
+    // What it owned stays, for administrators and for whoever is given the name again.
+    revoke(&service, "carl").await;
+    service.ask("root", "GET", &path, Value::Null).await.ok();
+    let again =
+        KeyRow { name: "carl".into(), ..service.app.store().unwrap().keys().await.unwrap().remove(0) };
+    let taken = service.app.store().unwrap().add_key(&again, false, "tests").await;
+    assert!(taken.is_err());
+}
+
+#[tokio::test]
+async fn a_key_with_the_name_of_an_option_but_other_scopes_is_not_taken() {
+    let service = TestApp::with_store("api_keys = \"app:infer:another-secret\"").await;
+    add(&service, "app", "admin", None).await;
+    assert_eq!(status(&service, "app").await, 401);
+}
+
+#[tokio::test]
+async fn a_key_ends_at_its_time() {
+    let service = TestApp::with_store("").await;
+    add(&service, "app", "infer", Some(now_ms() + 3_600_000)).await;
+    assert_eq!(status(&service, "app").await, 200);
+    let keys = service.app.store().unwrap().keys().await.unwrap();
+    assert!(!keys[0].is_active(now_ms() + 3_600_000));
+    add(&service, "brief", "infer", Some(now_ms() + 50)).await;
+    while status(&service, "brief").await == 200 {}
+    let refused = service.ask("brief", "GET", "/v1/models", Value::Null).await;
+    assert!(refused.message().contains("has expired"), "{}", refused.message());
+}
+
+#[tokio::test]
+async fn the_audit_lists_what_was_done_by_whom_to_administrators() {
+    let service = TestApp::with_store(KEYS).await;
+    add(&service, "carl", "train", None).await;
+    let file = service.file("anna", "{\"text\": \"a\", \"label\": \"b\"}\n").await;
+    let id = file["id"].as_str().unwrap();
+    service.ask("anna", "DELETE", &format!("/v1/files/{id}"), Value::Null).await.ok();
+    let refused = service.ask("anna", "GET", "/v1/audit", Value::Null).await;
+    assert_eq!(refused.error(), (403, "insufficient_scope".into(), None));
+    let newest = service.ask("root", "GET", "/v1/audit?limit=1", Value::Null).await.ok();
+    assert_eq!(newest["has_more"], true);
+    let act = &newest["data"][0];
+    assert_eq!((act["who"].as_str(), act["action"].as_str()), (Some("anna"), Some("file.delete")));
+    assert_eq!(act["subject"], id);
+    let next = format!("/v1/audit?after={}", newest["last_id"].as_str().unwrap());
+    let rest = service.ask("root", "GET", &next, Value::Null).await.ok();
+    assert_eq!(rest["data"][0]["action"], "key.add");
+    assert_eq!(rest["data"][0]["details"]["scopes"], "train");
+    assert!(!rest.to_string().contains("key-of"), "{rest}");
+    let annas = service.ask("root", "GET", "/v1/audit?who=anna&order=asc", Value::Null).await.ok();
+    assert_eq!(annas["data"].as_array().unwrap().len(), 1);
+    let wrong = service.ask("root", "GET", "/v1/audit?after=7", Value::Null).await;
+    assert_eq!(wrong.error(), (400, "invalid_value".into(), Some("after".into())));
+}
+
+/// The value of a header.
+fn header<'a>(reply: &'a Reply, name: &str) -> &'a str {
+    reply.headers.get(name).unwrap_or_else(|| panic!("no {name}")).to_str().unwrap()
+}
+
+#[tokio::test]
+async fn a_key_over_its_rate_is_told_when_to_come_again() {
+    let service = TestApp::with_store(&format!("key_rate = 2\n{KEYS}")).await;
+    let first = service.ask("anna", "GET", "/v1/models", Value::Null).await;
+    assert_eq!(header(&first, "x-ratelimit-limit-requests"), "2");
+    assert_eq!(header(&first, "x-ratelimit-remaining-requests"), "1");
+    assert_eq!(header(&first, "x-ratelimit-reset-requests"), "30.000s");
+    // An error of another kind tells what is left too.
+    let missing = service.ask("anna", "GET", "/v1/models/none", Value::Null).await;
+    assert_eq!(missing.error().0, 404);
+    assert_eq!(header(&missing, "x-ratelimit-remaining-requests"), "0");
+    let refused = service.ask("anna", "GET", "/v1/models", Value::Null).await;
+    assert_eq!(refused.error(), (429, "rate_limit_exceeded".into(), None));
+    let wait: u64 = header(&refused, "retry-after").parse().unwrap();
+    assert!((1..=30).contains(&wait), "{wait}");
+    assert_eq!(header(&refused, "x-ratelimit-remaining-requests"), "0");
+    // Others are not held back, and probes are nobody's.
+    service.ask("root", "GET", "/v1/models", Value::Null).await.ok();
+    assert_eq!(service.metric("headstart_rejections_total{reason=\"key_rate\"}").await, 1.0);
+}
+
+#[tokio::test]
+async fn an_answer_that_goes_on_takes_its_place_until_its_end() {
+    let service = TestApp::with_store(&format!("key_concurrency = 1\n{KEYS}")).await;
+    let job = service.job("anna", "intent").await;
+    let path = format!("/v1/fine_tuning/jobs/{}/events", job["id"].as_str().unwrap());
+    let mut stream = request("anna", "GET", &path, &Value::Null);
+    stream.headers_mut().insert("accept", "text/event-stream".parse().unwrap());
+    let open = service.open(stream).await;
+    assert_eq!(open.status(), 200);
+    let refused = service.ask("anna", "GET", "/v1/models", Value::Null).await;
+    assert_eq!(refused.error(), (429, "rate_limit_exceeded".into(), None));
+    assert_eq!(header(&refused, "retry-after"), "1");
+    service.ask("root", "GET", "/v1/models", Value::Null).await.ok();
+    drop(open);
+    service.ask("anna", "GET", "/v1/models", Value::Null).await.ok();
+    assert_eq!(service.metric("headstart_rejections_total{reason=\"key_concurrency\"}").await, 1.0);
+}
+
+#[tokio::test]
+async fn keys_of_one_name_are_counted_together_by_what_the_newest_may() {
+    let service = TestApp::with_store("key_rate = 100").await;
+    add(&service, "app", "infer", None).await;
+    let limits = KeyLimits { requests_per_minute: Some(2), concurrency: None };
+    let newer = KeyRow { limits, created_at: now_ms() + 1, ..row("app", "newer", "infer") };
+    put(&service, &KeyRow { id: KeyId::new(now_ms() + 1, [0; 10]), ..newer }).await;
+    assert_eq!((status(&service, "app").await, status(&service, "newer").await), (200, 200));
+    assert_eq!((status(&service, "app").await, status(&service, "newer").await), (429, 429));
 }

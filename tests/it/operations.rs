@@ -156,7 +156,7 @@ impl Rows {
 async fn answers_say_where_their_time_went() {
     let reply = TestApp::shared().post("/v1/embeddings", &json!({"model": TEXT, "input": "time"})).await;
     let timing = reply.headers["server-timing"].to_str().unwrap();
-    for part in ["preprocess;dur=", "queue;dur=", "inference;dur="] {
+    for part in ["decode;dur=", "preprocess;dur=", "queue;dur=", "inference;dur=", "post;dur="] {
         assert!(timing.contains(part), "{timing}");
     }
 }

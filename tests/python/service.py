@@ -21,7 +21,7 @@ IMAGE = "efficientnet-lite0"
 # What a start, a stop or an answer may take on a crowded machine; no test waits for it to pass.
 PATIENCE_SECONDS = 60
 
-_ANNOUNCED = re.compile(r"listening on (http://\S+)")
+_ANNOUNCED = re.compile(r"listening on (https?://\S+)")
 _SERIES = re.compile(r"^(?P<name>[a-z_]+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
 
 
@@ -45,7 +45,7 @@ def environment(**variables):
 class Service:
     """A running server. `stop` ends it and checks that it ended well."""
 
-    def __init__(self, folder, *flags, wait=True, listen="127.0.0.1:0", models=MODELS, data=None, **variables):
+    def __init__(self, folder, *flags, wait=True, verify=True, listen="127.0.0.1:0", models=MODELS, data=None, **variables):
         assert BINARY.exists(), f"{BINARY.relative_to(ROOT)} is missing; `make build` makes it"
         self.folder = folder
         self._out, self._log = folder / "stdout.txt", folder / "stderr.txt"
@@ -63,7 +63,7 @@ class Service:
         self._stopped = False
         self.url = wait_until(self._announced, "the server announces its address")
         self.port = int(self.url.rsplit(":", 1)[1])
-        self.http = httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS, trust_env=False)
+        self.http = httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS, trust_env=False, verify=verify)
         if wait:
             wait_until(self.is_ready, "the server is ready")
 

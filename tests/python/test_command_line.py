@@ -177,7 +177,7 @@ def test_a_broken_backbone_is_named_and_the_others_still_serve(tmp_path, start):
     (damaged / "headstart.toml").write_text(manifest.replace(f'id = "{TEXT}"', 'id = "damaged"'))
     (damaged / "model.onnx").write_bytes(b"not a model")
     done = run("models", "--models", models)
-    assert done.returncode != 0 and "sha256" in done.stdout.lower()
+    assert done.returncode != 0 and "sha-256" in done.stdout.lower()
     assert "damaged" in done.stdout and TEXT in done.stdout
     service = start("--models", models)
     broken = service.http.get("/v1/models/damaged").json()

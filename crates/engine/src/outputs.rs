@@ -52,11 +52,12 @@ fn shape<'a>(outputs: &'a [Outlet], name: &str) -> Result<&'a [i64], String> {
         let names: Vec<&str> = outputs.iter().map(Outlet::name).collect();
         format!("the graph has no output `{name}`; it has {}", names.join(", "))
     })?;
-    match output.dtype() {
-        ValueType::Tensor { ty: TensorElementType::Float32 | TensorElementType::Float16, shape, .. } => {
-            Ok(shape)
-        }
-        _ => Err(format!("output `{name}` is not a tensor of float32 or float16")),
+    let refused = || format!("output `{name}` is not a tensor of float32 or float16");
+    let ValueType::Tensor { ty, shape, .. } = output.dtype() else { return Err(refused()) };
+    if matches!(ty, TensorElementType::Float32 | TensorElementType::Float16) {
+        Ok(shape)
+    } else {
+        Err(refused())
     }
 }
 
@@ -78,7 +79,7 @@ pub(crate) fn values<'a>(
             (shape, Cow::Owned(data.iter().map(|value| value.to_f32()).collect()))
         }
     };
-    if shape.first() == Some(&(rows as i64)) && data.len() > 0 && data.len() % (rows * per_row) == 0 {
+    if shape.first() == Some(&(rows as i64)) && !data.is_empty() && data.len() % (rows * per_row) == 0 {
         Ok(data)
     } else {
         Err(format!(

@@ -69,11 +69,12 @@ fn tokens(inputs: &[Outlet], max_tokens: usize) -> Result<(Reads, Option<usize>)
     let (mut ids, mut mask, mut type_ids, mut positions) = (None, None, None, None);
     let (mut batch, mut length) = (None, None);
     for input in inputs {
-        let (narrow, shape) = match input.dtype() {
-            ValueType::Tensor { ty: TensorElementType::Int64, shape, .. } => (false, shape),
-            ValueType::Tensor { ty: TensorElementType::Int32, shape, .. } => (true, shape),
-            _ => return Err(format!("input `{}` is not a tensor of int64 or int32", input.name())),
-        };
+        let refused = || format!("input `{}` is not a tensor of int64 or int32", input.name());
+        let ValueType::Tensor { ty, shape, .. } = input.dtype() else { return Err(refused()) };
+        let narrow = *ty == TensorElementType::Int32;
+        if !narrow && *ty != TensorElementType::Int64 {
+            return Err(refused());
+        }
         let &[items, tokens] = &shape[..] else {
             return Err(format!("input `{}` has {} dimensions instead of 2", input.name(), shape.len()));
         };
@@ -126,11 +127,13 @@ fn dense(inputs: &[Outlet], image: &ImageSpec) -> Result<(Reads, Option<usize>),
     let ValueType::Tensor { ty, shape, .. } = input.dtype() else {
         return Err(format!("input `{name}` is not a tensor"));
     };
-    let element = match ty {
-        TensorElementType::Float32 => Element::Single,
-        TensorElementType::Float16 => Element::Half,
-        TensorElementType::Uint8 => Element::Byte,
-        other => return Err(format!("input `{name}` is of {other}; float32, float16 and uint8 are taken")),
+    let known = [
+        (TensorElementType::Float32, Element::Single),
+        (TensorElementType::Float16, Element::Half),
+        (TensorElementType::Uint8, Element::Byte),
+    ];
+    let Some((_, element)) = known.into_iter().find(|(known, _)| known == ty) else {
+        return Err(format!("input `{name}` is of {ty}; float32, float16 and uint8 are taken"));
     };
     let side = image.size as usize;
     let item_shape = match image.layout {

@@ -1,10 +1,11 @@
 //! Files: what is known of them, who may have how many bytes, what keeps them from going.
 
-use headstart_types::classifier::{ClassifierId, ClassifierVersion};
+use headstart_types::classifier::{ClassifierId, ClassifierVersion, Reason};
 use headstart_types::file::{FileRow, FileState};
 use headstart_types::ids::FileId;
 use headstart_types::job::Checkpoint;
 
+use crate::acts::{deletion, noted};
 use crate::backend::{Batch, Reader, Row, Value, to_json};
 use crate::error::StoreError;
 use crate::page::{Page, PageRequest, Scope};
@@ -146,12 +147,19 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] while a job that is not over uses it, [`StoreError::NotFound`].
-    pub async fn delete_file(&self, scope: Scope<'_>, id: &FileId) -> Result<DeletedFile, StoreError> {
+    pub async fn delete_file(
+        &self,
+        scope: Scope<'_>,
+        id: &FileId,
+        reason: &Reason,
+        now: i64,
+    ) -> Result<DeletedFile, StoreError> {
         let sql = format!(
             "DELETE FROM files WHERE id = $1 AND ($2 IS NULL OR key = $2) AND NOT EXISTS ({IN_USE}) \
              RETURNING {COLUMNS}"
         );
-        match self.write(Batch::new().must(sql, vec![id.into(), scope.value()])).await? {
+        let batch = Batch::new().must(sql, vec![id.into(), scope.value()]);
+        match self.write(noted(batch, &deletion("file.delete", id, reason), now)?).await? {
             Ok(rows) => {
                 let row = rows.into_iter().next().and_then(|rows| rows.into_iter().next());
                 let file = decode(row.ok_or(StoreError::Bug("a deleted file was not returned"))?)?;

@@ -1,9 +1,10 @@
 //! What survives: files, jobs with their events and checkpoints, classifiers and their versions, idempotency keys, purges,
-//! and blobs. Rows live in SQLite inside one folder, bytes beside them; states, leases and limits are the same over any
+//! API keys, acts, and blobs. Rows live in SQLite inside one folder, bytes beside them; states, leases and limits are the same over any
 //! back end. Nothing here knows what a job does.
 //!
 //! Every time is an argument, in milliseconds since the epoch, so that tests own the clock.
 
+mod acts;
 mod backend;
 mod backup;
 mod blobs;
@@ -11,6 +12,7 @@ mod error;
 mod files;
 mod idempotency;
 mod jobs;
+mod keys;
 mod page;
 mod purges;
 mod registry;
@@ -23,6 +25,7 @@ pub use error::StoreError;
 pub use files::{DeletedFile, FileFilter};
 pub use idempotency::{Begun, RequestKey, StoredAnswer, Ticket};
 pub use jobs::{Beat, ClaimLimits, JobFilter, QueueSize, Trigger, next};
+pub use keys::MAX_KEYS;
 pub use page::{Order, Page, PageRequest, Scope};
 pub use purges::{FileChange, NewPurge, VersionChange};
 pub use registry::{Ending, Expected, Published, When};

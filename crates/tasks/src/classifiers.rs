@@ -105,7 +105,7 @@ pub struct Classifiers {
     changing: Mutex<()>,
     registry: OnceLock<Arc<dyn Registry>>,
     /// By the name of the key.
-    reach: OnceLock<HashMap<String, Reach>>,
+    reach: RwLock<HashMap<String, Reach>>,
     shadows: ShadowFamily,
 }
 
@@ -178,20 +178,20 @@ impl Classifiers {
             snapshot: RwLock::default(),
             changing: Mutex::default(),
             registry: OnceLock::new(),
-            reach: OnceLock::new(),
+            reach: RwLock::default(),
             shadows,
         }
     }
 
-    /// Lets keys ask classifiers of others; said once, at the start.
+    /// Lets keys ask classifiers of others, in place of what they could ask before.
     pub fn let_reach(&self, reach: HashMap<String, Reach>) {
-        let _ = self.reach.set(reach);
+        *self.reach.write().unwrap_or_else(PoisonError::into_inner) = reach;
     }
 
     /// What a key may ask beside its own classifiers.
     #[must_use]
-    pub fn reach(&self, key: &str) -> Option<&Reach> {
-        self.reach.get().and_then(|reach| reach.get(key))
+    pub fn reach(&self, key: &str) -> Option<Reach> {
+        self.reach.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
     /// Whose classifier `model` means for a key, and its name there: `None` where the key may not ask it.

@@ -19,12 +19,16 @@ pub enum Reason {
     DiskFull,
     /// A key has as many jobs as it may.
     KeyLimit,
+    /// A key has asked as much as it may in a minute.
+    KeyRate,
+    /// A key has as many requests open as it may.
+    KeyConcurrency,
     /// A key's files take all the room it has.
     Quota,
 }
 
 impl Reason {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::QueueFull,
         Self::TooManyItems,
         Self::BodyTooLarge,
@@ -33,6 +37,8 @@ impl Reason {
         Self::NotReady,
         Self::DiskFull,
         Self::KeyLimit,
+        Self::KeyRate,
+        Self::KeyConcurrency,
         Self::Quota,
     ];
 
@@ -46,6 +52,8 @@ impl Reason {
             Self::NotReady => "not_ready",
             Self::DiskFull => "disk_full",
             Self::KeyLimit => "key_limit",
+            Self::KeyRate => "key_rate",
+            Self::KeyConcurrency => "key_concurrency",
             Self::Quota => "quota",
         }
     }
@@ -147,6 +155,52 @@ impl WebhookEnd {
             Self::Delivered => "delivered",
             Self::PutOff => "put_off",
             Self::GivenUp => "given_up",
+        }
+    }
+}
+
+/// How the agreement on keys with a client ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handshake {
+    /// There is a connection.
+    Agreed,
+    /// The client does not trust the certificate, speaks something else, or left.
+    Failed,
+    /// The client took too long.
+    TooSlow,
+}
+
+impl Handshake {
+    pub(crate) const ALL: [Self; 3] = [Self::Agreed, Self::Failed, Self::TooSlow];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Agreed => "agreed",
+            Self::Failed => "failed",
+            Self::TooSlow => "too_slow",
+        }
+    }
+}
+
+/// What became of a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TraceEnd {
+    /// The collector took it.
+    Exported,
+    /// Too many wait already.
+    QueueFull,
+    /// The collector is not there or did not take it.
+    Failed,
+}
+
+impl TraceEnd {
+    pub(crate) const ALL: [Self; 3] = [Self::Exported, Self::QueueFull, Self::Failed];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Exported => "exported",
+            Self::QueueFull => "queue_full",
+            Self::Failed => "failed",
         }
     }
 }

@@ -1,12 +1,14 @@
 //! What operators see: every metric in one file, the log set-up in another.
 
+mod edges;
 mod labels;
 pub mod log;
 pub mod metrics;
 mod process;
 mod shadow;
 
-pub use labels::{JobEnd, Outcome, Reason, WebhookEnd};
+pub use edges::EdgeMetrics;
+pub use labels::{Handshake, JobEnd, Outcome, Reason, TraceEnd, WebhookEnd};
 pub use log::LogFormat;
 pub use metrics::{CacheMetrics, DataMetrics, Metrics, ModelMetrics, SweepMetrics};
 pub use process::resident_bytes;

@@ -7,6 +7,7 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
+use crate::edges::EdgeMetrics;
 use crate::labels::{GATE_VERDICTS, JOB_STAGES, JOB_STATES, JobEnd, Outcome, Reason, WebhookEnd};
 use crate::process;
 use crate::shadow::ShadowFamily;
@@ -70,6 +71,8 @@ pub struct Metrics {
     pub requests_in_flight: IntGauge,
     /// Panics caught in request handlers or lanes.
     pub panics_total: IntCounter,
+    /// Who is let in, and over what.
+    pub edges: EdgeMetrics,
     rejections_total: IntCounterVec,
     cache_hits_total: IntCounterVec,
     cache_misses_total: IntCounterVec,
@@ -161,7 +164,7 @@ struct ProcessGauges {
 }
 
 /// Creates metrics under the project's prefix and registers them; a name used twice is a defect found by any start.
-struct Family<'a>(&'a Registry);
+pub(crate) struct Family<'a>(&'a Registry);
 
 impl Family<'_> {
     fn add<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> prometheus::Result<C> {
@@ -170,15 +173,20 @@ impl Family<'_> {
         Ok(collector)
     }
 
-    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+    pub(crate) fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
         self.add(IntCounter::with_opts(options(name, help)))
     }
 
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+    pub(crate) fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<IntCounterVec> {
         self.add(IntCounterVec::new(options(name, help), labels))
     }
 
-    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+    pub(crate) fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
         self.add(IntGauge::with_opts(options(name, help)))
     }
 
@@ -233,6 +241,7 @@ impl Metrics {
             )?,
             requests_in_flight: family.gauge("requests_in_flight", "Requests being answered.")?,
             panics_total: family.counter("panics_total", "Panics caught in request handlers or lanes.")?,
+            edges: EdgeMetrics::new(&family)?,
             rejections_total: family.counters(
                 "rejections_total",
                 "Requests refused before they cost anything, by reason.",

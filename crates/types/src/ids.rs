@@ -117,6 +117,20 @@ id!(
     "purge-"
 );
 
+id!(
+    /// An API key.
+    KeyId,
+    "key-"
+);
+
+impl KeyId {
+    /// A new id: `now` in milliseconds since the epoch, `chance` random.
+    #[must_use]
+    pub fn new(now: i64, chance: [u8; 10]) -> Self {
+        Self(format!("{}{}", Self::PREFIX, sortable(now, chance)))
+    }
+}
+
 impl PurgeId {
     /// A new id: `now` in milliseconds since the epoch, `chance` random.
     #[must_use]

@@ -8,6 +8,7 @@ pub mod hugging_face;
 pub mod ids;
 pub mod input;
 pub mod job;
+pub mod key;
 pub mod label;
 pub mod manifest;
 pub mod object;

@@ -1,5 +1,6 @@
 //! Rows as clients read them.
 
+pub(crate) mod act;
 pub(crate) mod classifier;
 pub(crate) mod file;
 pub(crate) mod job;

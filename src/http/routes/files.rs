@@ -12,6 +12,7 @@ use headstart_types::ids::FileId;
 use tokio::io::AsyncReadExt as _;
 use utoipa::ToSchema;
 
+use crate::clock;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::listing::{List, Query};
 use crate::http::objects::file::{FileDeleted, FileObject};
@@ -175,7 +176,8 @@ fn chunks(reader: BlobReader) -> impl Stream<Item = std::io::Result<Vec<u8>>> {
 )]
 pub(crate) async fn delete(visible: Visible, Path(id): Path<String>) -> Result<Json<FileDeleted>, ApiError> {
     let row = row(&visible, &id).await?;
-    let deleted = visible.store.delete_file(visible.scope(), &row.id).await?;
+    let reason = visible.reason(None);
+    let deleted = visible.store.delete_file(visible.scope(), &row.id, &reason, clock::now_ms()).await?;
     sweep::erase(&visible.store, &deleted.file).await;
     Ok(Json(FileDeleted::new(deleted)))
 }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use headstart_tasks::classify::{Classify, ClassifyParams, ModelNames};
 use headstart_tasks::features::{Features, FeaturesParams};
 use headstart_tasks::zero_shot::{ZeroShotLabels, ZeroShotParams};
-use headstart_tasks::{Caller, Labels, Task as _, TaskError};
+use headstart_tasks::{Caller, Labels, Task as _, TaskError, Timings};
 use headstart_types::payload::{Modality, Truncate};
 use headstart_types::{Media, Payload, object};
 use serde::Deserialize;
@@ -17,8 +17,9 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::path::Path;
-use crate::http::routes::tasks::within;
+use crate::http::routes::tasks::{stamp, within};
 use crate::http::{extract, form};
+use crate::traces::Watch;
 
 /// A body of Hugging Face's inference clients.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -119,6 +120,7 @@ pub(crate) async fn infer(
     request: Request,
 ) -> Result<Response, ApiError> {
     let caller = extract::caller(&app, &request)?;
+    let mut watch = Watch::start();
     within(caller, async {
         let limit = app.config.max_body_bytes;
         let _memory = extract::body_memory(&app, request.headers()).await?;
@@ -130,7 +132,9 @@ pub(crate) async fn infer(
             let takes = "application/json or the bytes of a picture";
             extract::parse_json(&extract::bytes_of(request, limit, takes).await?)?
         };
-        answer(&app, model, body, caller).await
+        watch.decoded();
+        let (response, timings) = answer(&app, model, body, caller).await?;
+        Ok(stamp(response, watch, timings))
     })
     .await
 }
@@ -149,7 +153,7 @@ async fn answer(
     model: String,
     body: HuggingFaceBody,
     caller: Caller,
-) -> Result<Response, ApiError> {
+) -> Result<(Response, Timings), ApiError> {
     if app.tasks.catalog.entry(&model).is_none() {
         return classified(app, model, body, caller).await;
     }
@@ -173,10 +177,11 @@ async fn answer(
         };
         let done = ZeroShotLabels::run(&app.tasks, params, caller).await.map_err(in_their_words)?;
         let mut scores: Vec<_> = done.answer.data.into_iter().map(|labelled| labelled.scores).collect();
-        return Ok(match (single, scores.len()) {
+        let response = match (single, scores.len()) {
             (true, 1) => Json(scores.remove(0)).into_response(),
             _ => Json(scores).into_response(),
-        });
+        };
+        return Ok((response, done.timings));
     }
     let params = FeaturesParams {
         model: Some(model),
@@ -190,7 +195,7 @@ async fn answer(
     };
     let done = Features::run(&app.tasks, params, caller).await.map_err(in_their_words)?;
     let vectors: Vec<_> = done.answer.data.into_iter().map(|embedding| embedding.embedding).collect();
-    Ok(Json(vectors).into_response())
+    Ok((Json(vectors).into_response(), done.timings))
 }
 
 fn in_their_words(error: TaskError) -> ApiError {
@@ -203,7 +208,7 @@ async fn classified(
     model: String,
     body: HuggingFaceBody,
     caller: Caller,
-) -> Result<Response, ApiError> {
+) -> Result<(Response, Timings), ApiError> {
     let found = app.tasks.classifiers.describe(caller.key, &model).await;
     let found = found.ok_or_else(|| TaskError::UnknownModel(model.clone()))?;
     let truncate = body.truncation();
@@ -233,10 +238,11 @@ async fn classified(
     };
     let done = Classify::run(&app.tasks, params, caller).await.map_err(in_their_words)?;
     let mut scores: Vec<_> = done.answer.data.into_iter().map(|one| one.labelled.scores).collect();
-    Ok(match (single && modality == Modality::Image, scores.len()) {
+    let response = match (single && modality == Modality::Image, scores.len()) {
         (true, 1) => Json(scores.remove(0)).into_response(),
         _ => Json(scores).into_response(),
-    })
+    };
+    Ok((response, done.timings))
 }
 
 /// What two fields of these bodies say of a long text.

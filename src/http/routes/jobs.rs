@@ -171,7 +171,8 @@ pub(crate) async fn retrieve(visible: Visible, Path(id): Path<String>) -> Result
 )]
 pub(crate) async fn delete(visible: Visible, Path(id): Path<String>) -> Result<Json<JobDeleted>, ApiError> {
     let id = parsed(&id)?;
-    let versions = visible.store.delete_job(visible.scope(), &id).await?;
+    let versions =
+        visible.store.delete_job(visible.scope(), &id, &visible.reason(None), clock::now_ms()).await?;
     Ok(Json(JobDeleted::new(id, &versions)))
 }
 

@@ -1,5 +1,6 @@
 //! One file per group of routes.
 
+pub(crate) mod audit;
 pub(crate) mod classifiers;
 pub(crate) mod events;
 pub(crate) mod examples;

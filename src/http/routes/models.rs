@@ -166,7 +166,7 @@ async fn classifiers(app: &App, key: &str) -> Result<Vec<ModelObject>, ApiError>
         Some(Reach::All) => models.extend(of(app, store, key, Scope::All).await?),
         Some(Reach::Of(owners)) => {
             for owner in owners {
-                models.extend(of(app, store, key, Scope::Key(owner)).await?);
+                models.extend(of(app, store, key, Scope::Key(&owner)).await?);
             }
         }
     }

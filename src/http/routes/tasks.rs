@@ -1,6 +1,7 @@
 //! A route for every task: read the fields, ask, write the answer.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -13,6 +14,7 @@ use serde::Serialize;
 use crate::app::App;
 use crate::http::error::ApiError;
 use crate::http::extract;
+use crate::traces::{Stages, Watch};
 
 /// One route a task: `POST /v1/<name>`.
 pub(crate) fn routes(_: &Arc<App>) -> Router<Arc<App>> {
@@ -30,13 +32,15 @@ pub(crate) fn routes(_: &Arc<App>) -> Router<Arc<App>> {
 
 async fn handle<T: Task>(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let caller = extract::caller(&app, &request)?;
+    let mut watch = Watch::start();
     let done = within(caller, async {
         let _memory = extract::body_memory(&app, request.headers()).await?;
         let params = extract::params::<T>(&app, request).await?;
+        watch.decoded();
         Ok(T::run(&app.tasks, params, caller).await?)
     })
     .await?;
-    Ok(answer(done))
+    Ok(answer(done, watch))
 }
 
 /// Ends a request at its deadline; what it was waiting for is dropped, and so cancelled.
@@ -52,15 +56,12 @@ pub(crate) async fn within<T>(
     }
 }
 
-/// An answer as JSON, with its times in `Server-Timing`.
-pub(crate) fn answer<T: Serialize>(done: Done<T>) -> Response {
+/// An answer as JSON, with its stages.
+fn answer<T: Serialize>(done: Done<T>, watch: Watch) -> Response {
     match serde_json::to_vec(&done.answer) {
         Ok(json) => {
-            let mut response = ([(header::CONTENT_TYPE, "application/json")], json).into_response();
-            if let Ok(value) = HeaderValue::from_str(&server_timing(done.timings)) {
-                response.headers_mut().insert("server-timing", value);
-            }
-            response
+            let response = ([(header::CONTENT_TYPE, "application/json")], json).into_response();
+            stamp(response, watch, done.timings)
         }
         Err(error) => {
             tracing::error!(%error, "an answer could not be written");
@@ -69,12 +70,12 @@ pub(crate) fn answer<T: Serialize>(done: Done<T>) -> Response {
     }
 }
 
-fn server_timing(timings: Timings) -> String {
-    let milliseconds = |duration: std::time::Duration| duration.as_secs_f64() * 1e3;
-    format!(
-        "preprocess;dur={:.3}, queue;dur={:.3}, inference;dur={:.3}",
-        milliseconds(timings.preprocess),
-        milliseconds(timings.queue),
-        milliseconds(timings.inference)
-    )
+/// Says of an answer where its time went, to its client and to its trace.
+pub(crate) fn stamp(mut response: Response, watch: Watch, timings: Timings) -> Response {
+    let stages = Stages::new(watch, timings, Instant::now());
+    if let Ok(value) = HeaderValue::from_str(&stages.header()) {
+        response.headers_mut().insert("server-timing", value);
+    }
+    response.extensions_mut().insert(stages);
+    response
 }

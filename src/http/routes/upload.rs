@@ -98,7 +98,8 @@ async fn keep(visible: &Visible, upload: Upload, validate_only: bool) -> Result<
     }
     if visible.store.blobs().info(&row.sha256).await?.is_none() {
         // The same bytes lost their last row while these were looked at, or looking took longer than a sweep waits.
-        visible.store.delete_file(visible.scope(), &row.id).await?;
+        let reason = visible.reason(Some("its bytes were erased while it was looked at".to_owned()));
+        visible.store.delete_file(visible.scope(), &row.id, &reason, clock::now_ms()).await?;
         return Err(ApiError::conflict("the same bytes were erased meanwhile: send the file again"));
     }
     FileObject::new(row)

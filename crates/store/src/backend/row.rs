@@ -57,7 +57,7 @@ macro_rules! value_from_id {
         }
     )*};
 }
-value_from_id!(FileId, JobId, PurgeId, Sha256);
+value_from_id!(FileId, JobId, KeyId, PurgeId, Sha256);
 
 /// JSON text of a value. Rows hold maps sorted by key, so equal values are equal texts.
 pub(crate) fn to_json(value: &impl Serialize) -> Result<String, StoreError> {

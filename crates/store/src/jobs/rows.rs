@@ -1,6 +1,6 @@
 //! Job rows: made, read, listed, counted, forgotten.
 
-use headstart_types::classifier::ClassifierVersion;
+use headstart_types::classifier::{ClassifierVersion, Reason};
 use headstart_types::ids::{FileId, JobId, Sha256};
 use headstart_types::job::{Job, JobParams, JobState, NewEvent, NewJob};
 use headstart_types::webhook::Webhook;
@@ -8,6 +8,7 @@ use headstart_types::webhook::Webhook;
 use super::claim::EXPIRED;
 use super::events::with_event;
 use super::states::{FINAL, Trigger, next};
+use crate::acts::{deletion, noted};
 use crate::backend::{Batch, Reader, Row, Value, to_json};
 use crate::error::StoreError;
 use crate::page::{Page, PageRequest, Scope};
@@ -228,10 +229,13 @@ impl Store {
         &self,
         scope: Scope<'_>,
         id: &JobId,
+        reason: &Reason,
+        now: i64,
     ) -> Result<Vec<ClassifierVersion>, StoreError> {
         let sql =
             format!("DELETE FROM jobs WHERE id = $1 AND ($2 IS NULL OR key = $2) AND state IN ({FINAL})");
-        if self.write(Batch::new().must(sql, vec![id.into(), scope.value()])).await?.is_ok() {
+        let batch = Batch::new().must(sql, vec![id.into(), scope.value()]);
+        if self.write(noted(batch, &deletion("job.delete", id, reason), now)?).await?.is_ok() {
             return self.versions_where("job = $1", vec![id.into()]).await;
         }
         let job = self.job(scope, id).await?;

@@ -2,7 +2,7 @@
 
 use headstart_store::{PageRequest, Scope, Store, StoreError, restore};
 
-use crate::support::{T, claim, contract, file_of, intent, job, job_on, version};
+use crate::support::{T, claim, contract, file_of, intent, job, job_on, reason, version};
 
 contract!(
     a_backup_brings_back_rows_and_blobs,
@@ -20,7 +20,7 @@ async fn fill(store: &Store) {
     store.finish(&lease, &new, None, T).await.unwrap();
     // The files of these tests have no bytes of their own; give them some.
     for row in store.files(Scope::All, &Default::default(), &PageRequest::newest(99)).await.unwrap().data {
-        store.delete_file(Scope::All, &row.id).await.unwrap();
+        store.delete_file(Scope::All, &row.id, &reason(), T).await.unwrap();
     }
     let mut row = file_of("alice", 8, T);
     row.sha256 = store.blobs().put(b"examples").await.unwrap().sha256;

@@ -61,7 +61,7 @@ async fn files_are_listed_by_purpose_in_pages_either_way(store: Store) {
     assert_eq!(list(Order::Descending, None, None).await, (reversed[..3].to_vec(), true));
     let after = Some(reversed[2].clone());
     // The client may delete what it has read: the next page does not need it.
-    store.delete_file(Scope::All, &reversed[2]).await.unwrap();
+    store.delete_file(Scope::All, &reversed[2], &reason(), T).await.unwrap();
     assert_eq!(list(Order::Descending, after, None).await, (reversed[3..].to_vec(), false));
     assert_eq!(list(Order::Ascending, None, Some("fine-tune")).await.0, [0, 1, 3].map(|n| ids[n].clone()));
 }
@@ -72,13 +72,13 @@ async fn a_file_in_use_stays_until_its_job_is_over(store: Store) {
     new.validation_file = Some(validation.id.clone());
     let made = store.create_job(&new, 10, T).await.unwrap();
     for id in [&training.id, &validation.id] {
-        let refused = store.delete_file(Scope::Key("alice"), id).await;
+        let refused = store.delete_file(Scope::Key("alice"), id, &reason(), T).await;
         assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
     }
-    let foreign = store.delete_file(Scope::Key("bob"), &training.id).await;
+    let foreign = store.delete_file(Scope::Key("bob"), &training.id, &reason(), T).await;
     assert!(matches!(foreign, Err(StoreError::NotFound { .. })));
     store.cancel(Scope::All, &made.id, T).await.unwrap();
-    let deleted = store.delete_file(Scope::Key("alice"), &training.id).await.unwrap();
+    let deleted = store.delete_file(Scope::Key("alice"), &training.id, &reason(), T).await.unwrap();
     assert_eq!((deleted.file.id, deleted.versions), (training.id.clone(), Vec::new()));
     assert!(matches!(store.file(Scope::All, &training.id).await, Err(StoreError::NotFound { .. })));
 }
@@ -87,10 +87,10 @@ async fn deleting_a_file_names_what_was_trained_on_it(store: Store) {
     let made = job(&store, "alice", T).await;
     let (lease, _) = claim(&store, "w", T).await;
     store.finish(&lease, &version(), None, T).await.unwrap();
-    let left = store.delete_job(Scope::All, &made.id).await.unwrap();
+    let left = store.delete_job(Scope::All, &made.id, &reason(), T).await.unwrap();
     assert_eq!(left.iter().map(|version| version.model_name()).collect::<Vec<_>>(), ["intent@1"]);
     assert!(store.jobs_of(&left[0].classifier).await.unwrap().is_empty());
-    let deleted = store.delete_file(Scope::All, &made.training_file).await.unwrap();
+    let deleted = store.delete_file(Scope::All, &made.training_file, &reason(), T).await.unwrap();
     let names: Vec<String> = deleted.versions.iter().map(|version| version.model_name()).collect();
     assert_eq!(names, ["intent@1"]);
 }
@@ -103,7 +103,7 @@ async fn checkpoints_are_named_with_their_file_and_go_with_their_classifier(stor
     let runs = job(&store, "alice", T + 1).await;
     let (lease, _) = claim(&store, "w", T + 1).await;
     store.put_checkpoint(&lease, 2, &digest("c2"), &json!({}), T).await.unwrap();
-    let deleted = store.delete_file(Scope::All, &made.training_file).await.unwrap();
+    let deleted = store.delete_file(Scope::All, &made.training_file, &reason(), T).await.unwrap();
     let names = |found: Vec<(ClassifierId, Checkpoint)>| {
         found.iter().map(|(id, checkpoint)| checkpoint.model_name(&id.name)).collect::<Vec<_>>()
     };

@@ -6,7 +6,7 @@ use headstart_types::ids::{EventId, JobId, Sha256};
 use headstart_types::job::{JobError, JobState, Level, NewEvent, Progress};
 use serde_json::json;
 
-use crate::support::{LIMITS, T, chance, claim, contract, digest, file, file_of, job, job_on};
+use crate::support::{LIMITS, T, chance, claim, contract, digest, file, file_of, job, job_on, reason};
 
 contract!(
     a_job_comes_back_as_it_was_written,
@@ -86,7 +86,7 @@ async fn another_keys_job_does_not_exist(store: Store) {
     for refused in [
         store.job(Scope::Key("bob"), &made.id).await.map(|_| ()),
         store.cancel(Scope::Key("bob"), &made.id, T).await.map(|_| ()),
-        store.delete_job(Scope::Key("bob"), &made.id).await.map(|_| ()),
+        store.delete_job(Scope::Key("bob"), &made.id, &reason(), T).await.map(|_| ()),
     ] {
         assert!(matches!(refused, Err(StoreError::NotFound { what: "job", .. })), "{refused:?}");
     }
@@ -290,9 +290,9 @@ async fn changes_wake_those_who_wait(store: Store) {
 async fn a_job_is_forgotten_only_when_it_is_over(store: Store) {
     let made = job(&store, "alice", T).await;
     let scope = Scope::Key("alice");
-    assert!(matches!(store.delete_job(scope, &made.id).await, Err(StoreError::Conflict(_))));
+    assert!(matches!(store.delete_job(scope, &made.id, &reason(), T).await, Err(StoreError::Conflict(_))));
     store.cancel(scope, &made.id, T).await.unwrap();
-    assert_eq!(store.delete_job(scope, &made.id).await.unwrap(), []);
+    assert_eq!(store.delete_job(scope, &made.id, &reason(), T).await.unwrap(), []);
     assert!(matches!(store.job(scope, &made.id).await, Err(StoreError::NotFound { .. })));
     assert!(store.events(&made.id, &PageRequest::newest(5)).await.unwrap().data.is_empty());
 }

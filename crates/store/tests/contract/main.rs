@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod acts;
 mod backup;
 mod blobs;
 mod classifiers;
@@ -9,6 +10,7 @@ mod crash;
 mod files;
 mod idempotency;
 mod jobs;
+mod keys;
 mod purges;
 mod queue;
 mod races;

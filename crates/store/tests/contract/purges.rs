@@ -222,7 +222,7 @@ async fn bytes_that_another_row_names_stay_with_it(store: Store) {
     assert!(store.purge(&purge, LATER).await.unwrap());
     assert!(store.finish_purge(&purge.id, LATER).await.unwrap());
     assert!(is_there(&store, &other.sha256).await);
-    store.delete_file(Scope::All, &other.id).await.unwrap();
+    store.delete_file(Scope::All, &other.id, &reason(), T).await.unwrap();
     assert_eq!(store.collect_blobs(0, LATER).await.unwrap().blobs, 1);
     // Bytes that came after the purge are not its own.
     let old = file(&store, "sent again").await;

@@ -5,7 +5,7 @@ use headstart_types::ids::JobId;
 use headstart_types::job::{Job, JobError, JobState, Lease, NewEvent, Progress};
 use serde_json::json;
 
-use crate::support::{LIMITS, T, chance, claim, contract, digest, file, job_on, version};
+use crate::support::{LIMITS, T, chance, claim, contract, digest, file, job_on, reason, version};
 
 contract!(
     every_state_takes_the_actions_of_the_table_and_no_other,
@@ -139,7 +139,7 @@ async fn done(store: &Store, id: &JobId, lease: &Lease, action: Action) -> bool 
         Action::Resume => store.resume(all, id, now).await.map(drop),
         Action::Cancel => store.cancel(all, id, now).await.map(drop),
         Action::Refuse => store.refuse_job(id, &error(), now).await.map(drop),
-        Action::Delete => store.delete_job(all, id).await.map(drop),
+        Action::Delete => store.delete_job(all, id, &reason(), T).await.map(drop),
     };
     match done {
         Ok(()) => true,
@@ -232,12 +232,12 @@ async fn another_key_moves_and_deletes_nothing(store: Store) {
             store.pause(bob, &job.id, T).await.map(drop),
             store.resume(bob, &job.id, T).await.map(drop),
             store.cancel(bob, &job.id, T).await.map(drop),
-            store.delete_job(bob, &job.id).await.map(drop),
+            store.delete_job(bob, &job.id, &reason(), T).await.map(drop),
         ];
         for refused in refused {
             assert!(matches!(refused, Err(StoreError::NotFound { .. })), "{state:?} {refused:?}");
         }
-        let file = store.delete_file(bob, &job.training_file).await;
+        let file = store.delete_file(bob, &job.training_file, &reason(), T).await;
         assert!(matches!(file, Err(StoreError::NotFound { .. })), "{file:?}");
         assert_eq!(store.job(Scope::All, &job.id).await.unwrap(), job);
         let _ = store.cancel(Scope::All, &job.id, T).await;

@@ -7,7 +7,7 @@ use headstart_types::ids::JobId;
 use headstart_types::job::{Job, JobError, JobState, Level, NewJob};
 use headstart_types::webhook::{Delivery, Webhook};
 
-use crate::support::{LIMITS, T, claim, contract, digest, file, job, job_on, version};
+use crate::support::{LIMITS, T, claim, contract, digest, file, job, job_on, reason, version};
 
 const LEASE_MS: i64 = 1_000;
 
@@ -168,7 +168,7 @@ async fn a_clock_set_back_makes_no_wait_eternal(store: Store) {
 async fn what_is_to_be_told_goes_with_its_job(store: Store) {
     let id = ended(&store, T).await;
     let delivery = taken(&store, T).await.unwrap();
-    store.delete_job(Scope::All, &id).await.unwrap();
+    store.delete_job(Scope::All, &id, &reason(), T).await.unwrap();
     assert!(!store.webhook_delivered(&delivery, "late", T).await.unwrap());
     assert_eq!(store.outbox().await.unwrap(), Outbox::default());
 }
