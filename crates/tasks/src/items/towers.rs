@@ -79,17 +79,12 @@ mod tests {
 
     #[test]
     fn errors_name_the_place_among_all_items() {
-        let moved = |param: &str, places: &[usize]| match in_its_place(
-            TaskError::invalid(param, "is bad"),
-            "input",
-            places,
-            5,
-        ) {
-            TaskError::Invalid { param, .. } => param,
-            other => panic!("{other}"),
+        let moved = |param: &str, places: &[usize]| {
+            in_its_place(TaskError::invalid(param, "is bad"), "input", places, 5).to_string()
         };
-        assert_eq!(moved("input[1]", &[2, 4]), "input[4]");
-        assert_eq!(moved("input", &[3]), "input[3]");
-        assert_eq!(moved("model", &[3]), "model");
+        let named = |param: &str| TaskError::invalid(param, "is bad").to_string();
+        assert_eq!(moved("input[1]", &[2, 4]), named("input[4]"));
+        assert_eq!(moved("input", &[3]), named("input[3]"));
+        assert_eq!(moved("model", &[3]), named("model"));
     }
 }
