@@ -68,8 +68,9 @@ impl App {
             items: config.max_items,
             labels: config.max_labels,
             text_bytes: config.max_text_bytes,
-            image: headstart_media::Limits {
+            media: headstart_media::Limits {
                 max_pixels: config.max_image_pixels,
+                max_seconds: config.max_audio_seconds,
                 max_bytes: config.max_body_bytes,
             },
         };
@@ -171,7 +172,7 @@ impl App {
     pub fn dataset_limits(&self) -> headstart_datasets::Limits {
         headstart_datasets::Limits {
             max_text_bytes: self.config.max_text_bytes,
-            media: self.tasks.limits.image,
+            media: self.tasks.limits.media,
             ..headstart_datasets::Limits::default()
         }
     }

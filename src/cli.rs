@@ -13,7 +13,7 @@ use crate::export::ExportArguments;
 use crate::keys::KeysCommand;
 use crate::train::TrainArguments;
 
-/// Serves pretrained ONNX backbones over REST: features and zero-shot labels for text and images.
+/// Serves pretrained ONNX backbones over REST: features and zero-shot labels for text, images and sounds.
 #[derive(Debug, Parser)]
 #[command(name = "headstart", version, about, propagate_version = true)]
 pub struct Cli {
@@ -68,7 +68,7 @@ pub enum Command {
         #[command(flatten)]
         options: Box<Options>,
     },
-    /// Embed a file of texts or a folder of images
+    /// Embed a file of texts or a folder of images or sounds
     Embed {
         /// A TOML file with options; environment and flags win over it
         #[arg(long, env = "HEADSTART_CONFIG", value_name = "FILE")]

@@ -69,6 +69,9 @@ pub struct Options {
     /// Largest picture in pixels, from its header [default: 50000000]
     #[arg(long, env = "HEADSTART_MAX_IMAGE_PIXELS", value_name = "PIXELS")]
     pub max_image_pixels: Option<u64>,
+    /// Longest sound in seconds, from its header or while it is decoded [default: 60]
+    #[arg(long, env = "HEADSTART_MAX_AUDIO_SECONDS", value_name = "SECONDS")]
+    pub max_audio_seconds: Option<u32>,
     /// Most open connections [default: 4096]
     #[arg(long, env = "HEADSTART_MAX_CONNECTIONS", value_name = "N")]
     pub max_connections: Option<usize>,
@@ -216,6 +219,7 @@ pub struct Config {
     pub max_text_bytes: usize,
     pub max_body_bytes: usize,
     pub max_image_pixels: u64,
+    pub max_audio_seconds: u32,
     pub max_connections: usize,
     pub cache_bytes: u64,
     pub workers: usize,
@@ -318,6 +322,7 @@ impl Config {
             max_text_bytes: options.max_text_bytes.unwrap_or(1 << 20),
             max_body_bytes: options.max_body_bytes.unwrap_or(64 << 20),
             max_image_pixels: options.max_image_pixels.unwrap_or(50_000_000),
+            max_audio_seconds: options.max_audio_seconds.unwrap_or(60),
             max_connections: options.max_connections.unwrap_or(4096),
             cache_bytes: options.cache_bytes.unwrap_or(32 << 20),
             workers: options.workers.unwrap_or(1),
@@ -390,6 +395,7 @@ impl Options {
             max_text_bytes: self.max_text_bytes.or(below.max_text_bytes),
             max_body_bytes: self.max_body_bytes.or(below.max_body_bytes),
             max_image_pixels: self.max_image_pixels.or(below.max_image_pixels),
+            max_audio_seconds: self.max_audio_seconds.or(below.max_audio_seconds),
             max_connections: self.max_connections.or(below.max_connections),
             cache_bytes: self.cache_bytes.or(below.cache_bytes),
             workers: self.workers.or(below.workers),

@@ -37,6 +37,9 @@ impl Config {
         if self.request_timeout_ms == 0 {
             return refuse("request-timeout-ms", "must be at least 1");
         }
+        if !(1..=86_400).contains(&self.max_audio_seconds) {
+            return refuse("max-audio-seconds", "must be between 1 and 86400");
+        }
         if self.max_image_pixels == 0 {
             return refuse("max-image-pixels", "must be at least 1");
         }

@@ -45,12 +45,18 @@ pub(super) enum Input {
         sha256: String,
     },
     /// Pictures of a folder.
-    Pictures {
-        folder: PathBuf,
-        /// All of them in the order of the rows; lines name theirs themselves.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        files: Option<Vec<String>>,
-    },
+    Pictures(Files),
+    /// Sounds of a folder.
+    Sounds(Files),
+}
+
+/// Files of a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Files {
+    pub(super) folder: PathBuf,
+    /// All of them in the order of the rows; lines name theirs themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) files: Option<Vec<String>>,
 }
 
 impl Record {

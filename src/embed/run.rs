@@ -14,7 +14,7 @@ use headstart_types::{Manifest, Media, Payload};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output::{Form, Held, Output};
-use super::record::{Input, Record, Settings};
+use super::record::{Files, Input, Record, Settings};
 use super::sink::Sink;
 use super::source::{Item, Items, Source, TextsDigest};
 use crate::app::App;
@@ -33,7 +33,7 @@ const ANEW: &str = "name another output, or begin it anew with --overwrite";
 /// Arguments of `headstart embed`.
 #[derive(Debug, Args)]
 pub struct EmbedArguments {
-    /// Texts, one a line; JSON lines with a field `text`; a folder of images, or one image
+    /// Texts, one a line; JSON lines with a field `text`; a folder of images or sounds, or one
     #[arg(value_name = "FILE")]
     input: PathBuf,
     /// The backbone [default: the first in order of name that reads the input]
@@ -135,7 +135,7 @@ fn load(app: &App, engine: &headstart_engine::Engine, folder: &Folder) -> anyhow
     Ok(app.tasks.catalog.get(&folder.manifest().backbone.id)?)
 }
 
-/// What only texts have is refused for pictures, and a prompt must be one of the model's.
+/// What only texts have is refused for others, and a prompt must be one of the model's.
 fn check_arguments(arguments: &EmbedArguments, manifest: &Manifest) -> anyhow::Result<()> {
     let id = &manifest.backbone.id;
     let texts = manifest.text.as_ref();
@@ -210,9 +210,10 @@ impl Work<'_> {
     fn input(&self, output: &Output, items: usize, digest: &TextsDigest) -> Input {
         match self.source {
             Source::Texts(_) => Input::Texts { items, sha256: digest.hex() },
-            Source::Pictures { folder, pictures } => {
-                let names = || pictures.iter().map(|picture| picture.name.clone()).collect();
-                Input::Pictures { folder: folder.clone(), files: (output.form == Form::Npy).then(names) }
+            Source::Files { modality, folder, files } => {
+                let names = || files.iter().map(|file| file.name.clone()).collect();
+                let files = Files { folder: folder.clone(), files: (output.form == Form::Npy).then(names) };
+                if *modality == Modality::Audio { Input::Sounds(files) } else { Input::Pictures(files) }
             }
         }
     }
@@ -236,18 +237,20 @@ impl Work<'_> {
                 let digest = if held.rows == *items { digest } else { texts.digest(held.rows)? };
                 Ok((held, digest))
             }
-            (Source::Pictures { folder, pictures }, Input::Pictures { folder: begun, files }) => {
-                let begun_from = begun.display();
-                ensure!(folder == begun, "{shown} was begun with pictures of {begun_from}: {ANEW}");
-                let mut held = output.held(dimension, files.as_ref().map_or(usize::MAX, Vec::len))?;
-                if let Some(files) = files {
-                    let same = files.iter().eq(pictures.iter().map(|picture| &picture.name));
+            (Source::Files { modality: Modality::Image, folder, files }, Input::Pictures(begun))
+            | (Source::Files { modality: Modality::Audio, folder, files }, Input::Sounds(begun)) => {
+                let what = if matches!(record.input, Input::Sounds(_)) { "sounds" } else { "pictures" };
+                let begun_from = begun.folder.display();
+                ensure!(*folder == begun.folder, "{shown} was begun with {what} of {begun_from}: {ANEW}");
+                let mut held = output.held(dimension, begun.files.as_ref().map_or(usize::MAX, Vec::len))?;
+                if let Some(names) = &begun.files {
+                    let same = names.iter().eq(files.iter().map(|file| &file.name));
                     ensure!(
                         same,
-                        "the pictures are not those that {shown} was begun with, and its rows have no names: {ANEW}; \
-                         a .jsonl takes added pictures"
+                        "the {what} are not those that {shown} was begun with, and its rows have no names: {ANEW}; a \
+                         .jsonl takes added {what}"
                     );
-                    held.names = files.iter().take(held.rows).cloned().collect();
+                    held.names = names.iter().take(held.rows).cloned().collect();
                 }
                 ensure!(held.names.len() == held.rows, "{shown} has vectors without `file`: {ANEW}");
                 Ok((held, TextsDigest::default()))
@@ -284,11 +287,11 @@ impl Work<'_> {
     }
 }
 
-/// The items' contents; pictures are given away, being large.
+/// The items' contents; files are given away, being large.
 fn payload(items: &mut [Item]) -> anyhow::Result<Payload> {
     if items.iter().any(|item| item.file.is_some()) {
-        let images = items.iter_mut().map(|item| Media::Bytes(std::mem::take(&mut item.bytes).into()));
-        return Ok(Payload::images(images.collect()));
+        let files = items.iter_mut().map(|item| Media::Bytes(std::mem::take(&mut item.bytes).into()));
+        return Ok(Payload::files(files.collect()));
     }
     let texts = items.iter().map(|item| String::from_utf8(item.bytes.clone()));
     Ok(Payload::texts(texts.collect::<Result<_, _>>()?))

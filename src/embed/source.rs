@@ -1,4 +1,4 @@
-//! What is embedded: the lines of a file, or the pictures of a folder, one item at a time.
+//! What is embedded: the lines of a file, or the pictures or sounds of a folder, one item at a time.
 
 use std::collections::HashSet;
 use std::fs::{File, Metadata};
@@ -14,16 +14,21 @@ use sha2::{Digest as _, Sha256};
 /// File endings taken for pictures.
 const PICTURES: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"];
 
+/// File endings taken for sounds.
+const SOUNDS: [&str; 9] = ["wav", "wave", "flac", "mp3", "ogg", "oga", "opus", "m4a", "mp4"];
+
 /// What is embedded.
 pub(super) enum Source {
     /// The lines of a file.
     Texts(Texts),
-    /// Pictures of a folder, or one.
-    Pictures {
+    /// Pictures or sounds of a folder, or one.
+    Files {
+        /// What all of them are.
+        modality: Modality,
         /// The folder, in its canonical form.
         folder: PathBuf,
         /// In order of path.
-        pictures: Vec<Picture>,
+        files: Vec<MediaFile>,
     },
 }
 
@@ -33,8 +38,8 @@ pub(super) struct Texts {
     json: bool,
 }
 
-/// A picture's file.
-pub(super) struct Picture {
+/// The file of a picture or sound.
+pub(super) struct MediaFile {
     path: PathBuf,
     /// Its path in the folder.
     pub(super) name: String,
@@ -44,9 +49,9 @@ pub(super) struct Picture {
 pub(super) struct Item {
     /// Where it stands, for people.
     pub(super) place: String,
-    /// The picture's name; a text has none.
+    /// The file's name; a text has none.
     pub(super) file: Option<String>,
-    /// The text's UTF-8, or the picture's file.
+    /// The text's UTF-8, or the file of a picture or sound.
     pub(super) bytes: Vec<u8>,
 }
 
@@ -68,19 +73,31 @@ impl Source {
         let metadata = std::fs::metadata(path).with_context(unreadable)?;
         if metadata.is_dir() {
             let mut paths = Vec::new();
-            collect_pictures(path, &mut paths).with_context(unreadable)?;
-            paths.sort();
-            ensure!(!paths.is_empty(), "{} holds no pictures ({})", path.display(), PICTURES.join(", "));
-            let pictures = paths.into_iter().map(|file| Picture::within(path, file));
-            let pictures = pictures.collect::<anyhow::Result<_>>()?;
-            return Ok(Self::Pictures { folder: path.canonicalize().with_context(unreadable)?, pictures });
+            collect_files(path, &mut paths).with_context(unreadable)?;
+            paths.sort_by(|(left, _), (right, _)| left.cmp(right));
+            let modality = paths.first().map(|(_, modality)| *modality).with_context(|| {
+                let (pictures, sounds) = (PICTURES.join(", "), SOUNDS.join(", "));
+                format!("{} holds no pictures ({pictures}) and no sounds ({sounds})", path.display())
+            })?;
+            ensure!(
+                paths.iter().all(|(_, other)| *other == modality),
+                "{} holds pictures and sounds: no backbone reads both",
+                path.display()
+            );
+            let files = paths.into_iter().map(|(file, _)| MediaFile::within(path, file));
+            let files = files.collect::<anyhow::Result<_>>()?;
+            return Ok(Self::Files {
+                modality,
+                folder: path.canonicalize().with_context(unreadable)?,
+                files,
+            });
         }
         ensure!(metadata.is_file(), "{} is neither a file nor a folder", path.display());
-        if is_picture(path) {
+        if let Some(modality) = modality_of(path) {
             let file = path.canonicalize().with_context(unreadable)?;
             let folder = file.parent().unwrap_or(Path::new("/")).to_path_buf();
-            let pictures = vec![Picture { path: path.to_path_buf(), ..Picture::within(&folder, file)? }];
-            return Ok(Self::Pictures { folder, pictures });
+            let files = vec![MediaFile { path: path.to_path_buf(), ..MediaFile::within(&folder, file)? }];
+            return Ok(Self::Files { modality, folder, files });
         }
         let json = path.extension().is_some_and(|ending| ending == "jsonl" || ending == "ndjson");
         Ok(Self::Texts(Texts { path: path.to_path_buf(), json }))
@@ -90,7 +107,7 @@ impl Source {
     pub(super) fn modality(&self) -> Modality {
         match self {
             Self::Texts(_) => Modality::Text,
-            Self::Pictures { .. } => Modality::Image,
+            Self::Files { modality, .. } => *modality,
         }
     }
 
@@ -101,29 +118,28 @@ impl Source {
     pub(super) fn count(&self) -> anyhow::Result<usize> {
         match self {
             Self::Texts(texts) => texts.count(),
-            Self::Pictures { pictures, .. } => Ok(pictures.len()),
+            Self::Files { files, .. } => Ok(files.len()),
         }
     }
 
-    /// What is still to do: texts behind the first `done`, pictures whose name is not among `names`.
+    /// What is still to do: texts behind the first `done`, files whose name is not among `names`.
     ///
     /// # Errors
     /// When the file cannot be read; an item's error names its line or file.
     pub(super) fn items_behind(&self, done: usize, names: &HashSet<String>) -> anyhow::Result<Items<'_>> {
         match self {
             Self::Texts(texts) => Ok(Box::new(texts.items()?.skip(done))),
-            Self::Pictures { pictures, .. } => {
-                let rest: Vec<&Picture> =
-                    pictures.iter().filter(|picture| !names.contains(&picture.name)).collect();
-                Ok(Box::new(rest.into_iter().map(Picture::item)))
+            Self::Files { files, .. } => {
+                let rest: Vec<&MediaFile> = files.iter().filter(|file| !names.contains(&file.name)).collect();
+                Ok(Box::new(rest.into_iter().map(MediaFile::item)))
             }
         }
     }
 
-    /// Those of `names` that no picture has any more, in order.
+    /// Those of `names` that no file has any more, in order.
     pub(super) fn lost(&self, names: &HashSet<String>) -> Vec<String> {
-        let Self::Pictures { pictures, .. } = self else { return Vec::new() };
-        let there: HashSet<&String> = pictures.iter().map(|picture| &picture.name).collect();
+        let Self::Files { files, .. } = self else { return Vec::new() };
+        let there: HashSet<&String> = files.iter().map(|file| &file.name).collect();
         let mut lost: Vec<String> = names.iter().filter(|name| !there.contains(name)).cloned().collect();
         lost.sort();
         lost
@@ -136,7 +152,7 @@ impl Source {
         };
         match self {
             Self::Texts(texts) => is_it(&texts.path),
-            Self::Pictures { pictures, .. } => pictures.iter().any(|picture| is_it(&picture.path)),
+            Self::Files { files, .. } => files.iter().any(|file| is_it(&file.path)),
         }
     }
 }
@@ -202,7 +218,7 @@ impl Texts {
     }
 }
 
-impl Picture {
+impl MediaFile {
     fn within(folder: &Path, path: PathBuf) -> anyhow::Result<Self> {
         let name = path.strip_prefix(folder).unwrap_or(&path).to_str();
         let name = name.with_context(|| format!("{}: the name is not UTF-8", path.display()))?.to_owned();
@@ -232,18 +248,20 @@ impl TextsDigest {
     }
 }
 
-fn is_picture(path: &Path) -> bool {
+/// What a file's ending says that it is.
+fn modality_of(path: &Path) -> Option<Modality> {
     let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
-    PICTURES.contains(&ending.as_str())
+    let known = [(&PICTURES[..], Modality::Image), (&SOUNDS[..], Modality::Audio)];
+    known.into_iter().find(|(endings, _)| endings.contains(&ending.as_str())).map(|(_, modality)| modality)
 }
 
-fn collect_pictures(folder: &Path, pictures: &mut Vec<PathBuf>) -> std::io::Result<()> {
+fn collect_files(folder: &Path, files: &mut Vec<(PathBuf, Modality)>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {
-            collect_pictures(&path, pictures)?;
-        } else if is_picture(&path) {
-            pictures.push(path);
+            collect_files(&path, files)?;
+        } else if let Some(modality) = modality_of(&path) {
+            files.push((path, modality));
         }
     }
     Ok(())

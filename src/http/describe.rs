@@ -51,7 +51,7 @@ pub(crate) fn complete(document: &mut Document) {
     }
 }
 
-/// A task's fields as query parameters beside the bytes of a picture.
+/// A task's fields as query parameters beside the bytes of a picture or sound.
 pub(crate) fn beside_a_picture(fields: &RefOr<Schema>) -> Vec<Parameter> {
     let RefOr::T(Schema::Object(object)) = fields else { return Vec::new() };
     let properties = object.properties.iter();
@@ -62,7 +62,7 @@ pub(crate) fn beside_a_picture(fields: &RefOr<Schema>) -> Vec<Parameter> {
                 .name(name)
                 .parameter_in(ParameterIn::Query)
                 .required(Required::False)
-                .description(Some("As in a JSON body, for a body that is a picture itself."))
+                .description(Some("As in a JSON body, for a body that is a picture or sound itself."))
                 .schema(Some(schema.clone()))
                 .build()
         })

@@ -430,11 +430,16 @@ fn from_media(error: &MediaError, param: String, message: String) -> ApiError {
                 .about(param)
                 .because(Reason::ImageTooLarge)
         }
+        MediaError::SoundTooLong { .. } => {
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID, "audio_too_long", message)
+                .about(param)
+                .because(Reason::AudioTooLong)
+        }
         MediaError::TooLong { .. } => {
             ApiError::new(StatusCode::BAD_REQUEST, INVALID, "context_length_exceeded", message).about(param)
         }
         MediaError::Undecodable { .. }
-        | MediaError::Empty
+        | MediaError::Empty { .. }
         | MediaError::Url
         | MediaError::NoRoom { .. }
         | MediaError::Base64(_)

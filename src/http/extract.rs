@@ -88,7 +88,8 @@ pub(crate) async fn params<T: Task>(app: &Arc<App>, request: Request) -> Result<
             Ok(params)
         }
         _ => {
-            let takes = if T::FORMS { "application/json, multipart/form-data or a picture" } else { JSON };
+            let takes =
+                if T::FORMS { "application/json, multipart/form-data, a picture or a sound" } else { JSON };
             parse_json(&bytes_of(request, limit, takes).await?)
         }
     }
@@ -96,7 +97,7 @@ pub(crate) async fn params<T: Task>(app: &Arc<App>, request: Request) -> Result<
 
 /// Puts what a body carried in the place of the input, which must not be there as well.
 fn carry<T: Task>(params: &mut T::Params, media: Vec<Media>, by: &str) -> Result<(), ApiError> {
-    if T::input(params).replace(Payload::images(media)).is_some() {
+    if T::input(params).replace(Payload::files(media)).is_some() {
         return Err(ApiError::invalid("input", format!("`input` is given beside {by}: send one of them")));
     }
     Ok(())
@@ -328,9 +329,10 @@ pub(crate) fn content_type(headers: &HeaderMap) -> String {
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// Whether a body of this type is a picture itself.
+/// Whether a body of this type is a picture or a sound itself.
 pub(crate) fn is_media(content_type: &str) -> bool {
-    content_type.starts_with("image/") || content_type == "application/octet-stream"
+    ["image/", "audio/"].iter().any(|kind| content_type.starts_with(kind))
+        || matches!(content_type, "application/octet-stream" | "application/ogg" | "video/mp4")
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use crate::http::routes::{
 #[openapi(
     info(
         title = "headstart",
-        description = "Pretrained backbones over REST: features, zero-shot labels and fine-tuned classifiers for texts and images. Bodies \
+        description = "Pretrained backbones over REST: features, zero-shot labels and fine-tuned classifiers for texts, images and sounds. Bodies \
                        follow the OpenAI API where it has the route, so its official clients work unchanged. Errors are one \
                        object everywhere; a path that is not there is 404 `not_found`, a method that a path does not have 405 \
                        `method_not_allowed`. No body may be compressed."
@@ -132,7 +132,10 @@ impl TaskVisitor for AddTask<'_> {
         if T::FORMS {
             let form = ContentBuilder::new().schema(Some(form_of(&T::Params::schema()))).build();
             let picture = ContentBuilder::new().schema(Some(binary())).build();
-            body = body.content("multipart/form-data", form).content("image/*", picture);
+            body = body
+                .content("multipart/form-data", form)
+                .content("image/*", picture.clone())
+                .content("audio/*", picture);
         }
         let body = body.build();
         let answer = ContentBuilder::new().schema(Some(Ref::from_schema_name(T::Answer::name()))).build();
@@ -170,8 +173,8 @@ const TASK_ERRORS: [(&str, &str); 10] = [
     ("401", "Missing or unknown key."),
     ("403", "The key lacks the scope."),
     ("404", "No model of that name."),
-    ("413", "The body or a picture is larger than allowed."),
-    ("415", "The body's type, or a picture's format, is not taken."),
+    ("413", "The body, a picture or a sound is larger than allowed."),
+    ("415", "The body's type, or the format of a picture or sound, is not taken."),
     ("429", "The model's queue is full; `Retry-After` says when to come back."),
     ("500", "Something broke; the log has the request's id."),
     ("503", "The server starts or stops, or the model is broken."),
@@ -218,7 +221,7 @@ fn add_schema<S: ToSchema>(schemas: &mut BTreeMap<String, RefOr<Schema>>) {
 fn form_of(fields: &RefOr<Schema>) -> RefOr<Schema> {
     let mut form = ObjectBuilder::new()
         .description(Some(
-            "Pictures in parts named `file`, repeatable, in place of `input`; every other field as a part of its name, \
+            "Pictures or sounds in parts named `file`, repeatable, in place of `input`; every other field as a part of its name, \
              lists and objects as JSON.",
         ))
         .property("file", binary())
@@ -240,7 +243,7 @@ fn binary() -> RefOr<Schema> {
     ObjectBuilder::new()
         .schema_type(Type::String)
         .format(Some(utoipa::openapi::SchemaFormat::KnownFormat(utoipa::openapi::KnownFormat::Binary)))
-        .description(Some("The file of a picture; the other fields are query parameters."))
+        .description(Some("The file of a picture or sound; the other fields are query parameters."))
         .into()
 }
 

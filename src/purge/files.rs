@@ -7,7 +7,7 @@ use std::sync::Arc;
 use headstart_datasets::{Content as Shows, DatasetError, Found, Source, Wanted, find, write_without};
 use headstart_methods::few_shot::Content;
 use headstart_store::{FileFilter, Order, PageRequest, Scope, Store};
-use headstart_tasks::few_shot::{image_content, text_content};
+use headstart_tasks::few_shot::{image_content, sound_content, text_content};
 use headstart_types::file::FileRow;
 use headstart_types::purge::PurgedFile;
 use tokio::sync::mpsc;
@@ -87,6 +87,7 @@ pub(super) async fn look(
             contents.insert(match shows {
                 Shows::Text(text) => text_content(&text),
                 Shows::Image(bytes) => image_content(&bytes),
+                Shows::Audio(bytes) => sound_content(&bytes),
             });
         })?;
         Ok((Looked { row, found, versions: 0, reports: 0 }, contents))

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use headstart_engine::Runtime;
 use headstart_methods::data::{Examples, Targets};
-use headstart_methods::evaluate::baseline::{picture, tf_idf};
+use headstart_methods::evaluate::baseline::{picture, sound, tf_idf};
 use headstart_methods::evaluate::learning_curve::{Curve, Ground, Learners, measure, rows_given};
 use headstart_methods::evaluate::transfer::Names;
 use headstart_methods::evaluate::{self, calibration};
@@ -38,6 +38,7 @@ const CHOICES: [&str; 4] = ["alpha", "beta", "c", "epoch"];
 pub(super) enum Raw {
     Texts(tf_idf::Texts),
     Pictures(picture::Pictures),
+    Sounds(sound::Sounds),
 }
 
 /// What the report is made from.
@@ -82,6 +83,7 @@ pub(super) fn report(evidence: &Evidence, raw: &Raw) -> Result<Report, Stop> {
     let baseline = match raw {
         Raw::Texts(_) => "logistic regression on TF-IDF of words and pairs of words",
         Raw::Pictures(_) => "logistic regression on colours, gradients and 8 × 8 pixels",
+        Raw::Sounds(_) => "logistic regression on means and deviations of MFCCs",
     };
     let thresholds: Option<Vec<f64>> =
         head.thresholds.as_ref().map(|each| each.iter().copied().map(f64::from).collect());
@@ -195,6 +197,7 @@ fn curve(evidence: &Evidence, raw: &Raw, train: &Examples, held_out: &Examples) 
         let scores = match raw {
             Raw::Texts(texts) => texts.scores(rows, train.targets(), ground.classes, seed),
             Raw::Pictures(pictures) => pictures.scores(rows, train.targets(), ground.classes, seed),
+            Raw::Sounds(sounds) => sounds.scores(rows, train.targets(), ground.classes, seed),
         };
         learned += rows.len();
         pace.count(learned, all);

@@ -10,7 +10,7 @@ use headstart_methods::few_shot;
 use headstart_methods::gate::{Answered, Evidence, Rival, Versions};
 use headstart_store::{Ending, Expected, Store};
 use headstart_tasks::TaskContext;
-use headstart_tasks::few_shot::{image_content, text_content};
+use headstart_tasks::few_shot::{image_content, sound_content, text_content};
 use headstart_types::classifier::{ClassifierId, ClassifierVersion};
 use headstart_types::gate::Comparison;
 use headstart_types::job::{Job, Level, NewEvent, Promote};
@@ -180,6 +180,7 @@ async fn contents(rows: &Rows, halt: &Halt) -> Result<Vec<Option<few_shot::Conte
                     *slot = Some(match &example.content {
                         Content::Text(text) => text_content(text),
                         Content::Image(bytes) => image_content(bytes),
+                        Content::Audio(bytes) => sound_content(bytes),
                     });
                 }
             }

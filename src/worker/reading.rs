@@ -71,12 +71,12 @@ impl Reading {
 
 /// What examples show, as a request would bring it. Those of one file are all of one kind.
 pub(super) fn payload(contents: impl Iterator<Item = Content>) -> Payload {
-    let (mut texts, mut images) = (Vec::new(), Vec::new());
+    let (mut texts, mut files) = (Vec::new(), Vec::new());
     for content in contents {
         match content {
             Content::Text(text) => texts.push(text),
-            Content::Image(bytes) => images.push(Media::Bytes(bytes.into())),
+            Content::Image(bytes) | Content::Audio(bytes) => files.push(Media::Bytes(bytes.into())),
         }
     }
-    if images.is_empty() { Payload::texts(texts) } else { Payload::images(images) }
+    if files.is_empty() { Payload::texts(texts) } else { Payload::files(files) }
 }

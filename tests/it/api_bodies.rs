@@ -263,7 +263,7 @@ async fn messages_say_what_to_send_instead() {
     for (field, value, words) in [
         ("truncate", json!(true), "`none`, `start`, `end`"),
         ("encoding_format", json!(1), "`float` or `base64`"),
-        ("modality", json!(["text"]), "`text` or `image`"),
+        ("modality", json!(["text"]), "`image`, `audio`"),
     ] {
         let mut body = json!({"model": TEXT, "input": "a"});
         body[field] = value;

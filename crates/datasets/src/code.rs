@@ -72,13 +72,13 @@ codes! {
     LineTooLong, "line_too_long", Problem, "The line or record has more bytes than are taken.";
     RowLength, "row_length", Problem, "The row has more or fewer cells than the header.";
     UnclosedQuote, "unclosed_quote", Problem, "A quote is opened and not closed: all that follows is one cell.";
-    NoContent, "no_content", Problem, "The row has neither text nor image.";
-    BadContent, "bad_content", Problem, "The row's text or image is of a wrong type, or it has both.";
+    NoContent, "no_content", Problem, "The row has neither text, image nor sound.";
+    BadContent, "bad_content", Problem, "The row's text, image or sound is of a wrong type, or it has two of them.";
     EmptyText, "empty_text", Problem, "The text is empty or white space.";
     TextTooLong, "text_too_long", Problem, "The text has more bytes than are taken.";
-    UndecodableMedia, "undecodable_media", Problem, "The picture is damaged, cut short or not base64.";
-    UnsupportedMedia, "unsupported_media", Problem, "The bytes are no picture format that is decoded, nor a text file.";
-    MediaTooLarge, "media_too_large", Problem, "The picture has more pixels or bytes than are taken.";
+    UndecodableMedia, "undecodable_media", Problem, "The picture or sound is damaged, cut short or not base64.";
+    UnsupportedMedia, "unsupported_media", Problem, "The bytes are no format of pictures or sounds that is decoded, nor a text file.";
+    MediaTooLarge, "media_too_large", Problem, "The picture or sound has more pixels, seconds or bytes than are taken.";
     NoLabel, "no_label", Problem, "The row has no label.";
     EmptyLabel, "empty_label", Problem, "A label is empty or white space.";
     BadLabel, "bad_label", Problem, "A label is of a wrong type, too long, given twice, or one of too many.";

@@ -1,6 +1,9 @@
 //! A row as its file states it → an example to be, or everything that is wrong with it.
 
-use crate::{Code, Limits, Place, Split};
+use headstart_media::{MediaError, decode_base64};
+use headstart_types::Modality;
+
+use crate::{Code, Content, Limits, Place, Split};
 
 /// One thing that is wrong, or to be known, without its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +32,7 @@ pub(crate) enum Cell {
     Absent,
     /// A text; of a number or a truth value its usual spelling.
     Text(String),
-    /// Bytes: a picture's file, or a text that is not declared as one.
+    /// Bytes: the file of a picture or sound, or a text that is not declared as one.
     Bytes(Vec<u8>),
     /// A list of cells.
     List(Vec<Cell>),
@@ -42,6 +45,7 @@ pub(crate) enum Cell {
 pub(crate) struct Fields {
     pub(crate) text: Cell,
     pub(crate) image: Cell,
+    pub(crate) audio: Cell,
     pub(crate) label: Cell,
     pub(crate) labels: Cell,
     pub(crate) group: Cell,
@@ -55,6 +59,7 @@ impl Default for Fields {
         Self {
             text: absent(),
             image: absent(),
+            audio: absent(),
             label: absent(),
             labels: absent(),
             group: absent(),
@@ -68,16 +73,31 @@ impl Default for Fields {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Material {
     Text(String),
-    Base64(String),
+    /// The file of a picture or sound, in base64.
+    Base64(Modality, String),
     Image(Vec<u8>),
+    Audio(Vec<u8>),
 }
 
 impl Material {
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Text(text) | Self::Base64(text) => text.len(),
-            Self::Image(bytes) => bytes.len(),
+            Self::Text(text) | Self::Base64(_, text) => text.len(),
+            Self::Image(bytes) | Self::Audio(bytes) => bytes.len(),
         }
+    }
+
+    /// What it is once base64 is taken off.
+    pub(crate) fn content(self, limits: &Limits) -> Result<Content, MediaError> {
+        Ok(match self {
+            Self::Text(text) => Content::Text(text),
+            Self::Image(bytes) => Content::Image(bytes),
+            Self::Audio(bytes) => Content::Audio(bytes),
+            Self::Base64(Modality::Audio, text) => Content::Audio(decode_base64(&text, &limits.media)?),
+            Self::Base64(Modality::Image | Modality::Text, text) => {
+                Content::Image(decode_base64(&text, &limits.media)?)
+            }
+        })
     }
 }
 
@@ -130,7 +150,7 @@ impl Fields {
     /// Checks every field; all faults are returned, not the first.
     pub(crate) fn check(self, limits: &Limits) -> Result<Draft, Vec<Fault>> {
         let mut faults = Vec::new();
-        let material = note(&mut faults, material(self.text, self.image, limits));
+        let material = note(&mut faults, material([self.text, self.image, self.audio], limits));
         let labels = note(&mut faults, labels(self.label, self.labels, limits));
         let group = note(&mut faults, name("group", self.group, limits)).flatten();
         let id = note(&mut faults, name("id", self.id, limits)).flatten();
@@ -148,19 +168,41 @@ fn note<T>(faults: &mut Vec<Fault>, outcome: Result<T, Fault>) -> Option<T> {
     outcome.map_err(|fault| faults.push(fault)).ok()
 }
 
-fn material(text: Cell, image: Cell, limits: &Limits) -> Result<Material, Fault> {
-    match (text, image) {
-        (Cell::Absent, Cell::Absent) => Err(Fault::new(Code::NoContent, "has neither `text` nor `image`")),
-        (text, Cell::Absent) => self::text(text, limits).map(Material::Text),
-        (Cell::Absent, Cell::Bytes(bytes)) => Ok(Material::Image(bytes)),
-        (Cell::Absent, Cell::Text(base64)) if base64.trim_ascii().is_empty() => {
-            Err(Fault::new(Code::NoContent, "`image` is empty"))
+fn material(cells: [Cell; 3], limits: &Limits) -> Result<Material, Fault> {
+    let there = |cell: &Cell| *cell != Cell::Absent;
+    match cells.iter().filter(|cell| there(cell)).count() {
+        0 => return Err(Fault::new(Code::NoContent, "has neither `text` nor `image` nor `audio`")),
+        1 => {}
+        _ => {
+            return Err(Fault::new(
+                Code::BadContent,
+                "has two of `text`, `image` and `audio`; one is wanted",
+            ));
         }
-        (Cell::Absent, Cell::Text(base64)) => Ok(Material::Base64(base64)),
-        (Cell::Absent, other) => {
-            Err(Fault::new(Code::BadContent, format!("`image` is {}; base64 is wanted", describe(&other))))
+    }
+    let [text, image, audio] = cells;
+    if there(&text) {
+        self::text(text, limits).map(Material::Text)
+    } else if there(&image) {
+        media(image, Modality::Image)
+    } else {
+        media(audio, Modality::Audio)
+    }
+}
+
+/// The file of a picture or sound.
+fn media(cell: Cell, modality: Modality) -> Result<Material, Fault> {
+    let name = modality.as_str();
+    match cell {
+        Cell::Bytes(bytes) if modality == Modality::Audio => Ok(Material::Audio(bytes)),
+        Cell::Bytes(bytes) => Ok(Material::Image(bytes)),
+        Cell::Text(base64) if base64.trim_ascii().is_empty() => {
+            Err(Fault::new(Code::NoContent, format!("`{name}` is empty")))
         }
-        _ => Err(Fault::new(Code::BadContent, "has both `text` and `image`; one is wanted")),
+        Cell::Text(base64) => Ok(Material::Base64(modality, base64)),
+        Cell::Absent | Cell::List(_) | Cell::Other(_) => {
+            Err(Fault::new(Code::BadContent, format!("`{name}` is {}; base64 is wanted", describe(&cell))))
+        }
     }
 }
 

@@ -64,6 +64,8 @@ pub enum Content {
     Text(String),
     /// The bytes of a picture's file.
     Image(Vec<u8>),
+    /// The bytes of a sound's file.
+    Audio(Vec<u8>),
 }
 
 /// One labelled example.

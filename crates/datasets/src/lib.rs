@@ -7,11 +7,12 @@
 //! # Formats
 //! Told by content first, by name second:
 //!
-//! - JSON Lines: `{"text" | "image", "label" | "labels", "group"?, "split"?, "id"?}`, images in base64 or as data URL.
+//! - JSON Lines: `{"text" | "image" | "audio", "label" | "labels", "group"?, "split"?, "id"?}`, images and sounds in base64
+//!   or as data URL.
 //! - CSV and TSV with a header of the same names; cells of `labels` are JSON lists, or names between `|` or `;`.
 //! - Parquet with columns of the same names; labels may be numbers of Hugging Face's class names, images bytes or
 //!   structures with `bytes`.
-//! - zip, tar and tar.gz of class folders, with pictures or `.txt` files; `train/`, `val/`, `test/` and folders that
+//! - zip, tar and tar.gz of class folders, with pictures, sounds or `.txt` files; `train/`, `val/`, `test/` and folders that
 //!   become groups may stand above, and one folder around everything.
 //!
 //! JSON Lines, CSV and TSV may be packed with gzip.

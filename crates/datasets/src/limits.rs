@@ -25,7 +25,7 @@ pub struct Limits {
     pub max_ratio: u64,
     /// Unpacked bytes that need no ratio: a small blank picture packs very well.
     pub ratio_free_bytes: u64,
-    /// What one picture may cost.
+    /// What one picture or sound may cost.
     pub media: headstart_media::Limits,
     /// Fewest training rows of a class; at least 1.
     pub min_class_examples: u64,
@@ -36,7 +36,7 @@ pub struct Limits {
     pub near_text_parts: u32,
     /// Of the 128 bits of a picture's signature, how many may differ in near duplicates; above 7 some are missed.
     pub near_image_bits: u32,
-    /// Threads that decode pictures; 0 takes as many as there are cores.
+    /// Threads that decode pictures and sounds; 0 takes as many as there are cores.
     pub threads: usize,
 }
 

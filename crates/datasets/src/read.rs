@@ -1,9 +1,7 @@
 //! The examples of a file that has been inspected.
 
-use headstart_media::decode_base64;
-
-use crate::draft::{Draft, Fault, Material, Step};
-use crate::example::{Content, Example};
+use crate::draft::{Draft, Fault, Step};
+use crate::example::Example;
 use crate::format::{self, Rows};
 use crate::{DatasetError, Inspection, Limits, Place, Severity, Source};
 
@@ -52,15 +50,8 @@ impl Examples {
     }
 
     fn example(&mut self, place: Place, draft: Draft) -> Result<Example, DatasetError> {
-        let content = match draft.material {
-            Material::Text(text) => Content::Text(text),
-            Material::Image(bytes) => Content::Image(bytes),
-            Material::Base64(text) => {
-                let bytes = decode_base64(&text, &self.limits.media)
-                    .map_err(|error| DatasetError::Changed(format!("{place}: {error}")))?;
-                Content::Image(bytes)
-            }
-        };
+        let content = draft.material.content(&self.limits);
+        let content = content.map_err(|error| DatasetError::Changed(format!("{place}: {error}")))?;
         let row = self.row;
         self.row += 1;
         let labels = draft.labels.into_vec();

@@ -13,6 +13,7 @@ use crate::outputs::{Outputs, values};
 use crate::pool::{normalise, pool, pool_planes};
 use crate::reads::{DenseInput, Element, Reads, TokenInput, TokenInputs};
 use crate::session::Graph;
+use crate::signal::run_signals;
 
 /// What one item feeds to the graph.
 #[derive(Debug, Clone)]
@@ -26,14 +27,22 @@ pub enum Input {
     },
     /// A dense tensor of the graph's own item shape, in row order.
     Dense(Vec<f32>),
+    /// A sequence of any length, `[rows, width]` in row order, that the graph reads windows of.
+    Signal {
+        /// At least one row.
+        values: Vec<f32>,
+        /// Values of a row.
+        width: usize,
+    },
 }
 
 impl Input {
-    /// Cost of the item: its tokens, or one.
+    /// Cost of the item: its tokens, its rows, or one.
     pub(crate) fn length(&self) -> usize {
         match self {
             Self::Tokens { ids, .. } => ids.len(),
             Self::Dense(_) => 1,
+            Self::Signal { values, width } => values.len() / width.max(&1),
         }
     }
 }
@@ -105,7 +114,7 @@ pub(crate) struct Scratch {
     mask: Vec<i64>,
     type_ids: Vec<i64>,
     positions: Vec<i64>,
-    dense: Vec<f32>,
+    pub(crate) dense: Vec<f32>,
     /// Ask the runtime to give memory back with the call.
     pub(crate) give_back: bool,
 }
@@ -162,6 +171,7 @@ fn run_batch(
 ) -> Result<Vec<Row>, String> {
     match graph.reads() {
         Reads::Tokens(inputs) => run_tokens(graph, readout, items, inputs, scratch),
+        Reads::Signals(signals) => run_signals(graph, signals, readout, items, scratch),
         Reads::Dense(input) => run_dense(graph, readout, items, input, scratch),
     }
 }
@@ -209,7 +219,7 @@ fn fill_tokens(items: &[(&Input, Want)], padded: usize, scratch: &mut Scratch) -
     }
     for (row, (input, _)) in items.iter().enumerate() {
         let Input::Tokens { ids: item, type_ids: item_types } = input else {
-            return Err("a dense tensor for a graph that reads token ids".into());
+            return Err("a tensor for a graph that reads token ids".into());
         };
         if item.len() > padded {
             return Err(format!("{} tokens for a graph that takes {padded}", item.len()));
@@ -241,7 +251,9 @@ fn run_dense(
             Input::Dense(data) => {
                 return Err(format!("an item of {} values where the graph takes {item_size}", data.len()));
             }
-            Input::Tokens { .. } => return Err("token ids for a graph that reads dense tensors".into()),
+            Input::Tokens { .. } | Input::Signal { .. } => {
+                return Err("another input for a graph that reads dense tensors".into());
+            }
         }
     }
     // A single item is read where it lies.

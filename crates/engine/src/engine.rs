@@ -84,10 +84,18 @@ impl Engine {
         let manifest = folder.manifest().clone();
         let labels = folder.classes()?;
         let file = folder.verified_graph()?;
+        let stage = folder.verified_stage()?;
         let lanes = self.scheduler.lanes();
         let slots = manifest.engine.threads.unwrap_or(1).min(lanes);
         let classes = (!labels.is_empty()).then_some(labels.len());
-        let graph = Graph::load(&self.runtime, &file, &manifest, classes, slots, self.options.device)?;
+        let graph = Graph::load(
+            &self.runtime,
+            (file.as_path(), stage.as_deref()),
+            &manifest,
+            classes,
+            slots,
+            self.options.device,
+        )?;
         let provider = graph.provider();
         let max_running = match provider {
             Provider::Cpu => manifest.engine.lanes.unwrap_or(lanes).min(lanes / slots).max(1),
@@ -153,7 +161,8 @@ fn limits(manifest: &Manifest, provider: Provider) -> Limits {
     let base = match (provider, manifest.backbone.modality) {
         (Provider::Cuda, _) => Limits::GPU,
         (Provider::Cpu, Modality::Text) => Limits::CPU_TOKENS,
-        (Provider::Cpu, Modality::Image) => Limits::CPU_DENSE,
+        // A sound has windows enough of its own.
+        (Provider::Cpu, Modality::Image | Modality::Audio) => Limits::CPU_DENSE,
     };
     let engine = &manifest.engine;
     let items = engine.max_batch_items.unwrap_or(base.items);
@@ -161,6 +170,8 @@ fn limits(manifest: &Manifest, provider: Provider) -> Limits {
     let tokens = match manifest.backbone.modality {
         Modality::Text => engine.max_batch_tokens,
         Modality::Image => engine.max_batch_items,
+        // The time of a call bounds it, whatever a row costs.
+        Modality::Audio => Some(usize::MAX),
     };
     Limits {
         items,

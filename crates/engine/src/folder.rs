@@ -206,7 +206,21 @@ impl Folder {
     /// [`FolderError::Read`], [`FolderError::Checksum`], [`FolderError::Graph`] and [`FolderError::External`].
     pub fn verified_graph(&self) -> Result<PathBuf, FolderError> {
         let spec = &self.manifest.backbone;
-        let path = self.verified(&spec.file, &spec.sha256)?;
+        self.verified_with_weights(&spec.file, &spec.sha256)
+    }
+
+    /// The same of the graph between samples and the backbone's, where the manifest names one.
+    ///
+    /// # Errors
+    /// As [`Self::verified_graph`].
+    pub fn verified_stage(&self) -> Result<Option<PathBuf>, FolderError> {
+        let stage = self.manifest.audio.as_ref().and_then(|audio| audio.stage.as_ref());
+        stage.map(|stage| self.verified_with_weights(&stage.file, &stage.sha256)).transpose()
+    }
+
+    fn verified_with_weights(&self, file: &str, sha256: &str) -> Result<PathBuf, FolderError> {
+        let spec = &self.manifest.backbone;
+        let path = self.verified(file, sha256)?;
         let file = File::open(&path).map_err(|source| FolderError::Read { path: path.clone(), source })?;
         let outline =
             Outline::read(file).map_err(|source| FolderError::Graph { path: path.clone(), source })?;

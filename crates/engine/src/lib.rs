@@ -18,6 +18,7 @@ mod reads;
 mod runtime;
 mod schedule;
 mod session;
+mod signal;
 mod step_back;
 mod warm_up;
 

@@ -28,7 +28,9 @@ impl Outputs {
     ) -> Result<Self, String> {
         let spec = &manifest.output.features;
         let layout = manifest.image.as_ref().map_or(Layout::Nhwc, |image| image.layout);
-        let form = spec.form(shape(outputs, &spec.tensor)?, layout)?;
+        let features = shape(outputs, &spec.tensor)?;
+        // Vectors of a signal's windows are counted when they are there.
+        let form = if manifest.audio.is_some() { Form::Vector } else { spec.form(features, layout)? };
         let logits = match (&manifest.output.logits, classes) {
             (Some(spec), Some(classes)) => {
                 let shape = shape(outputs, &spec.tensor)?;
@@ -71,19 +73,30 @@ pub(crate) fn values<'a>(
     rows: usize,
     per_row: usize,
 ) -> Result<Cow<'a, [f32]>, String> {
-    let value = outputs.get(name).ok_or_else(|| format!("the graph gave no output `{name}`"))?;
-    let (shape, data) = match value.try_extract_tensor::<f32>() {
-        Ok((shape, data)) => (shape, Cow::Borrowed(data)),
-        Err(_) => {
-            let (shape, data) = value.try_extract_tensor::<f16>().map_err(|error| error.to_string())?;
-            (shape, Cow::Owned(data.iter().map(|value| value.to_f32()).collect()))
-        }
-    };
+    let (shape, data) = numbers(outputs, name)?;
     if shape.first() == Some(&(rows as i64)) && !data.is_empty() && data.len() % (rows * per_row) == 0 {
         Ok(data)
     } else {
         Err(format!(
             "output `{name}` has shape {shape:?} where {rows} rows of {per_row} values were expected"
         ))
+    }
+}
+
+/// An output's shape and values; half precision is widened.
+///
+/// # Errors
+/// An output that is missing or of another type.
+pub(crate) fn numbers<'a>(
+    outputs: &'a SessionOutputs<'_>,
+    name: &str,
+) -> Result<(&'a [i64], Cow<'a, [f32]>), String> {
+    let value = outputs.get(name).ok_or_else(|| format!("the graph gave no output `{name}`"))?;
+    match value.try_extract_tensor::<f32>() {
+        Ok((shape, data)) => Ok((&shape[..], Cow::Borrowed(data))),
+        Err(_) => {
+            let (shape, data) = value.try_extract_tensor::<f16>().map_err(|error| error.to_string())?;
+            Ok((&shape[..], Cow::Owned(data.iter().map(|value| value.to_f32()).collect())))
+        }
     }
 }

@@ -4,6 +4,8 @@ use headstart_types::manifest::{ImageSpec, Layout, Manifest};
 use headstart_types::payload::Modality;
 use ort::value::{Outlet, TensorElementType, ValueType};
 
+use crate::signal::Signals;
+
 /// What the graph's inputs mean.
 #[derive(Debug)]
 pub(crate) enum Reads {
@@ -11,6 +13,8 @@ pub(crate) enum Reads {
     Tokens(TokenInputs),
     /// One tensor of numbers.
     Dense(DenseInput),
+    /// Windows of sequences of any length.
+    Signals(Box<Signals>),
 }
 
 /// Inputs of shape `[n, tokens]`.
@@ -61,6 +65,7 @@ impl Reads {
             }
             (Modality::Image, Some(image)) => dense(inputs, image),
             (Modality::Image, None) => Err("the manifest has no [image]".into()),
+            (Modality::Audio, _) => Err("the manifest has no [audio]".into()),
         }
     }
 }

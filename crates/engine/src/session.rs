@@ -1,5 +1,5 @@
 //! An ONNX graph as a session that lanes share, with what its inputs and outputs mean.
-#![expect(unsafe_code, reason = "lanes share one CPU session, see `Graph::run` and docs/adr/0001")]
+#![expect(unsafe_code, reason = "lanes share one CPU session, see `Shared::run` and docs/adr/0001")]
 
 use std::borrow::Cow;
 use std::mem::ManuallyDrop;
@@ -10,12 +10,14 @@ use headstart_types::manifest::Manifest;
 use ort::ep;
 use ort::session::builder::{BuilderResult, GraphOptimizationLevel};
 use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
+use ort::value::Outlet;
 
 use crate::engine::Device;
 use crate::error::EngineError;
 use crate::outputs::Outputs;
 use crate::reads::Reads;
 use crate::runtime::Runtime;
+use crate::signal::Signals;
 
 /// Where a backbone really runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,12 +39,17 @@ impl Provider {
     }
 }
 
-/// A loaded graph.
-pub(crate) struct Graph {
+/// A session that lanes share.
+pub(crate) struct Shared {
     session: Session,
-    provider: Provider,
     /// Held during a call by providers whose sessions must not be entered twice at once.
     exclusive: Option<Mutex<()>>,
+}
+
+/// A loaded graph.
+pub(crate) struct Graph {
+    session: Shared,
+    provider: Provider,
     reads: Reads,
     /// Items of every call, where the exporter fixed them.
     batch: Option<usize>,
@@ -50,13 +57,14 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    /// Makes a session of the file and checks it against the manifest. `logit_classes` is the label file's length.
+    /// Makes a session of the file and checks it against the manifest. `logit_classes` is the label file's length, `stage`
+    /// the file of the graph before it.
     ///
     /// # Errors
     /// [`EngineError::Cuda`] when CUDA is required and not usable, else [`EngineError::Graph`] naming what does not fit.
     pub(crate) fn load(
         runtime: &Runtime,
-        file: &Path,
+        (file, stage): (&Path, Option<&Path>),
         manifest: &Manifest,
         logit_classes: Option<usize>,
         threads: usize,
@@ -64,16 +72,17 @@ impl Graph {
     ) -> Result<Self, EngineError> {
         let (session, provider) = build(runtime, file, threads, device)?;
         let refuse = |problem: String| EngineError::Graph(format!("`{}`: {problem}", manifest.backbone.id));
-        let (reads, batch) = Reads::of(session.inputs(), manifest).map_err(refuse)?;
+        let (reads, batch) = match &manifest.audio {
+            Some(audio) => {
+                let stage = stage.map(|file| build(runtime, file, threads, device)).transpose()?;
+                let stage = stage.map(|(session, provider)| Shared::new(session, provider));
+                let signals = Signals::new(session.inputs(), audio, stage, provider).map_err(refuse)?;
+                (Reads::Signals(Box::new(signals)), None)
+            }
+            None => Reads::of(session.inputs(), manifest).map_err(refuse)?,
+        };
         let outputs = Outputs::of(session.outputs(), manifest, logit_classes).map_err(refuse)?;
-        Ok(Self {
-            exclusive: (provider != Provider::Cpu).then(|| Mutex::new(())),
-            session,
-            provider,
-            reads,
-            batch,
-            outputs,
-        })
+        Ok(Self { session: Shared::new(session, provider), provider, reads, batch, outputs })
     }
 
     pub(crate) fn provider(&self) -> Provider {
@@ -91,6 +100,29 @@ impl Graph {
     /// Items of every call, where the exporter fixed them.
     pub(crate) fn batch(&self) -> Option<usize> {
         self.batch
+    }
+
+    /// Runs the graph, see [`Shared::run`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn run<T>(
+        &self,
+        inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)>,
+        give_back: bool,
+        read: impl FnOnce(&SessionOutputs<'_>) -> Result<T, String>,
+    ) -> Result<T, String> {
+        self.session.run(inputs, give_back, read)
+    }
+}
+
+impl Shared {
+    fn new(session: Session, provider: Provider) -> Self {
+        Self { session, exclusive: (provider != Provider::Cpu).then(|| Mutex::new(())) }
+    }
+
+    pub(crate) fn inputs(&self) -> &[Outlet] {
+        self.session.inputs()
     }
 
     /// Runs the graph; `read` sees the outputs where the runtime left them. With `give_back` the runtime frees what its
@@ -123,9 +155,9 @@ impl Graph {
     }
 }
 
-// SAFETY: see `Graph::run`: the session is entered by several threads at once only on the CPU provider, which
-// allows it; the other fields are plain data.
-unsafe impl Sync for Graph {}
+// SAFETY: see `Shared::run`: the session is entered by several threads at once only on the CPU provider, which
+// allows it.
+unsafe impl Sync for Shared {}
 
 fn build(
     runtime: &Runtime,

@@ -28,6 +28,13 @@ pub(crate) fn warm_up(model: &Model, text: Option<&TextSpec>) -> Result<Option<f
             }
             Ok(None)
         }
+        Reads::Signals(signals) => {
+            let item = signals.sample();
+            for _ in 0..2 {
+                timed(model, &[&item], &mut scratch)?;
+            }
+            Ok(None)
+        }
         Reads::Tokens(_) => {
             let max_tokens = text.map_or(1, |text| text.max_tokens);
             // What knows one length only is never padded.
@@ -51,6 +58,7 @@ pub(crate) fn warm_up(model: &Model, text: Option<&TextSpec>) -> Result<Option<f
 pub(crate) fn give_memory_back(model: &Model) {
     let item = match model.graph.reads() {
         Reads::Dense(DenseInput { item_shape, .. }) => Input::Dense(vec![0.0; item_shape.iter().product()]),
+        Reads::Signals(signals) => signals.sample(),
         Reads::Tokens(_) => tokens(2),
     };
     let want = Want { features: true, logits: false };

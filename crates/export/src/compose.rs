@@ -56,6 +56,9 @@ pub fn compose(backbone: impl Read + Seek, subject: &Subject<'_>) -> Result<Comp
     if subject.head.dim() != spec.dimension {
         return Err(ExportError::Width { head: subject.head.dim(), backbone: spec.dimension });
     }
+    if subject.manifest.audio.is_some() {
+        return Err(ExportError::Sounds);
+    }
     let outline = Outline::read(backbone)?;
     let output =
         outline.outputs().iter().find(|output| output.name.as_deref() == Some(&spec.tensor)).cloned();

@@ -22,6 +22,9 @@ pub enum ExportError {
     /// A text backbone without the tokeniser that belongs to it.
     #[error("the tokeniser is not at hand or not UTF-8")]
     Tokenizer,
+    /// A backbone of which one graph is a part only.
+    #[error("a classifier of sounds is more than one graph: windows are cut and pooled between them")]
+    Sounds,
     /// A description that cannot be written.
     #[error("the description cannot be written: {0}")]
     Description(#[from] serde_json::Error),

@@ -4,10 +4,12 @@
 #[derive(Debug, thiserror::Error)]
 pub enum MediaError {
     /// Not a format or a variant that is decoded here: another media type would help (415).
-    #[error("unsupported media: {found}; images are taken as JPEG, PNG, WebP, GIF, BMP or TIFF")]
+    #[error("unsupported media: {found}; {takes}")]
     Unsupported {
         /// What the bytes look like.
         found: String,
+        /// What would be taken.
+        takes: &'static str,
     },
     /// More pixels than are decoded (413).
     #[error("the image has {width}×{height} pixels; at most {max} in all are decoded")]
@@ -18,6 +20,12 @@ pub enum MediaError {
         height: u32,
         /// The limit on their product.
         max: u64,
+    },
+    /// A sound that lasts longer than is decoded (413).
+    #[error("the sound lasts longer than {max} seconds, the most that is decoded")]
+    SoundTooLong {
+        /// The limit in seconds.
+        max: u32,
     },
     /// More bytes than are read (413).
     #[error("{what} has {bytes} bytes; at most {max} are taken")]
@@ -36,16 +44,21 @@ pub enum MediaError {
         max: u64,
     },
     /// A known format whose bytes are damaged, cut short, or contradict themselves (400).
-    #[error("undecodable {format} image: {reason}")]
+    #[error("undecodable {format} {kind}: {reason}")]
     Undecodable {
         /// The format's usual name.
         format: &'static str,
+        /// What the file shows: `image` or `sound`.
+        kind: &'static str,
         /// What the decoder met.
         reason: String,
     },
     /// A file without a byte (400).
-    #[error("the image is empty")]
-    Empty,
+    #[error("the {kind} is empty")]
+    Empty {
+        /// What it was to be: `image` or `sound`.
+        kind: &'static str,
+    },
     /// A URL in place of content (400).
     #[error("this is a URL, and no URL is fetched: send the file itself in base64 or as a data URL")]
     Url,

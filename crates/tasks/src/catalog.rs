@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use headstart_engine::{Backbone, Engine, EngineError, Folder};
-use headstart_media::{MediaError, TextEncoder};
+use headstart_media::{MediaError, SoundEncoder, TextEncoder};
 use headstart_types::manifest::ImageSpec;
 use headstart_types::payload::{Datum, Modality};
 use headstart_types::{InputError, Payload};
@@ -33,6 +33,7 @@ pub struct Served {
 pub(crate) enum Encoder {
     Text(Arc<TextEncoder>),
     Image(ImageSpec),
+    Audio(Arc<SoundEncoder>),
 }
 
 /// Why a backbone could not be served.
@@ -76,16 +77,17 @@ impl Served {
         let tower = folder.text_half().map(|half| Self::load(engine, half, loaded_at)).transpose()?;
         let manifest = folder.manifest().clone();
         let manifest_text = toml_fingerprint(&manifest);
-        let encoder = match (&manifest.text, &manifest.image) {
-            (_, Some(image)) => Encoder::Image(image.clone()),
-            (Some(text), None) => {
+        let encoder = match (&manifest.text, &manifest.image, &manifest.audio) {
+            (_, Some(image), _) => Encoder::Image(image.clone()),
+            (Some(text), None, _) => {
                 let bytes = folder.read(&text.tokenizer).map_err(EngineError::from)?;
                 let encoder = TextEncoder::load(&bytes, text)
                     .map_err(|source| LoadError::Tokenizer { file: text.tokenizer.clone(), source })?;
                 // How long a text may be is an option, and known before it comes here.
                 Encoder::Text(Arc::new(encoder.with_max_bytes(usize::MAX)))
             }
-            (None, None) => {
+            (None, None, Some(audio)) => Encoder::Audio(Arc::new(SoundEncoder::new(audio))),
+            (None, None, None) => {
                 return Err(EngineError::Bug("a manifest without preprocessing passed its check").into());
             }
         };

@@ -38,7 +38,7 @@ pub struct ClassifyParams {
     pub threshold: Option<f32>,
     /// Who asks, in any words of yours: with a traffic split the same user gets the same version.
     pub user: Option<String>,
-    /// States the modality of plain strings; base64 pictures need it.
+    /// States the modality of plain strings; base64 pictures and sounds need it.
     pub modality: Option<Modality>,
     /// What happens to a text longer than the model takes. Default `end`: the first tokens stay.
     pub truncate: Option<Truncate>,
@@ -85,7 +85,7 @@ pub struct Classified {
 
 impl Task for Classify {
     const NAME: &'static str = "classify";
-    const SUMMARY: &'static str = "Classify texts or images with fine-tuned classifiers";
+    const SUMMARY: &'static str = "Classify texts, images or sounds with fine-tuned classifiers";
     const DESCRIPTION: &'static str = "One classifier by name, version or alias, or several at once: classifiers on one backbone share one pass \
          of it. Scores are calibrated on examples the classifier had not learnt from. The answer has the shape of zero-shot's.";
     const EXAMPLE: &'static str =

@@ -16,6 +16,9 @@ use crate::offload::Offload;
 /// Decoded pictures held at a time, waiting or being computed: each is a tensor of some hundred kilobytes.
 const DECODED_IMAGES: usize = 64;
 
+/// Decoded sounds held at a time beside two for each CPU: one of a minute takes 4 MB at 16 kHz.
+const DECODED_SOUNDS: usize = 4;
+
 /// Limits that hold before work is done.
 #[derive(Debug, Clone, Copy)]
 pub struct TaskLimits {
@@ -25,8 +28,8 @@ pub struct TaskLimits {
     pub labels: usize,
     /// Longest text in bytes.
     pub text_bytes: usize,
-    /// Largest picture, from its header.
-    pub image: headstart_media::Limits,
+    /// Largest picture and longest sound.
+    pub media: headstart_media::Limits,
 }
 
 /// What every task needs.
@@ -43,6 +46,7 @@ pub struct TaskContext {
     /// Bulk work does not queue before requests.
     bulk_offload: Offload,
     pub(crate) decoded: Arc<Semaphore>,
+    pub(crate) decoded_sounds: Arc<Semaphore>,
 }
 
 /// What is known of the caller.
@@ -72,6 +76,7 @@ impl TaskContext {
             offload: Offload::new(cpu_threads),
             bulk_offload: Offload::new(cpu_threads),
             decoded: Arc::new(Semaphore::new(DECODED_IMAGES)),
+            decoded_sounds: Arc::new(Semaphore::new(2 * cpu_threads + DECODED_SOUNDS)),
         }
     }
 

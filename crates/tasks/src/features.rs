@@ -34,7 +34,7 @@ pub struct FeaturesParams {
     /// Keep this many leading values and normalise again; at most the model's own size.
     #[schema(minimum = 1, example = 384)]
     pub dimensions: Option<usize>,
-    /// States the modality of plain strings; base64 pictures need it.
+    /// States the modality of plain strings; base64 pictures and sounds need it.
     pub modality: Option<Modality>,
     /// What happens to a text longer than the model takes. Default `end`: the first tokens stay.
     pub truncate: Option<Truncate>,
@@ -121,9 +121,9 @@ pub(crate) fn is_zero(count: &usize) -> bool {
 
 impl Task for Features {
     const NAME: &'static str = "embeddings";
-    const SUMMARY: &'static str = "Embed texts or images";
+    const SUMMARY: &'static str = "Embed texts, images or sounds";
     const DESCRIPTION: &'static str = "One vector an item, in the order of the input. Bodies follow the OpenAI API, so its official clients work \
-         unchanged. Pictures come as JSON (data URL or base64), as multipart parts named `file`, or as a raw body with \
+         unchanged. Pictures and sounds come as JSON (data URL or base64), as multipart parts named `file`, or as a raw body with \
          its content type and the other fields as query parameters.";
     const EXAMPLE: &'static str =
         r#"{"model": "all-minilm-l6-v2", "input": ["The cat sits on the mat.", "A dog barks."]}"#;

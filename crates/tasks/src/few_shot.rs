@@ -113,7 +113,7 @@ pub async fn contents(
     identified(cx, &served, examples, caller).await.map(|(_, contents)| contents)
 }
 
-/// Examples with what they are known by; pictures are files from here on, so that none is taken from base64 twice.
+/// Examples with what they are known by; pictures and sounds are files from here on, so that none is taken from base64 twice.
 async fn identified(
     cx: &TaskContext,
     served: &Served,
@@ -143,18 +143,32 @@ pub fn image_content(bytes: &[u8]) -> Content {
     blake3::Hasher::new().update(b"image\0").update(bytes).finalize().into()
 }
 
+/// What a sound's file is known by.
+#[must_use]
+pub fn sound_content(bytes: &[u8]) -> Content {
+    blake3::Hasher::new().update(b"audio\0").update(bytes).finalize().into()
+}
+
 fn identify(datum: Datum, limits: &TaskLimits, name: String) -> Result<(Datum, Content), TaskError> {
     match datum {
         Datum::Text(text) => {
             let content = text_content(&text);
             Ok((Datum::Text(text), content))
         }
-        Datum::Tokens(_) => Err(TaskError::invalid(name, "is tokens; examples are texts or pictures")),
+        Datum::Tokens(_) => {
+            Err(TaskError::invalid(name, "is tokens; examples are texts, pictures or sounds"))
+        }
         Datum::Image(media) => {
-            let bytes = items::media_bytes(media, &limits.image)
+            let bytes = items::media_bytes(media, &limits.media)
                 .map_err(|source| TaskError::Media { param: name, source })?;
             let content = image_content(&bytes);
             Ok((Datum::Image(Media::Bytes(bytes)), content))
+        }
+        Datum::Audio(media) => {
+            let bytes = items::media_bytes(media, &limits.media)
+                .map_err(|source| TaskError::Media { param: name, source })?;
+            let content = sound_content(&bytes);
+            Ok((Datum::Audio(Media::Bytes(bytes)), content))
         }
     }
 }

@@ -124,8 +124,8 @@ mod tests {
     use super::*;
 
     fn limits() -> TaskLimits {
-        let image = headstart_media::Limits { max_pixels: 1, max_bytes: 1 };
-        TaskLimits { items: 8, labels: 3, text_bytes: 100, image }
+        let media = headstart_media::Limits { max_pixels: 1, max_seconds: 1, max_bytes: 1 };
+        TaskLimits { items: 8, labels: 3, text_bytes: 100, media }
     }
 
     fn check(json: &str) -> Result<Vec<Label>, String> {

@@ -27,7 +27,7 @@ pub struct ModerationParams {
     /// What to judge.
     #[schema(required = true, nullable = false)]
     pub input: Option<Payload>,
-    /// States the modality of plain strings; base64 pictures need it.
+    /// States the modality of plain strings; base64 pictures and sounds need it.
     pub modality: Option<Modality>,
     /// What happens to a text longer than the model takes. Default `end`: the first tokens stay.
     pub truncate: Option<Truncate>,
@@ -56,7 +56,7 @@ pub struct Moderated {
     /// Each category's calibrated probability.
     #[schema(example = json!({"insult": 0.91, "spam": 0.02}))]
     pub category_scores: BTreeMap<String, f32>,
-    /// What of the item each score rests on: `text` or `image`.
+    /// What of the item each score rests on: `text`, `image` or `audio`.
     #[schema(example = json!({"insult": ["text"], "spam": ["text"]}))]
     pub category_applied_input_types: BTreeMap<String, Vec<Modality>>,
     /// Tokens that were cut; absent when nothing was.

@@ -50,7 +50,7 @@ pub(crate) fn texts(cx: &TaskContext, field: &str, data: Vec<Datum>) -> Result<V
             Datum::Tokens(_) => {
                 Err(TaskError::invalid(name, "is token ids, and the model reads pairs of texts"))
             }
-            Datum::Image(_) => Err(TaskError::Bug("a picture reached a pair of texts")),
+            Datum::Image(_) | Datum::Audio(_) => Err(TaskError::Bug("a picture reached a pair of texts")),
         }
     };
     data.into_iter().enumerate().map(named).collect()

@@ -315,7 +315,7 @@ fn best_first(scores: &[f32], top: Option<usize>) -> Vec<usize> {
 fn text_of(datum: &Datum) -> Option<String> {
     match datum {
         Datum::Text(text) => Some(text.clone()),
-        Datum::Tokens(_) | Datum::Image(_) => None,
+        Datum::Tokens(_) | Datum::Image(_) | Datum::Audio(_) => None,
     }
 }
 

@@ -29,7 +29,7 @@ pub struct SimilarityParams {
     /// The items to compare with it.
     #[schema(required = true, nullable = false)]
     pub candidates: Option<Payload>,
-    /// States the modality of plain strings; base64 pictures need it.
+    /// States the modality of plain strings; base64 pictures and sounds need it.
     pub modality: Option<Modality>,
     /// What happens to a text longer than the model takes. Default `end`: the first tokens stay.
     pub truncate: Option<Truncate>,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Tokens of a request; pictures count none.
+/// Tokens of a request; pictures and sounds count none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Usage {
     /// Tokens used, after truncation, whether they were computed now or before.

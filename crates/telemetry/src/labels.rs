@@ -11,6 +11,8 @@ pub enum Reason {
     BodyTooLarge,
     /// A picture over its pixel limit.
     ImageTooLarge,
+    /// A sound over its limit of seconds.
+    AudioTooLong,
     /// A missing or wrong key, or a key without the scope.
     Unauthorised,
     /// The server is not ready or is draining.
@@ -28,11 +30,12 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::QueueFull,
         Self::TooManyItems,
         Self::BodyTooLarge,
         Self::ImageTooLarge,
+        Self::AudioTooLong,
         Self::Unauthorised,
         Self::NotReady,
         Self::DiskFull,
@@ -48,6 +51,7 @@ impl Reason {
             Self::TooManyItems => "too_many_items",
             Self::BodyTooLarge => "body_too_large",
             Self::ImageTooLarge => "image_too_large",
+            Self::AudioTooLong => "audio_too_long",
             Self::Unauthorised => "unauthorised",
             Self::NotReady => "not_ready",
             Self::DiskFull => "disk_full",

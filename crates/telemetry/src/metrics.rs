@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Counter, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
-    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+    Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
+    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
 use crate::edges::EdgeMetrics;
@@ -36,7 +36,7 @@ pub struct ModelMetrics {
     pub inference_seconds: Histogram,
     /// Items in one call.
     pub batch_items: Histogram,
-    /// Padded tokens in one call; items for models without tokens.
+    /// Padded tokens in one call; items of pictures, samples or frames of sounds.
     pub batch_cost: Histogram,
     /// Tokens that carried meaning.
     pub tokens_total: IntCounter,
@@ -44,6 +44,8 @@ pub struct ModelMetrics {
     pub padded_tokens_total: IntCounter,
     /// Pixels decoded.
     pub pixels_total: IntCounter,
+    /// Seconds of sound decoded.
+    pub audio_seconds_total: Counter,
     /// Items waiting or being computed.
     pub queue_items: IntGauge,
     /// Admissions refused because the queue was full.
@@ -148,6 +150,7 @@ struct ModelFamilies {
     tokens_total: IntCounterVec,
     padded_tokens_total: IntCounterVec,
     pixels_total: IntCounterVec,
+    audio_seconds_total: CounterVec,
     queue_items: IntGaugeVec,
     items_total: IntCounterVec,
     loaded: IntGaugeVec,
@@ -324,6 +327,7 @@ impl Metrics {
             tokens_total: of.tokens_total.with_label_values(&[id]),
             padded_tokens_total: of.padded_tokens_total.with_label_values(&[id]),
             pixels_total: of.pixels_total.with_label_values(&[id]),
+            audio_seconds_total: of.audio_seconds_total.with_label_values(&[id]),
             queue_items: of.queue_items.with_label_values(&[id]),
             items_total: Outcome::ALL
                 .map(|outcome| of.items_total.with_label_values(&[id, outcome.as_str()])),
@@ -471,7 +475,7 @@ impl ModelFamilies {
             )?,
             preprocess_seconds: family.histograms(
                 "preprocess_seconds",
-                "Seconds of tokenising a request's texts, or of decoding and resizing one picture.",
+                "Seconds of tokenising a request's texts, or of decoding and preprocessing one picture or sound.",
                 model,
                 &SECONDS,
             )?,
@@ -484,7 +488,7 @@ impl ModelFamilies {
             batch_items: family.histograms("batch_items", "Items in one call.", model, &ITEMS)?,
             batch_cost: family.histograms(
                 "batch_cost",
-                "Padded tokens in one call; items for models without tokens.",
+                "Padded tokens in one call; items of pictures, samples or frames of sounds.",
                 model,
                 &COST,
             )?,
@@ -495,6 +499,10 @@ impl ModelFamilies {
                 model,
             )?,
             pixels_total: family.counters("pixels_total", "Pixels decoded.", model)?,
+            audio_seconds_total: family.add(CounterVec::new(
+                options("audio_seconds_total", "Seconds of sound decoded."),
+                model,
+            ))?,
             queue_items: family.gauges("queue_items", "Items admitted and not yet answered.", model)?,
             items_total: family.counters(
                 "items_total",

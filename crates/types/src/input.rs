@@ -26,6 +26,9 @@ enum Item {
     Tokens(Vec<i64>),
     Text(String),
     Image(Media),
+    Audio(Media),
+    /// A file of whatever the model reads.
+    File(Media),
 }
 
 /// Why an input does not suit its model.
@@ -39,10 +42,16 @@ pub struct InputError {
 }
 
 impl Payload {
-    /// A payload of encoded pictures, as multipart parts and raw bodies bring them.
+    /// A payload of encoded pictures.
     #[must_use]
     pub fn images(images: Vec<Media>) -> Self {
         Self { items: images.into_iter().map(Item::Image).collect(), listed: false }
+    }
+
+    /// A payload of encoded pictures or sounds, whichever the model reads, as multipart parts and raw bodies bring them.
+    #[must_use]
+    pub fn files(files: Vec<Media>) -> Self {
+        Self { items: files.into_iter().map(Item::File).collect(), listed: false }
     }
 
     /// A payload of texts.
@@ -113,10 +122,12 @@ impl Payload {
                     _ => item.modality(stated),
                 };
                 let datum = match (item, modality) {
-                    (Item::String(text), Modality::Image) => image_string(text, stated),
+                    (Item::String(text), Modality::Image) => media_string(text, &PICTURES, stated),
+                    (Item::String(text), Modality::Audio) => media_string(text, &SOUNDS, stated),
                     (Item::String(text) | Item::Text(text), _) => Ok(Datum::Text(text)),
                     (Item::Tokens(tokens), _) => Ok(Datum::Tokens(tokens)),
-                    (Item::Image(media), _) => Ok(Datum::Image(media)),
+                    (Item::Audio(media), _) | (Item::File(media), Modality::Audio) => Ok(Datum::Audio(media)),
+                    (Item::Image(media) | Item::File(media), _) => Ok(Datum::Image(media)),
                 };
                 datum
                     .and_then(|datum| suits(datum, modality))
@@ -133,7 +144,9 @@ impl Item {
             Self::String(text) if is_data_url(text) => Modality::Image,
             Self::String(_) => stated.unwrap_or(Modality::Text),
             Self::Tokens(_) | Self::Text(_) => Modality::Text,
-            Self::Image(_) => Modality::Image,
+            // No model reads pictures and sounds, so that files need no looking into.
+            Self::Image(_) | Self::File(_) => Modality::Image,
+            Self::Audio(_) => Modality::Audio,
         }
     }
 }
@@ -146,15 +159,37 @@ fn is_data_url(text: &str) -> bool {
     begins(text, "data:")
 }
 
-fn image_string(text: String, stated: Option<Modality>) -> Result<Datum, String> {
-    if is_data_url(&text) || stated == Some(Modality::Image) {
-        Ok(Datum::Image(Media::Base64(text)))
+/// How strings become media of one modality, and what is said of those that do not.
+struct MediaStrings {
+    modality: Modality,
+    datum: fn(Media) -> Datum,
+    fetched: &'static str,
+    plain: &'static str,
+}
+
+const PICTURES: MediaStrings = MediaStrings {
+    modality: Modality::Image,
+    datum: Datum::Image,
+    fetched: "is a URL, and no URL is fetched: send the picture itself as a data URL",
+    plain: "is a plain string but the model reads images: send a data URL, {\"image\": base64}, or base64 with \
+            \"modality\": \"image\"",
+};
+
+const SOUNDS: MediaStrings = MediaStrings {
+    modality: Modality::Audio,
+    datum: Datum::Audio,
+    fetched: "is a URL, and no URL is fetched: send the sound itself as a data URL",
+    plain: "is a plain string but the model reads sounds: send a data URL, {\"audio\": base64}, or base64 with \
+            \"modality\": \"audio\"",
+};
+
+fn media_string(text: String, media: &MediaStrings, stated: Option<Modality>) -> Result<Datum, String> {
+    if is_data_url(&text) || stated == Some(media.modality) {
+        Ok((media.datum)(Media::Base64(text)))
     } else if begins(&text, "http://") || begins(&text, "https://") {
-        Err("is a URL, and no URL is fetched: send the picture itself as a data URL".into())
+        Err(media.fetched.into())
     } else {
-        Err("is a plain string but the model reads images: send a data URL, {\"image\": base64}, or base64 with \
-             \"modality\": \"image\""
-            .into())
+        Err(media.plain.into())
     }
 }
 
@@ -162,8 +197,8 @@ fn suits(datum: Datum, modality: Modality) -> Result<Datum, String> {
     let empty = match &datum {
         Datum::Text(text) => text.is_empty(),
         Datum::Tokens(tokens) => tokens.is_empty(),
-        Datum::Image(Media::Bytes(bytes)) => bytes.is_empty(),
-        Datum::Image(Media::Base64(text)) => text.is_empty(),
+        Datum::Image(Media::Bytes(bytes)) | Datum::Audio(Media::Bytes(bytes)) => bytes.is_empty(),
+        Datum::Image(Media::Base64(text)) | Datum::Audio(Media::Base64(text)) => text.is_empty(),
     };
     if empty {
         Err("is empty".into())
@@ -193,6 +228,7 @@ impl utoipa::PartialSchema for Payload {
             [
                 object("text", string().into(), "A text."),
                 object("image", string().into(), "A picture: base64 of the file, or a data URL."),
+                object("audio", string().into(), "A sound: base64 of the file, or a data URL."),
                 object("tokens", tokens().into(), "Token ids of the model's own vocabulary."),
             ]
         };
@@ -205,8 +241,8 @@ impl utoipa::PartialSchema for Payload {
             .into_iter()
             .fold(forms, |one_of, object| one_of.item(object))
             .description(Some(
-                "One item or a list of items. A string is a text for text models; for image models it is a data URL, or \
-                 base64 when `modality` is `image`. A list of integers is one text as token ids. Nothing is fetched \
+                "One item or a list of items. A string is a text for text models; for models of images or sounds it is a data \
+                 URL, or base64 when `modality` says so. A list of integers is one text as token ids. Nothing is fetched \
                  from URLs.",
             ))
             .into()
@@ -278,7 +314,9 @@ impl<'de> Visitor<'de> for ElementVisitor {
     type Value = Element;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a string, a token id, a list of token ids, or an object with `text` or `image`")
+        formatter.write_str(
+            "a string, a token id, a list of token ids, or an object with `text`, `image` or `audio`",
+        )
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Element, E> {
@@ -370,6 +408,13 @@ impl From<ImageUrl> for String {
     }
 }
 
+/// A sound as OpenAI's bodies have it; its format is read from the file itself.
+#[derive(serde::Deserialize)]
+#[serde(expecting = "an object with `data`")]
+struct InputAudio {
+    data: String,
+}
+
 fn read_object<'de, A: MapAccess<'de>>(mut map: A) -> Result<Item, A::Error> {
     let mut item = None;
     while let Some(key) = map.next_key::<String>()? {
@@ -377,6 +422,10 @@ fn read_object<'de, A: MapAccess<'de>>(mut map: A) -> Result<Item, A::Error> {
         let read = match key.as_str() {
             "text" => map.next_value::<Option<String>>()?.map(Item::Text),
             "image" => map.next_value::<Option<String>>()?.map(image),
+            "audio" => map.next_value::<Option<String>>()?.map(|text| Item::Audio(Media::Base64(text))),
+            "input_audio" => {
+                map.next_value::<Option<InputAudio>>()?.map(|audio| Item::Audio(Media::Base64(audio.data)))
+            }
             "image_url" => map.next_value::<Option<ImageUrl>>()?.map(|url| image(url.into())),
             "tokens" => {
                 let ids = map.next_value::<Option<Vec<Token>>>()?;
@@ -394,10 +443,10 @@ fn read_object<'de, A: MapAccess<'de>>(mut map: A) -> Result<Item, A::Error> {
         // Null is absent.
         let Some(read) = read else { continue };
         if item.replace(read).is_some() {
-            return Err(de::Error::custom("an object holds one of `text`, `image`, `tokens`"));
+            return Err(de::Error::custom("an object holds one of `text`, `image`, `audio`, `tokens`"));
         }
     }
-    item.ok_or_else(|| de::Error::custom("an object needs `text`, `image` or `tokens`"))
+    item.ok_or_else(|| de::Error::custom("an object needs `text`, `image`, `audio` or `tokens`"))
 }
 
 #[cfg(test)]
@@ -436,6 +485,29 @@ mod tests {
             data("[\"AA\", \"BB\"]", Modality::Image, Some(Modality::Image)).unwrap(),
             [image("AA"), image("BB")]
         );
+    }
+
+    #[test]
+    fn sounds_come_as_pictures_do_and_files_are_what_the_model_reads() {
+        let audio = |text: &str| Datum::Audio(Media::Base64(text.into()));
+        for json in [
+            r#""data:audio/wav;base64,AA""#,
+            r#"{"audio": "data:audio/wav;base64,AA"}"#,
+            r#"[{"type": "input_audio", "input_audio": {"data": "data:audio/wav;base64,AA", "format": "wav"}}]"#,
+        ] {
+            assert_eq!(
+                data(json, Modality::Audio, None).unwrap(),
+                [audio("data:audio/wav;base64,AA")],
+                "{json}"
+            );
+        }
+        assert_eq!(data("\"AA\"", Modality::Audio, Some(Modality::Audio)).unwrap(), [audio("AA")]);
+        assert!(data("\"AA\"", Modality::Audio, None).unwrap_err().contains("the model reads sounds"));
+        assert!(data(r#"{"image": "AA"}"#, Modality::Audio, None).unwrap_err().contains("of modality image"));
+        let file = || Payload::files(vec![Media::Bytes(b"a"[..].into())]);
+        let read = |modality| file().into_data("input", modality, None).unwrap();
+        assert!(matches!(read(Modality::Audio)[..], [Datum::Audio(_)]));
+        assert!(matches!(read(Modality::Image)[..], [Datum::Image(_)]));
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub enum Modality {
     Text,
     /// A still picture.
     Image,
+    /// A sound.
+    Audio,
 }
 
 impl Modality {
@@ -21,6 +23,7 @@ impl Modality {
         match self {
             Self::Text => "text",
             Self::Image => "image",
+            Self::Audio => "audio",
         }
     }
 }
@@ -56,6 +59,8 @@ pub enum Datum {
     Tokens(Vec<i64>),
     /// A picture, still encoded.
     Image(Media),
+    /// A sound, still encoded.
+    Audio(Media),
 }
 
 impl Datum {
@@ -65,6 +70,7 @@ impl Datum {
         match self {
             Self::Text(_) | Self::Tokens(_) => Modality::Text,
             Self::Image(_) => Modality::Image,
+            Self::Audio(_) => Modality::Audio,
         }
     }
 }

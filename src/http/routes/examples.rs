@@ -46,9 +46,9 @@ pub(crate) struct NewClassifier {
     multi_label: Option<bool>,
 }
 
-/// An example: one text or one picture, and its label or labels.
+/// An example: one text, one picture or one sound, and its label or labels.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(expecting = "an example: an object with `text` or `image`, and `label` or `labels`")]
+#[serde(expecting = "an example: an object with `text`, `image` or `audio`, and `label` or `labels`")]
 #[schema(title = "Example")]
 pub(crate) struct ExampleForm {
     /// The text.
@@ -56,6 +56,8 @@ pub(crate) struct ExampleForm {
     text: Option<String>,
     /// The picture in base64, or as a data URL.
     image: Option<String>,
+    /// The sound in base64, or as a data URL.
+    audio: Option<String>,
     /// Its label.
     #[schema(example = "refund")]
     label: Option<String>,
@@ -68,7 +70,7 @@ pub(crate) struct ExampleForm {
 #[serde(expecting = "an object")]
 #[schema(title = "NewExamples")]
 pub(crate) struct NewExamples {
-    /// Texts or pictures with their labels, as many as a request may have items.
+    /// Texts, pictures or sounds with their labels, as many as a request may have items.
     #[serde(default, deserialize_with = "object::list")]
     #[schema(required = true, nullable = false, value_type = Vec<ExampleForm>, min_items = 1)]
     examples: Option<Vec<ExampleForm>>,
@@ -255,7 +257,7 @@ async fn learn(
     })
 }
 
-/// The error with the whole name of the field: an example's text or picture.
+/// The error with the whole name of the field: an example's text, picture or sound.
 fn in_its_place(visible: &Visible, model: &str, mut error: TaskError) -> TaskError {
     let Ok(served) = visible.app.tasks.catalog.get(model) else { return error };
     let whole = |param: String| match param.strip_prefix("examples") {
@@ -342,14 +344,16 @@ fn parted(
     if examples.is_empty() {
         return Err(TaskError::invalid("examples", "is empty").into());
     }
-    let (mut texts, mut images) = (Vec::new(), Vec::new());
+    let (mut texts, mut files) = (Vec::new(), Vec::new());
     let mut all = Vec::with_capacity(examples.len());
     for (place, example) in examples.into_iter().enumerate() {
         let refuse =
             |problem: String| ApiError::from(TaskError::invalid(format!("examples[{place}]"), problem));
-        match (modality, example.text, example.image) {
-            (Modality::Text, Some(text), None) => texts.push(text),
-            (Modality::Image, None, Some(image)) => images.push(Media::Base64(image)),
+        match (modality, example.text, example.image, example.audio) {
+            (Modality::Text, Some(text), None, None) => texts.push(text),
+            (Modality::Image, None, Some(file), None) | (Modality::Audio, None, None, Some(file)) => {
+                files.push(Media::Base64(file));
+            }
             _ => {
                 let word = modality.as_str();
                 return Err(refuse(format!(
@@ -363,7 +367,7 @@ fn parted(
             (Some(_), Some(_)) => return Err(refuse("has both `label` and `labels`".into())),
         });
     }
-    let payload = if modality == Modality::Text { Payload::texts(texts) } else { Payload::images(images) };
+    let payload = if modality == Modality::Text { Payload::texts(texts) } else { Payload::files(files) };
     Ok((payload, all))
 }
 

@@ -25,7 +25,7 @@ use crate::traces::Watch;
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(title = "HuggingFaceRequest")]
 pub(crate) struct HuggingFaceBody {
-    /// A text, a list of texts, or a picture in base64.
+    /// A text, a list of texts, or a picture or a sound in base64.
     #[schema(required = true, nullable = false)]
     inputs: Option<Payload>,
     /// What is asked; `candidate_labels` makes it zero-shot. Otherwise a classifier gives labels, a backbone features.
@@ -88,9 +88,9 @@ pub(crate) enum Direction {
     post,
     path = "/hf/{model}",
     tag = "Other clients' bodies",
-    summary = "Hugging Face's feature extraction, zero-shot, text and image classification",
+    summary = "Hugging Face's feature extraction, zero-shot, text, image and audio classification",
     description = "The model decides: a classifier gives its labels with scores, a backbone zero-shot scores when \
-                   `candidate_labels` are given and features otherwise. JSON, or the raw bytes of a picture with the other fields, those of \
+                   `candidate_labels` are given and features otherwise. JSON, or the raw bytes of a picture or a sound with the other fields, those of \
                    `parameters` among them, as query parameters.",
     params(("model" = String, Path, description = "The model's name", example = "all-minilm-l6-v2")),
     request_body(content(
@@ -98,6 +98,7 @@ pub(crate) enum Direction {
             "inputs": "I want my money back.", "parameters": { "candidate_labels": ["refund", "delivery"] }
         })),
         (String = "image/*"),
+        (String = "audio/*"),
     )),
     responses(
         (status = 200, description = "Vectors or labels.", body = serde_json::Value),
@@ -105,8 +106,8 @@ pub(crate) enum Direction {
         (status = 401, description = "Missing or unknown key.", body = ErrorBody),
         (status = 403, description = "The key lacks the scope.", body = ErrorBody),
         (status = 404, description = "No model of that name.", body = ErrorBody),
-        (status = 413, description = "The body or a picture is larger than allowed.", body = ErrorBody),
-        (status = 415, description = "The body's type, or a picture's format, is not taken.", body = ErrorBody),
+        (status = 413, description = "The body, a picture or a sound is larger than allowed.", body = ErrorBody),
+        (status = 415, description = "The body's type, or the format of a picture or sound, is not taken.", body = ErrorBody),
         (status = 429, description = "The model's queue is full.", body = ErrorBody),
         (status = 500, description = "Something broke.", body = ErrorBody),
         (status = 503, description = "The server starts or stops.", body = ErrorBody),
@@ -127,9 +128,9 @@ pub(crate) async fn infer(
         let body: HuggingFaceBody = if extract::is_media(&extract::content_type(request.headers())) {
             let fields = HuggingFaceBody::of_query(request.uri().query().unwrap_or_default())?;
             let bytes = extract::read(request, limit).await?;
-            HuggingFaceBody { inputs: Some(Payload::images(vec![Media::Bytes(bytes)])), ..fields }
+            HuggingFaceBody { inputs: Some(Payload::files(vec![Media::Bytes(bytes)])), ..fields }
         } else {
-            let takes = "application/json or the bytes of a picture";
+            let takes = "application/json or the bytes of a picture or a sound";
             extract::parse_json(&extract::bytes_of(request, limit, takes).await?)?
         };
         watch.decoded();
@@ -188,7 +189,7 @@ async fn answer(
         input: Some(inputs),
         dimensions: body.dimensions,
         // With two towers a string is a text unless it is a data URL.
-        modality: modality.filter(|modality| *modality == Modality::Image && !both),
+        modality: modality.filter(|modality| *modality != Modality::Text && !both),
         truncate: Some(truncate),
         prompt: body.prompt_name,
         ..FeaturesParams::default()
@@ -238,7 +239,7 @@ async fn classified(
     };
     let done = Classify::run(&app.tasks, params, caller).await.map_err(in_their_words)?;
     let mut scores: Vec<_> = done.answer.data.into_iter().map(|one| one.labelled.scores).collect();
-    let response = match (single && modality == Modality::Image, scores.len()) {
+    let response = match (single && modality != Modality::Text, scores.len()) {
         (true, 1) => Json(scores.remove(0)).into_response(),
         _ => Json(scores).into_response(),
     };

@@ -12,6 +12,7 @@ const MOST_NAMES: usize = 20;
 pub(crate) enum Column {
     Text,
     Image,
+    Audio,
     Label,
     Labels,
     Group,
@@ -25,6 +26,7 @@ impl Column {
         match name.trim().to_ascii_lowercase().as_str() {
             "text" => Some(Self::Text),
             "image" => Some(Self::Image),
+            "audio" => Some(Self::Audio),
             "label" => Some(Self::Label),
             "labels" => Some(Self::Labels),
             "group" => Some(Self::Group),
@@ -39,6 +41,7 @@ impl Column {
         match self {
             Self::Text => &mut fields.text,
             Self::Image => &mut fields.image,
+            Self::Audio => &mut fields.audio,
             Self::Label => &mut fields.label,
             Self::Labels => &mut fields.labels,
             Self::Group => &mut fields.group,
@@ -75,8 +78,9 @@ impl Header {
             }
         }
         let there = list(&all);
-        if !header.has(Column::Text) && !header.has(Column::Image) {
-            header.refuse(Code::MissingColumn, format!("no column `text` or `image`; there are {there}"));
+        if header.contents() == 0 {
+            let message = format!("no column `text`, `image` or `audio`; there are {there}");
+            header.refuse(Code::MissingColumn, message);
         }
         if !header.has(Column::Label) && !header.has(Column::Labels) {
             header.refuse(Code::MissingColumn, format!("no column `label` or `labels`; there are {there}"));
@@ -90,6 +94,11 @@ impl Header {
 
     pub(crate) fn has(&self, column: Column) -> bool {
         self.columns.iter().any(|&(_, known)| known == column)
+    }
+
+    /// Columns for what an example shows.
+    pub(crate) fn contents(&self) -> usize {
+        [Column::Text, Column::Image, Column::Audio].into_iter().filter(|column| self.has(*column)).count()
     }
 
     fn refuse(&mut self, code: Code, message: String) {

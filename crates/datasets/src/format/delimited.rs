@@ -139,23 +139,27 @@ impl<R: Read + Send> Delimited<R> {
             return Err(vec![Fault::new(Code::RowLength, message)]);
         }
         let mut fields = Fields::default();
-        let both = self.header.has(Column::Text) && self.header.has(Column::Image);
+        let several = self.header.contents() > 1;
         let either = self.header.has(Column::Label) && self.header.has(Column::Labels);
         for &(index, column) in &self.header.columns {
             let text = String::from_utf8_lossy(self.record.get(index).unwrap_or_default()).into_owned();
             // Where a table has two columns for one thing, an empty cell leaves it to the other.
             let left_out = text.trim().is_empty()
                 && match column {
-                    Column::Text | Column::Image => both,
+                    Column::Text | Column::Image | Column::Audio => several,
                     Column::Label | Column::Labels => either,
                     Column::Group | Column::Split | Column::Id => true,
                 };
             *column.of_fields(&mut fields) = match column {
                 _ if left_out => Cell::Absent,
                 Column::Labels => split_labels(&text),
-                Column::Text | Column::Image | Column::Label | Column::Group | Column::Split | Column::Id => {
-                    Cell::Text(text)
-                }
+                Column::Text
+                | Column::Image
+                | Column::Audio
+                | Column::Label
+                | Column::Group
+                | Column::Split
+                | Column::Id => Cell::Text(text),
             };
         }
         fields.check(&self.limits)

@@ -94,6 +94,7 @@ fn parse(line: &[u8], offset: u64, limits: &Limits) -> Result<Draft, Vec<Fault>>
     let fields = Fields {
         text: take("text"),
         image: take("image"),
+        audio: take("audio"),
         label: take("label"),
         labels: take("labels"),
         group: take("group"),
@@ -119,8 +120,8 @@ fn chat_format(object: &Map<String, Value>) -> Option<String> {
     } else {
         return None;
     };
-    let labelled = (has("text") || has("image")) && (has("label") || has("labels"));
-    let wanted = "classifiers learn from {\"text\": …, \"label\": …}, or `image` and `labels`";
+    let labelled = (has("text") || has("image") || has("audio")) && (has("label") || has("labels"));
+    let wanted = "classifiers learn from {\"text\": …, \"label\": …}, or `image`, `audio` and `labels`";
     (!labelled).then(|| format!("{found} train a language model; {wanted}"))
 }
 

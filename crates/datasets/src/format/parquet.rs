@@ -1,6 +1,6 @@
 //! Parquet: the columns that are read, row by row.
 //!
-//! Of Hugging Face's files, `image` structs (`bytes`, `path`) and the names of class labels, which stand in the
+//! Of Hugging Face's files, `image` and `audio` structs (`bytes`, `path`) and the names of class labels, which stand in the
 //! schema's metadata, are understood.
 
 use std::collections::BTreeMap;
@@ -169,7 +169,7 @@ impl Table {
         for (&column, (name, field)) in self.columns.iter().zip(row.into_columns()) {
             let names = self.names.get(&name);
             let cell = match column {
-                Column::Image => image(field),
+                Column::Image | Column::Audio => media(field),
                 Column::Label | Column::Labels => label(field, names),
                 Column::Text | Column::Group | Column::Split | Column::Id => plain(field),
             };
@@ -390,8 +390,8 @@ fn named(number: String, names: Option<&Vec<String>>) -> Cell {
     }
 }
 
-/// A picture: bytes, base64 text, or a structure with `bytes`.
-fn image(field: Field) -> Cell {
+/// A picture or sound: bytes, base64 text, or a structure with `bytes`.
+fn media(field: Field) -> Cell {
     let Field::Group(row) = field else { return plain(field) };
     match row.into_columns().into_iter().find(|(name, _)| name == "bytes") {
         Some((_, Field::Null)) | None => Cell::Other("a path without bytes"),

@@ -34,7 +34,7 @@ const OTHERS: [(&[u8], &str); 9] = [
     (b"ORC", "an ORC file; save it as Parquet"),
     (b"SQLite format 3\0", "an SQLite database; export a table as CSV"),
     (b"\x89HDF\r\n\x1A\n", "an HDF5 file; save it as Parquet"),
-    (b"\x93NUMPY", "a NumPy array; save texts or pictures, not arrays"),
+    (b"\x93NUMPY", "a NumPy array; save texts, pictures or sounds, not arrays"),
     (b"%PDF-", "a PDF document"),
     (b"\x80\x04\x95", "a Python pickle; save it as Parquet or CSV"),
 ];
@@ -69,6 +69,10 @@ pub(crate) fn kind(head: &[u8], source: &Source) -> Kind {
     if let Some(format) = headstart_media::Format::recognise(head) {
         let message =
             format!("the file is one {} picture; upload an archive of class folders", format.name());
+        return refused(Code::UnknownFormat, &message);
+    }
+    if let Some(format) = headstart_media::SoundFormat::recognise(head) {
+        let message = format!("the file is one {} sound; upload an archive of class folders", format.name());
         return refused(Code::UnknownFormat, &message);
     }
     if source.is_named(&[".tar", ".tar.gz", ".tgz"]) && head.len() >= 512 {

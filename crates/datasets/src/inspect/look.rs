@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use headstart_media::{MediaError, decode, decode_base64};
+use headstart_media::{MediaError, decode, decode_base64, decode_sound};
 use headstart_types::Modality;
 
 use super::text::Signature;
@@ -20,7 +20,7 @@ pub(crate) struct Look {
     pub(crate) signature: Option<Signature>,
 }
 
-/// Looks at every material, pictures on several threads; the answers are in the order given.
+/// Looks at every material, pictures and sounds on several threads; the answers are in the order given.
 pub(crate) fn all(materials: &[&Material], limits: &Limits) -> Vec<Result<Look, Fault>> {
     let pictures = materials.iter().filter(|material| !matches!(material, Material::Text(_))).count();
     let threads = limits.threads().min(pictures);
@@ -59,10 +59,12 @@ fn one(material: &Material, limits: &Limits) -> Result<Look, Fault> {
                 signature: text::signature(&normal),
             })
         }
-        Material::Base64(text) => decode_base64(text, &limits.media)
-            .map_err(|error| fault(&error))
-            .and_then(|bytes| picture(&bytes, limits)),
+        Material::Base64(modality, text) => {
+            let bytes = decode_base64(text, &limits.media).map_err(|error| fault(&error))?;
+            if *modality == Modality::Audio { sound(&bytes, limits) } else { picture(&bytes, limits) }
+        }
         Material::Image(bytes) => picture(bytes, limits),
+        Material::Audio(bytes) => sound(bytes, limits),
     }
 }
 
@@ -81,6 +83,19 @@ fn picture(bytes: &[u8], limits: &Limits) -> Result<Look, Fault> {
     })
 }
 
+/// Sounds are the same when all samples are, at the rate that most models read.
+fn sound(bytes: &[u8], limits: &Limits) -> Result<Look, Fault> {
+    const RATE: u32 = 16_000;
+    if bytes.len() > limits.media.max_bytes {
+        let message =
+            format!("the sound has {} bytes; at most {} are taken", bytes.len(), limits.media.max_bytes);
+        return Err(Fault::new(Code::MediaTooLarge, message));
+    }
+    let sound = decode_sound(bytes, RATE, &limits.media).map_err(|error| fault(&error))?;
+    let samples: Vec<u8> = sound.samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+    Ok(Look { modality: Modality::Audio, key: key(&[b"audio", &samples]), signature: None })
+}
+
 /// The first half of a BLAKE3 hash: chance will not make two contents equal.
 pub(crate) fn key(parts: &[&[u8]]) -> u128 {
     let mut hasher = blake3::Hasher::new();
@@ -95,11 +110,12 @@ pub(crate) fn key(parts: &[&[u8]]) -> u128 {
 fn fault(error: &MediaError) -> Fault {
     let code = match error {
         MediaError::Unsupported { .. } => Code::UnsupportedMedia,
-        MediaError::TooLarge { .. } | MediaError::TooManyBytes { .. } | MediaError::TooMuchMemory { .. } => {
-            Code::MediaTooLarge
-        }
+        MediaError::TooLarge { .. }
+        | MediaError::SoundTooLong { .. }
+        | MediaError::TooManyBytes { .. }
+        | MediaError::TooMuchMemory { .. } => Code::MediaTooLarge,
         MediaError::Undecodable { .. }
-        | MediaError::Empty
+        | MediaError::Empty { .. }
         | MediaError::Url
         | MediaError::Base64(_)
         | MediaError::TooLong { .. }

@@ -92,6 +92,7 @@ fn what(record: &Record) -> &'static str {
     match record.look.modality {
         Modality::Text => "text",
         Modality::Image => "picture",
+        Modality::Audio => "sound",
     }
 }
 
@@ -194,6 +195,7 @@ fn is_near(one: &Record, other: &Record, limits: &Limits) -> bool {
         (Modality::Image, Modality::Image) => {
             pairs.map(|(a, b)| (a ^ b).count_ones()).sum::<u32>() <= limits.near_image_bits
         }
-        (Modality::Text, Modality::Image) | (Modality::Image, Modality::Text) => false,
+        // Of sounds there is no signature.
+        (Modality::Text | Modality::Image | Modality::Audio, _) => false,
     }
 }

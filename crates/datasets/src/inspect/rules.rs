@@ -18,10 +18,11 @@ pub(crate) struct Majority {
 
 /// What most rows are, `None` without rows; texts and single labels where it is even.
 pub(crate) fn majority(records: &Records) -> Option<Majority> {
-    let images = records.count(Modality::Image);
     let lists = records.rows.iter().filter(|row| row.has_list).count();
     let most = |count: usize| count * 2 > records.rows.len();
-    let modality = if most(images) { Modality::Image } else { Modality::Text };
+    let media = [Modality::Image, Modality::Audio];
+    let modality =
+        media.into_iter().find(|modality| most(records.count(*modality))).unwrap_or(Modality::Text);
     (!records.rows.is_empty()).then_some(Majority { modality, has_lists: most(lists) })
 }
 

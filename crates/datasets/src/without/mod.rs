@@ -10,7 +10,6 @@ use std::io::{self, BufReader, Read, Write};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use headstart_media::decode_base64;
 
 use crate::draft::{Draft, Material, Step};
 use crate::format::{self, Format, HandleFailed, Piece, Rows, gzip, tar_pieces};
@@ -133,11 +132,7 @@ impl Wanted {
 }
 
 fn content(material: Material, limits: &Limits) -> Option<Content> {
-    match material {
-        Material::Text(text) => Some(Content::Text(text)),
-        Material::Image(bytes) => Some(Content::Image(bytes)),
-        Material::Base64(text) => decode_base64(&text, &limits.media).ok().map(Content::Image),
-    }
+    material.content(limits).ok()
 }
 
 fn paths(places: &[Place]) -> HashSet<&str> {

@@ -59,7 +59,7 @@ fn place(finding: &headstart_datasets::Finding) -> String {
 pub(crate) fn text(example: &Example) -> &str {
     match &example.content {
         Content::Text(text) => text,
-        Content::Image(_) => panic!("not a text"),
+        Content::Image(_) | Content::Audio(_) => panic!("not a text"),
     }
 }
 

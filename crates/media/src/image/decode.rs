@@ -22,7 +22,7 @@ use crate::MediaError;
 /// made to take more memory than their pixels do.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage8, MediaError> {
     if bytes.is_empty() {
-        return Err(MediaError::Empty);
+        return Err(MediaError::Empty { kind: "image" });
     }
     let header = probe(bytes, limits)?;
     let image = guarded(header.format, || stored(bytes, header, limits))?;

@@ -69,13 +69,18 @@ impl Format {
 
     /// Why a file of this format cannot be decoded.
     pub(super) fn undecodable(self, reason: impl ToString) -> MediaError {
-        MediaError::Undecodable { format: self.name(), reason: reason.to_string() }
+        MediaError::Undecodable { format: self.name(), kind: "image", reason: reason.to_string() }
     }
 
     /// A variant of this format that is not decoded here.
     pub(super) fn unsupported(self, variant: impl std::fmt::Display) -> MediaError {
-        MediaError::Unsupported { found: format!("{} variant ({variant})", self.name()) }
+        unsupported(format!("{} variant ({variant})", self.name()))
     }
+}
+
+/// Bytes that are no picture which is decoded here.
+pub(super) fn unsupported(found: String) -> MediaError {
+    MediaError::Unsupported { found, takes: "images are taken as JPEG, PNG, WebP, GIF, BMP or TIFF" }
 }
 
 /// `BM` alone begins many a text; the sizes of the known bitmap headers do not follow it there.
@@ -84,13 +89,16 @@ fn is_bitmap_header_size(field: &[u8]) -> bool {
 }
 
 /// What bytes of no supported format are, for the message.
-pub(super) fn describe(bytes: &[u8]) -> &'static str {
+pub(crate) fn describe(bytes: &[u8]) -> &'static str {
     const KNOWN: &[(usize, &[u8], &str)] = &[
         (4, b"ftypavif", "an AVIF image"),
         (4, b"ftypavis", "an AVIF image"),
         (4, b"ftyphei", "an HEIC image"),
         (4, b"ftypmif1", "an HEIC image"),
         (4, b"ftyp", "an MP4 file"),
+        (0, b"\x1A\x45\xDF\xA3", "a Matroska or WebM file"),
+        (0, b"FORM", "an AIFF file"),
+        (0, b"#!AMR", "an AMR file"),
         (0, b"\xFF\x0A", "a JPEG XL image"),
         (4, b"JXL ", "a JPEG XL image"),
         (4, b"jP  ", "a JPEG 2000 image"),
@@ -115,7 +123,7 @@ pub(super) fn describe(bytes: &[u8]) -> &'static str {
     }
     let known =
         KNOWN.iter().find(|(at, magic, _)| bytes.get(*at..).is_some_and(|rest| rest.starts_with(magic)));
-    known.map_or("bytes of no known image format", |(_, _, name)| name)
+    known.map_or("bytes of no known format", |(_, _, name)| name)
 }
 
 #[cfg(test)]
@@ -132,6 +140,6 @@ mod tests {
         assert_eq!(describe(b"\0\0\0\x20ftypheic"), "an HEIC image");
         assert_eq!(describe(b"\0\0\0\x20ftypisom"), "an MP4 file");
         assert_eq!(describe(b""), "no bytes at all");
-        assert_eq!(describe(b"\x01"), "bytes of no known image format");
+        assert_eq!(describe(b"\x01"), "bytes of no known format");
     }
 }

@@ -20,14 +20,16 @@ pub struct Limits {
     /// Most pixels of a picture, width × height. Decoding one holds up to eleven bytes for each of these at a time,
     /// the result's three included and the file excluded.
     pub max_pixels: u64,
+    /// Most seconds of a sound. Decoding one holds four bytes for each sample at the rate the model reads.
+    pub max_seconds: u32,
     /// Most bytes of base64 content, decoded.
     pub max_bytes: usize,
 }
 
 impl Default for Limits {
-    /// 50 megapixels, 64 MiB.
+    /// 50 megapixels, a minute, 64 MiB.
     fn default() -> Self {
-        Self { max_pixels: 50_000_000, max_bytes: 64 << 20 }
+        Self { max_pixels: 50_000_000, max_seconds: 60, max_bytes: 64 << 20 }
     }
 }
 
@@ -77,7 +79,7 @@ impl ImageHeader {
 /// or claims an empty picture, [`MediaError::TooLarge`] above `limits.max_pixels`.
 pub fn probe(bytes: &[u8], limits: &Limits) -> Result<ImageHeader, MediaError> {
     let Some(format) = Format::recognise(bytes) else {
-        return Err(MediaError::Unsupported { found: format::describe(bytes).into() });
+        return Err(format::unsupported(format::describe(bytes).into()));
     };
     let (width, height) = guarded(format, || size(format, bytes))?;
     if width == 0 || height == 0 {

@@ -31,6 +31,7 @@ use headstart_types::Modality;
 
 pub use decode::decode;
 pub use format::Format;
+pub(crate) use format::describe;
 pub use header::{ImageHeader, Limits, probe};
 pub use pixels::RgbImage8;
 pub use preprocess::preprocess;

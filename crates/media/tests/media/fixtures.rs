@@ -90,3 +90,37 @@ pub(crate) fn bytes_spec(size: u32, resize: u32, filter: Filter) -> ImageSpec {
         layout: Layout::Nhwc,
     }
 }
+
+/// xorshift64: the same damage on every run.
+pub(crate) struct Chance(u64);
+
+impl Chance {
+    pub(crate) fn new() -> Self {
+        Self(0x9E37_79B9_7F4A_7C15)
+    }
+
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % end as u64) as usize
+    }
+
+    /// The bytes with a few of them changed, gone or added.
+    pub(crate) fn damage(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        for _ in 0..=self.below(8) {
+            let at = self.below(bytes.len());
+            match self.below(4) {
+                0 => bytes[at] = self.below(256) as u8,
+                1 => bytes[at] ^= 1 << self.below(8),
+                2 => drop(bytes.drain(at..(at + 1 + self.below(16)).min(bytes.len()))),
+                _ => bytes.insert(at, 0xFF),
+            }
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        bytes
+    }
+}

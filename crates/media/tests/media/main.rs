@@ -10,4 +10,6 @@ mod hostile;
 #[cfg(test)]
 mod resizing;
 #[cfg(test)]
+mod sounds;
+#[cfg(test)]
 mod tokens;

@@ -55,7 +55,7 @@ impl Walk<'_> {
             .acquire()
             .await
             .map_err(|_| TaskError::Bug("the picture semaphore was closed"))?;
-        let (spec, limits, cache) = (spec.clone(), self.cx.limits.image, Arc::clone(self.cache));
+        let (spec, limits, cache) = (spec.clone(), self.cx.limits.media, Arc::clone(self.cache));
         let fingerprint = self.key(&[]);
         let started = Instant::now();
         let offload = self.cx.offload(self.caller.class);

@@ -1,5 +1,6 @@
 //! The walk every item takes: admission, then decoding or tokenising, cache, queue, and back as a row. One file a modality.
 
+mod audio;
 mod image;
 mod text;
 mod towers;
@@ -105,6 +106,7 @@ async fn one_graph(
     match &served.encoder {
         Encoder::Text(encoder) => walk.texts(encoder, data, &mut permit).await,
         Encoder::Image(spec) => walk.images(spec, data, permit).await,
+        Encoder::Audio(encoder) => walk.sounds(encoder, data, permit).await,
     }
 }
 
@@ -116,7 +118,7 @@ pub(crate) fn check_texts(cx: &TaskContext, data: &[Datum], field: &str) -> Resu
                 let problem = format!("has {} bytes; at most {limit} are taken", text.len());
                 return Err(TaskError::invalid(item_name(field, index, data.len()), problem));
             }
-            Datum::Text(_) | Datum::Tokens(_) | Datum::Image(_) => {}
+            Datum::Text(_) | Datum::Tokens(_) | Datum::Image(_) | Datum::Audio(_) => {}
         }
     }
     Ok(())

@@ -116,7 +116,7 @@ fn datum_bytes(datum: &Datum) -> usize {
     match datum {
         Datum::Text(text) => text.len(),
         // No tokenising to do.
-        Datum::Tokens(_) | Datum::Image(_) => 0,
+        Datum::Tokens(_) | Datum::Image(_) | Datum::Audio(_) => 0,
     }
 }
 
@@ -134,7 +134,9 @@ fn tokenise_all(
             let encoded = match datum {
                 Datum::Text(text) => encoder.encode(&text, prompt, truncate),
                 Datum::Tokens(ids) => encoder.from_ids(&ids, truncate),
-                Datum::Image(_) => return Err(TaskError::Bug("a picture reached the text walk")),
+                Datum::Image(_) | Datum::Audio(_) => {
+                    return Err(TaskError::Bug("what is no text reached the walk of texts"));
+                }
             };
             encoded.map_err(|source| TaskError::Media { param: item_name(field, index, count), source })
         })

@@ -191,6 +191,7 @@ impl Contents {
             text: None,
             text_tower: None,
             image: None,
+            audio: None,
             output,
             zero_shot: None,
             engine: EngineSpec::default(),

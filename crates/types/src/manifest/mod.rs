@@ -1,5 +1,6 @@
 //! `headstart.toml`: all that a backbone's numbers depend on and that its graph cannot tell. One file a section.
 
+mod audio;
 mod backbone;
 mod engine;
 mod image;
@@ -12,6 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::payload::Modality;
 
+pub use audio::{
+    AudioSpec, Edges, FrameLayout, LogSpec, MelNorm, MelScale, MelSpec, Silence, StageSpec, Tail, WindowOf,
+    WindowSpec,
+};
 pub use backbone::BackboneSpec;
 pub use engine::EngineSpec;
 pub use image::{ChannelOrder, Filter, Fit, ImageSpec, Layout};
@@ -39,6 +44,8 @@ pub struct Manifest {
     pub text_tower: Option<TextTowerSpec>,
     /// How pictures become tensors; needed when the modality is image.
     pub image: Option<ImageSpec>,
+    /// How sounds become tensors; needed when the modality is audio.
+    pub audio: Option<AudioSpec>,
     /// What the graph gives.
     pub output: OutputSpec,
     /// How labels that nobody trained on are scored.
@@ -85,6 +92,7 @@ impl Manifest {
         self.check_towers()?;
         self.text.as_ref().map_or(Ok(()), TextSpec::check)?;
         self.image.as_ref().map_or(Ok(()), ImageSpec::check)?;
+        self.audio.as_ref().map_or(Ok(()), AudioSpec::check)?;
         self.output.check()?;
         self.engine.check()?;
         self.zero_shot.as_ref().map_or(Ok(()), ZeroShotSpec::check)?;
@@ -103,8 +111,11 @@ impl Manifest {
     /// The section that says how its media become tensors is there, and no other modality's.
     fn check_modality(&self) -> Result<(), ManifestError> {
         let modality = self.backbone.modality;
-        let sections =
-            [(Modality::Text, "text", self.text.is_some()), (Modality::Image, "image", self.image.is_some())];
+        let sections = [
+            (Modality::Text, "text", self.text.is_some()),
+            (Modality::Image, "image", self.image.is_some()),
+            (Modality::Audio, "audio", self.audio.is_some()),
+        ];
         for (of, section, present) in sections {
             if of == modality && !present {
                 return refuse(
@@ -117,6 +128,21 @@ impl Manifest {
                 let problem = format!("does not belong to a backbone of modality {}", modality.as_str());
                 return refuse(section, &problem);
             }
+        }
+        if modality == Modality::Audio && self.output.logits.is_some() {
+            return refuse("output.logits", "is not read of a backbone of modality audio");
+        }
+        if modality == Modality::Audio && self.zero_shot.is_some() {
+            return refuse(
+                "zero_shot",
+                "needs a backbone that reads labels too, or one with a head of its own",
+            );
+        }
+        if modality == Modality::Audio && self.output.features.pooling == Pooling::None && self.cuts() {
+            return refuse(
+                "output.features.pooling",
+                "must say how the vectors of a sound's windows become one",
+            );
         }
         Ok(())
     }
@@ -191,6 +217,7 @@ impl Manifest {
             text: self.text.clone(),
             text_tower: None,
             image: None,
+            audio: None,
             output: OutputSpec { features: tower.features.clone(), logits: None },
             zero_shot: None,
             engine: self.engine.clone(),
@@ -201,6 +228,11 @@ impl Manifest {
     #[must_use]
     pub fn reads_pairs(&self) -> bool {
         self.text.as_ref().is_some_and(|text| text.pairs)
+    }
+
+    /// Whether a sound is cut in windows.
+    fn cuts(&self) -> bool {
+        self.audio.as_ref().is_some_and(|audio| audio.windows.is_some())
     }
 
     /// Every file the manifest names, with the field that names it.
@@ -215,6 +247,8 @@ impl Manifest {
         files.extend(self.text.as_ref().map(|text| ("text.tokenizer", text.tokenizer.as_str())));
         let labels = self.output.logits.as_ref().and_then(|logits| logits.labels.as_deref());
         files.extend(labels.map(|labels| ("output.logits.labels", labels)));
+        let stage = self.audio.as_ref().and_then(|audio| audio.stage.as_ref());
+        files.extend(stage.map(|stage| ("audio.stage.file", stage.file.as_str())));
         match &self.zero_shot {
             Some(ZeroShotSpec::Conse(spec)) => files.push(("zero_shot.classes", spec.classes.as_str())),
             Some(ZeroShotSpec::Similarity(_) | ZeroShotSpec::Entailment(_) | ZeroShotSpec::Towers(_))

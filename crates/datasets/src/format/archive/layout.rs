@@ -24,6 +24,7 @@ pub(crate) struct Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Picture,
+    Sound,
     Text,
     /// Content alone decides.
     Open,
@@ -61,6 +62,8 @@ const PICTURES: [&str; 15] = [
     "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "dib", "tif", "tiff", "avif", "heic", "heif",
     "jp2",
 ];
+const SOUNDS: [&str; 13] =
+    ["wav", "wave", "flac", "mp3", "ogg", "oga", "opus", "m4a", "m4b", "mp4", "aac", "aif", "aiff"];
 const ARCHIVES: [&str; 11] = ["zip", "tar", "tgz", "gz", "bz2", "xz", "7z", "rar", "zst", "tbz2", "txz"];
 const BESIDE: [&str; 16] = [
     "csv", "tsv", "json", "jsonl", "parquet", "md", "rst", "html", "xml", "yaml", "yml", "toml", "ini",
@@ -73,6 +76,8 @@ impl Kind {
         let Some((_, ending)) = name.rsplit_once('.') else { return Self::Open };
         if PICTURES.contains(&ending) {
             Self::Picture
+        } else if SOUNDS.contains(&ending) {
+            Self::Sound
         } else if matches!(ending, "txt" | "text") {
             Self::Text
         } else if ARCHIVES.contains(&ending) {
@@ -160,8 +165,8 @@ fn first_look(entry: &Entry, seen: &mut BTreeSet<Vec<String>>) -> Result<Option<
     }
     match Kind::of(&name) {
         Kind::Archive => Err(Fault::new(Code::NestedArchive, "an archive in the archive is not read")),
-        Kind::Beside => Err(Fault::new(Code::IgnoredFile, "not read: neither a picture nor a text")),
-        kind @ (Kind::Picture | Kind::Text | Kind::Open) => Ok(Some((parts, kind))),
+        Kind::Beside => Err(Fault::new(Code::IgnoredFile, "not read: neither a picture, a sound nor a text")),
+        kind @ (Kind::Picture | Kind::Sound | Kind::Text | Kind::Open) => Ok(Some((parts, kind))),
     }
 }
 
@@ -211,7 +216,7 @@ fn is_wrapped(candidates: &[Candidate]) -> bool {
 fn seat(folders: &[String], kind: Kind, limits: &Limits) -> Result<(Seat, usize), Fault> {
     let Some((class, above)) = folders.split_last() else {
         return Err(match kind {
-            Kind::Picture => Fault::new(Code::NoLabel, "lies in no class folder"),
+            Kind::Picture | Kind::Sound => Fault::new(Code::NoLabel, "lies in no class folder"),
             Kind::Text | Kind::Open | Kind::Archive | Kind::Beside => {
                 Fault::new(Code::IgnoredFile, "not read: lies beside the class folders")
             }

@@ -6,6 +6,8 @@ mod zip;
 
 use std::io::Read;
 
+use headstart_types::Modality;
+
 pub(crate) use self::tar::{Tar, pieces as tar_pieces};
 pub(crate) use self::zip::Zip;
 use super::fault_of;
@@ -34,12 +36,16 @@ fn content(
 
 /// A row from an entry's bytes.
 fn row(path: &str, bytes: Vec<u8>, seat: Seat, limits: &Limits) -> Step {
-    let material = match headstart_media::Format::recognise(&bytes) {
-        Some(_) => Ok(Material::Image(bytes)),
+    let shown = headstart_media::sniff(&bytes).map(|sniffed| sniffed.modality);
+    let material = match shown.filter(|modality| *modality != Modality::Text) {
+        Some(Modality::Image) => Ok(Material::Image(bytes)),
+        Some(_) => Ok(Material::Audio(bytes)),
         None if seat.kind == Kind::Picture => Ok(Material::Image(bytes)),
+        None if seat.kind == Kind::Sound => Ok(Material::Audio(bytes)),
         None if seat.kind == Kind::Text => text(bytes, limits).map(Material::Text),
         None => {
-            let message = "neither a picture (JPEG, PNG, WebP, GIF, BMP, TIFF) nor a .txt file";
+            let message = "neither a picture (JPEG, PNG, WebP, GIF, BMP, TIFF) nor a sound (WAV, FLAC, MP3, Ogg, \
+                           M4A) nor a .txt file";
             Err(Fault::new(Code::UnsupportedMedia, message))
         }
     };
