@@ -6,9 +6,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use headstart_engine::{Device, Engine, EngineError, EngineOptions, Runtime};
+use headstart_engine::{Device, Engine, EngineError, EngineOptions, FolderError, Runtime};
 use headstart_store::{Store, StoreError};
-use headstart_tasks::{Entry, LoadError, Served, TaskContext, TaskLimits};
+use headstart_tasks::{Entry, LoadError, Served, TaskContext, TaskError, TaskLimits};
 use headstart_telemetry::Metrics;
 use headstart_types::key::KeyLimits;
 use tokio::sync::Semaphore;
@@ -17,6 +17,7 @@ use crate::config::{Config, DeviceName};
 use crate::folders;
 use crate::intake::Uploads;
 use crate::keys::{Accounts, Keys};
+use crate::loading::Loading;
 use crate::traces::{Endpoint, Exporter, Traces};
 
 /// Bytes per permit of [`App::bodies`].
@@ -44,6 +45,8 @@ pub struct App {
     store: OnceLock<Store>,
     /// Who is told of requests' traces; empty unless there is a collector.
     traces: OnceLock<Traces>,
+    /// Loads and unloads; `None` until the engine runs.
+    loading: OnceLock<Arc<Loading>>,
     /// Memory for bodies being read or worked on, in units of [`BODY_UNIT`] bytes.
     pub bodies: Arc<Semaphore>,
     /// Places for inspections of uploads.
@@ -95,6 +98,7 @@ impl App {
             metrics,
             store,
             traces: OnceLock::new(),
+            loading: OnceLock::new(),
             bodies,
             inspections,
             uploads: Arc::default(),
@@ -212,18 +216,84 @@ impl App {
         self.metrics.ready.set(0);
     }
 
-    /// Starts the engine and loads every backbone, off the asynchronous threads.
+    /// Starts the engine and loads every backbone that fits, off the asynchronous threads. From then on they come and go
+    /// by [`App::loading`].
     ///
     /// # Errors
     /// Those of [`App::start_engine`] and [`App::load_backbones`].
-    pub async fn load(self: &Arc<Self>) -> anyhow::Result<Engine> {
+    pub async fn load(self: &Arc<Self>) -> anyhow::Result<()> {
         let app = Arc::clone(self);
-        tokio::task::spawn_blocking(move || {
+        let engine = tokio::task::spawn_blocking(move || {
             let engine = app.start_engine()?;
             app.load_backbones(&engine)?;
-            Ok(engine)
-        })
-        .await?
+            anyhow::Ok(engine)
+        });
+        self.attach(Arc::new(engine.await??));
+        Ok(())
+    }
+
+    /// Lets backbones come and go on an engine.
+    pub fn attach(self: &Arc<Self>, engine: Arc<Engine>) {
+        let loading = Arc::new(Loading::new(self, engine));
+        self.tasks.catalog.wake_by(Arc::clone(&loading) as Arc<dyn headstart_tasks::Loader>);
+        let _ = self.loading.set(loading);
+    }
+
+    /// What loads and unloads.
+    ///
+    /// # Errors
+    /// [`EngineError::Stopped`] before the engine runs.
+    pub fn loading(&self) -> Result<&Loading, TaskError> {
+        self.loading.get().map(Arc::as_ref).ok_or(TaskError::Engine(EngineError::Stopped))
+    }
+
+    /// Forgets every backbone and ends the engine. Blocking.
+    pub fn unload_all(&self) {
+        self.tasks.catalog.clear();
+        if let Some(loading) = self.loading.get() {
+            loading.close();
+        }
+    }
+
+    /// Writes a backbone's state into the metrics.
+    pub(crate) fn tell_state(&self, id: &str) {
+        let Some(known) = self.tasks.catalog.entry(id) else { return };
+        let metrics = self.metrics.for_model(id);
+        metrics.set_state(known.state().as_str());
+        let memory = match &known.entry {
+            Entry::Served(served) => served.memory,
+            Entry::Resting | Entry::Unloaded | Entry::Broken(_) => 0,
+        };
+        metrics.memory_bytes.set(memory.cast_signed());
+    }
+
+    /// The folder of a backbone as it is on the disk now; `None` where no models folder has one of that name.
+    ///
+    /// # Errors
+    /// [`TaskError::Engine`] when a models folder cannot be listed.
+    pub(crate) async fn folder_of(self: &Arc<Self>, id: &str) -> Result<Option<PathBuf>, TaskError> {
+        Ok(self.folders().await?.into_iter().find(|path| path.file_name().is_some_and(|name| name == id)))
+    }
+
+    /// The folders of all backbones as they are on the disk now; of two of one name the first.
+    ///
+    /// # Errors
+    /// [`TaskError::Engine`] when a models folder cannot be listed.
+    pub(crate) async fn folders(self: &Arc<Self>) -> Result<Vec<PathBuf>, TaskError> {
+        let app = Arc::clone(self);
+        let listed = tokio::task::spawn_blocking(move || {
+            let mut found: Vec<PathBuf> = Vec::new();
+            for root in &app.config.models {
+                for folder in folders::list(root)? {
+                    if found.iter().all(|known| known.file_name() != folder.file_name()) {
+                        found.push(folder);
+                    }
+                }
+            }
+            Ok::<_, FolderError>(found)
+        });
+        let listed = listed.await.map_err(|_| TaskError::Bug("the models folders were not read"))?;
+        listed.map_err(|error| TaskError::Engine(error.into()))
     }
 
     /// Starts the engine.
@@ -278,12 +348,19 @@ impl App {
     /// Those of [`App::backbone_folders`]; when no backbone loads, or CUDA is required and not usable.
     pub fn load_backbones(&self, engine: &Engine) -> anyhow::Result<()> {
         let folders = self.backbone_folders()?;
-        self.load_folders(engine, &folders.kept)?;
+        let (now, later) = self.by_memory(folders.kept);
+        for path in later {
+            let id = name_of(&path);
+            self.tasks.catalog.insert(id.clone(), Entry::Resting);
+            self.tell_state(&id);
+            tracing::info!(model = %id, "no room left in memory: loaded once it is asked for");
+        }
+        self.load_folders(engine, &now)?;
         let entries = self.tasks.catalog.list();
         let reasons: Vec<String> = entries
             .iter()
-            .filter_map(|(id, entry)| match entry {
-                Entry::Served(_) => None,
+            .filter_map(|(id, known)| match &known.entry {
+                Entry::Served(_) | Entry::Resting | Entry::Unloaded => None,
                 Entry::Broken(reason) => Some(format!("`{id}`: {reason}")),
             })
             .collect();
@@ -294,6 +371,22 @@ impl App {
             reasons.join("; ")
         );
         Ok(())
+    }
+
+    /// Folders that fit into memory together, in their order, and the others.
+    fn by_memory(&self, folders: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<PathBuf>) {
+        let limit = self.config.model_memory;
+        if limit == 0 {
+            return (folders, Vec::new());
+        }
+        let mut left = limit;
+        folders.into_iter().partition(|path| {
+            // What cannot be read takes no memory; it is loaded to say what is wrong with it.
+            let needed = folders::open(path).map_or(0, |folder| folder.memory());
+            let fits = needed <= left;
+            left -= if fits { needed } else { 0 };
+            fits
+        })
     }
 
     /// Loads folders into the catalog, side by side: as what they are, or as broken with the reason. Blocking.
@@ -311,7 +404,7 @@ impl App {
 
     /// Loads one folder into the catalog; returns the error that must stop the start, if any.
     fn load_one(&self, engine: &Engine, path: &Path) -> Option<EngineError> {
-        let id = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let id = name_of(path);
         let loaded = folders::open(path)
             .map_err(|error| LoadError::Engine(error.into()))
             .and_then(|folder| Served::load(engine, folder, unix_seconds()));
@@ -320,11 +413,11 @@ impl App {
             Err(LoadError::Engine(error @ EngineError::Cuda(_))) => return Some(error),
             Err(error) => {
                 tracing::error!(model = %id, %error, "backbone refused");
-                self.metrics.for_model(&id).loaded.set(0);
                 Entry::Broken(Arc::new(error))
             }
         };
-        self.tasks.catalog.insert(id, entry);
+        self.tasks.catalog.insert(id.clone(), entry);
+        self.tell_state(&id);
         None
     }
 
@@ -344,6 +437,11 @@ pub struct BackboneFolders {
     pub left_out: Vec<(PathBuf, PathBuf)>,
 }
 
-fn unix_seconds() -> u64 {
+/// A folder's name, which is its backbone's.
+fn name_of(path: &Path) -> String {
+    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+pub(crate) fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

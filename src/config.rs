@@ -78,6 +78,9 @@ pub struct Options {
     /// Memory for computed vectors in bytes; 0 keeps none [default: 33554432]
     #[arg(long, env = "HEADSTART_CACHE_BYTES", value_name = "BYTES")]
     pub cache_bytes: Option<u64>,
+    /// Memory for loaded backbones in bytes; those asked longest ago make room for others; 0 sets no limit [default: 0]
+    #[arg(long, env = "HEADSTART_MODEL_MEMORY", value_name = "BYTES")]
+    pub model_memory: Option<u64>,
     /// Fine-tuning jobs at a time in this process; 0 leaves them to others [default: 1]
     #[arg(long, env = "HEADSTART_WORKERS", value_name = "N")]
     pub workers: Option<usize>,
@@ -222,6 +225,7 @@ pub struct Config {
     pub max_audio_seconds: u32,
     pub max_connections: usize,
     pub cache_bytes: u64,
+    pub model_memory: u64,
     pub workers: usize,
     pub max_file_bytes: u64,
     pub key_file_bytes: u64,
@@ -325,6 +329,7 @@ impl Config {
             max_audio_seconds: options.max_audio_seconds.unwrap_or(60),
             max_connections: options.max_connections.unwrap_or(4096),
             cache_bytes: options.cache_bytes.unwrap_or(32 << 20),
+            model_memory: options.model_memory.unwrap_or(0),
             workers: options.workers.unwrap_or(1),
             max_file_bytes: options.max_file_bytes.unwrap_or(1 << 30),
             key_file_bytes: options.key_file_bytes.unwrap_or(10 << 30),
@@ -398,6 +403,7 @@ impl Options {
             max_audio_seconds: self.max_audio_seconds.or(below.max_audio_seconds),
             max_connections: self.max_connections.or(below.max_connections),
             cache_bytes: self.cache_bytes.or(below.cache_bytes),
+            model_memory: self.model_memory.or(below.model_memory),
             workers: self.workers.or(below.workers),
             max_file_bytes: self.max_file_bytes.or(below.max_file_bytes),
             key_file_bytes: self.key_file_bytes.or(below.key_file_bytes),

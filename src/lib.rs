@@ -17,6 +17,7 @@ mod gate;
 pub mod http;
 mod intake;
 pub mod keys;
+pub mod loading;
 pub mod models;
 mod names;
 pub mod options_file;

@@ -19,19 +19,21 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     app.load_folders(&engine, &folders.kept)?;
     let mut out = std::io::stdout().lock();
     let mut broken = 0;
-    for (id, entry) in app.tasks.catalog.list() {
-        match entry {
+    for (id, known) in app.tasks.catalog.list() {
+        match known.entry {
             Entry::Served(served) => {
                 let manifest = served.backbone.manifest();
                 writeln!(
                     out,
                     "{id:<28} {:<6} {:>5} values  {:<5} {}",
                     manifest.backbone.modality.as_str(),
-                    manifest.output.features.dimension,
+                    manifest.dimension(),
                     served.backbone.provider().as_str(),
                     manifest.backbone.licence,
                 )?;
             }
+            // Nothing is let go before the engine serves.
+            Entry::Resting | Entry::Unloaded => {}
             Entry::Broken(reason) => {
                 broken += 1;
                 // A manifest's reason shows the place in lines of its own.

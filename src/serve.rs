@@ -73,7 +73,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let renewal = tls.as_ref().map(Tls::follow);
     let service = Served { router: http::router(Arc::clone(&app)), tls };
     let serving = tokio::spawn(accept(listener, service, Arc::clone(&app), signals));
-    let engine = app.load().await?;
+    app.load().await?;
     let rollout = Rollout::start(&app).await.map(|rollout| tokio::spawn(rollout.run()));
     app.finish_loading();
     tracing::info!(%address, milliseconds = started.elapsed().as_millis() as u64, "ready");
@@ -104,8 +104,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     if let Some(audit) = audit {
         audit.stop();
     }
-    app.tasks.catalog.clear();
-    tokio::task::spawn_blocking(move || drop(engine)).await?;
+    tokio::task::spawn_blocking(move || app.unload_all()).await?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -10,6 +10,7 @@ use clap::Args;
 use headstart_datasets::Inspection;
 use headstart_methods::METHODS;
 use headstart_store::{Scope, Store};
+use headstart_tasks::Served;
 use headstart_types::classifier::Reason;
 use headstart_types::file::FileRow;
 use headstart_types::ids::{FileId, JobId};
@@ -112,8 +113,9 @@ async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> 
         None => None,
     };
     let modality = inspection.modality.context("the file has no examples")?;
-    let engine = app.load().await?;
+    app.load().await?;
     let chosen = backbone(&app, arguments.backbone.as_deref(), modality)
+        .await
         .and_then(|model| Ok((model, classifier_name(&app, &arguments)?)));
     if chosen.is_err() {
         for file in validation.iter().chain([&file]) {
@@ -140,8 +142,7 @@ async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> 
     let workers = Workers::start(&app)?;
     let job = watch(&store, &job.id).await?;
     workers.stop().await;
-    app.tasks.catalog.clear();
-    tokio::task::spawn_blocking(move || drop(engine)).await?;
+    tokio::task::spawn_blocking(move || app.unload_all()).await?;
     conclude(&store, &job, arguments.json || !std::io::stdout().is_terminal()).await
 }
 
@@ -243,20 +244,19 @@ fn print_findings(inspection: &Inspection) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn backbone(app: &App, asked: Option<&str>, modality: Modality) -> anyhow::Result<String> {
-    let reads = |id: &str| {
-        app.tasks
-            .catalog
-            .get(id)
-            .is_ok_and(|served| served.modalities().contains(&modality) && served.gives_features())
-    };
+async fn backbone(app: &App, asked: Option<&str>, modality: Modality) -> anyhow::Result<String> {
+    let catalog = &app.tasks.catalog;
+    let reads = |served: &Served| served.modalities().contains(&modality) && served.gives_features();
     if let Some(asked) = asked {
-        app.tasks.catalog.get(asked)?;
-        ensure!(reads(asked), "`{asked}` does not read {}", modality.as_str());
+        ensure!(reads(&*catalog.get(asked).await?), "`{asked}` does not read {}", modality.as_str());
         return Ok(asked.to_owned());
     }
-    let found = app.tasks.catalog.list().into_iter().map(|(id, _)| id).find(|id| reads(id));
-    found.with_context(|| format!("no backbone reads {}", modality.as_str()))
+    for (id, _) in catalog.list() {
+        if catalog.get(&id).await.is_ok_and(|served| reads(&served)) {
+            return Ok(id);
+        }
+    }
+    bail!("no backbone reads {}", modality.as_str())
 }
 
 /// The name asked for, or the file's, by the rules that requests have.

@@ -132,7 +132,7 @@ fn choose(app: &App, asked: Option<&str>, modality: Modality) -> anyhow::Result<
 
 fn load(app: &App, engine: &headstart_engine::Engine, folder: &Folder) -> anyhow::Result<Arc<Served>> {
     app.load_folders(engine, &[folder.path().to_path_buf()])?;
-    Ok(app.tasks.catalog.get(&folder.manifest().backbone.id)?)
+    Ok(app.tasks.catalog.at_hand(&folder.manifest().backbone.id)?)
 }
 
 /// What only texts have is refused for others, and a prompt must be one of the model's.
@@ -156,7 +156,7 @@ fn settings(arguments: &EmbedArguments, served: &Served) -> Settings {
         fingerprint: served.key(),
         prompt: arguments.prompt.clone(),
         truncate: arguments.truncate.map(Truncate::from).unwrap_or_default(),
-        dimension: manifest.output.features.dimension,
+        dimension: manifest.dimension(),
     }
 }
 
@@ -304,7 +304,10 @@ fn at_its_item(error: TaskError, items: &[Item]) -> anyhow::Error {
         TaskError::Invalid { param, problem } => (param, format!(" {problem}")),
         TaskError::UnknownModel(_)
         | TaskError::NotAClassifier(_)
+        | TaskError::TensorsOnly(_)
         | TaskError::BrokenModel { .. }
+        | TaskError::Unloaded(_)
+        | TaskError::NoRoom { .. }
         | TaskError::TooManyItems { .. }
         | TaskError::Engine(_)
         | TaskError::Bug(_) => return error.into(),

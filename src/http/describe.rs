@@ -27,7 +27,8 @@ pub(crate) fn complete(document: &mut Document) {
     shared(components);
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
-            let asks_a_model = is_task(operation) || path.starts_with("/hf/");
+            let asks_a_model = is_task(operation) || path.starts_with("/hf/") || path.ends_with("/infer");
+            let plain = path.starts_with("/v2");
             let parameters = operation.parameters.get_or_insert_default();
             if asks_a_model || path.contains("/examples") {
                 let named = |name: &str| Ref::new(format!("#/components/parameters/{name}"));
@@ -45,6 +46,9 @@ pub(crate) fn complete(document: &mut Document) {
             for (status, response) in &mut operation.responses.responses {
                 if let RefOr::T(response) = response {
                     answer(response, status, method, asks_a_model);
+                    if plain {
+                        in_plain_text(response);
+                    }
                 }
             }
         }
@@ -158,6 +162,16 @@ fn answer(response: &mut Response, status: &str, method: &str, asks_a_model: boo
         && content.example.is_none()
     {
         content.example = status.parse().ok().and_then(|status| example(status, method, asks_a_model));
+    }
+}
+
+/// An error under `/v2` has the text alone.
+fn in_plain_text(response: &mut Response) {
+    if let Some(RefOr::T(content)) = response.content.get_mut("application/json")
+        && let Some(example) = &mut content.example
+        && let Some(message) = example.pointer("/error/message").cloned()
+    {
+        *example = json!({"error": message});
     }
 }
 

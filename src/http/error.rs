@@ -18,6 +18,7 @@ use crate::auth::Scope;
 use crate::export::CannotExport;
 use crate::few_shot::FewShotError;
 use crate::gate::GateError;
+use crate::http::routes::inference::InferenceError;
 use crate::intake::IntakeError;
 use crate::keys::Refused;
 use crate::purge::PurgeError;
@@ -72,6 +73,9 @@ const SERVER: &str = "server_error";
 /// After this long a full disk is worth another try, and a request that could not give its `Idempotency-Key` back for
 /// want of room no longer holds it.
 const ROOM_AFTER: Duration = Duration::from_secs(60);
+
+/// After this long another backbone may be idle.
+const IDLE_AFTER: Duration = Duration::from_secs(5);
 
 /// Longest name of a field, in characters: names may be the sender's own.
 const PARAM: usize = 200;
@@ -214,19 +218,23 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal_error", "internal error")
     }
 
-    /// The answer with its body.
-    pub(crate) fn render(self, request_id: &str) -> Response {
-        let body = ErrorBody {
-            error: ErrorObject {
-                message: self.message,
-                kind: self.kind,
-                param: self.param,
-                code: Some(self.code),
-                request_id: request_id.to_owned(),
-                gate: self.gate,
-            },
+    /// The answer with its body; `plain` is the text alone, as the open inference protocol has it.
+    pub(crate) fn render(self, request_id: &str, plain: bool) -> Response {
+        let json = if plain {
+            serde_json::to_vec(&InferenceError { error: self.message })
+        } else {
+            serde_json::to_vec(&ErrorBody {
+                error: ErrorObject {
+                    message: self.message,
+                    kind: self.kind,
+                    param: self.param,
+                    code: Some(self.code),
+                    request_id: request_id.to_owned(),
+                    gate: self.gate,
+                },
+            })
         };
-        let json = serde_json::to_vec(&body).unwrap_or_default();
+        let json = json.unwrap_or_default();
         let mut response = (self.status, [(header::CONTENT_TYPE, "application/json")], json).into_response();
         let headers = response.headers_mut();
         if let Some(after) = self.retry_after {
@@ -258,8 +266,13 @@ impl From<TaskError> for ApiError {
             TaskError::UnknownModel(_) | TaskError::NotAClassifier(_) => {
                 Self::new(StatusCode::NOT_FOUND, INVALID, "model_not_found", message).about("model")
             }
-            TaskError::BrokenModel { .. } => {
+            TaskError::TensorsOnly(_) => Self::invalid("model", message),
+            TaskError::BrokenModel { .. } | TaskError::Unloaded(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, "not_ready", message).about("model")
+            }
+            TaskError::NoRoom { .. } => {
+                let full = Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, "not_ready", message);
+                Self { retry_after: Some(IDLE_AFTER), ..full.about("model").because(Reason::ModelMemory) }
             }
             TaskError::Invalid { param, .. } => Self::invalid(param, message),
             TaskError::TooManyItems { .. } => {

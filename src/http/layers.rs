@@ -40,6 +40,8 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     let started = Instant::now();
     let id = request_id(&request);
     let method = method_name(request.method());
+    let path = request.uri().path();
+    let plain = path == "/v2" || path.starts_with("/v2/");
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let trace = app.traces().and_then(|traces| traces.begin(request.headers()));
     let trace_id = trace.as_ref().map(Trace::id);
@@ -55,7 +57,7 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     });
     drop(in_flight);
 
-    let mut response = with_error_body(&app, response, &id);
+    let mut response = with_error_body(&app, response, &id, plain);
     let status = response.status();
     app.metrics.count_request(&route, method, status.as_u16(), started.elapsed());
     span.in_scope(|| tell(&app, &id, status, started.elapsed()));
@@ -94,14 +96,14 @@ fn lot(id: &str) -> f64 {
 }
 
 /// An error's answer with its body, and counted; what layers within have said in headers holds for it too.
-fn with_error_body(app: &App, mut response: Response, id: &str) -> Response {
+fn with_error_body(app: &App, mut response: Response, id: &str, plain: bool) -> Response {
     let Some(error) = response.extensions().get::<ApiError>().cloned() else { return response };
     if let Some(reason) = error.reason {
         app.metrics.reject(reason);
     }
     let mut headers = std::mem::take(response.headers_mut());
     headers.remove(header::CONTENT_LENGTH);
-    let mut rendered = error.render(id);
+    let mut rendered = error.render(id, plain);
     headers.extend(std::mem::take(rendered.headers_mut()));
     *rendered.headers_mut() = headers;
     rendered

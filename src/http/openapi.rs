@@ -19,8 +19,8 @@ use utoipa::{IntoResponses, OpenApi, PartialSchema as _, ToSchema};
 use crate::http::describe;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::routes::{
-    audit, classifiers, events, examples, exports, files, health, hugging_face, hugging_face_rerank, jobs,
-    models, pointers, purges,
+    audit, classifiers, events, examples, exports, files, health, hugging_face, hugging_face_rerank,
+    inference, jobs, loading, models, pointers, purges,
 };
 
 #[derive(OpenApi)]
@@ -35,6 +35,7 @@ use crate::http::routes::{
     tags(
         (name = "Tasks", description = "Ask a model"),
         (name = "Other clients' bodies", description = "The same engine in the bodies of other APIs"),
+        (name = "Tensors", description = "The open inference protocol, version 2: graphs as they are"),
         (name = "Models", description = "What can be asked"),
         (name = "Files", description = "Examples to learn from"),
         (name = "Fine-tuning", description = "Jobs that make classifiers"),
@@ -51,7 +52,7 @@ use crate::http::routes::{
         classifiers::report, exports::onnx, examples::create, examples::add, examples::forget,
         pointers::promote, pointers::rollback, pointers::traffic, pointers::set_shadow, pointers::set_alias,
         pointers::delete_alias, purges::create, purges::list, purges::retrieve,
-        audit::list, health::live, health::ready, health::metrics
+        audit::list, health::live, health::ready, health::metrics, loading::load, loading::unload, inference::infer, inference::metadata, inference::model_ready, inference::server, inference::live, inference::ready, inference::statistics, inference::model_statistics, inference::index, inference::load, inference::unload,
     ),
     components(schemas(ErrorBody))
 )]

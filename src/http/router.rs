@@ -14,8 +14,8 @@ use crate::app::App;
 use crate::auth::Scope;
 use crate::http::error::ApiError;
 use crate::http::routes::{
-    audit, classifiers, events, examples, exports, files, health, hugging_face, hugging_face_rerank, jobs,
-    models, pointers, purges, tasks,
+    audit, classifiers, events, examples, exports, files, health, hugging_face, hugging_face_rerank,
+    inference, jobs, loading, models, pointers, purges, tasks,
 };
 use crate::http::{cors, layers, linger, openapi};
 
@@ -24,12 +24,23 @@ pub fn router(app: Arc<App>) -> Router {
     let infer = tasks::routes(&app)
         .route("/hf/{model}", post(hugging_face::infer))
         .route("/hf/{model}/rerank", post(hugging_face_rerank::rerank))
+        .route("/v2/models/{model}/infer", post(inference::infer))
+        .route("/v2/models/{model}/versions/{version}/infer", post(inference::infer_version))
         // Bodies are bounded by an option of their own.
         .layer(DefaultBodyLimit::disable())
         // Work is refused while the server starts or stops; the lists below are not.
         .route_layer(from_fn_with_state(Arc::clone(&app), layers::ready))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{id}", get(models::retrieve))
+        .route("/v2", get(inference::server))
+        .route("/v2/models/stats", get(inference::statistics))
+        .route("/v2/models/{model}/stats", get(inference::model_statistics))
+        .route("/v2/models/{model}/versions/{version}/stats", get(inference::version_statistics))
+        .route("/v2/repository/index", post(inference::index))
+        .route("/v2/models/{model}", get(inference::metadata))
+        .route("/v2/models/{model}/ready", get(inference::model_ready))
+        .route("/v2/models/{model}/versions/{version}", get(inference::metadata_of_version))
+        .route("/v2/models/{model}/versions/{version}/ready", get(inference::version_ready))
         .route_layer(from_fn_with_state((Arc::clone(&app), Scope::Infer), layers::authorise));
 
     let train = Router::new()
@@ -49,6 +60,11 @@ pub fn router(app: Arc<App>) -> Router {
         .route_layer(from_fn_with_state((Arc::clone(&app), Scope::Train), layers::authorise));
 
     let admin = Router::new()
+        .route("/v1/models/{id}/load", post(loading::load))
+        .route("/v1/models/{id}/unload", post(loading::unload))
+        .route("/v2/repository/models/{model}/load", post(inference::load))
+        .route("/v2/repository/models/{model}/unload", post(inference::unload))
+        .route_layer(from_fn_with_state(Arc::clone(&app), layers::ready))
         .route("/v1/audit", get(audit::list))
         .route_layer(from_fn_with_state((Arc::clone(&app), Scope::Admin), layers::authorise));
 
@@ -56,6 +72,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
+        .route("/v2/health/live", get(inference::live))
+        .route("/v2/health/ready", get(inference::ready))
         .route("/openapi.json", get(openapi::serve));
 
     for (route, method) in openapi::operations() {

@@ -22,7 +22,7 @@ pub fn work(config: Config) -> anyhow::Result<()> {
         let mut signals = Signals::listen()?;
         let app = Arc::new(App::new(config)?);
         app.open_store().await?;
-        let engine = app.load().await?;
+        app.load().await?;
         let workers = Workers::start(&app)?;
         let webhooks = Webhooks::start(&app)?;
         let sweep = Sweep::start(&app);
@@ -33,8 +33,7 @@ pub fn work(config: Config) -> anyhow::Result<()> {
         if let Some(sweep) = sweep {
             sweep.stop().await;
         }
-        app.tasks.catalog.clear();
-        tokio::task::spawn_blocking(move || drop(engine)).await?;
+        tokio::task::spawn_blocking(move || app.unload_all()).await?;
         Ok(())
     })
 }

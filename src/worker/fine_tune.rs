@@ -73,7 +73,7 @@ pub(super) async fn run(
     halt: &Arc<Halt>,
 ) -> Result<(), Stop> {
     let done = store.steps(&job.id).await?;
-    let served = app.tasks.catalog.get(&job.model).map_err(|error| broken(&error))?;
+    let served = app.tasks.catalog.get(&job.model).await.map_err(|error| broken(&error))?;
     let files = files(store, job).await?;
     let pace = Arc::new(Pace::new(&Work {
         rows: count(&files),
@@ -220,7 +220,7 @@ impl Context<'_> {
         let inspection = &training.inspection;
         let classes: Vec<String> =
             inspection.summary.classes.iter().map(|class| class.label.clone()).collect();
-        let dimension = self.served.backbone.manifest().output.features.dimension;
+        let dimension = self.served.backbone.manifest().dimension();
         let grouped = inspection.summary.groups > 0;
         let mut builder = TableBuilder::new(classes, inspection.multi_label, grouped, dimension);
         let mut counted = Counted { done: 0, total: count(files) };

@@ -121,7 +121,7 @@ impl State {
         let [texts, pictures, sounds] = BELIEVED;
         let a_row = match work.modality {
             Modality::Text => texts,
-            Modality::Image => pictures,
+            Modality::Image | Modality::Tensor => pictures,
             Modality::Audio => sounds,
         };
         let mut believed = a_row.map(|seconds| seconds * work.rows as f64);

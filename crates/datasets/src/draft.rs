@@ -94,7 +94,7 @@ impl Material {
             Self::Image(bytes) => Content::Image(bytes),
             Self::Audio(bytes) => Content::Audio(bytes),
             Self::Base64(Modality::Audio, text) => Content::Audio(decode_base64(&text, &limits.media)?),
-            Self::Base64(Modality::Image | Modality::Text, text) => {
+            Self::Base64(Modality::Image | Modality::Text | Modality::Tensor, text) => {
                 Content::Image(decode_base64(&text, &limits.media)?)
             }
         })

@@ -6,18 +6,21 @@ use std::time::{Duration, Instant};
 
 use headstart_telemetry::{Metrics, ModelMetrics};
 use headstart_types::Manifest;
+use headstart_types::tensor::{Tensor, Values};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
 use crate::batch::Limits;
-use crate::call::{Class, Entry, Input, Readout, Row, Scratch, Shape, Want};
+use crate::call::{Class, Entry, Input, Readout, Row, Scratch, Shape, Timing, Want};
 use crate::error::EngineError;
 use crate::folder::Folder;
 use crate::lane;
-use crate::memory;
 use crate::reads::Reads;
 use crate::schedule::{Scheduler, Side};
 use crate::session::{Graph, Provider};
+use crate::signature::Signature;
+use crate::tensors::{Tensors, cost};
+use crate::trial::Trial;
 
 /// No call should hold a lane longer: a short item behind it would wait as long.
 const LONGEST_CALL: Duration = Duration::from_millis(50);
@@ -29,13 +32,16 @@ const LONGEST_RETRY: u64 = 120;
 pub(crate) struct Model {
     pub(crate) id: String,
     pub(crate) graph: Graph,
-    pub(crate) readout: Readout,
+    /// Absent where the graph gives no features.
+    pub(crate) readout: Option<Readout>,
     /// Lanes that one call occupies: its threads.
     pub(crate) slots: usize,
     pub(crate) max_running: usize,
     /// Whether bulk items run at the back: only calls of one CPU thread can be held back by the system.
     steps_back: bool,
     pub(crate) metrics: ModelMetrics,
+    /// What is known of it with raw tensors.
+    pub(crate) trial: Trial,
     limits: Limits,
     /// Nanoseconds of lane time per unit of cost, a moving average; the batcher's and admission's idea of speed.
     nanoseconds_per_unit: AtomicU64,
@@ -46,7 +52,7 @@ impl Model {
     pub(crate) fn new(
         id: String,
         graph: Graph,
-        readout: Readout,
+        readout: Option<Readout>,
         limits: Limits,
         (slots, max_running): (usize, usize),
         steps_back: bool,
@@ -60,6 +66,7 @@ impl Model {
             max_running,
             steps_back,
             metrics,
+            trial: Trial::default(),
             limits,
             nanoseconds_per_unit: AtomicU64::new(0),
             nanoseconds_per_item: AtomicU64::new(0),
@@ -175,6 +182,44 @@ impl Ticket {
     }
 }
 
+/// Tensors to come. Dropping it cancels what still waits of them.
+pub struct TensorTicket {
+    /// One for each part that the rows were parted in.
+    parts: Vec<Ticket>,
+}
+
+impl TensorTicket {
+    /// Waits for the tensors, in the order of the outputs that were asked for. Times are those of the part that took
+    /// longest.
+    ///
+    /// # Errors
+    /// What the engine answered, or [`EngineError::DeadlineExceeded`] when the deadline passes first.
+    pub async fn tensors(self) -> Result<(Vec<Tensor>, Timing), EngineError> {
+        let mut timing = Timing::default();
+        let mut outputs: Vec<Vec<Tensor>> = Vec::new();
+        for part in self.parts {
+            let row = part.row().await?;
+            timing.queue = timing.queue.max(row.timing.queue);
+            timing.inference = timing.inference.max(row.timing.inference);
+            timing.batch_items = timing.batch_items.max(row.timing.batch_items);
+            outputs.resize_with(row.tensors.len(), Vec::new);
+            outputs.iter_mut().zip(row.tensors).for_each(|(output, tensor)| output.push(tensor));
+        }
+        let joined = outputs.into_iter().map(joined).collect::<Option<_>>();
+        Ok((joined.ok_or(EngineError::Bug("parts of one output do not fit together"))?, timing))
+    }
+}
+
+/// The parts one behind the other along the first dimension.
+fn joined(parts: Vec<Tensor>) -> Option<Tensor> {
+    let mut shape = parts.first()?.shape.clone();
+    if parts.len() > 1 {
+        *shape.first_mut()? = parts.iter().filter_map(|part| part.shape.first()).sum();
+    }
+    let values = Values::join(parts.into_iter().map(|part| part.values).collect())?;
+    Some(Tensor { shape, values })
+}
+
 impl Backbone {
     pub(crate) fn new(
         model: Model,
@@ -220,6 +265,25 @@ impl Backbone {
     #[must_use]
     pub fn labels(&self) -> &[String] {
         &self.labels
+    }
+
+    /// What its graph takes and gives.
+    #[must_use]
+    pub fn signature(&self) -> &Signature {
+        self.model.graph.signature()
+    }
+
+    /// How many items raw tensors of these shapes, one for each input, are: rows where the graph computes each row for
+    /// itself, else one.
+    #[must_use]
+    pub fn items_of(&self, shapes: &[&[usize]]) -> usize {
+        self.rows_of(shapes).unwrap_or(1)
+    }
+
+    fn rows_of(&self, shapes: &[&[usize]]) -> Option<usize> {
+        let rows = *shapes.first()?.first()?;
+        let same = shapes.iter().all(|shape| shape.first() == Some(&rows));
+        (self.model.trial.by_row && same && rows > 0).then_some(rows)
     }
 
     /// Where it runs.
@@ -281,7 +345,8 @@ impl Backbone {
         let mut tickets = Vec::with_capacity(inputs.len());
         let mut entries = Vec::with_capacity(inputs.len());
         for input in inputs {
-            let place = permit.places.split(1).ok_or(EngineError::Bug("more items than permits"))?;
+            let place =
+                permit.places.split(input.items()).ok_or(EngineError::Bug("more items than permits"))?;
             let (reply, receiver) = oneshot::channel();
             tickets.push(Ticket { receiver, deadline: request.deadline });
             entries.push(Entry {
@@ -304,6 +369,35 @@ impl Backbone {
         Ok(tickets)
     }
 
+    /// Queues raw tensors under a permit for as many items as they are: a tensor for each input, in the graph's order;
+    /// `outputs` are places in the signature. Rows beyond what a call may hold run as calls of their own.
+    ///
+    /// # Errors
+    /// [`EngineError::Bug`] when the permit holds fewer places than there are items.
+    pub fn infer(
+        &self,
+        inputs: &[Tensor],
+        outputs: &[usize],
+        permit: &mut Permit,
+        request: Request,
+    ) -> Result<TensorTicket, EngineError> {
+        let graph = &self.model.graph;
+        let outputs: Arc<[usize]> = outputs.into();
+        let shapes: Vec<&[usize]> = inputs.iter().map(|tensor| tensor.shape.as_slice()).collect();
+        let parts: Vec<Input> = match self.rows_of(&shapes) {
+            None => vec![Input::Tensors(Tensors::of(graph, inputs, None, &outputs))],
+            Some(rows) => {
+                let most = self.model.limits().most(cost(graph, &shapes, true));
+                let part = |start| Some((start, most.min(rows - start)));
+                let starts = (0..rows).step_by(most);
+                starts
+                    .map(|start| Input::Tensors(Tensors::of(graph, inputs, part(start), &outputs)))
+                    .collect()
+            }
+        };
+        Ok(TensorTicket { parts: self.submit(parts, permit, request)? })
+    }
+
     fn retry_after(&self, items: usize) -> Duration {
         let waiting = self.queue_items - self.places.available_permits().min(self.queue_items);
         let needed = (waiting + items).saturating_sub(self.queue_items).max(1) as u64;
@@ -320,8 +414,6 @@ fn may_block() -> bool {
 
 impl Drop for Backbone {
     fn drop(&mut self) {
-        self.model.metrics.loaded.set(0);
         self.scheduler.remove(&self.model);
-        memory::trim();
     }
 }

@@ -29,8 +29,16 @@ impl Limits {
     pub(crate) const CPU_TOKENS: Self = Self { items: 8, tokens: 512, long_tokens: 256, waste: 1.12 };
     /// Convolutional networks gain nothing from batches on the CPU.
     pub(crate) const CPU_DENSE: Self = Self { items: 1, tokens: 1, long_tokens: 1, waste: 1.0 };
+    /// Rows of raw tensors are alike, and nobody knows what they cost before they ran: time alone bounds a call.
+    pub(crate) const CPU_RAW: Self =
+        Self { items: 64, tokens: usize::MAX, long_tokens: usize::MAX, waste: 1.0 };
     /// A GPU wants large calls.
     pub(crate) const GPU: Self = Self { items: 64, tokens: 16_384, long_tokens: 16_384, waste: 1.5 };
+
+    /// How many items of a length one call may hold, at least one.
+    pub(crate) fn most(&self, length: usize) -> usize {
+        self.items.min(self.token_budget(length) / length.max(1)).max(1)
+    }
 
     fn token_budget(&self, length: usize) -> usize {
         if length > LONG { self.long_tokens } else { self.tokens }
@@ -48,15 +56,16 @@ pub(crate) struct Picked {
     pub(crate) cancelled: usize,
 }
 
-/// Takes the oldest live item and those nearest to it in length that `limits` allow, at most `share` items.
+/// Takes the oldest live entry and those nearest to it in length that may join it and `limits` allow, at most `share`
+/// entries.
 pub(crate) fn pick(queue: &mut VecDeque<Entry>, limits: &Limits, share: usize, now: Instant) -> Picked {
     let mut picked = Picked::default();
     drop_dead(queue, now, &mut picked);
     let Some(oldest) = queue.pop_front() else { return picked };
     let target = oldest.input.length();
-    let most = limits.items.min(share.max(1));
-    picked.batch.push(oldest);
-    if most == 1 || queue.is_empty() {
+    let mut items = oldest.input.items();
+    if share <= 1 || items >= limits.items || queue.is_empty() {
+        picked.batch.push(oldest);
         return picked;
     }
 
@@ -64,24 +73,28 @@ pub(crate) fn pick(queue: &mut VecDeque<Entry>, limits: &Limits, share: usize, n
         .iter()
         .take(WINDOW)
         .enumerate()
+        .filter(|(_, entry)| oldest.input.joins(&entry.input))
         .map(|(index, entry)| (entry.input.length().abs_diff(target), index))
         .collect();
     nearest.sort_unstable();
-    let (mut longest, mut real) = (target, target);
-    let mut chosen = Vec::with_capacity(most);
+    let (mut longest, mut real) = (target, target * items);
+    let mut chosen = Vec::new();
     for (_, index) in nearest {
-        if chosen.len() + 1 == most {
+        if chosen.len() + 1 == share || items == limits.items {
             break;
         }
-        let length = queue[index].input.length();
-        let padded = longest.max(length) * (chosen.len() + 2);
-        let within_waste = padded as f64 <= limits.waste * (real + length) as f64;
-        if padded <= limits.token_budget(longest.max(length)) && within_waste {
+        let (length, more) = (queue[index].input.length(), queue[index].input.items());
+        let padded = longest.max(length) * (items + more);
+        let within_waste = padded as f64 <= limits.waste * (real + length * more) as f64;
+        let within_items = items + more <= limits.items;
+        if padded <= limits.token_budget(longest.max(length)) && within_waste && within_items {
             longest = longest.max(length);
-            real += length;
+            real += length * more;
+            items += more;
             chosen.push(index);
         }
     }
+    picked.batch.push(oldest);
     // From the back, so that the earlier indices stay right.
     chosen.sort_unstable_by(|left, right| right.cmp(left));
     picked.batch.extend(chosen.into_iter().filter_map(|index| queue.remove(index)));
@@ -101,7 +114,8 @@ fn drop_dead(queue: &mut VecDeque<Entry>, now: Instant, picked: &mut Picked) {
         match queue.remove(index) {
             // Whoever waited may have given up at the same deadline; it is the deadline that ended the item.
             Some(entry) if expired => picked.expired.push(entry),
-            _ => picked.cancelled += 1,
+            Some(entry) => picked.cancelled += entry.input.items(),
+            None => {}
         }
     }
 }
@@ -116,17 +130,25 @@ mod tests {
     use super::*;
     use crate::call::{Input, Row, Want};
     use crate::error::EngineError;
+    use crate::tensors::Tensors;
 
     type Reply = oneshot::Receiver<Result<Row, EngineError>>;
 
     fn queue(lengths: &[usize], deadline: Option<Instant>) -> (VecDeque<Entry>, Vec<Reply>) {
-        let places = Arc::new(Semaphore::new(lengths.len()));
-        lengths
-            .iter()
-            .map(|&length| {
+        of(lengths.iter().map(|&length| Input::Tokens { ids: vec![1; length], type_ids: None }), deadline)
+    }
+
+    fn raw(shapes: &[(&[usize], Option<usize>)]) -> (VecDeque<Entry>, Vec<Reply>) {
+        of(shapes.iter().map(|(shape, rows)| Input::Tensors(Tensors::made_up(shape, *rows))), None)
+    }
+
+    fn of(inputs: impl Iterator<Item = Input>, deadline: Option<Instant>) -> (VecDeque<Entry>, Vec<Reply>) {
+        let places = Arc::new(Semaphore::new(1000));
+        inputs
+            .map(|input| {
                 let (reply, receiver) = oneshot::channel();
                 let entry = Entry {
-                    input: Input::Tokens { ids: vec![1; length], type_ids: None },
+                    input,
                     want: Want { features: true, logits: false },
                     deadline,
                     queued_at: Instant::now(),
@@ -179,6 +201,35 @@ mod tests {
         let (mut waiting, _replies) = queue(&[10; 6], None);
         assert_eq!(pick(&mut waiting, &Limits::CPU_TOKENS, 3, Instant::now()).batch.len(), 3);
         assert_eq!(waiting.len(), 3);
+    }
+
+    #[test]
+    fn rows_of_one_shape_share_a_call_and_no_others() {
+        let (mut waiting, _replies) = raw(&[
+            (&[2, 4], Some(2)),
+            (&[1, 5], Some(1)),
+            (&[3, 4], Some(3)),
+            (&[3, 4], None),
+            (&[1, 4], Some(1)),
+        ]);
+        waiting.push_back(queue(&[4], None).0.pop_front().unwrap());
+        let picked = pick(&mut waiting, &Limits::CPU_RAW, 8, Instant::now());
+        let rows: Vec<usize> = picked.batch.iter().map(|entry| entry.input.items()).collect();
+        assert_eq!(rows[0], 2);
+        assert_eq!(rows.iter().sum::<usize>(), 6);
+        assert_eq!(waiting.len(), 3);
+        for _ in 0..3 {
+            assert_eq!(pick(&mut waiting, &Limits::CPU_RAW, 8, Instant::now()).batch.len(), 1);
+        }
+    }
+
+    #[test]
+    fn rows_count_as_items_of_a_call() {
+        let shape: &[usize] = &[30, 4];
+        let (mut waiting, _replies) = raw(&[(shape, Some(30)); 3]);
+        assert_eq!(pick(&mut waiting, &Limits::CPU_RAW, 8, Instant::now()).batch.len(), 2);
+        let limits = Limits { tokens: 100, long_tokens: 100, ..Limits::CPU_RAW };
+        assert_eq!((limits.most(4), limits.most(101), Limits::CPU_RAW.most(4)), (25, 1, 64));
     }
 
     #[test]

@@ -12,8 +12,9 @@ use crate::error::EngineError;
 use crate::outputs::{Outputs, values};
 use crate::pool::{normalise, pool, pool_planes};
 use crate::reads::{DenseInput, Element, Reads, TokenInput, TokenInputs};
-use crate::session::Graph;
+use crate::session::{Ask, Graph};
 use crate::signal::run_signals;
+use crate::tensors::{self, Tensors};
 
 /// What one item feeds to the graph.
 #[derive(Debug, Clone)]
@@ -34,15 +35,38 @@ pub enum Input {
         /// Values of a row.
         width: usize,
     },
+    /// Tensors for the graph as it is.
+    Tensors(Tensors),
 }
 
 impl Input {
-    /// Cost of the item: its tokens, its rows, or one.
+    /// Cost of an item: its tokens, its rows, or one; for raw tensors what [`Tensors`] says.
     pub(crate) fn length(&self) -> usize {
         match self {
             Self::Tokens { ids, .. } => ids.len(),
             Self::Dense(_) => 1,
             Self::Signal { values, width } => values.len() / width.max(&1),
+            Self::Tensors(tensors) => tensors.cost(),
+        }
+    }
+
+    /// How many items it is: rows of raw tensors are one each.
+    pub(crate) fn items(&self) -> usize {
+        match self {
+            Self::Tokens { .. } | Self::Dense(_) | Self::Signal { .. } => 1,
+            Self::Tensors(tensors) => tensors.items(),
+        }
+    }
+
+    /// Whether both may be computed in one call.
+    pub(crate) fn joins(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tensors(one), Self::Tensors(other)) => one.joins(other),
+            (Self::Tensors(_), _) | (_, Self::Tensors(_)) => false,
+            (
+                Self::Tokens { .. } | Self::Dense(_) | Self::Signal { .. },
+                Self::Tokens { .. } | Self::Dense(_) | Self::Signal { .. },
+            ) => true,
         }
     }
 }
@@ -84,6 +108,8 @@ pub struct Row {
     pub features: Vec<f32>,
     /// The source head's logits `[classes]`; empty unless wanted.
     pub logits: Vec<f32>,
+    /// The outputs that raw tensors asked for, in that order; empty for other inputs.
+    pub tensors: Vec<headstart_types::Tensor>,
     /// Where the time went.
     pub timing: Timing,
 }
@@ -119,7 +145,7 @@ pub(crate) struct Scratch {
     pub(crate) give_back: bool,
 }
 
-/// Tokens of one call.
+/// Items and tokens of one call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
     pub(crate) items: usize,
@@ -130,9 +156,9 @@ pub(crate) struct Shape {
 impl Shape {
     pub(crate) fn of<'a>(inputs: impl Iterator<Item = &'a Input>) -> Self {
         inputs.fold(Self { items: 0, padded_length: 0, real_tokens: 0 }, |shape, input| Self {
-            items: shape.items + 1,
+            items: shape.items + input.items(),
             padded_length: shape.padded_length.max(input.length()),
-            real_tokens: shape.real_tokens + input.length(),
+            real_tokens: shape.real_tokens + input.length() * input.items(),
         })
     }
 
@@ -148,10 +174,18 @@ impl Shape {
 /// ONNX Runtime's message, or what does not fit between the items and the graph.
 pub(crate) fn run(
     graph: &Graph,
-    readout: &Readout,
+    readout: Option<&Readout>,
     items: &[(&Input, Want)],
     scratch: &mut Scratch,
 ) -> Result<Vec<Row>, String> {
+    if let Some((Input::Tensors(_), _)) = items.first() {
+        let raw = items.iter().filter_map(|(input, _)| match input {
+            Input::Tensors(tensors) => Some(tensors),
+            Input::Tokens { .. } | Input::Dense(_) | Input::Signal { .. } => None,
+        });
+        return tensors::run(graph, &raw.collect::<Vec<_>>(), scratch.give_back);
+    }
+    let readout = readout.ok_or("the graph gives no features")?;
     let Some(size) = graph.batch() else { return run_batch(graph, readout, items, scratch) };
     let mut rows = Vec::with_capacity(items.len());
     for slice in items.chunks(size) {
@@ -173,6 +207,7 @@ fn run_batch(
         Reads::Tokens(inputs) => run_tokens(graph, readout, items, inputs, scratch),
         Reads::Signals(signals) => run_signals(graph, signals, readout, items, scratch),
         Reads::Dense(input) => run_dense(graph, readout, items, input, scratch),
+        Reads::Raw => Err("the graph takes raw tensors only".into()),
     }
 }
 
@@ -206,7 +241,7 @@ fn run_tokens(
         inputs.push((name.as_str().into(), value.map_err(|error| error.to_string())?));
     }
     let lengths: Vec<usize> = items.iter().map(|(input, _)| input.length()).collect();
-    graph.run(inputs, scratch.give_back, |outputs| {
+    graph.run(inputs, Ask { give_back: scratch.give_back, outputs: None }, |outputs| {
         read_rows(graph, readout, outputs, items, Some((&lengths, padded)))
     })
 }
@@ -251,7 +286,7 @@ fn run_dense(
             Input::Dense(data) => {
                 return Err(format!("an item of {} values where the graph takes {item_size}", data.len()));
             }
-            Input::Tokens { .. } | Input::Signal { .. } => {
+            Input::Tokens { .. } | Input::Signal { .. } | Input::Tensors(_) => {
                 return Err("another input for a graph that reads dense tensors".into());
             }
         }
@@ -280,7 +315,8 @@ fn run_dense(
         }
     };
     let tensor = tensor.map_err(|error| error.to_string())?;
-    graph.run(vec![(name.as_str().into(), tensor)], scratch.give_back, |outputs| {
+    let ask = Ask { give_back: scratch.give_back, outputs: None };
+    graph.run(vec![(name.as_str().into(), tensor)], ask, |outputs| {
         read_rows(graph, readout, outputs, items, None)
     })
 }
@@ -293,7 +329,7 @@ fn read_rows(
     items: &[(&Input, Want)],
     tokens: Option<(&[usize], usize)>,
 ) -> Result<Vec<Row>, String> {
-    let Outputs { features: name, form, logits } = graph.outputs();
+    let Outputs { features: name, form, logits } = graph.outputs().ok_or("the graph gives no features")?;
     let features = values(outputs, name, items.len(), readout.dimension)?;
     let row_size = features.len() / items.len();
     let positions = row_size / readout.dimension;

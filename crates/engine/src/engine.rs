@@ -17,6 +17,7 @@ use crate::lane;
 use crate::runtime::Runtime;
 use crate::schedule::Scheduler;
 use crate::session::{Graph, Provider};
+use crate::trial::Trial;
 use crate::warm_up::{INVARIANT_COSINE, warm_up};
 
 /// Where backbones should run.
@@ -102,15 +103,14 @@ impl Engine {
             Provider::Cuda => 1,
         };
         let steps_back = self.options.bulk_steps_back && provider == Provider::Cpu && slots == 1;
-        let features = &manifest.output.features;
-        let readout = Readout {
+        let readout = manifest.output.features.as_ref().map(|features| Readout {
             pooling: features.pooling,
             normalise: features.normalise,
             dimension: features.dimension,
-        };
+        });
         let id = manifest.backbone.id.clone();
         let metrics = self.metrics.for_model(&id);
-        let model = Model::new(
+        let mut model = Model::new(
             id.clone(),
             graph,
             readout,
@@ -119,8 +119,9 @@ impl Engine {
             steps_back,
             metrics,
         );
-        let invariant = warm_up(&model, manifest.text.as_ref())
-            .map_err(|message| EngineError::Run { model: id.clone(), message })?;
+        let failed = |message| EngineError::Run { model: id.clone(), message };
+        let invariant = warm_up(&model, manifest.text.as_ref()).map_err(failed)?;
+        model.trial = Trial::of(&model).map_err(failed)?;
         if let Some(cosine) = invariant.filter(|cosine| *cosine < INVARIANT_COSINE) {
             tracing::warn!(
                 model = %id, cosine,
@@ -128,7 +129,6 @@ impl Engine {
             );
         }
         let took = started.elapsed();
-        model.metrics.loaded.set(1);
         model.metrics.load_seconds.set(took.as_secs_f64());
         tracing::info!(model = %id, provider = provider.as_str(), milliseconds = took.as_millis() as u64, "backbone loaded");
         Ok(Backbone::new(
@@ -163,6 +163,7 @@ fn limits(manifest: &Manifest, provider: Provider) -> Limits {
         (Provider::Cpu, Modality::Text) => Limits::CPU_TOKENS,
         // A sound has windows enough of its own.
         (Provider::Cpu, Modality::Image | Modality::Audio) => Limits::CPU_DENSE,
+        (Provider::Cpu, Modality::Tensor) => Limits::CPU_RAW,
     };
     let engine = &manifest.engine;
     let items = engine.max_batch_items.unwrap_or(base.items);
@@ -170,8 +171,8 @@ fn limits(manifest: &Manifest, provider: Provider) -> Limits {
     let tokens = match manifest.backbone.modality {
         Modality::Text => engine.max_batch_tokens,
         Modality::Image => engine.max_batch_items,
-        // The time of a call bounds it, whatever a row costs.
-        Modality::Audio => Some(usize::MAX),
+        // The time of a call bounds it, whatever a row or an element costs.
+        Modality::Audio | Modality::Tensor => Some(usize::MAX),
     };
     Limits {
         items,

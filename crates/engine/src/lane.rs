@@ -47,7 +47,7 @@ pub(crate) fn run(scheduler: &Scheduler, metrics: &Metrics, mut work: Work, scra
     let picked = std::mem::take(&mut work.picked);
     let model = &work.model;
     model.metrics.count(Outcome::Cancelled, picked.cancelled as u64);
-    model.metrics.count(Outcome::Expired, picked.expired.len() as u64);
+    model.metrics.count(Outcome::Expired, items_of(&picked.expired));
     for entry in picked.expired {
         let _ = entry.reply.send(Err(EngineError::DeadlineExceeded));
     }
@@ -64,18 +64,28 @@ fn run_batch(model: &Model, metrics: &Metrics, batch: Vec<Entry>, scratch: &mut 
     let items: Vec<(&Input, Want)> = batch.iter().map(|entry| (&entry.input, entry.want)).collect();
     let shape = Shape::of(items.iter().map(|(input, _)| *input));
     let started = Instant::now();
-    let result = catch_unwind(AssertUnwindSafe(|| call::run(&model.graph, &model.readout, &items, scratch)))
-        .unwrap_or_else(|_| {
-            metrics.panics_total.inc();
-            Err("the call panicked".into())
-        });
+    let result =
+        catch_unwind(AssertUnwindSafe(|| call::run(&model.graph, model.readout.as_ref(), &items, scratch)))
+            .unwrap_or_else(|_| {
+                metrics.panics_total.inc();
+                Err("the call panicked".into())
+            });
     let took = started.elapsed();
     observe(model, shape, took, &batch, started);
     match result {
         Ok(rows) => answer(model, batch, rows, started, took),
+        // The tensors of one may be at fault; the others must not fail with them.
+        Err(_) if batch.len() > 1 && batch.iter().all(is_raw) => {
+            let alone = batch.into_iter().map(|entry| run_batch(model, metrics, vec![entry], scratch));
+            return took + alone.sum::<Duration>();
+        }
         Err(message) => {
-            tracing::error!(model = %model.id, %message, items = batch.len(), "a call failed");
-            model.metrics.count(Outcome::Failed, batch.len() as u64);
+            // Of raw tensors it is what was sent that the graph cannot use; whoever sent it is told why.
+            let outcome = if batch.iter().all(is_raw) { Outcome::Unsuited } else { Outcome::Failed };
+            if outcome == Outcome::Failed {
+                tracing::error!(model = %model.id, %message, items = items_of(&batch), "a call failed");
+            }
+            model.metrics.count(outcome, items_of(&batch));
             for entry in batch {
                 let _ = entry
                     .reply
@@ -86,12 +96,20 @@ fn run_batch(model: &Model, metrics: &Metrics, batch: Vec<Entry>, scratch: &mut 
     took
 }
 
+fn items_of(entries: &[Entry]) -> u64 {
+    entries.iter().map(|entry| entry.input.items() as u64).sum()
+}
+
+fn is_raw(entry: &Entry) -> bool {
+    matches!(entry.input, Input::Tensors(_))
+}
+
 fn answer(model: &Model, batch: Vec<Entry>, rows: Vec<Row>, started: Instant, took: Duration) {
-    let batch_items = batch.len();
+    let batch_items = items_of(&batch) as usize;
     // Counted before they are sent: who has an answer may look at the counters at once.
-    let waiting = batch.iter().filter(|entry| !entry.reply.is_closed()).count();
-    model.metrics.count(Outcome::Answered, waiting as u64);
-    model.metrics.count(Outcome::Cancelled, (batch_items - waiting) as u64);
+    let (waiting, gone): (Vec<_>, Vec<_>) = batch.iter().partition(|entry| !entry.reply.is_closed());
+    model.metrics.count(Outcome::Answered, waiting.iter().map(|entry| entry.input.items() as u64).sum());
+    model.metrics.count(Outcome::Cancelled, gone.iter().map(|entry| entry.input.items() as u64).sum());
     for (entry, mut row) in batch.into_iter().zip(rows) {
         let queue = started.saturating_duration_since(entry.queued_at);
         row.timing = Timing { queue, inference: took, batch_items };

@@ -17,7 +17,7 @@ pub(crate) struct Outputs {
 }
 
 impl Outputs {
-    /// Finds the outputs that the manifest names. `classes` is the label file's length.
+    /// Finds the outputs that the manifest names; `None` where it names none. `classes` is the label file's length.
     ///
     /// # Errors
     /// What does not fit, naming the output or the field.
@@ -25,8 +25,8 @@ impl Outputs {
         outputs: &[Outlet],
         manifest: &Manifest,
         classes: Option<usize>,
-    ) -> Result<Self, String> {
-        let spec = &manifest.output.features;
+    ) -> Result<Option<Self>, String> {
+        let Some(spec) = &manifest.output.features else { return Ok(None) };
         let layout = manifest.image.as_ref().map_or(Layout::Nhwc, |image| image.layout);
         let features = shape(outputs, &spec.tensor)?;
         // Vectors of a signal's windows are counted when they are there.
@@ -45,7 +45,7 @@ impl Outputs {
             }
             _ => None,
         };
-        Ok(Self { features: spec.tensor.clone(), form, logits })
+        Ok(Some(Self { features: spec.tensor.clone(), form, logits }))
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) enum Reads {
     Dense(DenseInput),
     /// Windows of sequences of any length.
     Signals(Box<Signals>),
+    /// Whatever the graph says; nothing is made for it.
+    Raw,
 }
 
 /// Inputs of shape `[n, tokens]`.
@@ -66,6 +68,7 @@ impl Reads {
             (Modality::Image, Some(image)) => dense(inputs, image),
             (Modality::Image, None) => Err("the manifest has no [image]".into()),
             (Modality::Audio, _) => Err("the manifest has no [audio]".into()),
+            (Modality::Tensor, _) => Ok((Self::Raw, None)),
         }
     }
 }

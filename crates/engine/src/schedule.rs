@@ -11,6 +11,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use headstart_telemetry::Outcome;
+
 use crate::backbone::Model;
 use crate::batch::{Picked, pick};
 use crate::call::{Class, Entry};
@@ -155,9 +157,11 @@ impl Scheduler {
             index.map(|index| state.queues.swap_remove(index))
         };
         if let Some(queue) = removed {
-            for entry in queue.interactive.into_iter().chain(queue.bulk) {
-                let _ = entry.reply.send(Err(crate::EngineError::Stopped));
-            }
+            let (gone, waiting): (Vec<Entry>, Vec<Entry>) =
+                queue.interactive.into_iter().chain(queue.bulk).partition(|entry| entry.reply.is_closed());
+            let items = gone.iter().map(|entry| entry.input.items() as u64).sum();
+            queue.model.metrics.count(Outcome::Cancelled, items);
+            refuse(waiting);
         }
     }
 

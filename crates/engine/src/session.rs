@@ -9,15 +9,17 @@ use std::sync::Mutex;
 use headstart_types::manifest::Manifest;
 use ort::ep;
 use ort::session::builder::{BuilderResult, GraphOptimizationLevel};
-use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
+use ort::session::{OutputSelector, RunOptions, Session, SessionInputValue, SessionOutputs};
 use ort::value::Outlet;
 
 use crate::engine::Device;
 use crate::error::EngineError;
+use crate::memory;
 use crate::outputs::Outputs;
 use crate::reads::Reads;
 use crate::runtime::Runtime;
 use crate::signal::Signals;
+use crate::signature::Signature;
 
 /// Where a backbone really runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +55,29 @@ pub(crate) struct Graph {
     reads: Reads,
     /// Items of every call, where the exporter fixed them.
     batch: Option<usize>,
-    outputs: Outputs,
+    /// What is read of the outputs, where an item's vector is.
+    outputs: Option<Outputs>,
+    signature: Signature,
+    /// Behind the session: fields are dropped in their order, and what it frees is to go back to the system.
+    _trim: Trim,
+}
+
+/// What a call is asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ask<'a> {
+    /// The runtime frees what its arena keeps and this call does not need.
+    pub(crate) give_back: bool,
+    /// Outputs by name; all of them when absent.
+    pub(crate) outputs: Option<&'a [&'a str]>,
+}
+
+/// Gives freed memory back when it is dropped.
+struct Trim;
+
+impl Drop for Trim {
+    fn drop(&mut self) {
+        memory::trim();
+    }
 }
 
 impl Graph {
@@ -82,7 +106,16 @@ impl Graph {
             None => Reads::of(session.inputs(), manifest).map_err(refuse)?,
         };
         let outputs = Outputs::of(session.outputs(), manifest, logit_classes).map_err(refuse)?;
-        Ok(Self { session: Shared::new(session, provider), provider, reads, batch, outputs })
+        let signature = Signature::of(session.inputs(), session.outputs()).map_err(refuse)?;
+        Ok(Self {
+            session: Shared::new(session, provider),
+            provider,
+            reads,
+            batch,
+            outputs,
+            signature,
+            _trim: Trim,
+        })
     }
 
     pub(crate) fn provider(&self) -> Provider {
@@ -93,8 +126,12 @@ impl Graph {
         &self.reads
     }
 
-    pub(crate) fn outputs(&self) -> &Outputs {
-        &self.outputs
+    pub(crate) fn outputs(&self) -> Option<&Outputs> {
+        self.outputs.as_ref()
+    }
+
+    pub(crate) fn signature(&self) -> &Signature {
+        &self.signature
     }
 
     /// Items of every call, where the exporter fixed them.
@@ -109,10 +146,10 @@ impl Graph {
     pub(crate) fn run<T>(
         &self,
         inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)>,
-        give_back: bool,
+        ask: Ask<'_>,
         read: impl FnOnce(&SessionOutputs<'_>) -> Result<T, String>,
     ) -> Result<T, String> {
-        self.session.run(inputs, give_back, read)
+        self.session.run(inputs, ask, read)
     }
 }
 
@@ -125,15 +162,14 @@ impl Shared {
         self.session.inputs()
     }
 
-    /// Runs the graph; `read` sees the outputs where the runtime left them. With `give_back` the runtime frees what its
-    /// arena keeps and this call does not need.
+    /// Runs the graph; `read` sees the outputs where the runtime left them.
     ///
     /// # Errors
     /// ONNX Runtime's message, or what `read` says.
     pub(crate) fn run<T>(
         &self,
         inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)>,
-        give_back: bool,
+        ask: Ask<'_>,
         read: impl FnOnce(&SessionOutputs<'_>) -> Result<T, String>,
     ) -> Result<T, String> {
         let _exclusive = self
@@ -146,12 +182,20 @@ impl Shared {
         // `InferenceSession::Run` as safe, and the CPU provider keeps no state between calls; every other provider
         // is serialised by `exclusive` above.
         let mut session = unsafe { ManuallyDrop::new(std::ptr::read(&raw const self.session)) };
-        if !give_back {
-            return read(&session.run(inputs).map_err(|error| error.to_string())?);
+        let text = |error: ort::Error| error.to_string();
+        if !ask.give_back && ask.outputs.is_none() {
+            return read(&session.run(inputs).map_err(text)?);
         }
-        let mut options = RunOptions::new().map_err(|error| error.to_string())?;
-        options.set("memory.enable_memory_arena_shrinkage", "cpu:0").map_err(|error| error.to_string())?;
-        read(&session.run_with_options(inputs, &options).map_err(|error| error.to_string())?)
+        let mut options = RunOptions::new().map_err(text)?;
+        if ask.give_back {
+            options.set("memory.enable_memory_arena_shrinkage", "cpu:0").map_err(text)?;
+        }
+        let Some(names) = ask.outputs else {
+            return read(&session.run_with_options(inputs, &options).map_err(text)?);
+        };
+        let chosen = names.iter().fold(OutputSelector::no_default(), |chosen, name| chosen.with(*name));
+        let options = options.with_outputs(chosen);
+        read(&session.run_with_options(inputs, &options).map_err(text)?)
     }
 }
 

@@ -10,7 +10,7 @@ use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
 use crate::call::{Input, Readout, Row, Scratch, Want};
 use crate::outputs::numbers;
 use crate::pool::{normalise, pool};
-use crate::session::{Graph, Provider, Shared};
+use crate::session::{Ask, Graph, Provider, Shared};
 
 /// How a graph reads signals.
 pub(crate) struct Signals {
@@ -246,7 +246,9 @@ fn values(input: &Input, width: usize) -> Result<&[f32], String> {
         Input::Signal { width: found, .. } => {
             Err(format!("a signal of {found} values a row where the graph takes {width}"))
         }
-        Input::Tokens { .. } | Input::Dense(_) => Err("no signal for a graph that reads signals".into()),
+        Input::Tokens { .. } | Input::Dense(_) | Input::Tensors(_) => {
+            Err("no signal for a graph that reads signals".into())
+        }
     }
 }
 
@@ -299,8 +301,9 @@ impl Signals {
         let tensor =
             TensorRef::from_array_view((dims, scratch.dense.as_slice())).map_err(|e| e.to_string())?;
         let inputs = vec![(self.input.as_str().into(), tensor.into())];
-        graph.run(inputs, scratch.give_back, |outputs| {
-            let (_, values) = numbers(outputs, &graph.outputs().features)?;
+        let features = &graph.outputs().ok_or("the graph gives no features")?.features;
+        graph.run(inputs, Ask { give_back: scratch.give_back, outputs: None }, |outputs| {
+            let (_, values) = numbers(outputs, features)?;
             let each = values.len() / count;
             if each == 0 || !each.is_multiple_of(dimension) || each * count != values.len() {
                 let found = values.len();
@@ -320,7 +323,7 @@ impl Stage {
         let dims = self.axes.dims(1, samples.len(), 1);
         let tensor = TensorRef::from_array_view((dims, samples)).map_err(|error| error.to_string())?;
         let inputs = vec![(self.input.as_str().into(), tensor.into())];
-        self.session.run(inputs, give_back, |outputs| {
+        self.session.run(inputs, Ask { give_back, outputs: None }, |outputs| {
             let (_, values) = numbers(outputs, &self.spec.tensor)?;
             if values.is_empty() || !values.len().is_multiple_of(self.spec.bands) {
                 let (found, bands) = (values.len(), self.spec.bands);

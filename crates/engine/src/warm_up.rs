@@ -35,6 +35,8 @@ pub(crate) fn warm_up(model: &Model, text: Option<&TextSpec>) -> Result<Option<f
             }
             Ok(None)
         }
+        // What is known of those is tried in `trial.rs`.
+        Reads::Raw => Ok(None),
         Reads::Tokens(_) => {
             let max_tokens = text.map_or(1, |text| text.max_tokens);
             // What knows one length only is never padded.
@@ -60,11 +62,16 @@ pub(crate) fn give_memory_back(model: &Model) {
         Reads::Dense(DenseInput { item_shape, .. }) => Input::Dense(vec![0.0; item_shape.iter().product()]),
         Reads::Signals(signals) => signals.sample(),
         Reads::Tokens(_) => tokens(2),
+        Reads::Raw => match &model.trial.example {
+            Some(example) => Input::Tensors(example.clone()),
+            // No call is known that it would survive.
+            None => return,
+        },
     };
     let want = Want { features: true, logits: false };
     let mut scratch = Scratch::default();
     scratch.give_back = true;
-    if let Err(message) = call::run(&model.graph, &model.readout, &[(&item, want)], &mut scratch) {
+    if let Err(message) = call::run(&model.graph, model.readout.as_ref(), &[(&item, want)], &mut scratch) {
         tracing::warn!(model = %model.id, %message, "memory could not be given back");
     }
 }
@@ -81,7 +88,7 @@ fn timed(model: &Model, items: &[&Input], scratch: &mut Scratch) -> Result<Vec<V
     let want = Want { features: true, logits: true };
     let items: Vec<(&Input, Want)> = items.iter().map(|item| (*item, want)).collect();
     let started = Instant::now();
-    let rows = call::run(&model.graph, &model.readout, &items, scratch)?;
+    let rows = call::run(&model.graph, model.readout.as_ref(), &items, scratch)?;
     model.learn(Shape::of(items.iter().map(|(input, _)| *input)), started.elapsed());
     Ok(rows.into_iter().map(|row| row.features).collect())
 }

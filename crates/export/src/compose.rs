@@ -52,7 +52,8 @@ pub struct Composed {
 /// # Errors
 /// [`ExportError`] when head and graph do not fit or the file cannot be read.
 pub fn compose(backbone: impl Read + Seek, subject: &Subject<'_>) -> Result<Composed, ExportError> {
-    let spec = &subject.manifest.output.features;
+    let spec = subject.manifest.output.features.as_ref();
+    let spec = spec.ok_or(ExportError::Width { head: subject.head.dim(), backbone: 0 })?;
     if subject.head.dim() != spec.dimension {
         return Err(ExportError::Width { head: subject.head.dim(), backbone: spec.dimension });
     }
@@ -85,7 +86,7 @@ pub fn compose(backbone: impl Read + Seek, subject: &Subject<'_>) -> Result<Comp
     let embedding = graph.add_output("Identity", &[&vector], vec![], embedding);
     let outputs = Outputs { embedding, ..outputs };
     let inputs: Vec<String> = graph.inputs().filter_map(|input| input.name.clone()).collect();
-    let (doc_string, metadata) = describe(subject, &inputs, &outputs)?;
+    let (doc_string, metadata) = describe(subject, spec, &inputs, &outputs)?;
     let assembly = graph.finish(Header {
         producer_name: "headstart".to_owned(),
         producer_version: subject.producer_version.to_owned(),

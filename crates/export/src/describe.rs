@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use headstart_types::manifest::{Fit, ImageSpec};
+use headstart_types::manifest::{FeaturesSpec, Fit, ImageSpec};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -28,11 +28,11 @@ type Notes = Vec<(String, String)>;
 /// The text and the notes. Lists and objects are JSON; a key that does not apply is left out.
 pub(crate) fn describe(
     subject: &Subject<'_>,
+    features: &FeaturesSpec,
     inputs: &[String],
     outputs: &Outputs,
 ) -> Result<(String, Notes), ExportError> {
     let (head, backbone) = (subject.head.parts(), &subject.manifest.backbone);
-    let features = &subject.manifest.output.features;
     let mut notes = vec![
         ("format", FORMAT.to_string()),
         ("classifier", format!("{}@{}", subject.name, subject.version)),

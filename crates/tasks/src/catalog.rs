@@ -1,8 +1,11 @@
-//! The backbones that can be asked: loaded ones with their encoders, broken ones with the reason.
+//! The backbones that can be asked: loaded ones with their encoders, those that come back when they are asked for, and
+//! broken ones with the reason.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use async_trait::async_trait;
 use headstart_engine::{Backbone, Engine, EngineError, Folder};
 use headstart_media::{MediaError, SoundEncoder, TextEncoder};
 use headstart_types::manifest::ImageSpec;
@@ -15,18 +18,22 @@ use crate::zero_shot::ZeroShot;
 
 /// A backbone with what turns media into its inputs.
 pub struct Served {
-    /// The loaded graph and its queue.
-    pub backbone: Backbone,
     /// What turns media into its inputs.
     pub(crate) encoder: Encoder,
     /// What reads texts where the graph itself reads pictures.
     pub(crate) text_tower: Option<Arc<Self>>,
     /// What zero-shot needs beside the graph.
     pub(crate) zero_shot: Option<ZeroShot>,
+    /// The loaded graph and its queue. Dropped behind the parts above, for it gives their memory back as well.
+    pub backbone: Backbone,
     /// Names weights and preprocessing in cache keys.
     pub(crate) fingerprint: Key,
     /// When it was loaded, seconds since the epoch.
     pub loaded_at: u64,
+    /// Bytes of memory that it is counted with.
+    pub memory: u64,
+    /// The turn in which it was asked last.
+    asked: AtomicU64,
 }
 
 /// What turns media into a backbone's inputs.
@@ -34,6 +41,8 @@ pub(crate) enum Encoder {
     Text(Arc<TextEncoder>),
     Image(ImageSpec),
     Audio(Arc<SoundEncoder>),
+    /// Nothing does: it takes tensors as they are.
+    None,
 }
 
 /// Why a backbone could not be served.
@@ -87,15 +96,15 @@ impl Served {
                 Encoder::Text(Arc::new(encoder.with_max_bytes(usize::MAX)))
             }
             (None, None, Some(audio)) => Encoder::Audio(Arc::new(SoundEncoder::new(audio))),
-            (None, None, None) => {
-                return Err(EngineError::Bug("a manifest without preprocessing passed its check").into());
-            }
+            (None, None, None) => Encoder::None,
         };
         let zero_shot = ZeroShot::load(&folder).map_err(LoadError::ZeroShot)?;
         let fingerprint = Key::of(&[manifest.backbone.sha256.as_bytes(), manifest_text.as_bytes()]);
+        let memory = folder.memory();
         let backbone = engine.load(folder)?;
         let text_tower = tower.map(Arc::new);
-        Ok(Self { backbone, encoder, text_tower, zero_shot, fingerprint, loaded_at })
+        let asked = AtomicU64::new(0);
+        Ok(Self { backbone, encoder, text_tower, zero_shot, fingerprint, loaded_at, memory, asked })
     }
 
     /// Names weights, their precision and preprocessing: what was computed under one key holds for no other.
@@ -156,56 +165,243 @@ fn toml_fingerprint(manifest: &headstart_types::Manifest) -> String {
     format!("{manifest:?}")
 }
 
-/// A backbone's state.
+/// A backbone as the catalog has it.
 #[derive(Clone)]
 pub enum Entry {
     /// It answers.
     Served(Arc<Served>),
+    /// It made room for others, or waits for its first request; the next one loads it.
+    Resting,
+    /// Somebody unloaded it: it stays so until somebody loads it.
+    Unloaded,
     /// It could not be loaded.
     Broken(Arc<LoadError>),
+}
+
+/// What a backbone's state is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Not in memory.
+    Unloaded,
+    /// Not in memory yet.
+    Loading,
+    /// It answers.
+    Ready,
+    /// It could not be loaded.
+    Broken,
+}
+
+impl State {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Unloaded, Self::Loading, Self::Ready, Self::Broken];
+
+    /// The word for it in answers and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unloaded => "unloaded",
+            Self::Loading => "loading",
+            Self::Ready => "ready",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+/// A backbone's entry, and whether another is on its way.
+#[derive(Clone)]
+pub struct Known {
+    /// What there is.
+    pub entry: Entry,
+    /// Whether it is being loaded, for the first time or anew.
+    pub loading: bool,
+}
+
+impl Known {
+    /// The word for it. A backbone that is loaded anew answers meanwhile.
+    #[must_use]
+    pub fn state(&self) -> State {
+        match (&self.entry, self.loading) {
+            (Entry::Served(_), _) => State::Ready,
+            (_, true) => State::Loading,
+            (Entry::Resting | Entry::Unloaded, false) => State::Unloaded,
+            (Entry::Broken(_), false) => State::Broken,
+        }
+    }
+
+    /// Why it does not answer at once; nothing where it does.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        match &self.entry {
+            Entry::Served(_) => None,
+            Entry::Resting => Some("not in memory; the next request loads it".into()),
+            Entry::Unloaded => Some("unloaded by request".into()),
+            Entry::Broken(error) => Some(error.reason()),
+        }
+    }
+}
+
+/// What brings back a backbone that rests.
+#[async_trait]
+pub trait Loader: Send + Sync {
+    /// Waits until it is loaded; who waits for the same backbone waits for the same load.
+    ///
+    /// # Errors
+    /// Why it cannot be loaded.
+    async fn wake(&self, id: &str) -> Result<Arc<Served>, TaskError>;
+}
+
+/// A loaded backbone, as far as room for another is concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resident {
+    /// Its name.
+    pub id: String,
+    /// Bytes that it is counted with.
+    pub memory: u64,
+    /// The turn in which it was asked last: the lower, the longer ago.
+    pub asked: u64,
+    /// Whether no request or job holds it.
+    pub idle: bool,
 }
 
 /// All backbones by id. Reading is a short lock and a pointer copy.
 #[derive(Default)]
 pub struct Catalog {
-    entries: RwLock<BTreeMap<String, Entry>>,
+    entries: RwLock<BTreeMap<String, Known>>,
+    loader: OnceLock<Arc<dyn Loader>>,
+    /// Counts questions, which orders them.
+    turns: AtomicU64,
 }
 
 impl Catalog {
-    /// Adds or replaces a backbone; requests in flight finish on the one they have.
-    pub fn insert(&self, id: String, entry: Entry) {
-        self.entries.write().unwrap_or_else(PoisonError::into_inner).insert(id, entry);
+    /// What to ask for backbones that rest; said once, at the start.
+    pub fn wake_by(&self, loader: Arc<dyn Loader>) {
+        let _ = self.loader.set(loader);
+    }
+
+    /// Adds or replaces a backbone; requests in flight finish on the one they have. Returns what was there, whose memory
+    /// goes once they have.
+    pub fn insert(&self, id: String, entry: Entry) -> Option<Entry> {
+        if let Entry::Served(served) = &entry {
+            served.asked.store(self.turn(), Ordering::Relaxed);
+        }
+        let mut entries = self.write();
+        let loading = entries.get(&id).is_some_and(|known| known.loading);
+        entries.insert(id, Known { entry, loading }).map(|known| known.entry)
+    }
+
+    /// Says whether a backbone is being loaded. One that was not known is unloaded until it is there.
+    pub fn set_loading(&self, id: &str, loading: bool) {
+        let mut entries = self.write();
+        let known = entries.entry(id.to_owned()).or_insert(Known { entry: Entry::Unloaded, loading });
+        known.loading = loading;
+    }
+
+    /// Lets a backbone rest unless somebody holds it. Returns it: the caller's is the last hold.
+    pub fn rest(&self, id: &str) -> Option<Arc<Served>> {
+        let mut entries = self.write();
+        let known = entries.get_mut(id)?;
+        match &known.entry {
+            Entry::Served(served) if Arc::strong_count(served) == 1 => {}
+            Entry::Served(_) | Entry::Resting | Entry::Unloaded | Entry::Broken(_) => return None,
+        }
+        match std::mem::replace(&mut known.entry, Entry::Resting) {
+            Entry::Served(served) => Some(served),
+            Entry::Resting | Entry::Unloaded | Entry::Broken(_) => None,
+        }
     }
 
     /// Forgets every backbone: their queues end once the requests that hold them do.
     pub fn clear(&self) {
-        self.entries.write().unwrap_or_else(PoisonError::into_inner).clear();
+        let entries = std::mem::take(&mut *self.write());
+        drop(entries);
     }
 
     /// All backbones in order of id.
     #[must_use]
-    pub fn list(&self) -> Vec<(String, Entry)> {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        entries.iter().map(|(id, entry)| (id.clone(), entry.clone())).collect()
+    pub fn list(&self) -> Vec<(String, Known)> {
+        self.read().iter().map(|(id, known)| (id.clone(), known.clone())).collect()
+    }
+
+    /// The backbones in memory.
+    #[must_use]
+    pub fn residents(&self) -> Vec<Resident> {
+        let entries = self.read();
+        let served = entries.iter().filter_map(|(id, known)| match &known.entry {
+            Entry::Served(served) => Some((id, served)),
+            Entry::Resting | Entry::Unloaded | Entry::Broken(_) => None,
+        });
+        served
+            .map(|(id, served)| Resident {
+                id: id.clone(),
+                memory: served.memory,
+                asked: served.asked.load(Ordering::Relaxed),
+                idle: Arc::strong_count(served) == 1,
+            })
+            .collect()
     }
 
     /// One backbone, whatever its state.
     #[must_use]
-    pub fn entry(&self, id: &str) -> Option<Entry> {
-        self.entries.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    pub fn entry(&self, id: &str) -> Option<Known> {
+        self.read().get(id).cloned()
     }
 
-    /// A backbone that answers.
+    /// A backbone that reads texts, pictures or sounds.
     ///
     /// # Errors
-    /// [`TaskError::UnknownModel`] or [`TaskError::BrokenModel`].
-    pub fn get(&self, id: &str) -> Result<Arc<Served>, TaskError> {
-        match self.entry(id) {
-            Some(Entry::Served(served)) => Ok(served),
+    /// Those of [`Catalog::served`], or [`TaskError::TensorsOnly`].
+    pub async fn get(&self, id: &str) -> Result<Arc<Served>, TaskError> {
+        let served = self.served(id).await?;
+        match served.encoder {
+            Encoder::Text(_) | Encoder::Image(_) | Encoder::Audio(_) => Ok(served),
+            Encoder::None => Err(TaskError::TensorsOnly(id.to_owned())),
+        }
+    }
+
+    /// A backbone that answers; one that rests is loaded first.
+    ///
+    /// # Errors
+    /// [`TaskError::UnknownModel`], [`TaskError::BrokenModel`], [`TaskError::Unloaded`], or why one that rests cannot be
+    /// loaded.
+    pub async fn served(&self, id: &str) -> Result<Arc<Served>, TaskError> {
+        match (self.at_hand(id), self.loader.get()) {
+            (Err(TaskError::Unloaded(_)), Some(loader)) if self.rests(id) => loader.wake(id).await,
+            (found, _) => found,
+        }
+    }
+
+    /// A backbone that answers now.
+    ///
+    /// # Errors
+    /// As [`Catalog::served`]; one that rests is unloaded.
+    pub fn at_hand(&self, id: &str) -> Result<Arc<Served>, TaskError> {
+        let entries = self.read();
+        match entries.get(id).map(|known| &known.entry) {
+            Some(Entry::Served(served)) => {
+                served.asked.store(self.turn(), Ordering::Relaxed);
+                Ok(Arc::clone(served))
+            }
+            Some(Entry::Resting | Entry::Unloaded) => Err(TaskError::Unloaded(id.to_owned())),
             Some(Entry::Broken(error)) => {
                 Err(TaskError::BrokenModel { id: id.to_owned(), reason: error.reason() })
             }
             None => Err(TaskError::UnknownModel(id.to_owned())),
         }
+    }
+
+    fn rests(&self, id: &str) -> bool {
+        matches!(self.read().get(id), Some(Known { entry: Entry::Resting, .. }))
+    }
+
+    fn turn(&self) -> u64 {
+        self.turns.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Known>> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<String, Known>> {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -290,7 +290,7 @@ impl Task for Decisions {
             let problem = format!("has {} questions; 1 to {QUESTIONS} are taken", questions.len());
             return Err(TaskError::invalid("questions", problem));
         }
-        let served = cx.catalog.get(&model)?;
+        let served = cx.catalog.get(&model).await?;
         if input.len() > 1 {
             return Err(TaskError::invalid("input", format!("has {} items; it takes one", input.len())));
         }

@@ -13,6 +13,9 @@ pub enum TaskError {
     /// A backbone where a classifier was meant.
     #[error("the model `{0}` is a backbone, which gives features and zero-shot labels: name a classifier")]
     NotAClassifier(String),
+    /// A backbone that reads neither texts nor pictures.
+    #[error("the model `{0}` takes raw tensors only: ask it by /v2/models/{0}/infer")]
+    TensorsOnly(String),
     /// The backbone exists but could not be loaded.
     #[error("the model `{id}` is not available: {reason}")]
     BrokenModel {
@@ -20,6 +23,19 @@ pub enum TaskError {
         id: String,
         /// Why it was refused at load.
         reason: String,
+    },
+    /// The backbone was unloaded.
+    #[error("the model `{0}` is unloaded; POST /v1/models/{0}/load loads it")]
+    Unloaded(String),
+    /// The backbone does not fit beside those that are in use.
+    #[error("the model `{id}` takes {needed} bytes of memory, which {limit} in all do not leave it now")]
+    NoRoom {
+        /// The backbone.
+        id: String,
+        /// Bytes that it is counted with.
+        needed: u64,
+        /// The configured maximum of all.
+        limit: u64,
     },
     /// A field with a value that cannot be used.
     #[error("`{param}` {problem}")]

@@ -141,7 +141,7 @@ impl Task for Features {
     ) -> Result<Done<FeaturesAnswer>, TaskError> {
         let model = required(params.model, "model")?;
         let input = required(params.input, "input")?;
-        let served = cx.catalog.get(&model)?;
+        let served = cx.catalog.get(&model).await?;
         cx.check_items(input.len())?;
         let manifest = served.backbone.manifest();
         let dimensions = check_dimensions(params.dimensions, manifest)?;
@@ -173,7 +173,7 @@ impl Task for Features {
 }
 
 fn check_dimensions(asked: Option<usize>, manifest: &Manifest) -> Result<Option<usize>, TaskError> {
-    let native = manifest.output.features.dimension;
+    let native = manifest.dimension();
     match asked {
         Some(dimensions) if dimensions == 0 || dimensions > native => Err(TaskError::invalid(
             "dimensions",

@@ -42,8 +42,8 @@ pub struct Seen {
 ///
 /// # Errors
 /// [`TaskError`] naming the field.
-pub fn create(cx: &TaskContext, words: Words) -> Result<FewShot, TaskError> {
-    let served = cx.catalog.get(&words.model)?;
+pub async fn create(cx: &TaskContext, words: Words) -> Result<FewShot, TaskError> {
+    let served = cx.catalog.get(&words.model).await?;
     zero_shot::wants(&served)?;
     if words.multi_label {
         zero_shot::check_independent(&served)?;
@@ -53,7 +53,7 @@ pub fn create(cx: &TaskContext, words: Words) -> Result<FewShot, TaskError> {
         return Err(TaskError::invalid("labels", "has one label, which would always apply"));
     }
     if let Some(template) = &words.template {
-        zero_shot::check_template(cx, &served, template, &labels)?;
+        zero_shot::check_template(cx, &served, template, &labels).await?;
     }
     let backbone = backbone(&served);
     let wording = Wording { labels, template: words.template, multi_label: words.multi_label, backbone };
@@ -71,7 +71,7 @@ pub async fn look_at(
     examples: Payload,
     caller: Caller,
 ) -> Result<Vec<Seen>, TaskError> {
-    let served = cx.catalog.get(&fitted_on.id)?;
+    let served = cx.catalog.get(&fitted_on.id).await?;
     if backbone(&served) != *fitted_on {
         let reason =
             "another backbone has its name now, whose features would not fit the classifier's".into();
@@ -109,7 +109,7 @@ pub async fn contents(
     examples: Payload,
     caller: Caller,
 ) -> Result<Vec<Content>, TaskError> {
-    let served = cx.catalog.get(model)?;
+    let served = cx.catalog.get(model).await?;
     identified(cx, &served, examples, caller).await.map(|(_, contents)| contents)
 }
 

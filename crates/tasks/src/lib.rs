@@ -20,10 +20,11 @@ pub mod rerank;
 mod scores;
 pub mod similarity;
 mod task;
+pub mod tensors;
 mod usage;
 pub mod zero_shot;
 
-pub use catalog::{Catalog, Entry, LoadError, Served};
+pub use catalog::{Catalog, Entry, Known, LoadError, Loader, Resident, Served, State};
 pub use context::{Caller, TaskContext, TaskLimits};
 pub use error::TaskError;
 pub use headstart_types::Label;

@@ -98,7 +98,7 @@ impl Task for Moderations {
             let problem = format!("`{model}` gives one label an item; moderations need several");
             return Err(TaskError::Invalid { param: "model".into(), problem });
         }
-        let modality = cx.catalog.get(&classifier.version.backbone)?.modality();
+        let modality = cx.catalog.get(&classifier.version.backbone).await?.modality();
         let (labels, thresholds) = (artifact.labels(), artifact.thresholds());
         let results = scores.iter().zip(items).map(|(scores, (_, truncated_tokens))| {
             let applies = |class: usize| {

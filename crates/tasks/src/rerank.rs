@@ -167,7 +167,7 @@ impl Task for Rerank {
         if params.top_n == Some(0) {
             return Err(TaskError::invalid("top_n", "must be at least 1"));
         }
-        let served = cx.catalog.get(&model)?;
+        let served = cx.catalog.get(&model).await?;
         if query.len() > 1 {
             return Err(TaskError::invalid("query", format!("has {} items; it takes one", query.len())));
         }

@@ -95,7 +95,7 @@ async fn score(
         timings: Timings::default(),
     };
     for (backbone, places) in by_backbone {
-        let served = cx.catalog.get(&backbone).map_err(|error| TaskError::BrokenModel {
+        let served = cx.catalog.get(&backbone).await.map_err(|error| TaskError::BrokenModel {
             id: chosen.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(","),
             reason: format!("its backbone: {error}"),
         })?;

@@ -87,7 +87,7 @@ impl Task for Similarity {
         let model = required(params.model, "model")?;
         let input = required(params.input, "input")?;
         let candidates = required(params.candidates, "candidates")?;
-        let served = cx.catalog.get(&model)?;
+        let served = cx.catalog.get(&model).await?;
         if input.len() > 1 {
             return Err(TaskError::invalid("input", format!("has {} items; it takes one", input.len())));
         }

@@ -27,10 +27,12 @@ pub enum Reason {
     KeyConcurrency,
     /// A key's files take all the room it has.
     Quota,
+    /// A backbone does not fit beside those that are in use.
+    ModelMemory,
 }
 
 impl Reason {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::QueueFull,
         Self::TooManyItems,
         Self::BodyTooLarge,
@@ -43,6 +45,7 @@ impl Reason {
         Self::KeyRate,
         Self::KeyConcurrency,
         Self::Quota,
+        Self::ModelMemory,
     ];
 
     pub(crate) fn as_str(self) -> &'static str {
@@ -59,6 +62,7 @@ impl Reason {
             Self::KeyRate => "key_rate",
             Self::KeyConcurrency => "key_concurrency",
             Self::Quota => "quota",
+            Self::ModelMemory => "model_memory",
         }
     }
 }
@@ -70,6 +74,8 @@ pub enum Outcome {
     Answered,
     /// The call failed.
     Failed,
+    /// The graph could not use the raw tensors that were sent.
+    Unsuited,
     /// Nobody waited for it any more.
     Cancelled,
     /// Its deadline passed while it waited.
@@ -77,12 +83,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub(crate) const ALL: [Self; 4] = [Self::Answered, Self::Failed, Self::Cancelled, Self::Expired];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Answered, Self::Failed, Self::Unsuited, Self::Cancelled, Self::Expired];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Answered => "answered",
             Self::Failed => "failed",
+            Self::Unsuited => "unsuited",
             Self::Cancelled => "cancelled",
             Self::Expired => "expired",
         }
@@ -211,6 +219,9 @@ impl TraceEnd {
 
 /// What a gate finds, as a label.
 pub(crate) const GATE_VERDICTS: [&str; 3] = ["not_worse", "worse", "not_enough_evidence"];
+
+/// States of backbones.
+pub(crate) const MODEL_STATES: [&str; 4] = ["unloaded", "loading", "ready", "broken"];
 
 /// States of jobs that are not over, and stages of a job, as labels.
 pub(crate) const JOB_STATES: [&str; 4] = ["validating_files", "queued", "running", "paused"];

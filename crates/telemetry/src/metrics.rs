@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use prometheus::{
-    Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
-    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+    Counter, CounterVec, Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
 use crate::edges::EdgeMetrics;
-use crate::labels::{GATE_VERDICTS, JOB_STAGES, JOB_STATES, JobEnd, Outcome, Reason, WebhookEnd};
+use crate::labels::{
+    GATE_VERDICTS, JOB_STAGES, JOB_STATES, JobEnd, MODEL_STATES, Outcome, Reason, WebhookEnd,
+};
+use crate::model::ModelMetrics;
 use crate::process;
 use crate::shadow::ShadowFamily;
 
@@ -23,44 +26,6 @@ pub struct CacheMetrics {
     pub bytes: IntGauge,
     /// Entries held.
     pub entries: IntGauge,
-}
-
-/// The series of one backbone.
-#[derive(Debug, Clone)]
-pub struct ModelMetrics {
-    /// Seconds an item waited between its arrival in the queue and the start of its call.
-    pub queue_wait_seconds: Histogram,
-    /// Seconds of decoding, resizing or tokenising, a request.
-    pub preprocess_seconds: Histogram,
-    /// Seconds of one call of ONNX Runtime.
-    pub inference_seconds: Histogram,
-    /// Items in one call.
-    pub batch_items: Histogram,
-    /// Padded tokens in one call; items of pictures, samples or frames of sounds.
-    pub batch_cost: Histogram,
-    /// Tokens that carried meaning.
-    pub tokens_total: IntCounter,
-    /// Tokens computed, padding included.
-    pub padded_tokens_total: IntCounter,
-    /// Pixels decoded.
-    pub pixels_total: IntCounter,
-    /// Seconds of sound decoded.
-    pub audio_seconds_total: Counter,
-    /// Items waiting or being computed.
-    pub queue_items: IntGauge,
-    /// Admissions refused because the queue was full.
-    items_total: [IntCounter; 4],
-    /// One when the backbone answers.
-    pub loaded: IntGauge,
-    /// Seconds its last load took.
-    pub load_seconds: Gauge,
-}
-
-impl ModelMetrics {
-    /// Counts items by how they left the engine.
-    pub fn count(&self, outcome: Outcome, items: u64) {
-        self.items_total[outcome as usize].inc_by(items);
-    }
 }
 
 /// All series.
@@ -154,6 +119,9 @@ struct ModelFamilies {
     queue_items: IntGaugeVec,
     items_total: IntCounterVec,
     loaded: IntGaugeVec,
+    state: IntGaugeVec,
+    memory_bytes: IntGaugeVec,
+    evictions_total: IntCounterVec,
     load_seconds: GaugeVec,
 }
 
@@ -332,6 +300,9 @@ impl Metrics {
             items_total: Outcome::ALL
                 .map(|outcome| of.items_total.with_label_values(&[id, outcome.as_str()])),
             loaded: of.loaded.with_label_values(&[id]),
+            states: MODEL_STATES.map(|state| of.state.with_label_values(&[id, state])),
+            memory_bytes: of.memory_bytes.with_label_values(&[id]),
+            evictions_total: of.evictions_total.with_label_values(&[id]),
             load_seconds: of.load_seconds.with_label_values(&[id]),
         }
     }
@@ -511,7 +482,22 @@ impl ModelFamilies {
             )?,
             loaded: family.gauges(
                 "model_loaded",
-                "One when the backbone answers, zero when it is broken.",
+                "One when the backbone answers, zero when it is not in memory.",
+                model,
+            )?,
+            state: family.gauges(
+                "model_state",
+                "One for the state that the backbone is in, zero for the others.",
+                &["model", "state"],
+            )?,
+            memory_bytes: family.gauges(
+                "model_memory_bytes",
+                "Bytes of memory that the backbone is counted with; zero when it is not in memory.",
+                model,
+            )?,
+            evictions_total: family.counters(
+                "model_evictions_total",
+                "How often the backbone was let go to make room for another.",
                 model,
             )?,
             load_seconds: family.add(GaugeVec::new(

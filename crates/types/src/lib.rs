@@ -15,9 +15,12 @@ pub mod object;
 pub mod payload;
 pub mod purge;
 pub mod report;
+pub mod tensor;
+pub mod tensor_data;
 pub mod webhook;
 
 pub use input::{InputError, Payload};
 pub use label::Label;
 pub use manifest::{Manifest, ManifestError};
 pub use payload::{Datum, Media, Modality, Truncate};
+pub use tensor::{DataType, Tensor, TensorSpec, Values};

@@ -14,6 +14,8 @@ pub enum Modality {
     Image,
     /// A sound.
     Audio,
+    /// Tensors, as the graph takes them: nothing is preprocessed.
+    Tensor,
 }
 
 impl Modality {
@@ -24,6 +26,7 @@ impl Modality {
             Self::Text => "text",
             Self::Image => "image",
             Self::Audio => "audio",
+            Self::Tensor => "tensor",
         }
     }
 }

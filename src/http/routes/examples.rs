@@ -163,7 +163,7 @@ pub(crate) async fn create(visible: Visible, request: Request) -> Result<Respons
             template: asked.template,
             multi_label: asked.multi_label.unwrap_or(false),
         };
-        let few_shot = from_words(&visible.app.tasks, words)?;
+        let few_shot = from_words(&visible.app.tasks, words).await?;
         let id = visible.classifier(&name)?;
         let reason = visible.reason(Some("made of labels".into()));
         if let Err(error) = few_shot::create(&visible.store, &id, &few_shot, &reason).await {
@@ -259,7 +259,7 @@ async fn learn(
 
 /// The error with the whole name of the field: an example's text, picture or sound.
 fn in_its_place(visible: &Visible, model: &str, mut error: TaskError) -> TaskError {
-    let Ok(served) = visible.app.tasks.catalog.get(model) else { return error };
+    let Ok(served) = visible.app.tasks.catalog.at_hand(model) else { return error };
     let whole = |param: String| match param.strip_prefix("examples") {
         Some("") => format!("examples[0].{}", served.modality().as_str()),
         Some(_) => format!("{param}.{}", served.modality().as_str()),
@@ -328,19 +328,19 @@ async fn read(visible: &Visible, name: &str, body: &Bytes) -> Result<Posted, Api
     let examples = required(asked.examples, "examples")?;
     let id = visible.classifier(name)?;
     let grounds = few_shot::grounds(&visible.store, &id).await?;
-    let (payload, labels) = parted(visible, &grounds, examples)?;
+    let (payload, labels) = parted(visible, &grounds, examples).await?;
     Ok(Posted { id, grounds, payload, labels })
 }
 
 /// What is to be looked at, and the labels, in one order.
-fn parted(
+async fn parted(
     visible: &Visible,
     grounds: &Grounds,
     examples: Vec<ExampleForm>,
 ) -> Result<(Payload, Vec<Vec<String>>), ApiError> {
     let tasks = &visible.app.tasks;
     let model = &grounds.base.backbone().id;
-    let modality = tasks.catalog.get(model)?.modality();
+    let modality = tasks.catalog.get(model).await?.modality();
     if examples.is_empty() {
         return Err(TaskError::invalid("examples", "is empty").into());
     }

@@ -8,7 +8,6 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::{Stream, stream};
 use headstart_onnx::Part;
-use headstart_tasks::Entry;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use crate::export::{Exported, export};
@@ -53,10 +52,8 @@ pub(crate) async fn onnx(
 ) -> Result<Response, ApiError> {
     let number = number(&name, &version)?;
     let row = visible.store.version(&visible.classifier(&name)?, number).await?;
-    let folder = match visible.app.tasks.catalog.entry(&row.backbone) {
-        Some(Entry::Served(served)) => Some(served.backbone.folder().clone()),
-        Some(Entry::Broken(_)) | None => None,
-    };
+    let served = visible.app.tasks.catalog.served(&row.backbone).await.ok();
+    let folder = served.map(|served| served.backbone.folder().clone());
     let Exported { composed, backbone, file_name } = export(&visible.store, &row, folder).await?;
     let etag = format!("\"{}\"", composed.fingerprint);
     let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());

@@ -158,7 +158,7 @@ async fn answer(
     if app.tasks.catalog.entry(&model).is_none() {
         return classified(app, model, body, caller).await;
     }
-    let served = app.tasks.catalog.get(&model)?;
+    let served = app.tasks.catalog.get(&model).await?;
     let (modality, both) = (Some(served.modality()), served.modalities().len() > 1);
     let truncate = body.truncation();
     let inputs = body.inputs.ok_or_else(|| ApiError::invalid("inputs", "`inputs` is missing"))?;
@@ -227,7 +227,7 @@ async fn classified(
         let problem = format!("`parameters.function_to_apply`: the scores of `{model}` are those of {name}");
         return Err(ApiError::invalid("parameters.function_to_apply", problem));
     }
-    let served = app.tasks.catalog.get(&found.backbone)?;
+    let served = app.tasks.catalog.get(&found.backbone).await?;
     let modality = served.modality();
     let params = ClassifyParams {
         model: Some(ModelNames::One(model)),

@@ -90,7 +90,7 @@ pub(crate) struct WebhookRequest {
 pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -> Result<NewJob, ApiError> {
     let missing = |name: &str| ApiError::invalid(name, format!("`{name}` is missing"));
     let model = request.model.ok_or_else(|| missing("model"))?;
-    let served = visible.app.tasks.catalog.get(&model)?;
+    let served = visible.app.tasks.catalog.get(&model).await?;
     served.check_features("model")?;
     let training = request.training_file.ok_or_else(|| missing("training_file"))?;
     let asked = fit(request.method, request.hyperparameters)?;

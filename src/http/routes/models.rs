@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use headstart_store::{Scope, Store};
 use headstart_tasks::classifiers::{Described, Reach};
-use headstart_tasks::{Entry, TaskError};
+use headstart_tasks::{Entry, Known, TaskError};
 use headstart_types::classifier::{Classifier, ClassifierId};
 use headstart_types::job::Checkpoint;
 use headstart_types::payload::Modality;
@@ -43,10 +43,10 @@ pub(crate) struct ModelObject {
     /// Always `headstart`.
     #[schema(example = "headstart")]
     owned_by: &'static str,
-    /// `ready` or `broken`.
+    /// `ready`, `loading`, `unloaded` or `broken`.
     #[schema(example = "ready")]
     status: &'static str,
-    /// Why it is broken.
+    /// Why it is broken or unloaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     /// What is known of a backbone that is ready.
@@ -120,19 +120,19 @@ impl ModelObject {
         })
     }
 
-    fn new(id: String, entry: &Entry) -> Self {
+    pub(super) fn new(id: String, known: &Known) -> Self {
         let object = Self {
             id,
             object: "model",
             created: 0,
             owned_by: "headstart",
-            status: "ready",
-            error: None,
+            status: known.state().as_str(),
+            error: known.reason(),
             details: None,
             classifier: None,
         };
-        match entry {
-            Entry::Broken(error) => Self { status: "broken", error: Some(error.reason()), ..object },
+        match &known.entry {
+            Entry::Resting | Entry::Unloaded | Entry::Broken(_) => object,
             Entry::Served(served) => {
                 let backbone = &served.backbone;
                 let manifest = backbone.manifest();
@@ -140,7 +140,7 @@ impl ModelObject {
                 let details = ModelDetails {
                     modality: manifest.backbone.modality,
                     modalities: Some(manifest.modalities()).filter(|all| all.len() > 1).unwrap_or_default(),
-                    dimension: served.gives_features().then_some(manifest.output.features.dimension),
+                    dimension: served.gives_features().then_some(manifest.dimension()),
                     max_tokens: text.map(|text| text.max_tokens),
                     prompts: text.map(|text| text.prompts.keys().cloned().collect()).unwrap_or_default(),
                     zero_shot: manifest.zero_shot.is_some(),

@@ -281,7 +281,7 @@ async fn check_modalities(
     for number in production.into_iter().chain(split.keys().copied()) {
         let version = store.version(id, number).await?;
         // What a backbone reads that is not loaded nobody can tell, and it answers nothing.
-        if let Ok(served) = visible.app.tasks.catalog.get(&version.backbone) {
+        if let Ok(served) = visible.app.tasks.catalog.get(&version.backbone).await {
             reads.push((number, served.modality()));
         }
     }

@@ -10,7 +10,6 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use headstart::app::App;
 use headstart::config::{Config, Options};
-use headstart_engine::Engine;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -28,7 +27,6 @@ pub(crate) const IMAGE: &str = "efficientnet-lite0";
 pub(crate) struct TestApp {
     router: Router,
     pub(crate) app: Arc<App>,
-    _engine: Option<Engine>,
     _data: Option<tempfile::TempDir>,
 }
 
@@ -79,11 +77,11 @@ impl TestApp {
 
     /// A service with options of its own, as TOML.
     pub(crate) fn start(options: &str) -> Self {
-        let mut service = Self::unready(options);
+        let service = Self::unready(options);
         let engine = service.app.start_engine().unwrap();
         service.app.load_backbones(&engine).unwrap();
+        service.app.attach(Arc::new(engine));
         service.app.finish_loading();
-        service._engine = Some(engine);
         service
     }
 
@@ -93,7 +91,7 @@ impl TestApp {
         let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
         options.models = options.models.or(Some(vec![models]));
         let app = Arc::new(App::new(Config::resolve(options).unwrap()).unwrap());
-        Self { router: headstart::http::router(Arc::clone(&app)), app, _engine: None, _data: None }
+        Self { router: headstart::http::router(Arc::clone(&app)), app, _data: None }
     }
 
     /// A service with a store of its own, as TOML; its backbones are those of [`TestApp::shared`].
@@ -102,8 +100,8 @@ impl TestApp {
         let mut service =
             Self::unready(&format!("data = {:?}\n{options}", data.path().display().to_string()));
         service.app.open_store().await.unwrap();
-        for (id, entry) in Self::shared().app.tasks.catalog.list() {
-            service.app.tasks.catalog.insert(id, entry);
+        for (id, known) in Self::shared().app.tasks.catalog.list() {
+            service.app.tasks.catalog.insert(id, known.entry);
         }
         service.app.finish_loading();
         service._data = Some(data);

@@ -12,7 +12,7 @@ use super::session::{self, Readout};
 use crate::backbone::Backbone;
 
 /// The server's own defaults.
-const LIMITS: Limits = Limits { max_pixels: 50_000_000, max_bytes: 64 << 20 };
+const LIMITS: Limits = Limits { max_pixels: 50_000_000, max_bytes: 64 << 20, max_seconds: 0 };
 
 /// One session of an image backbone.
 pub(crate) struct ImageEmbedder {

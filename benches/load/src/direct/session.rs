@@ -41,7 +41,7 @@ impl Readout {
     /// # Errors
     /// For poolings that no bundled backbone has.
     pub(super) fn new(output: &OutputSpec) -> anyhow::Result<Self> {
-        let features = &output.features;
+        let features = output.features.as_ref().context("the backbone gives no features")?;
         match features.pooling {
             Pooling::Mean | Pooling::Cls | Pooling::None => {}
             Pooling::Max | Pooling::Last => anyhow::bail!("pooling {:?} is not measured", features.pooling),

@@ -91,7 +91,7 @@ fn crowd_of_equals(rows: &[Record], crowd: &[usize], described: &[String], found
 fn what(record: &Record) -> &'static str {
     match record.look.modality {
         Modality::Text => "text",
-        Modality::Image => "picture",
+        Modality::Image | Modality::Tensor => "picture",
         Modality::Audio => "sound",
     }
 }
@@ -196,6 +196,6 @@ fn is_near(one: &Record, other: &Record, limits: &Limits) -> bool {
             pairs.map(|(a, b)| (a ^ b).count_ones()).sum::<u32>() <= limits.near_image_bits
         }
         // Of sounds there is no signature.
-        (Modality::Text | Modality::Image | Modality::Audio, _) => false,
+        (Modality::Text | Modality::Image | Modality::Audio | Modality::Tensor, _) => false,
     }
 }

@@ -148,10 +148,14 @@ fn seconds(track: &Track, format: SoundFormat, rate: u32) -> Option<f64> {
 
 /// What a reader or decoder of the library says, in our words.
 pub(super) fn refused(format: SoundFormat, error: &Error) -> MediaError {
-    match error {
-        Error::Unsupported(what) => format.unsupported(what),
-        Error::IoError(_) => format.undecodable("it ends too early"),
-        Error::ResetRequired => format.unsupported("several sounds in a row"),
-        other => format.undecodable(other),
+    if let Error::Unsupported(what) = error {
+        return format.unsupported(what);
     }
+    if matches!(error, Error::IoError(_)) {
+        return format.undecodable("it ends too early");
+    }
+    if matches!(error, Error::ResetRequired) {
+        return format.unsupported("several sounds in a row");
+    }
+    format.undecodable(error)
 }

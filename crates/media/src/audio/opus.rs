@@ -128,13 +128,12 @@ fn first_packet(bytes: &mut &[u8]) -> Option<Vec<u8>> {
             let count = take(bytes, 1)?.first().copied()?;
             packet.push(count);
             let mut padding = 0;
-            while count & 0x40 != 0 {
+            let mut padded = count & 0x40 != 0;
+            while padded {
                 let more = take(bytes, 1)?.first().copied()?;
                 packet.push(more);
                 padding += usize::from(more.min(254));
-                if more < 255 {
-                    break;
-                }
+                padded = more == 255;
             }
             let frames = usize::from(count & 0x3F);
             let mut all = 0;

@@ -107,6 +107,7 @@ async fn one_graph(
         Encoder::Text(encoder) => walk.texts(encoder, data, &mut permit).await,
         Encoder::Image(spec) => walk.images(spec, data, permit).await,
         Encoder::Audio(encoder) => walk.sounds(encoder, data, permit).await,
+        Encoder::None => Err(TaskError::TensorsOnly(served.backbone.id().to_owned())),
     }
 }
 

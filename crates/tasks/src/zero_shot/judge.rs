@@ -135,7 +135,7 @@ pub(crate) fn wants(served: &Served) -> Result<Want, TaskError> {
 }
 
 /// Refuses a template without a place for the label, or that leaves one of the labels no room.
-pub(crate) fn check_template(
+pub(crate) async fn check_template(
     cx: &TaskContext,
     served: &Served,
     template: &str,
@@ -143,7 +143,7 @@ pub(crate) fn check_template(
 ) -> Result<(), TaskError> {
     own_template(template)?;
     let method = method(served)?;
-    let text = text_backbone(cx, served, &method)?;
+    let text = text_backbone(cx, served, &method).await?;
     let Encoder::Text(encoder) = &text.served(served).encoder else {
         return Err(TaskError::Bug("labels are read by a backbone that reads no texts"));
     };
@@ -200,7 +200,7 @@ pub(crate) async fn judge_items(
     let calibration = method.calibration(served, question.independent)?;
     let own_template = question.template.map(own_template).transpose()?;
     let templates = own_template.as_ref().unwrap_or(&labels.templates);
-    let text = text_backbone(cx, served, &method)?;
+    let text = text_backbone(cx, served, &method).await?;
     let fingerprint = served.zero_shot.as_ref().map(|zero_shot| zero_shot.fingerprint);
     let fingerprint = fingerprint.ok_or(TaskError::Bug("zero-shot without a method"))?;
     let recipe = Recipe {
@@ -298,7 +298,11 @@ impl TextBackbone {
     }
 }
 
-fn text_backbone(cx: &TaskContext, served: &Served, method: &Method) -> Result<TextBackbone, TaskError> {
+async fn text_backbone(
+    cx: &TaskContext,
+    served: &Served,
+    method: &Method,
+) -> Result<TextBackbone, TaskError> {
     match method {
         Method::Similarity { .. } => Ok(TextBackbone::Itself(served.fingerprint)),
         Method::Towers { .. } => {
@@ -306,7 +310,7 @@ fn text_backbone(cx: &TaskContext, served: &Served, method: &Method) -> Result<T
             tower.ok_or(TaskError::Bug("labels by towers without a text tower"))
         }
         Method::Conse { spec, .. } => {
-            cx.catalog.get(&spec.text_backbone).map(TextBackbone::Other).map_err(|error| {
+            cx.catalog.get(&spec.text_backbone).await.map(TextBackbone::Other).map_err(|error| {
                 // The caller's model exists; what it leans on does not.
                 TaskError::BrokenModel {
                     id: served.backbone.id().to_owned(),

@@ -205,7 +205,7 @@ impl Task for ZeroShotLabels {
             threshold: params.threshold,
         }
         .check()?;
-        let served = cx.catalog.get(&model)?;
+        let served = cx.catalog.get(&model).await?;
         cx.check_items(input.len())?;
         let data = served.data(input, "input", params.modality)?;
         let truncate = params.truncate.unwrap_or_default();

@@ -89,7 +89,7 @@ pub(super) fn manifest(
         FolderProblem::Unusable(format!("neither {} nor config.json says how long vectors are", graph.file))
     })?;
     let output = OutputSpec {
-        features: FeaturesSpec { tensor, pooling, normalise: true, dimension },
+        features: Some(FeaturesSpec { tensor, pooling, normalise: true, dimension }),
         logits: logits.map(|(tensor, _, _)| LogitsSpec { tensor, labels: None, classes }),
     };
     Ok(Manifest { image: Some(image), ..contents.manifest(config, graph, Modality::Image, output) })

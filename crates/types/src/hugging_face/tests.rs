@@ -50,7 +50,7 @@ fn a_sentence_encoder_is_pooled_cut_and_prompted_as_its_files_say() {
     );
     contents.files.insert("README.md", "---\nlicense: mit\ntags: []\n---\n# A model".into());
     let Understood { manifest, assumed } = understand(&contents).unwrap();
-    let (text, features) = (manifest.text.unwrap(), manifest.output.features);
+    let (text, features) = (manifest.text.unwrap(), manifest.output.features.unwrap());
     assert_eq!((text.max_tokens, text.pairs), (256, false));
     assert_eq!(text.prompts, [("query".to_owned(), "query: ".to_owned())].into());
     assert_eq!((features.pooling, features.normalise, features.dimension), (Pooling::Cls, true, 384));
@@ -65,7 +65,7 @@ fn what_files_leave_open_is_assumed_and_said() {
     let bare = folder(&[(CONFIG, config)], &[("model.onnx", graph)]);
     let Understood { manifest, assumed } = understand(&bare).unwrap();
     assert_eq!(manifest.text.unwrap().max_tokens, 512, "two positions are not for tokens");
-    assert_eq!(manifest.output.features.pooling, Pooling::Mean);
+    assert_eq!(manifest.output.features.unwrap().pooling, Pooling::Mean);
     assert_eq!(assumed.len(), 2, "{assumed:?}");
 }
 
@@ -102,9 +102,9 @@ fn a_classifier_of_pictures_is_cropped_or_stretched_as_its_processor_does() {
         understand(&contents).unwrap()
     };
     let cropped = read(json!({"size": {"shortest_edge": 224}, "crop_pct": 0.875, "resample": 3}));
-    let image = cropped.manifest.image.unwrap();
+    let image = cropped.manifest.image.as_ref().unwrap();
     assert_eq!((image.size, image.resize, image.fit, image.filter), (224, 256, Fit::Crop, Filter::Bicubic));
-    assert_eq!(cropped.manifest.output.features.dimension, 2);
+    assert_eq!(cropped.manifest.dimension(), 2);
     assert_eq!(cropped.assumed.len(), 1, "logits for features are an assumption");
     let square = json!({"size": {"height": 224, "width": 224}, "resample": 2, "do_normalize": false});
     let image = read(square).manifest.image.unwrap();
@@ -118,8 +118,8 @@ fn encoders_of_pictures_give_a_pooled_vector_or_that_of_their_first_patch() {
     let processor = json!({"size": 224});
     let of = |outputs: &[Output<'_>]| {
         let files = [(CONFIG, config.clone()), (PREPROCESSOR, processor.clone())];
-        let features =
-            understand(&folder(&files, &[("model.onnx", outputs)])).unwrap().manifest.output.features;
+        let understood = understand(&folder(&files, &[("model.onnx", outputs)])).unwrap();
+        let features = understood.manifest.output.features.unwrap();
         (features.tensor, features.pooling, features.dimension)
     };
     let patches = [None, Some(197), Some(8)];

@@ -70,7 +70,7 @@ pub(super) fn manifest(
     if config.is_for("SequenceClassification") {
         return cross_encoder(contents, config, graph, text);
     }
-    let output = OutputSpec { features: features(contents, config, graph, assumed)?, logits: None };
+    let output = OutputSpec { features: Some(features(contents, config, graph, assumed)?), logits: None };
     Ok(Manifest { text: Some(text), ..contents.manifest(config, graph, Modality::Text, output) })
 }
 
@@ -186,7 +186,8 @@ fn cross_encoder(
         normalise: false,
         dimension: classes.len(),
     };
-    let output = OutputSpec { features, logits: Some(LogitsSpec { tensor, labels: None, classes }) };
+    let output =
+        OutputSpec { features: Some(features), logits: Some(LogitsSpec { tensor, labels: None, classes }) };
     let text = Some(TextSpec { pairs: true, ..text });
     Ok(Manifest { text, zero_shot, ..contents.manifest(config, graph, Modality::Text, output) })
 }

@@ -33,7 +33,8 @@ pub(super) fn manifest(
     let known = config.projection_dim.filter(|_| !siglip);
     let of_pictures = known.or_else(|| vision?.hidden_size);
     let of_texts = known.or_else(|| text?.hidden_size);
-    let output = OutputSpec { features: features(pictures, "image_embeds", of_pictures)?, logits: None };
+    let output =
+        OutputSpec { features: Some(features(pictures, "image_embeds", of_pictures)?), logits: None };
     let tower = TextTowerSpec {
         file: texts.file.clone(),
         sha256: texts.sha256.clone(),

@@ -46,7 +46,8 @@ pub struct Manifest {
     pub image: Option<ImageSpec>,
     /// How sounds become tensors; needed when the modality is audio.
     pub audio: Option<AudioSpec>,
-    /// What the graph gives.
+    /// What the graph gives; needed unless the modality is tensor.
+    #[serde(default)]
     pub output: OutputSpec,
     /// How labels that nobody trained on are scored.
     pub zero_shot: Option<ZeroShotSpec>,
@@ -138,11 +139,19 @@ impl Manifest {
                 "needs a backbone that reads labels too, or one with a head of its own",
             );
         }
-        if modality == Modality::Audio && self.output.features.pooling == Pooling::None && self.cuts() {
+        if modality != Modality::Tensor && self.output.features.is_none() {
+            return refuse("output.features", "is missing");
+        }
+        let unpooled =
+            self.output.features.as_ref().is_some_and(|features| features.pooling == Pooling::None);
+        if modality == Modality::Audio && unpooled && self.cuts() {
             return refuse(
                 "output.features.pooling",
                 "must say how the vectors of a sound's windows become one",
             );
+        }
+        if modality == Modality::Tensor && self.zero_shot.is_some() {
+            return refuse("zero_shot", "does not belong to a backbone of modality tensor");
         }
         Ok(())
     }
@@ -183,7 +192,7 @@ impl Manifest {
         if self.zero_shot.is_some() && !by_towers {
             return refuse("zero_shot.kind", "must be `towers` beside `[text_tower]`");
         }
-        tower.check(&self.output.features)
+        tower.check(self.output.features.as_ref())
     }
 
     /// All that it reads, the backbone's own modality first.
@@ -218,7 +227,7 @@ impl Manifest {
             text_tower: None,
             image: None,
             audio: None,
-            output: OutputSpec { features: tower.features.clone(), logits: None },
+            output: OutputSpec { features: Some(tower.features.clone()), logits: None },
             zero_shot: None,
             engine: self.engine.clone(),
         })
@@ -233,6 +242,12 @@ impl Manifest {
     /// Whether a sound is cut in windows.
     fn cuts(&self) -> bool {
         self.audio.as_ref().is_some_and(|audio| audio.windows.is_some())
+    }
+
+    /// Length of its vectors; 0 where it gives none.
+    #[must_use]
+    pub fn dimension(&self) -> usize {
+        self.output.features.as_ref().map_or(0, |features| features.dimension)
     }
 
     /// Every file the manifest names, with the field that names it.

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::{Layout, ManifestError, refuse};
 
 /// What the graph gives.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputSpec {
-    /// The embedding.
-    pub features: FeaturesSpec,
+    /// The embedding; needed unless the modality is tensor.
+    pub features: Option<FeaturesSpec>,
     /// The source task's own classifier, where it was kept.
     pub logits: Option<LogitsSpec>,
 }
@@ -59,7 +59,7 @@ pub enum Pooling {
 
 impl OutputSpec {
     pub(super) fn check(&self) -> Result<(), ManifestError> {
-        if self.features.dimension == 0 {
+        if self.features.as_ref().is_some_and(|features| features.dimension == 0) {
             return refuse("output.features.dimension", "must be at least 1");
         }
         match &self.logits {

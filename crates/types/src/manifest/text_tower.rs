@@ -22,12 +22,12 @@ pub struct TextTowerSpec {
 }
 
 impl TextTowerSpec {
-    pub(super) fn check(&self, pictures: &FeaturesSpec) -> Result<(), ManifestError> {
+    pub(super) fn check(&self, pictures: Option<&FeaturesSpec>) -> Result<(), ManifestError> {
         let is_digest = |text: &str| text.len() == 64 && text.chars().all(|c| c.is_ascii_hexdigit());
         if !is_digest(&self.sha256) || !self.external.values().all(|digest| is_digest(digest)) {
             return refuse("text_tower.sha256", "must be 64 hexadecimal digits, as those of `external`");
         }
-        if self.features.dimension != pictures.dimension {
+        if pictures.is_some_and(|pictures| pictures.dimension != self.features.dimension) {
             return refuse("text_tower.features.dimension", "must be `output.features.dimension`");
         }
         Ok(())

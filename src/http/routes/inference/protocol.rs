@@ -1,0 +1,253 @@
+//! Bodies of the open inference protocol, and what stands behind them as bytes.
+
+use axum::body::Bytes;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use headstart_tasks::tensors::{NamedTensor, TensorData, TensorForm};
+use headstart_types::tensor::{DataType, Values};
+use headstart_types::tensor_data::write_binary;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::http::error::ApiError;
+use crate::http::extract;
+
+/// Bytes of JSON before those of tensors, in requests and answers.
+pub(crate) const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
+
+/// The one version that a backbone has.
+pub(crate) const VERSION: &str = "1";
+
+/// The body of errors under `/v2`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct InferenceError {
+    /// What went wrong.
+    #[schema(example = "`input_ids` has the shape [2]; the graph takes [-1, -1]")]
+    pub(crate) error: String,
+}
+
+/// Tensors for a graph.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct InferRequest {
+    /// Comes back with the answer.
+    pub(crate) id: Option<String>,
+    /// `binary_data_output`: all outputs as bytes behind the JSON; `timeout`: microseconds after which the answer is of no
+    /// use. Others are ignored.
+    #[schema(value_type = Option<Object>)]
+    pub(crate) parameters: Option<Map<String, Value>>,
+    /// All inputs of the graph, in any order.
+    pub(crate) inputs: Vec<InputTensor>,
+    /// The outputs that are wanted; all of them when absent.
+    pub(crate) outputs: Option<Vec<OutputChoice>>,
+}
+
+/// A tensor that goes in.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct InputTensor {
+    /// The graph's name for it.
+    #[schema(example = "input_ids")]
+    name: String,
+    /// Its dimensions.
+    #[schema(example = json!([1, 4]))]
+    shape: Vec<usize>,
+    /// The type of its elements: `BOOL`, `UINT8` to `UINT64`, `INT8` to `INT64`, `FP16`, `FP32`, `FP64` or `BYTES`.
+    #[schema(example = "INT64")]
+    datatype: String,
+    /// `binary_data_size`: its bytes stand behind the JSON, so many, and there is no `data`.
+    #[schema(value_type = Option<Object>)]
+    parameters: Option<Map<String, Value>>,
+    /// Its elements: one list in row order, or lists within lists as the shape has them.
+    #[schema(value_type = Option<Vec<Object>>, example = json!([101, 7592, 2088, 102]))]
+    data: Option<Box<RawValue>>,
+}
+
+/// An output that is wanted.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct OutputChoice {
+    /// The graph's name for it.
+    #[schema(example = "last_hidden_state")]
+    pub(crate) name: String,
+    /// `binary_data`: whether it comes as bytes behind the JSON.
+    #[schema(value_type = Option<Object>)]
+    parameters: Option<Map<String, Value>>,
+}
+
+/// What came out.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct InferAnswer {
+    /// The request's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    /// The backbone.
+    #[schema(example = "all-minilm-l6-v2")]
+    model_name: String,
+    /// Its version; there is one.
+    #[schema(example = "1")]
+    model_version: &'static str,
+    /// The outputs, in the order of the request.
+    outputs: Vec<OutputTensor>,
+}
+
+/// A tensor that comes out.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct OutputTensor {
+    /// The graph's name for it.
+    #[schema(example = "last_hidden_state")]
+    name: String,
+    /// The type of its elements.
+    #[schema(example = "FP32")]
+    datatype: &'static str,
+    /// Its dimensions.
+    #[schema(example = json!([1, 4, 384]))]
+    shape: Vec<usize>,
+    /// `binary_data_size` where its bytes stand behind the JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<BinarySize>,
+    /// Its elements as one list in row order. What is not a number or not finite is null.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Object>>)]
+    data: Option<Values>,
+}
+
+/// How many bytes of a tensor stand behind the JSON.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BinarySize {
+    binary_data_size: usize,
+}
+
+/// Extensions of other servers that change what a tensor means; ignoring them would answer something else.
+const REFUSED: [&str; 2] = ["shared_memory_region", "classification"];
+
+/// Parts a body into its JSON and the bytes behind it.
+pub(crate) fn parted(headers: &HeaderMap, body: &Bytes) -> Result<(InferRequest, Bytes), ApiError> {
+    let length = match headers.get(HEADER_LENGTH) {
+        None => body.len(),
+        Some(value) => {
+            let parsed = value.to_str().ok().and_then(|text| text.trim().parse::<usize>().ok());
+            parsed.filter(|length| *length <= body.len()).ok_or_else(|| {
+                let problem = format!(
+                    "`Inference-Header-Content-Length` must be a whole number of at most the body's {} bytes",
+                    body.len()
+                );
+                ApiError::invalid("Inference-Header-Content-Length", problem)
+            })?
+        }
+    };
+    Ok((extract::parse_json(&body.slice(..length))?, body.slice(length..)))
+}
+
+/// Gives each input its data: that in the JSON, or its share of the bytes behind it, which lie in the order of the inputs.
+pub(crate) fn forms(inputs: Vec<InputTensor>, mut binary: Bytes) -> Result<Vec<TensorForm>, ApiError> {
+    let mut forms = Vec::with_capacity(inputs.len());
+    for InputTensor { name, shape, datatype, parameters, data } in inputs {
+        let refuse = |problem: String| ApiError::invalid(&name, format!("`{name}` {problem}"));
+        let parameters = parameters.unwrap_or_default();
+        no_others(&parameters).map_err(refuse)?;
+        let data = match (parameters.get("binary_data_size"), data) {
+            (None, Some(json)) => TensorData::Json(json),
+            (None, None) => return Err(refuse("has no `data`".into())),
+            (Some(_), Some(_)) => return Err(refuse("has both `data` and `binary_data_size`".into())),
+            (Some(size), None) => {
+                let size = size.as_u64().and_then(|size| usize::try_from(size).ok());
+                let size =
+                    size.ok_or_else(|| refuse("has a `binary_data_size` that is no number of bytes".into()))?;
+                if size > binary.len() {
+                    let left = binary.len();
+                    return Err(refuse(format!("has {size} bytes of binary data where {left} are left")));
+                }
+                TensorData::Binary(binary.split_to(size))
+            }
+        };
+        forms.push(TensorForm { name, datatype, shape, data });
+    }
+    if !binary.is_empty() {
+        let problem = format!("`inputs`: {} bytes behind the JSON belong to no input", binary.len());
+        return Err(ApiError::invalid("inputs", problem));
+    }
+    Ok(forms)
+}
+
+fn no_others(parameters: &Map<String, Value>) -> Result<(), String> {
+    match REFUSED.iter().find(|name| parameters.contains_key(**name)) {
+        None => Ok(()),
+        Some(name) => Err(format!("has the parameter `{name}`, an extension that is not served")),
+    }
+}
+
+fn flag(parameters: Option<&Map<String, Value>>, name: &str) -> Option<bool> {
+    parameters.and_then(|parameters| parameters.get(name)).and_then(Value::as_bool)
+}
+
+/// Which outputs are wanted as bytes.
+pub(crate) struct Wishes {
+    all: bool,
+    each: Vec<(String, Option<bool>)>,
+}
+
+impl Wishes {
+    pub(crate) fn of(request: &InferRequest) -> Result<Self, ApiError> {
+        let all = flag(request.parameters.as_ref(), "binary_data_output").unwrap_or(false);
+        let mut each = Vec::new();
+        for OutputChoice { name, parameters } in request.outputs.iter().flatten() {
+            if let Some(parameters) = parameters {
+                no_others(parameters)
+                    .map_err(|problem| ApiError::invalid(name, format!("`{name}` {problem}")))?;
+            }
+            each.push((name.clone(), flag(parameters.as_ref(), "binary_data")));
+        }
+        Ok(Self { all, each })
+    }
+
+    /// The outputs by name; none means all.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.each.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    fn binary(&self, name: &str) -> bool {
+        let own = self.each.iter().find(|(known, _)| known == name).and_then(|(_, binary)| *binary);
+        own.unwrap_or(self.all)
+    }
+}
+
+/// Writes an answer: JSON, and behind it the bytes of the outputs that are wanted so.
+pub(crate) fn answer(
+    id: Option<String>,
+    model_name: String,
+    tensors: Vec<NamedTensor>,
+    wishes: &Wishes,
+) -> Result<Response, ApiError> {
+    let (mut outputs, mut binary) = (Vec::with_capacity(tensors.len()), Vec::new());
+    for NamedTensor { name, tensor } in tensors {
+        let datatype: DataType = tensor.values.datatype();
+        let (parameters, data) = if wishes.binary(&name) {
+            let bytes = write_binary(&tensor.values);
+            binary.extend_from_slice(&bytes);
+            (Some(BinarySize { binary_data_size: bytes.len() }), None)
+        } else {
+            (None, Some(tensor.values))
+        };
+        outputs.push(OutputTensor {
+            name,
+            datatype: datatype.as_str(),
+            shape: tensor.shape,
+            parameters,
+            data,
+        });
+    }
+    let only_json = outputs.iter().all(|output| output.parameters.is_none());
+    let written = serde_json::to_vec(&InferAnswer { id, model_name, model_version: VERSION, outputs });
+    let mut body = written.map_err(|error| {
+        tracing::error!(%error, "an answer could not be written");
+        ApiError::internal()
+    })?;
+    if only_json {
+        return Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response());
+    }
+    let length = HeaderValue::from(body.len());
+    body.append(&mut binary);
+    let mut response = ([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response();
+    response.headers_mut().insert(HEADER_LENGTH, length);
+    Ok(response)
+}

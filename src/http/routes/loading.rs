@@ -1,0 +1,105 @@
+//! Backbones loaded, loaded anew and unloaded while the service runs.
+
+use axum::Json;
+use axum::extract::Request;
+use headstart_tasks::{Caller, TaskError};
+use headstart_types::key::NewAct;
+use serde_json::json;
+
+use crate::app::App;
+use crate::clock;
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::extract;
+use crate::http::path::Path;
+use crate::http::routes::models::ModelObject;
+use crate::http::routes::tasks::within;
+use crate::http::visible::Visible;
+
+/// Loads a backbone.
+#[utoipa::path(
+    post,
+    path = "/v1/models/{id}/load",
+    operation_id = "load_model",
+    tag = "Models",
+    summary = "Load a backbone, or load it anew",
+    description = "Reads its folder as it is now, also one that was not there when the server started. While a backbone is \
+                   loaded anew the old one answers, and requests in flight finish on it; it stays where the new one cannot be \
+                   loaded. Answered once it is loaded; the load goes on where the client does not wait. For keys with the \
+                   scope `admin`.",
+    params(("id" = String, Path, description = "The backbone's name", example = "all-minilm-l6-v2")),
+    responses(
+        (status = 200, description = "It answers.", body = ModelObject),
+        (status = 401, description = "Missing or unknown key.", body = ErrorBody),
+        (status = 403, description = "The key lacks the scope.", body = ErrorBody),
+        (status = 404, description = "No models folder has a backbone of that name.", body = ErrorBody),
+        (status = 409, description = "It cannot be loaded; the message has the reason.", body = ErrorBody),
+        (status = 503, description = "The server starts or stops, or backbones in use leave no memory.", body = ErrorBody),
+        (status = 504, description = "It takes longer than a request may; it is loaded all the same.", body = ErrorBody),
+    ),
+    security((), ("key" = []))
+)]
+pub(crate) async fn load(
+    visible: Visible,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Json<ModelObject>, ApiError> {
+    let caller = extract::caller(&visible.app, &request)?;
+    load_of(&visible, &id, caller).await?;
+    object(&visible.app, id)
+}
+
+/// Unloads a backbone.
+#[utoipa::path(
+    post,
+    path = "/v1/models/{id}/unload",
+    operation_id = "unload_model",
+    tag = "Models",
+    summary = "Unload a backbone",
+    description = "Requests in flight finish on it, then its memory is given back. It stays unloaded until it is loaded by \
+                   request or the server starts anew; classifiers on it answer 503 meanwhile. For keys with the scope `admin`.",
+    params(("id" = String, Path, description = "The backbone's name", example = "all-minilm-l6-v2")),
+    responses(
+        (status = 200, description = "It is unloaded.", body = ModelObject),
+        (status = 401, description = "Missing or unknown key.", body = ErrorBody),
+        (status = 403, description = "The key lacks the scope.", body = ErrorBody),
+        (status = 404, description = "No backbone of that name.", body = ErrorBody),
+        (status = 503, description = "The server starts or stops.", body = ErrorBody),
+    ),
+    security((), ("key" = []))
+)]
+pub(crate) async fn unload(visible: Visible, Path(id): Path<String>) -> Result<Json<ModelObject>, ApiError> {
+    unload_of(&visible, &id).await?;
+    object(&visible.app, id)
+}
+
+/// Loads a backbone within the time that a request has.
+pub(super) async fn load_of(visible: &Visible, id: &str, caller: Caller) -> Result<(), ApiError> {
+    within(caller, async {
+        match visible.app.loading()?.load(id).await {
+            Ok(_) => note(visible, "backbone.load", id).await,
+            Err(TaskError::BrokenModel { reason, .. }) => {
+                Err(ApiError::conflict(format!("`{id}` could not be loaded: {reason}")))
+            }
+            Err(error) => Err(error.into()),
+        }
+    })
+    .await
+}
+
+pub(super) async fn unload_of(visible: &Visible, id: &str) -> Result<(), ApiError> {
+    visible.app.loading()?.unload(id).await?;
+    note(visible, "backbone.unload", id).await
+}
+
+/// Says in the audit who did it.
+async fn note(visible: &Visible, action: &str, id: &str) -> Result<(), ApiError> {
+    let who = visible.identity.key.to_owned();
+    let act = NewAct { who, action: action.to_owned(), subject: id.to_owned(), details: json!({}) };
+    Ok(visible.store.note(&act, clock::now_ms()).await?)
+}
+
+fn object(app: &App, id: String) -> Result<Json<ModelObject>, ApiError> {
+    let known = app.tasks.catalog.entry(&id);
+    let known = known.ok_or_else(|| ApiError::from(TaskError::UnknownModel(id.clone())))?;
+    Ok(Json(ModelObject::new(id, &known)))
+}

@@ -1,0 +1,246 @@
+"""Backbones that come and go while the server runs: by request, and for want of memory."""
+
+import concurrent.futures
+import shutil
+
+import graphs
+import numpy
+import onnxruntime
+import pytest
+import tritonclient.http as triton
+from service import MODELS, TEXT, Service, wait_until
+from tritonclient.utils import InferenceServerException
+
+ROW = [1.0, 2.0, 3.0, 4.0]
+BODY = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": ROW}]}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A models folder that the tests change."""
+    folder = tmp_path_factory.mktemp("models")
+    graphs.write(folder, "affine", graphs.affine(seed=0))
+    shutil.copytree(MODELS / TEXT, folder / TEXT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, models):
+    running = Service(tmp_path_factory.mktemp("server"), models=models)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def client(server):
+    with triton.InferenceServerClient(server.url.removeprefix("http://")) as made:
+        yield made
+
+
+def expected(seed):
+    """What the graph of a seed makes of the row."""
+    session = onnxruntime.InferenceSession(graphs.affine(seed).SerializeToString())
+    return session.run(["y"], {"x": numpy.array([ROW], dtype="float32")})[0][0]
+
+
+def given(server, model="affine"):
+    answer = server.post(f"/v2/models/{model}/infer", BODY)
+    assert answer.status_code == 200, answer.text
+    return numpy.array(answer.json()["outputs"][0]["data"], dtype="float32")
+
+
+def state(server, model):
+    """A backbone's state, which is told the same everywhere."""
+    listed = next(one for one in server.http.get("/v1/models").json()["data"] if one["id"] == model)
+    entry = next(one for one in server.post("/v2/repository/index", {}).json() if one["name"] == model)
+    assert entry["state"] == {"ready": "READY", "loading": "LOADING"}.get(listed["status"], "UNAVAILABLE")
+    assert entry["reason"] == listed.get("error", "")
+    states = {name: server.metric("model_state", model=model, state=name) for name in ("unloaded", "loading", "ready", "broken")}
+    assert states == {name: float(name == listed["status"]) for name in states}
+    assert server.metric("model_loaded", model=model) == float(listed["status"] == "ready")
+    return listed["status"]
+
+
+def test_the_client_unloads_and_loads(client, server):
+    assert state(server, "affine") == "ready"
+    client.unload_model("affine")
+    assert state(server, "affine") == "unloaded"
+    assert not client.is_model_ready("affine")
+    assert "affine" not in [one["name"] for one in server.post("/v2/repository/index", {"ready": True}).json()]
+    answer = server.post("/v2/models/affine/infer", BODY)
+    assert answer.status_code == 503 and "affine" in answer.json()["error"] and "unloaded" in answer.json()["error"]
+    client.load_model("affine")
+    assert client.is_model_ready("affine") and state(server, "affine") == "ready"
+    numpy.testing.assert_allclose(given(server), expected(0), rtol=1e-6)
+    assert [one["name"] for one in client.get_model_repository_index()] == ["affine", TEXT]
+
+
+def test_statistics_count_what_was_computed(client, server):
+    before = client.get_inference_statistics("affine")["model_stats"][0]
+    inputs = [triton.InferInput("x", [5, 4], "FP32")]
+    inputs[0].set_data_from_numpy(numpy.ones((5, 4), dtype="float32"))
+    client.infer("affine", inputs)
+    after = client.get_inference_statistics("affine", "1")["model_stats"][0]
+    assert after["inference_count"] - before["inference_count"] == 5
+    assert after["execution_count"] > before["execution_count"]
+    assert after["inference_stats"]["success"]["ns"] > before["inference_stats"]["success"]["ns"]
+    assert [one["name"] for one in client.get_inference_statistics()["model_stats"]] == ["affine", TEXT]
+
+
+def test_a_new_folder_is_found_and_an_unknown_one_is_not(client, server, models):
+    with pytest.raises(InferenceServerException, match="newcomer"):
+        client.load_model("newcomer")
+    graphs.write(models, "newcomer", graphs.affine(seed=5))
+    index = {one["name"]: one["state"] for one in client.get_model_repository_index()}
+    assert index["newcomer"] == "UNAVAILABLE"
+    client.load_model("newcomer")
+    numpy.testing.assert_allclose(given(server, "newcomer"), expected(5), rtol=1e-6)
+    client.unload_model("newcomer")
+    for path in ("/v1/models/none/load", "/v1/models/none/unload", "/v1/models/..%2Faffine/load"):
+        answer = server.post(path, {})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found"), answer.text
+
+
+def test_a_changed_folder_is_loaded_anew_without_a_failed_request(server, models):
+    either = [expected(0), expected(1)]
+    stop = False
+
+    def ask():
+        seen = []
+        while not stop:
+            seen.append(given(server))
+        return seen
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask) for _ in range(4)]
+        for change in range(6):
+            graphs.write(models, "affine", graphs.affine(seed=(change + 1) % 2))
+            answer = server.post("/v1/models/affine/load", {})
+            assert answer.status_code == 200 and answer.json()["status"] == "ready", answer.text
+            numpy.testing.assert_allclose(given(server), either[(change + 1) % 2], rtol=1e-6)
+        stop = True
+        seen = [answer for asked in asking for answer in asked.result()]
+    assert all(any(numpy.allclose(answer, one, rtol=1e-6) for one in either) for answer in seen)
+
+
+def test_a_folder_that_is_wrong_leaves_what_answers(server, models):
+    before = given(server)
+    manifest = models / "affine" / "headstart.toml"
+    good = manifest.read_text()
+    manifest.write_text("nonsense = 1\n")
+    answer = server.post("/v1/models/affine/load", {})
+    assert answer.status_code == 409 and "headstart.toml" in answer.json()["error"]["message"], answer.text
+    assert state(server, "affine") == "ready"
+    numpy.testing.assert_array_equal(given(server), before)
+    server.post("/v1/models/affine/unload", {})
+    assert server.post("/v1/models/affine/load", {}).status_code == 409
+    assert state(server, "affine") == "broken"
+    manifest.write_text(good)
+    assert server.post("/v1/models/affine/load", {}).status_code == 200
+    assert state(server, "affine") == "ready"
+
+
+def test_a_classifier_says_that_its_backbone_is_unloaded(server):
+    made = server.post("/v1/classifiers", {"name": "mood", "model": TEXT, "labels": ["good", "bad"]})
+    assert made.status_code == 200, made.text
+    ask = {"model": "mood", "input": "fine"}
+    assert server.post("/v1/classify", ask).status_code == 200
+    assert server.post(f"/v1/models/{TEXT}/unload", {}).json()["status"] == "unloaded"
+    for path, body in [("/v1/classify", ask), ("/v1/embeddings", {"model": TEXT, "input": "a"})]:
+        answer = server.post(path, body)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], error["param"]) == (503, "not_ready", "model")
+        assert f"`{TEXT}` is unloaded" in error["message"], error
+    assert server.post(f"/v1/models/{TEXT}/load", {}).status_code == 200
+    assert server.post("/v1/classify", ask).status_code == 200
+
+
+def test_only_an_administrators_key_loads_and_unloads(start, models):
+    keys = "app:infer:secret-of-app,lab:train+infer:secret-of-lab,ops:admin:secret-of-ops"
+    server = start(models=models, HEADSTART_API_KEYS=keys)
+    paths = ["/v1/models/affine/unload", "/v1/models/affine/load", "/v2/repository/models/affine/unload", "/v2/repository/models/affine/load"]
+    for path in paths:
+        for key, status in [(None, 401), ("secret-of-app", 403), ("secret-of-lab", 403), ("secret-of-ops", 200)]:
+            headers = {"authorization": f"Bearer {key}"} if key else {}
+            assert server.post(path, {}, headers=headers).status_code == status, (path, key)
+    assert server.http.get("/v2/health/ready").status_code == 200
+    for path in ("/v2", "/v2/models/affine", "/v2/models/stats"):
+        assert server.http.get(path).status_code == 401
+        assert server.http.get(path, headers={"authorization": "Bearer secret-of-app"}).status_code == 200
+
+
+SIZE = 1024
+# What a graph of that many numbers is counted with, and a bit.
+COUNTED = int(SIZE * SIZE * 4 * 1.1) + 10_000
+
+
+@pytest.fixture
+def crowded(start, tmp_path):
+    """A server with memory for two of three backbones."""
+    for seed, name in enumerate(["a", "b", "c"]):
+        graphs.write(tmp_path, name, graphs.heavy(SIZE, seed))
+    return start("--model-memory", 2 * COUNTED, models=tmp_path)
+
+
+def ask_heavy(server, name):
+    body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, SIZE], "data": [1.0] * SIZE}]}
+    answer = server.post(f"/v2/models/{name}/infer", body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["outputs"][0]["data"]
+
+
+def test_the_backbone_asked_longest_ago_makes_room_and_comes_back(crowded):
+    def ready():
+        return [name for name in "abc" if state(crowded, name) == "ready"]
+
+    assert ready() == ["a", "b"]
+    first = ask_heavy(crowded, "a")
+    ask_heavy(crowded, "c")
+    assert ready() == ["a", "c"]
+    assert ask_heavy(crowded, "b") != first
+    assert ready() == ["b", "c"]
+    assert ask_heavy(crowded, "a") == first
+    assert ready() == ["a", "b"]
+    assert [crowded.metric("model_evictions_total", model=name) for name in "abc"] == [1, 1, 1]
+    assert crowded.metric("model_memory_bytes") <= 2 * COUNTED
+    crowded.post("/v1/models/c/unload", {})
+    assert crowded.post("/v2/models/c/infer", BODY).status_code == 503, "unloaded by request, it stays so"
+
+
+def test_requests_that_wait_for_a_backbone_share_its_load(crowded):
+    assert state(crowded, "c") == "unloaded"
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: ask_heavy(crowded, "c"), range(16)))
+    assert all(answer == answers[0] for answer in answers)
+    loads = [line for line in crowded.log().splitlines() if "backbone loaded" in line and 'model=c' in line]
+    assert len(loads) == 1, crowded.log()
+
+
+def test_a_backbone_larger_than_all_memory_is_refused(start, tmp_path):
+    graphs.write(tmp_path, "small", graphs.affine())
+    graphs.write(tmp_path, "vast", graphs.heavy(SIZE))
+    server = start("--model-memory", COUNTED // 2, models=tmp_path)
+    assert given(server, "small").shape == (3,)
+    answer = server.post("/v2/models/vast/infer", BODY)
+    assert answer.status_code == 503 and "bytes of memory" in answer.json()["error"], answer.text
+    assert server.metric("rejections_total", reason="model_memory") == 1
+    assert given(server, "small").shape == (3,), "nobody went for one that would not fit"
+
+
+def test_loading_and_unloading_again_and_again_keeps_no_memory(start, tmp_path):
+    graphs.write(tmp_path, "affine", graphs.affine())
+    graphs.write(tmp_path, "heavy", graphs.heavy(2048))
+    server = start(models=tmp_path)
+    body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2048], "data": [1.0] * 2048}]}
+
+    def cycle():
+        assert server.post("/v1/models/heavy/load", {}).status_code == 200
+        assert server.post("/v2/models/heavy/infer", body).status_code == 200
+        assert server.post("/v1/models/heavy/unload", {}).status_code == 200
+
+    for _ in range(3):
+        cycle()
+    before = server.resident_megabytes()
+    for _ in range(20):
+        cycle()
+    wait_until(lambda: abs(server.resident_megabytes() - before) < 20, f"resident memory stays near {before} MB")
