@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -77,22 +78,21 @@ def with_ffmpeg(samples: np.ndarray, rate: int, container: str, codec: str, bit_
             stream.bit_rate = bit_rate
         integers = (samples * 32767).round().astype(np.int16)
         frame = av.AudioFrame.from_ndarray(integers.reshape(1, -1), format="s16", layout=layout)
-        frame.sample_rate = rate
+        # Without a time the edit list would not leave out what the encoder puts before the sound.
+        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             out.mux(packet)
     return file.getvalue()
 
 
-def decoded(file: bytes, seconds: float, lead: int) -> np.ndarray:
-    """FFmpeg's samples of a file behind the first `lead`, mono at `TARGET`, resampled by soxr."""
+def decoded(file: bytes) -> np.ndarray:
+    """FFmpeg's samples of a file, mono at `TARGET`, resampled by soxr."""
     with av.open(io.BytesIO(file)) as source:
         frames, rate = [], source.streams.audio[0].rate
         resampler = av.AudioResampler(format="fltp")
         for frame in source.decode(audio=0):
             frames += [part.to_ndarray() for part in resampler.resample(frame)]
     mono = np.concatenate(frames, axis=1).mean(axis=0)
-    if lead:
-        mono = mono[lead:][: round(seconds * rate)]
     return soxr.resample(mono, rate, TARGET, quality="VHQ")
 
 
@@ -119,8 +119,7 @@ def files() -> list[dict[str, object]]:
             # FFmpeg's own decoder is two samples behind where packets are speech; soundfile has libopus.
             found = soxr.resample(soundfile.read(io.BytesIO(content), always_2d=True)[0].mean(axis=1), 48_000, TARGET, quality="VHQ")
         else:
-            # What AAC's encoder puts before the sound; PyAV decodes it too.
-            found = decoded(content, seconds, 1024 if coding == "aac" else 0)
+            found = decoded(content)
         listed.append(
             {
                 "file": name, "rate": rate, "channels": count, "seconds": seconds,
