@@ -318,6 +318,10 @@ async fn the_document_has_an_example_of_every_error_and_names_every_header() {
                 }
                 errors += 1;
                 let error = &response["content"]["application/json"]["example"]["error"];
+                if path == "/v2" || path.starts_with("/v2/") {
+                    assert!(error.is_string(), "{path} {status}: {error}");
+                    continue;
+                }
                 for key in ["message", "type", "code", "request_id"] {
                     assert!(error[key].is_string(), "{path} {status}: {error}");
                 }

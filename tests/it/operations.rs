@@ -1,6 +1,7 @@
 //! Probes, metrics, pages, and the documents that must stay true.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::Request;
@@ -66,6 +67,7 @@ async fn the_document_describes_every_route_and_each_route_answers() {
             let name = operation["operationId"].as_str().unwrap_or_default();
             // A store each: nothing that one operation leaves may be in another's way.
             let service = TestApp::with_store("").await;
+            service.app.attach(Arc::new(service.app.start_engine().unwrap()));
             service.answering("intents", false);
             service.answering("policy", true);
             let rows = Rows::prepare(&service, name).await;

@@ -59,6 +59,9 @@ def test_no_request_breaks_the_document(service):
             case.validate_response(response, checks=CHECKS)
 
         each_answer_fits()
+        if operation.label.endswith("/unload"):
+            for model in (TEXT, IMAGE):
+                assert service.http.post(f"/v1/models/{model}/load").status_code == 200
 
 
 def test_the_generated_requests_reached_the_models():

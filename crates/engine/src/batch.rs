@@ -212,7 +212,9 @@ mod tests {
             (&[3, 4], None),
             (&[1, 4], Some(1)),
         ]);
-        waiting.push_back(queue(&[4], None).0.pop_front().unwrap());
+        // Its receiver stays, or it would be cancelled.
+        let (mut tokens, _reply) = queue(&[4], None);
+        waiting.append(&mut tokens);
         let picked = pick(&mut waiting, &Limits::CPU_RAW, 8, Instant::now());
         let rows: Vec<usize> = picked.batch.iter().map(|entry| entry.input.items()).collect();
         assert_eq!(rows[0], 2);

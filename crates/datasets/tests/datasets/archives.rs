@@ -163,9 +163,9 @@ fn files_at_other_depths_and_without_a_class_are_told() {
         path("a/deep/3.png", Code::MixedDepth),
         path("4.png", Code::NoLabel),
         path("train/5.png", Code::NoLabel),
-        path("b/sound.wav", Code::UnsupportedMedia),
         path("a/latin.txt", Code::WrongEncoding),
         path("a/empty.txt", Code::EmptyText),
+        path("b/sound.wav", Code::UndecodableMedia),
         path("b/broken.jpg", Code::UnsupportedMedia),
         path("b/cut.png", Code::UndecodableMedia),
     ];

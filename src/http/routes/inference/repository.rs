@@ -52,7 +52,7 @@ pub(crate) struct Nothing {}
     tag = "Tensors",
     summary = "All backbones, loaded or not",
     description = "Folders that came since the server started are in it as well.",
-    request_body(content = Option<IndexRequest>),
+    request_body(content = Option<IndexRequest>, example = json!({"ready": true})),
     responses(
         (status = 200, description = "In order of name.", body = Vec<IndexEntry>),
         (status = 400, description = "The body cannot be read.", body = InferenceError),
@@ -66,7 +66,8 @@ pub(crate) async fn index(
     request: Request,
 ) -> Result<Json<Vec<IndexEntry>>, ApiError> {
     let body = extract::read(request, app.config.max_body_bytes).await?;
-    let asked = if body.is_empty() { IndexRequest::default() } else { extract::parse_json(&body)? };
+    let nothing = body.is_empty() || body.trim_ascii() == b"null";
+    let asked = if nothing { IndexRequest::default() } else { extract::parse_json(&body)? };
     let entry =
         |name: &str, state, reason| IndexEntry { name: name.to_owned(), version: VERSION, state, reason };
     let mut all = BTreeMap::new();
