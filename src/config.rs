@@ -150,7 +150,7 @@ pub struct Options {
     /// Private key of the certificate in PEM
     #[arg(long, env = "HEADSTART_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
-    /// Origins whose pages may ask, such as https://app.example.com, or `*`; repeatable, or separated by ','
+    /// Origins whose pages may ask, such as `https://app.example.com`, or `*`; repeatable, or separated by ','
     #[arg(long, env = "HEADSTART_CORS_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
     pub cors_origins: Option<Vec<String>>,
     /// OpenTelemetry collector that gets traces by OTLP over HTTP, such as http://collector:4318

@@ -93,7 +93,7 @@ fn binned(pairs: impl Iterator<Item = (f64, bool)>, log_loss: f64) -> Reliabilit
 /// The calibration error that scores which mean what they say stay below in 95 of 100 sets as large: each answer is drawn
 /// to be right as often as its score says, and the error of such draws is not 0, with few items far from it (Bröcker and
 /// Smith 2007, "Increasing the reliability of reliability diagrams"; Vaicenavicius et al. 2019, "Evaluating model
-/// calibration in classification"). The sum over a bin of more than [`ONE_BY_ONE`] items is drawn as normal with its
+/// calibration in classification"). The sum over a bin of more than `ONE_BY_ONE` items is drawn as normal with its
 /// variance (Lyapunov's theorem), so that the time does not grow with the items.
 pub fn by_chance(scores: &[f64], seed: u64) -> f64 {
     let (mut items, mut variance) = ([0usize; BINS], [0.0; BINS]);
