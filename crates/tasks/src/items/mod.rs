@@ -1,6 +1,7 @@
 //! The walk every item takes: admission, then decoding or tokenising, cache, queue, and back as a row. One file a modality.
 
 mod audio;
+mod file;
 mod image;
 mod text;
 mod towers;
@@ -105,8 +106,8 @@ async fn one_graph(
     let walk = Walk { cx, served, reading, cache, caller };
     match &served.encoder {
         Encoder::Text(encoder) => walk.texts(encoder, data, &mut permit).await,
-        Encoder::Image(spec) => walk.images(spec, data, permit).await,
-        Encoder::Audio(encoder) => walk.sounds(encoder, data, permit).await,
+        Encoder::Image(spec) => walk.files(spec, data, permit).await,
+        Encoder::Audio(encoder) => walk.files(encoder, data, permit).await,
         Encoder::None => Err(TaskError::TensorsOnly(served.backbone.id().to_owned())),
     }
 }
