@@ -56,12 +56,15 @@ manifests:
 	$(PYTHON) tools/deploy/fetch.py
 	$(PYTHON) tools/deploy/manifests.py
 
-# Throughput and latency against ONNX Runtime called directly, in one run; BENCH=fine-tuning, image-backbones, sound: what classifiers get right.
+# Throughput and latency against ONNX Runtime called directly, in one run; BENCH=fine-tuning, image-backbones, sound: what classifiers get right;
+# BENCH=words: word vectors.
 bench: build
 ifneq ($(filter fine-tuning image-backbones,$(BENCH)),)
 	$(PYTHON) benches/fine_tuning/run.py $(BENCH)
 else ifeq ($(BENCH),sound)
 	$(PYTHON) benches/sound/run.py
+else ifeq ($(BENCH),words)
+	$(PYTHON) benches/words/run.py
 else
 	$(CARGO) run --release --locked --package headstart-load -- $(BENCH)
 endif

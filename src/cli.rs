@@ -10,6 +10,7 @@ use crate::backup::{BackupArguments, RestoreArguments};
 use crate::config::Options;
 use crate::embed::EmbedArguments;
 use crate::export::ExportArguments;
+use crate::import::ImportArguments;
 use crate::keys::KeysCommand;
 use crate::train::TrainArguments;
 
@@ -97,6 +98,18 @@ pub enum Command {
         /// What to train on and how
         #[command(flatten)]
         arguments: TrainArguments,
+        /// Everything else
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Make a backbone's folder of a published model
+    Import {
+        /// A TOML file with options; environment and flags win over it
+        #[arg(long, env = "HEADSTART_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// What to import and what to call it
+        #[command(flatten)]
+        arguments: ImportArguments,
         /// Everything else
         #[command(flatten)]
         options: Box<Options>,

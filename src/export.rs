@@ -22,6 +22,16 @@ pub enum CannotExport {
     /// Labels and examples, no weights.
     #[error("version `{0}` comes from labels and examples; only versions that a job fitted can be exported")]
     NoHead(String),
+    /// Its backbone is no graph.
+    #[error(
+        "version `{version}` was fitted on `{backbone}`, a table of word vectors, which is no graph to extend"
+    )]
+    NoGraph {
+        /// The version.
+        version: String,
+        /// The backbone.
+        backbone: String,
+    },
     /// Its backbone is gone.
     #[error("backbone `{backbone}` of version `{version}` is not loaded")]
     NoBackbone {
@@ -87,6 +97,9 @@ pub async fn export(
     }
     let backbone = version.backbone.clone();
     let folder = folder.ok_or(CannotExport::NoBackbone { version: model.clone(), backbone })?;
+    if folder.manifest().words.is_some() {
+        return Err(CannotExport::NoGraph { version: model, backbone: version.backbone.clone() });
+    }
     let found = folder.manifest().backbone.sha256.to_lowercase();
     if found != version.backbone_sha256.to_lowercase() {
         return Err(CannotExport::OtherBackbone {

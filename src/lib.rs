@@ -15,6 +15,7 @@ mod few_shot;
 pub mod folders;
 mod gate;
 pub mod http;
+pub mod import;
 mod intake;
 pub mod keys;
 pub mod loading;

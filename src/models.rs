@@ -22,13 +22,13 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     for (id, known) in app.tasks.catalog.list() {
         match known.entry {
             Entry::Served(served) => {
-                let manifest = served.backbone.manifest();
+                let manifest = served.manifest();
                 writeln!(
                     out,
                     "{id:<28} {:<6} {:>5} values  {:<5} {}",
                     manifest.backbone.modality.as_str(),
                     manifest.dimension(),
-                    served.backbone.provider().as_str(),
+                    served.provider(),
                     manifest.backbone.licence,
                 )?;
             }

@@ -139,7 +139,8 @@ fn load(app: &App, engine: &headstart_engine::Engine, folder: &Folder) -> anyhow
 fn check_arguments(arguments: &EmbedArguments, manifest: &Manifest) -> anyhow::Result<()> {
     let id = &manifest.backbone.id;
     let texts = manifest.text.as_ref();
-    ensure!(arguments.truncate.is_none() || texts.is_some(), "`--truncate` is for texts; `{id}` reads none");
+    let reads_texts = manifest.backbone.modality == Modality::Text;
+    ensure!(arguments.truncate.is_none() || reads_texts, "`--truncate` is for texts; `{id}` reads none");
     let Some(asked) = &arguments.prompt else { return Ok(()) };
     let known: Vec<&str> =
         texts.into_iter().flat_map(|text| text.prompts.keys()).map(String::as_str).collect();
@@ -149,7 +150,7 @@ fn check_arguments(arguments: &EmbedArguments, manifest: &Manifest) -> anyhow::R
 }
 
 fn settings(arguments: &EmbedArguments, served: &Served) -> Settings {
-    let manifest = served.backbone.manifest();
+    let manifest = served.manifest();
     Settings {
         model: manifest.backbone.id.clone(),
         sha256: manifest.backbone.sha256.to_lowercase(),
@@ -305,6 +306,7 @@ fn at_its_item(error: TaskError, items: &[Item]) -> anyhow::Error {
         TaskError::UnknownModel(_)
         | TaskError::NotAClassifier(_)
         | TaskError::TensorsOnly(_)
+        | TaskError::NoGraph(_)
         | TaskError::BrokenModel { .. }
         | TaskError::Unloaded(_)
         | TaskError::NoRoom { .. }

@@ -266,7 +266,7 @@ impl From<TaskError> for ApiError {
             TaskError::UnknownModel(_) | TaskError::NotAClassifier(_) => {
                 Self::new(StatusCode::NOT_FOUND, INVALID, "model_not_found", message).about("model")
             }
-            TaskError::TensorsOnly(_) => Self::invalid("model", message),
+            TaskError::TensorsOnly(_) | TaskError::NoGraph(_) => Self::invalid("model", message),
             TaskError::BrokenModel { .. } | TaskError::Unloaded(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, "not_ready", message).about("model")
             }
@@ -388,6 +388,7 @@ impl From<CannotExport> for ApiError {
         let message = error.to_string();
         match error {
             CannotExport::NoHead(_)
+            | CannotExport::NoGraph { .. }
             | CannotExport::NoBackbone { .. }
             | CannotExport::OtherBackbone { .. }
             // The files on the disk are not those that were loaded, or the graph is of a kind that cannot be extended.

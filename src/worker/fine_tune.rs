@@ -220,7 +220,7 @@ impl Context<'_> {
         let inspection = &training.inspection;
         let classes: Vec<String> =
             inspection.summary.classes.iter().map(|class| class.label.clone()).collect();
-        let dimension = self.served.backbone.manifest().dimension();
+        let dimension = self.served.manifest().dimension();
         let grouped = inspection.summary.groups > 0;
         let mut builder = TableBuilder::new(classes, inspection.multi_label, grouped, dimension);
         let mut counted = Counted { done: 0, total: count(files) };
@@ -294,7 +294,7 @@ impl Context<'_> {
             .ok_or_else(|| Stop::refused("invalid_value", unknown_method(&self.job.method), "method"))?;
         let given = self.job.params.hyperparameters();
         let params = method.check(&given)?;
-        let manifest = &self.served.backbone.manifest().backbone;
+        let manifest = &self.served.manifest().backbone;
         let backbone = Backbone { id: manifest.id.clone(), sha256: manifest.sha256.clone() };
         let state = match self.done.get(&self.step(FIT_STATE)) {
             Some(blob) => Some(self.store.blobs().read(blob, LARGEST_STEP).await?),
@@ -372,7 +372,7 @@ impl Context<'_> {
     ) -> Evidence {
         Evidence {
             job: self.job.clone(),
-            backbone: self.served.backbone.manifest().backbone.clone(),
+            backbone: self.served.manifest().backbone.clone(),
             found,
             table,
             parts,

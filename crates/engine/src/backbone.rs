@@ -8,13 +8,14 @@ use headstart_telemetry::{Metrics, ModelMetrics};
 use headstart_types::Manifest;
 use headstart_types::tensor::{Tensor, Values};
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
+use tokio::sync::oneshot;
 
 use crate::batch::Limits;
 use crate::call::{Class, Entry, Input, Readout, Row, Scratch, Shape, Timing, Want};
 use crate::error::EngineError;
 use crate::folder::Folder;
 use crate::lane;
+use crate::places::{Permit, Places};
 use crate::reads::Reads;
 use crate::schedule::{Scheduler, Side};
 use crate::session::{Graph, Provider};
@@ -24,9 +25,6 @@ use crate::trial::Trial;
 
 /// No call should hold a lane longer: a short item behind it would wait as long.
 const LONGEST_CALL: Duration = Duration::from_millis(50);
-
-/// Clients are told to come back within this.
-const LONGEST_RETRY: u64 = 120;
 
 /// The part of a backbone that lanes see.
 pub(crate) struct Model {
@@ -121,32 +119,8 @@ pub struct Backbone {
     labels: Vec<String>,
     scheduler: Arc<Scheduler>,
     metrics: Arc<Metrics>,
-    places: Arc<Semaphore>,
-    queue_items: usize,
+    places: Places,
     invariant: Option<f32>,
-}
-
-/// Places in a backbone's queue, taken before any work is done for them.
-pub struct Permit {
-    places: OwnedSemaphorePermit,
-    gauge: ModelMetrics,
-    items: i64,
-}
-
-impl Permit {
-    /// Parts with places for `items`, or `None` when it has fewer.
-    #[must_use]
-    pub fn split(&mut self, items: usize) -> Option<Self> {
-        let places = self.places.split(items)?;
-        self.items -= items as i64;
-        Some(Self { places, gauge: self.gauge.clone(), items: items as i64 })
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.gauge.queue_items.sub(self.items);
-    }
 }
 
 /// How a group of items is run.
@@ -231,16 +205,8 @@ impl Backbone {
     ) -> Self {
         let model = Arc::new(model);
         scheduler.add(Arc::clone(&model));
-        Self {
-            model,
-            folder,
-            labels,
-            scheduler,
-            metrics,
-            places: Arc::new(Semaphore::new(queue_items)),
-            queue_items,
-            invariant,
-        }
+        let places = Places::new(queue_items, model.metrics.clone());
+        Self { model, folder, labels, scheduler, metrics, places, invariant }
     }
 
     /// The name clients use.
@@ -308,7 +274,7 @@ impl Backbone {
     /// Most items that its queue holds.
     #[must_use]
     pub fn queue_items(&self) -> usize {
-        self.queue_items
+        self.places.items()
     }
 
     /// Takes places in the queue, or refuses at once.
@@ -316,19 +282,11 @@ impl Backbone {
     /// # Errors
     /// [`EngineError::QueueFull`] with a time to come back, from the speed seen lately.
     pub fn admit(&self, items: usize) -> Result<Permit, EngineError> {
-        let full = || EngineError::QueueFull {
+        self.places.take(items).ok_or_else(|| EngineError::QueueFull {
             model: self.id().to_owned(),
-            limit: self.queue_items,
+            limit: self.places.items(),
             retry_after: self.retry_after(items),
-        };
-        let count = u32::try_from(items).map_err(|_| full())?;
-        match Arc::clone(&self.places).try_acquire_many_owned(count) {
-            Ok(places) => {
-                self.model.metrics.queue_items.add(i64::from(count));
-                Ok(Permit { places, gauge: self.model.metrics.clone(), items: i64::from(count) })
-            }
-            Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => Err(full()),
-        }
+        })
     }
 
     /// Queues items under a permit; tickets come back in their order. Items beyond the permit are refused.
@@ -345,8 +303,7 @@ impl Backbone {
         let mut tickets = Vec::with_capacity(inputs.len());
         let mut entries = Vec::with_capacity(inputs.len());
         for input in inputs {
-            let place =
-                permit.places.split(input.items()).ok_or(EngineError::Bug("more items than permits"))?;
+            let place = permit.take(input.items())?;
             let (reply, receiver) = oneshot::channel();
             tickets.push(Ticket { receiver, deadline: request.deadline });
             entries.push(Entry {
@@ -399,11 +356,8 @@ impl Backbone {
     }
 
     fn retry_after(&self, items: usize) -> Duration {
-        let waiting = self.queue_items - self.places.available_permits().min(self.queue_items);
-        let needed = (waiting + items).saturating_sub(self.queue_items).max(1) as u64;
-        let lanes = self.model.max_running.max(1) as u64;
-        let nanoseconds = self.model.nanoseconds_per_item.load(Ordering::Relaxed) * needed / lanes;
-        Duration::from_secs(nanoseconds.div_ceil(1_000_000_000).clamp(1, LONGEST_RETRY))
+        let nanoseconds = self.model.nanoseconds_per_item.load(Ordering::Relaxed);
+        self.places.retry_after(items, nanoseconds, self.model.max_running)
     }
 }
 

@@ -14,6 +14,7 @@ use crate::call::Readout;
 use crate::error::EngineError;
 use crate::folder::Folder;
 use crate::lane;
+use crate::places::Places;
 use crate::runtime::Runtime;
 use crate::schedule::Scheduler;
 use crate::session::{Graph, Provider};
@@ -139,6 +140,13 @@ impl Engine {
             self.options.queue_items,
             invariant,
         ))
+    }
+
+    /// Places in a queue as long as every backbone's, for one that is no graph: it is computed elsewhere, and admits and
+    /// counts as the others do.
+    #[must_use]
+    pub fn places(&self, id: &str) -> Places {
+        Places::new(self.options.queue_items, self.metrics.for_model(id))
     }
 
     /// Lanes that run calls.

@@ -145,7 +145,8 @@ impl Folder {
         sha256(path).map_err(|source| FolderError::Read { path: path.to_path_buf(), source })
     }
 
-    /// The folders under `root` that hold a manifest, or are taken for a backbone's by `also`, in order of name.
+    /// The folders under `root` that hold a manifest, or are taken for a backbone's by `also`, in order of name. Hidden
+    /// ones are left out: an import makes one.
     ///
     /// # Errors
     /// [`FolderError::Read`] when `root` cannot be listed.
@@ -155,6 +156,7 @@ impl Folder {
         let mut folders: Vec<PathBuf> = entries
             .flatten()
             .map(|entry| entry.path())
+            .filter(|path| path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b".")))
             .filter(|path| Self::has_manifest(path) || also(path))
             .collect();
         folders.sort();

@@ -4,16 +4,22 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Instant;
 
 use async_trait::async_trait;
-use headstart_engine::{Backbone, Engine, EngineError, Folder};
+use headstart_engine::{Backbone, Engine, EngineError, Folder, Permit, Provider};
 use headstart_media::{MediaError, SoundEncoder, TextEncoder};
+use headstart_telemetry::ModelMetrics;
+use headstart_types::Manifest;
 use headstart_types::manifest::ImageSpec;
 use headstart_types::payload::{Datum, Modality};
 use headstart_types::{InputError, Payload};
+use headstart_vectors::{Table, TableError};
 
 use crate::cache::Key;
+use crate::compute::{Compute, TableBackbone};
 use crate::error::TaskError;
+use crate::reader::Reader;
 use crate::zero_shot::ZeroShot;
 
 /// A backbone with what turns media into its inputs.
@@ -24,8 +30,8 @@ pub struct Served {
     pub(crate) text_tower: Option<Arc<Self>>,
     /// What zero-shot needs beside the graph.
     pub(crate) zero_shot: Option<ZeroShot>,
-    /// The loaded graph and its queue. Dropped behind the parts above, for it gives their memory back as well.
-    pub backbone: Backbone,
+    /// What computes its features, and its queue. Dropped behind the parts above.
+    pub(crate) compute: Compute,
     /// Names weights and preprocessing in cache keys.
     pub(crate) fingerprint: Key,
     /// When it was loaded, seconds since the epoch.
@@ -38,7 +44,7 @@ pub struct Served {
 
 /// What turns media into a backbone's inputs.
 pub(crate) enum Encoder {
-    Text(Arc<TextEncoder>),
+    Text(Arc<Reader>),
     Image(ImageSpec),
     Audio(Arc<SoundEncoder>),
     /// Nothing does: it takes tensors as they are.
@@ -51,6 +57,9 @@ pub enum LoadError {
     /// The engine refused it.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Its table of word vectors cannot be used.
+    #[error(transparent)]
+    Table(#[from] TableError),
     /// Its tokenizer cannot be used.
     #[error("{file}: {source}")]
     Tokenizer {
@@ -71,6 +80,11 @@ impl LoadError {
         match self {
             Self::Engine(EngineError::Folder(error)) => error.reason(),
             Self::Engine(_) => "its graph cannot be run; the log has the reason".into(),
+            Self::Table(TableError::Checksum { file, .. }) => {
+                format!("the sha-256 of {file} is not the manifest's")
+            }
+            Self::Table(TableError::Format { file, problem }) => format!("{file}: {problem}"),
+            Self::Table(_) => "its table of word vectors cannot be used; the log has the reason".into(),
             Self::Tokenizer { file, .. } => format!("{file} cannot be used; the log has the reason"),
             Self::ZeroShot(_) => "what `[zero_shot]` names cannot be used; the log has the reason".into(),
         }
@@ -86,6 +100,23 @@ impl Served {
         let tower = folder.text_half().map(|half| Self::load(engine, half, loaded_at)).transpose()?;
         let manifest = folder.manifest().clone();
         let manifest_text = toml_fingerprint(&manifest);
+        let fingerprint = Key::of(&[manifest.backbone.sha256.as_bytes(), manifest_text.as_bytes()]);
+        let zero_shot = ZeroShot::load(&folder).map_err(LoadError::ZeroShot)?;
+        let text_tower = tower.map(Arc::new);
+        let (memory, asked) = (folder.memory(), AtomicU64::new(0));
+        if manifest.words.is_some() {
+            let (encoder, compute) = table(engine, folder)?;
+            return Ok(Self {
+                compute,
+                encoder,
+                text_tower,
+                zero_shot,
+                fingerprint,
+                loaded_at,
+                memory,
+                asked,
+            });
+        }
         let encoder = match (&manifest.text, &manifest.image, &manifest.audio) {
             (_, Some(image), _) => Encoder::Image(image.clone()),
             (Some(text), None, _) => {
@@ -93,18 +124,89 @@ impl Served {
                 let encoder = TextEncoder::load(&bytes, text)
                     .map_err(|source| LoadError::Tokenizer { file: text.tokenizer.clone(), source })?;
                 // How long a text may be is an option, and known before it comes here.
-                Encoder::Text(Arc::new(encoder.with_max_bytes(usize::MAX)))
+                Encoder::Text(Arc::new(Reader::Tokens(Box::new(encoder.with_max_bytes(usize::MAX)))))
             }
             (None, None, Some(audio)) => Encoder::Audio(Arc::new(SoundEncoder::new(audio))),
             (None, None, None) => Encoder::None,
         };
-        let zero_shot = ZeroShot::load(&folder).map_err(LoadError::ZeroShot)?;
-        let fingerprint = Key::of(&[manifest.backbone.sha256.as_bytes(), manifest_text.as_bytes()]);
-        let memory = folder.memory();
-        let backbone = engine.load(folder)?;
-        let text_tower = tower.map(Arc::new);
-        let asked = AtomicU64::new(0);
-        Ok(Self { backbone, encoder, text_tower, zero_shot, fingerprint, loaded_at, memory, asked })
+        let compute = Compute::Graph(engine.load(folder)?);
+        Ok(Self { compute, encoder, text_tower, zero_shot, fingerprint, loaded_at, memory, asked })
+    }
+
+    /// The name clients use.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.manifest().backbone.id
+    }
+
+    /// The manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        self.compute.manifest()
+    }
+
+    /// The folder it was loaded from.
+    #[must_use]
+    pub fn folder(&self) -> &Folder {
+        self.compute.folder()
+    }
+
+    /// Its metrics.
+    #[must_use]
+    pub fn metrics(&self) -> &ModelMetrics {
+        self.compute.metrics()
+    }
+
+    /// Where it runs: `cpu` or `cuda`.
+    #[must_use]
+    pub fn provider(&self) -> &'static str {
+        match &self.compute {
+            Compute::Graph(backbone) => backbone.provider().as_str(),
+            Compute::Table(_) => Provider::Cpu.as_str(),
+        }
+    }
+
+    /// Lowest cosine between an item alone and the same item in a padded batch, as measured at the start; `None`
+    /// where nothing was measured.
+    #[must_use]
+    pub fn batch_invariance(&self) -> Option<f32> {
+        match &self.compute {
+            Compute::Graph(backbone) => backbone.batch_invariance(),
+            Compute::Table(_) => None,
+        }
+    }
+
+    /// Words of its table; `None` for a graph.
+    #[must_use]
+    pub fn table_words(&self) -> Option<usize> {
+        match &self.compute {
+            Compute::Graph(_) => None,
+            Compute::Table(backbone) => Some(backbone.table.index().rows()),
+        }
+    }
+
+    /// Its graph.
+    ///
+    /// # Errors
+    /// [`TaskError::NoGraph`] for a table of word vectors.
+    pub fn graph(&self) -> Result<&Backbone, TaskError> {
+        match &self.compute {
+            Compute::Graph(backbone) => Ok(backbone),
+            Compute::Table(_) => Err(TaskError::NoGraph(self.id().to_owned())),
+        }
+    }
+
+    /// Most items that its queue holds.
+    pub(crate) fn queue_items(&self) -> usize {
+        self.compute.queue_items()
+    }
+
+    /// Takes places in its queue, or refuses at once.
+    ///
+    /// # Errors
+    /// [`EngineError::QueueFull`] with a time to come back.
+    pub(crate) fn admit(&self, items: usize) -> Result<Permit, EngineError> {
+        self.compute.admit(items)
     }
 
     /// Names weights, their precision and preprocessing: what was computed under one key holds for no other.
@@ -116,7 +218,7 @@ impl Served {
     /// Whether it gives features; what reads pairs of texts gives none.
     #[must_use]
     pub fn gives_features(&self) -> bool {
-        !self.backbone.manifest().reads_pairs()
+        !self.manifest().reads_pairs()
     }
 
     /// Refuses a backbone without features where they are asked for.
@@ -127,7 +229,7 @@ impl Served {
         if self.gives_features() {
             return Ok(());
         }
-        let id = self.backbone.id();
+        let id = self.id();
         Err(TaskError::invalid(
             field,
             format!("`{id}` reads pairs of texts: it reranks or labels, and has no features"),
@@ -137,7 +239,7 @@ impl Served {
     /// All that it reads, its own modality first.
     #[must_use]
     pub fn modalities(&self) -> Vec<Modality> {
-        self.backbone.manifest().modalities()
+        self.manifest().modalities()
     }
 
     /// A request's items as data that it reads.
@@ -156,8 +258,22 @@ impl Served {
     /// What its own graph reads.
     #[must_use]
     pub fn modality(&self) -> Modality {
-        self.backbone.manifest().backbone.modality
+        self.manifest().backbone.modality
     }
+}
+
+/// A table of word vectors, opened, with its reader.
+fn table(engine: &Engine, folder: Folder) -> Result<(Encoder, Compute), LoadError> {
+    let started = Instant::now();
+    let table = Arc::new(Table::open(folder.path(), folder.manifest())?);
+    let id = folder.manifest().backbone.id.clone();
+    let places = engine.places(&id);
+    let took = started.elapsed();
+    places.metrics().load_seconds.set(took.as_secs_f64());
+    let (words, milliseconds) = (table.index().rows(), took.as_millis() as u64);
+    tracing::info!(model = %id, words, milliseconds, "table of word vectors opened");
+    let reader = Encoder::Text(Arc::new(Reader::Words(Arc::clone(&table))));
+    Ok((reader, Compute::Table(TableBackbone::new(table, folder, places))))
 }
 
 /// Every field that changes numbers is in the manifest: its text form names them all.

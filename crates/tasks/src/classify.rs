@@ -122,7 +122,7 @@ impl Task for Classify {
             scores(cx, &names, input, reading, (caller, user)).await?;
 
         let mut data = Vec::with_capacity(items.len() * chosen.len());
-        for (index, (_, truncated_tokens)) in items.iter().copied().enumerate() {
+        for (index, seen) in items.iter().enumerate() {
             for (place, classifier) in chosen.iter().enumerate() {
                 let artifact = &classifier.version.artifact;
                 let ranking = Ranking { multi_label: artifact.multi_label(), ..ranking };
@@ -130,13 +130,16 @@ impl Task for Classify {
                 let scores = scores.ok_or(TaskError::Bug("a classifier without scores"))?;
                 let (labels, thresholds) = (artifact.labels(), artifact.thresholds());
                 data.push(Classified {
-                    labelled: ranking.rank_by(index, labels, scores, truncated_tokens, thresholds),
+                    labelled: Labelled {
+                        unknown_words: seen.lost.unknown_words,
+                        ..ranking.rank_by(index, labels, scores, seen.lost.truncated_tokens, thresholds)
+                    },
                     classifier: several.then(|| classifier.name.clone()),
                     rung: artifact.rung(),
                 });
             }
         }
-        let usage = Usage::of(items.iter().map(|item| item.0).sum());
+        let usage = Usage::of(items.iter().map(|item| item.tokens).sum());
         Ok(Done { answer: ClassifyAnswer { object: "list", data, model: names.join(","), usage }, timings })
     }
 }

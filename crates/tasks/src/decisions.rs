@@ -11,7 +11,7 @@ use crate::context::{Caller, TaskContext};
 use crate::decision_input::{DecisionContent, DecisionInput, read_input, read_instructions};
 use crate::error::TaskError;
 use crate::features::is_zero;
-use crate::items::Timings;
+use crate::items::{Lost, Timings};
 use crate::labels::Labels;
 use crate::task::{Done, Task, required};
 use crate::zero_shot::{Judged, Observed, Question as Labelling, judge, observe};
@@ -170,6 +170,10 @@ pub struct DecisionsAnswer {
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(required = false)]
     pub truncated_tokens: usize,
+    /// Words of the input that the model's table does not have; absent when there were none.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
+    pub unknown_words: usize,
     /// The backbone.
     pub model: String,
     /// Tokens used.
@@ -298,8 +302,16 @@ impl Task for Decisions {
         let truncate = params.truncate.unwrap_or_default();
         let item = observe(cx, &served, "input", data, truncate, caller).await?;
         let (tokens, timings) = (item.tokens(), item.timings());
-        let mut asking =
-            Asking { cx, served: &served, item: &item, truncate, caller, tokens, truncated: 0, timings };
+        let mut asking = Asking {
+            cx,
+            served: &served,
+            item: &item,
+            truncate,
+            caller,
+            tokens,
+            lost: Lost::default(),
+            timings,
+        };
         let mut answers = Vec::with_capacity(questions.len());
         for (index, question) in questions.into_iter().enumerate() {
             answers.push(asking.answer(&format!("questions[{index}]"), question).await?);
@@ -312,8 +324,10 @@ impl Task for Decisions {
             output_tokens_details: OutputTokensDetails::default(),
             total_tokens: tokens,
         };
-        let (timings, truncated_tokens) = (asking.timings, asking.truncated);
-        Ok(Done { answer: DecisionsAnswer { answers, truncated_tokens, model, usage }, timings })
+        let timings = asking.timings;
+        let Lost { truncated_tokens, unknown_words } = asking.lost;
+        let answer = DecisionsAnswer { answers, truncated_tokens, unknown_words, model, usage };
+        Ok(Done { answer, timings })
     }
 }
 
@@ -325,7 +339,7 @@ struct Asking<'a> {
     truncate: Truncate,
     caller: Caller,
     tokens: usize,
-    truncated: usize,
+    lost: Lost,
     timings: Timings,
 }
 
@@ -436,10 +450,10 @@ impl Asking<'_> {
         independent: bool,
     ) -> Result<Vec<f32>, TaskError> {
         let question = Labelling { labels, template: None, independent, truncate: self.truncate, field };
-        let Judged { probabilities, truncated, tokens, timings } =
+        let Judged { probabilities, lost, tokens, timings } =
             judge(self.cx, self.served, self.item, question, self.caller).await?;
         self.tokens += tokens;
-        self.truncated = truncated.into_iter().fold(self.truncated, usize::max);
+        self.lost = lost.into_iter().fold(self.lost, Lost::most);
         self.timings = self.timings.beside(timings);
         probabilities.into_iter().next().ok_or(TaskError::Bug("no scores for an item"))
     }

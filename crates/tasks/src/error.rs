@@ -16,6 +16,9 @@ pub enum TaskError {
     /// A backbone that reads neither texts nor pictures.
     #[error("the model `{0}` takes raw tensors only: ask it by /v2/models/{0}/infer")]
     TensorsOnly(String),
+    /// A backbone that takes no raw tensors.
+    #[error("the model `{0}` is a table of word vectors: it has no graph, and takes no raw tensors")]
+    NoGraph(String),
     /// The backbone exists but could not be loaded.
     #[error("the model `{id}` is not available: {reason}")]
     BrokenModel {

@@ -83,6 +83,10 @@ pub struct Embedding {
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(required = false)]
     pub truncated_tokens: usize,
+    /// Words that the model's table does not have, and that its vector says nothing of; absent when there were none.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
+    pub unknown_words: usize,
 }
 
 /// A vector as a list or as base64.
@@ -143,7 +147,7 @@ impl Task for Features {
         let input = required(params.input, "input")?;
         let served = cx.catalog.get(&model).await?;
         cx.check_items(input.len())?;
-        let manifest = served.backbone.manifest();
+        let manifest = served.manifest();
         let dimensions = check_dimensions(params.dimensions, manifest)?;
         let prompt = params.prompt.as_deref().map(|name| prompt(manifest, name)).transpose()?;
         let data = served.data(input, "input", params.modality)?;
@@ -166,6 +170,7 @@ impl Task for Features {
             index,
             embedding: write(cut(item.features, dimensions), format),
             truncated_tokens: item.truncated_tokens,
+            unknown_words: item.unknown_words,
         });
         let answer = FeaturesAnswer { object: "list", data: data.collect(), model, usage };
         Ok(Done { answer, timings })

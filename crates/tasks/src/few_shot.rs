@@ -174,6 +174,6 @@ fn identify(datum: Datum, limits: &TaskLimits, name: String) -> Result<(Datum, C
 }
 
 fn backbone(served: &Served) -> Backbone {
-    let manifest = &served.backbone.manifest().backbone;
+    let manifest = &served.manifest().backbone;
     Backbone { id: manifest.id.clone(), sha256: manifest.sha256.clone() }
 }

@@ -100,7 +100,7 @@ impl Task for Moderations {
         }
         let modality = cx.catalog.get(&classifier.version.backbone).await?.modality();
         let (labels, thresholds) = (artifact.labels(), artifact.thresholds());
-        let results = scores.iter().zip(items).map(|(scores, (_, truncated_tokens))| {
+        let results = scores.iter().zip(items).map(|(scores, seen)| {
             let applies = |class: usize| {
                 let own = thresholds.and_then(|each| each.get(class)).copied().unwrap_or(PRESENT);
                 scores.get(class).is_some_and(|score| *score >= own)
@@ -111,7 +111,7 @@ impl Task for Moderations {
                 categories: named().enumerate().map(|(class, name)| (name, applies(class))).collect(),
                 category_scores: named().zip(scores.iter().copied()).collect(),
                 category_applied_input_types: named().map(|name| (name, vec![modality])).collect(),
-                truncated_tokens,
+                truncated_tokens: seen.lost.truncated_tokens,
             }
         });
         let id = format!("modr-{}", uuid::Uuid::now_v7().simple());

@@ -1,13 +1,14 @@
 //! Pairs of texts through a cross-encoder: each text is tokenised once, and every pair is an item of the queue.
 
 use headstart_engine::Want;
-use headstart_media::{Encoded, MediaError, Shorter, TextEncoder};
+use headstart_media::{MediaError, Shorter, TextEncoder};
 use headstart_types::payload::{Datum, Truncate};
 
 use crate::catalog::Served;
 use crate::context::{Caller, TaskContext};
 use crate::error::TaskError;
 use crate::items::{self, Items};
+use crate::reader::{Read, Reader};
 
 /// A text with what errors call it.
 #[derive(Debug, Clone)]
@@ -35,7 +36,7 @@ pub(crate) async fn compute(
     cx.check_items(count)?;
     let bytes = pairs.first.iter().chain(&pairs.second).map(|named| named.text.len()).sum();
     let want = Want { features: false, logits: true };
-    let read = move |encoder: &TextEncoder| pairs.encode(encoder);
+    let read = move |reader: &Reader| pairs.encode(reader.tokens()?);
     items::compute_read(cx, served, ((count, bytes), want), read, &cx.features, caller).await
 }
 
@@ -57,7 +58,7 @@ pub(crate) fn texts(cx: &TaskContext, field: &str, data: Vec<Datum>) -> Result<V
 }
 
 impl Pairs {
-    fn encode(&self, encoder: &TextEncoder) -> Result<Vec<Encoded>, TaskError> {
+    fn encode(&self, encoder: &TextEncoder) -> Result<Vec<Read>, TaskError> {
         let contents = |side: &[Named]| -> Result<Vec<Vec<u32>>, TaskError> {
             let content = |named: &Named| encoder.content(&named.text).map_err(|error| refused(named, error));
             side.iter().map(content).collect()
@@ -67,7 +68,7 @@ impl Pairs {
         for (one, ids) in self.first.iter().zip(&first) {
             for (other, others) in self.second.iter().zip(&second) {
                 let pair = encoder.pair(ids, others, self.shorter, self.truncate);
-                encoded.push(pair.map_err(|error| match (&error, self.shorter) {
+                encoded.push(pair.map(Read::from).map_err(|error| match (&error, self.shorter) {
                     (MediaError::TooLong { .. }, Shorter::First) => refused(one, error),
                     _ => refused(other, error),
                 })?);

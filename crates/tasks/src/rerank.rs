@@ -11,7 +11,7 @@ use crate::catalog::Served;
 use crate::context::{Caller, TaskContext};
 use crate::error::TaskError;
 use crate::features::is_zero;
-use crate::items::{self, Items, Reading, Timings};
+use crate::items::{self, Item, Items, Lost, Reading, Timings};
 use crate::pairs::{self, Pairs};
 use crate::similarity::cosine;
 use crate::task::{Done, Task, required};
@@ -110,6 +110,10 @@ pub struct RankedDocument {
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(required = false)]
     pub truncated_tokens: usize,
+    /// Words of the document that the model's table does not have; absent when there were none.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
+    pub unknown_words: usize,
 }
 
 /// A document of a request.
@@ -187,7 +191,7 @@ impl Task for Rerank {
         } else {
             by_pairs(cx, &served, question, params.raw_scores.unwrap_or(false), caller).await?
         };
-        let Scored { scores, truncated, tokens, timings } = scored;
+        let Scored { scores, lost, tokens, timings } = scored;
 
         let order = best_first(&scores, params.top_n);
         let mut text = |index: usize| texts.get_mut(index).and_then(Option::take);
@@ -201,7 +205,8 @@ impl Task for Rerank {
                 index,
                 relevance_score: scores[index],
                 document: text(index).map(|text| Document { text }),
-                truncated_tokens: truncated[index],
+                truncated_tokens: lost[index].truncated_tokens,
+                unknown_words: lost[index].unknown_words,
             });
             let results = results.collect();
             RerankAnswer::Ranked(Ranked { object: "rerank", results, model, usage: Usage::of(tokens) })
@@ -219,10 +224,10 @@ struct Question {
     truncate: Truncate,
 }
 
-/// Scores and tokens cut, in the order of the documents.
+/// Scores and what was not read, in the order of the documents.
 struct Scored {
     scores: Vec<f32>,
-    truncated: Vec<usize>,
+    lost: Vec<Lost>,
     tokens: usize,
     timings: Timings,
 }
@@ -233,7 +238,7 @@ async fn by_embeddings(
     question: Question,
     caller: Caller,
 ) -> Result<Scored, TaskError> {
-    let prompts = served.backbone.manifest().text.as_ref().map(|text| &text.prompts);
+    let prompts = served.manifest().text.as_ref().map(|text| &text.prompts);
     let prompt = |names: &[&str]| {
         let found = names.iter().find_map(|name| prompts.and_then(|prompts| prompts.get(*name)));
         found.map(String::as_str)
@@ -265,7 +270,7 @@ async fn by_embeddings(
     let target = one.items.first().ok_or(TaskError::Bug("no row for an item"))?;
     Ok(Scored {
         scores: many.items.iter().map(|item| cosine(&target.features, &item.features)).collect(),
-        truncated: many.items.iter().map(|item| item.truncated_tokens).collect(),
+        lost: many.items.iter().map(Item::lost).collect(),
         tokens: one.tokens() + many.tokens(),
         timings: one.timings.beside(many.timings),
     })
@@ -279,9 +284,9 @@ async fn by_pairs(
     raw: bool,
     caller: Caller,
 ) -> Result<Scored, TaskError> {
-    let classes = served.backbone.labels().len();
+    let classes = served.graph()?.labels().len();
     if classes != 1 {
-        let id = served.backbone.id();
+        let id = served.id();
         let problem =
             format!("`{id}` says {classes} things of a pair; a reranker says one, how relevant it is");
         return Err(TaskError::invalid("model", problem));
@@ -298,7 +303,7 @@ async fn by_pairs(
     let scores = logits.map(|logit| logit.map(score).ok_or(TaskError::Bug("a pair without a logit")));
     Ok(Scored {
         scores: scores.collect::<Result<_, _>>()?,
-        truncated: rows.items.iter().map(|row| row.truncated_tokens).collect(),
+        lost: rows.items.iter().map(Item::lost).collect(),
         tokens: rows.tokens(),
         timings: rows.timings,
     })

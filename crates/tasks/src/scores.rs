@@ -17,7 +17,7 @@ use crate::catalog::Served;
 use crate::classifiers::{Chosen, LiveVersion};
 use crate::context::{Caller, TaskContext};
 use crate::error::TaskError;
-use crate::items::{self, Items, Reading, Timings};
+use crate::items::{self, Items, Lost, Reading, Timings};
 use crate::zero_shot::{self, Judged, PRESENT, Question};
 
 /// Products up to this many multiplications run where the request is; more go to the CPU pool.
@@ -34,9 +34,16 @@ pub(crate) struct HowToRead {
 pub(crate) struct Scored {
     /// By classifier, then by item, then by class.
     pub(crate) scores: Vec<Vec<Vec<f32>>>,
-    /// Tokens used and cut of each item, as the backbone that cut most saw it.
-    pub(crate) items: Vec<(usize, usize)>,
+    /// What was seen of each item.
+    pub(crate) items: Vec<Seen>,
     pub(crate) timings: Timings,
+}
+
+/// What backbones saw of an item: tokens in all, and what most of it was lost to one of them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Seen {
+    pub(crate) tokens: usize,
+    pub(crate) lost: Lost,
 }
 
 /// The versions that names mean for this caller, and what they say of the items.
@@ -91,7 +98,7 @@ async fn score(
     cx.check_items(input.len())?;
     let mut scored = Scored {
         scores: vec![Vec::new(); chosen.len()],
-        items: vec![(0, 0); input.len()],
+        items: vec![Seen::default(); input.len()],
         timings: Timings::default(),
     };
     for (backbone, places) in by_backbone {
@@ -109,7 +116,7 @@ async fn score(
         let items = items::compute(cx, &served, data, reading, &cx.features, caller).await?;
         scored.timings = scored.timings.beside(items.timings);
         for (seen, item) in scored.items.iter_mut().zip(&items.items) {
-            *seen = (seen.0 + item.tokens, seen.1.max(item.truncated_tokens));
+            *seen = Seen { tokens: seen.tokens + item.tokens, lost: seen.lost.most(item.lost()) };
         }
         let answers = apply(cx, &served, heads, &items, caller).await?;
         for (place, answers) in places.into_iter().zip(answers) {

@@ -47,6 +47,10 @@ pub struct SimilarityAnswer {
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(required = false)]
     pub truncated_tokens: usize,
+    /// Words of the input that the model's table does not have; absent when there were none.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
+    pub unknown_words: usize,
     /// The backbone.
     pub model: String,
     /// Tokens used.
@@ -64,6 +68,10 @@ pub struct Score {
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(required = false)]
     pub truncated_tokens: usize,
+    /// Words of the candidate that the model's table does not have; absent when there were none.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
+    pub unknown_words: usize,
 }
 
 impl Task for Similarity {
@@ -111,11 +119,13 @@ impl Task for Similarity {
             index,
             score: cosine(&target.features, &item.features),
             truncated_tokens: item.truncated_tokens,
+            unknown_words: item.unknown_words,
         });
         let answer = SimilarityAnswer {
             object: "list",
             data: data.collect(),
             truncated_tokens: target.truncated_tokens,
+            unknown_words: target.unknown_words,
             model,
             usage,
         };

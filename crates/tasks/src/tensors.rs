@@ -73,7 +73,7 @@ pub async fn infer(
     caller: Caller,
 ) -> Result<(Vec<NamedTensor>, Timings), TaskError> {
     let served = cx.catalog.served(model).await?;
-    let backbone = &served.backbone;
+    let backbone = served.graph()?;
     let places = wanted(backbone, outputs)?;
     let inputs = in_order(&served, inputs)?;
     let shapes: Vec<&[usize]> = inputs.iter().map(|input| input.shape.as_slice()).collect();
@@ -134,7 +134,7 @@ fn wanted(backbone: &Backbone, names: &[String]) -> Result<Vec<usize>, TaskError
 
 /// The inputs in the graph's order, each of the type and shape that the graph takes.
 fn in_order(served: &Served, given: Vec<TensorForm>) -> Result<Vec<TensorForm>, TaskError> {
-    let backbone = &served.backbone;
+    let backbone = served.graph()?;
     let specs = &backbone.signature().inputs;
     let takes = || format!("`{}`, which takes {}", backbone.id(), list(specs));
     let mut slots: Vec<Option<TensorForm>> = specs.iter().map(|_| None).collect();
@@ -170,7 +170,7 @@ fn check(served: &Served, spec: &TensorSpec, input: &TensorForm) -> Result<(), T
         return refuse(format!("has the shape {:?}, which no data fills", input.shape));
     }
     // A few bytes of tokens may cost any memory once they are vectors.
-    let most = served.backbone.manifest().text.as_ref().map_or(usize::MAX, |text| text.max_tokens);
+    let most = served.manifest().text.as_ref().map_or(usize::MAX, |text| text.max_tokens);
     match input.shape.get(1) {
         Some(tokens) if *tokens > most => {
             refuse(format!("has {tokens} tokens a row; the model takes at most {most}"))

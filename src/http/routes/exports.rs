@@ -53,7 +53,7 @@ pub(crate) async fn onnx(
     let number = number(&name, &version)?;
     let row = visible.store.version(&visible.classifier(&name)?, number).await?;
     let served = visible.app.tasks.catalog.served(&row.backbone).await.ok();
-    let folder = served.map(|served| served.backbone.folder().clone());
+    let folder = served.map(|served| served.folder().clone());
     let Exported { composed, backbone, file_name } = export(&visible.store, &row, folder).await?;
     let etag = format!("\"{}\"", composed.fingerprint);
     let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());

@@ -71,7 +71,7 @@ pub(crate) struct ModelDetails {
     /// Length of its vectors; absent where it reads pairs of texts and gives none.
     #[serde(skip_serializing_if = "Option::is_none")]
     dimension: Option<usize>,
-    /// Longest text in tokens.
+    /// Longest text in tokens, or in words for a table of word vectors.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_tokens: Option<usize>,
     /// Names of the prefixes it knows.
@@ -90,7 +90,7 @@ pub(crate) struct ModelDetails {
     /// Licence of the weights.
     #[schema(required = false)]
     licence: String,
-    /// SHA-256 of the graph.
+    /// SHA-256 of the graph, or of the index of a table of word vectors.
     #[schema(required = false)]
     sha256: String,
     /// Where it runs: `cpu` or `cuda`.
@@ -99,6 +99,9 @@ pub(crate) struct ModelDetails {
     /// Lowest cosine between a text alone and in a padded batch, measured at the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     batch_invariance: Option<f32>,
+    /// Words of a table of word vectors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    table_words: Option<usize>,
 }
 
 /// Classifiers read at a time.
@@ -134,22 +137,23 @@ impl ModelObject {
         match &known.entry {
             Entry::Resting | Entry::Unloaded | Entry::Broken(_) => object,
             Entry::Served(served) => {
-                let backbone = &served.backbone;
-                let manifest = backbone.manifest();
+                let manifest = served.manifest();
                 let text = manifest.text.as_ref();
+                let words = manifest.words.as_ref();
                 let details = ModelDetails {
                     modality: manifest.backbone.modality,
                     modalities: Some(manifest.modalities()).filter(|all| all.len() > 1).unwrap_or_default(),
                     dimension: served.gives_features().then_some(manifest.dimension()),
-                    max_tokens: text.map(|text| text.max_tokens),
+                    max_tokens: text.map(|text| text.max_tokens).or(words.map(|words| words.max_words)),
                     prompts: text.map(|text| text.prompts.keys().cloned().collect()).unwrap_or_default(),
                     zero_shot: manifest.zero_shot.is_some(),
                     source_task: manifest.backbone.source_task.clone(),
                     original: manifest.backbone.original.clone(),
                     licence: manifest.backbone.licence.clone(),
                     sha256: manifest.backbone.sha256.clone(),
-                    provider: backbone.provider().as_str(),
-                    batch_invariance: backbone.batch_invariance(),
+                    provider: served.provider(),
+                    batch_invariance: served.batch_invariance(),
+                    table_words: served.table_words(),
                 };
                 Self { created: served.loaded_at, details: Some(details), ..object }
             }

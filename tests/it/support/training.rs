@@ -134,7 +134,7 @@ impl TestApp {
     /// A head of two classes that says `refund` of everything.
     fn head(&self, multi_label: bool) -> Head {
         let served = self.app.tasks.catalog.at_hand(TEXT).unwrap();
-        let sha256 = served.backbone.manifest().backbone.sha256.clone();
+        let sha256 = served.manifest().backbone.sha256.clone();
         let head = Head::new(HeadParts {
             method: "linear_probe".to_owned(),
             hyperparameters: serde_json::Map::new(),

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use crate::files::sources;
 
 /// Each crate and the crates of ours it may depend on.
-const CRATES: [(&str, &[&str]); 10] = [
+const CRATES: [(&str, &[&str]); 11] = [
     ("types", &[]),
     ("telemetry", &[]),
     ("media", &["types"]),
@@ -16,8 +16,9 @@ const CRATES: [(&str, &[&str]); 10] = [
     ("datasets", &["types", "media"]),
     ("store", &["types"]),
     ("onnx", &[]),
+    ("vectors", &["types"]),
     ("export", &["types", "methods", "onnx"]),
-    ("tasks", &["types", "telemetry", "media", "engine", "methods"]),
+    ("tasks", &["types", "telemetry", "media", "engine", "methods", "vectors"]),
 ];
 
 /// Words that only some files may hold: what is banned, where it may stand, why.

@@ -75,19 +75,25 @@ impl Walk<'_> {
         let read = offload.run(move || read(media, &decoder, &limits, fingerprint, &cache));
         let found = read.await?.map_err(|source| TaskError::Media { param: name, source })?;
         let mut timings = Timings { preprocess: started.elapsed(), ..Timings::default() };
-        let metrics = self.served.backbone.metrics();
+        let metrics = self.served.metrics();
         metrics.preprocess_seconds.observe(timings.preprocess.as_secs_f64());
 
         let cached = match found {
             Found::Known(cached) => cached,
             Found::Decoded { input, amount, key } => {
                 D::count(metrics, amount);
-                let tickets = self.served.backbone.submit(vec![input], &mut place, self.request())?;
+                let tickets = self.served.graph()?.submit(vec![input], &mut place, self.request())?;
                 let ticket = tickets.into_iter().next().ok_or(TaskError::Bug("no ticket for an item"))?;
                 self.remember(key, ticket.row().await?, &mut timings)
             }
         };
-        let item = Item { features: cached.features, logits: cached.logits, tokens: 0, truncated_tokens: 0 };
+        let item = Item {
+            features: cached.features,
+            logits: cached.logits,
+            tokens: 0,
+            truncated_tokens: 0,
+            unknown_words: 0,
+        };
         Ok((item, timings))
     }
 }

@@ -5,6 +5,7 @@ mod file;
 mod image;
 mod text;
 mod towers;
+mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,32 @@ pub(crate) struct Item {
     pub(crate) logits: Arc<[f32]>,
     pub(crate) tokens: usize,
     pub(crate) truncated_tokens: usize,
+    /// Words that its table of word vectors does not have.
+    pub(crate) unknown_words: usize,
+}
+
+/// What was not read of an item.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Lost {
+    pub(crate) truncated_tokens: usize,
+    pub(crate) unknown_words: usize,
+}
+
+impl Lost {
+    /// The larger of both numbers, where an item was read twice.
+    pub(crate) fn most(self, other: Self) -> Self {
+        Self {
+            truncated_tokens: self.truncated_tokens.max(other.truncated_tokens),
+            unknown_words: self.unknown_words.max(other.unknown_words),
+        }
+    }
+}
+
+impl Item {
+    /// What was not read of it.
+    pub(crate) fn lost(&self) -> Lost {
+        Lost { truncated_tokens: self.truncated_tokens, unknown_words: self.unknown_words }
+    }
 }
 
 /// Where a request's time went; parts that ran side by side count once, by their longest.
@@ -93,7 +120,7 @@ pub(crate) async fn compute(
     }
 }
 
-/// Takes data of one modality through the backbone's own graph.
+/// Takes data of one modality through the backbone's own graph or table.
 async fn one_graph(
     cx: &TaskContext,
     served: &Served,
@@ -102,13 +129,13 @@ async fn one_graph(
     cache: &Arc<VectorCache>,
     caller: Caller,
 ) -> Result<Items, TaskError> {
-    let mut permit = served.backbone.admit(data.len())?;
+    let mut permit = served.admit(data.len())?;
     let walk = Walk { cx, served, reading, cache, caller };
     match &served.encoder {
         Encoder::Text(encoder) => walk.texts(encoder, data, &mut permit).await,
         Encoder::Image(spec) => walk.files(spec, data, permit).await,
         Encoder::Audio(encoder) => walk.files(encoder, data, permit).await,
-        Encoder::None => Err(TaskError::TensorsOnly(served.backbone.id().to_owned())),
+        Encoder::None => Err(TaskError::TensorsOnly(served.id().to_owned())),
     }
 }
 

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use headstart_engine::{Input, Permit, Want};
-use headstart_media::{Encoded, TextEncoder};
 use headstart_types::payload::{Datum, Truncate};
 
 use super::{Item, Items, Reading, Timings, Walk, item_name};
 use crate::cache::{Cached, Key, VectorCache};
 use crate::catalog::{Encoder, Served};
+use crate::compute::Compute;
 use crate::context::{Caller, TaskContext};
 use crate::error::TaskError;
+use crate::reader::{Read, Reader};
 
 /// Texts up to this many bytes are tokenised where they arrive: a hop to the pool would cost more.
 const INLINE_BYTES: usize = 4096;
@@ -21,14 +22,14 @@ pub(crate) async fn compute_read(
     cx: &TaskContext,
     served: &Served,
     ((count, bytes), want): ((usize, usize), Want),
-    read: impl FnOnce(&TextEncoder) -> Result<Vec<Encoded>, TaskError> + Send + 'static,
+    read: impl FnOnce(&Reader) -> Result<Vec<Read>, TaskError> + Send + 'static,
     cache: &Arc<VectorCache>,
     caller: Caller,
 ) -> Result<Items, TaskError> {
     let Encoder::Text(encoder) = &served.encoder else {
         return Err(TaskError::Bug("texts reached a backbone that reads none"));
     };
-    let mut permit = served.backbone.admit(count)?;
+    let mut permit = served.admit(count)?;
     let reading = Reading { field: "", want, truncate: Truncate::End, prompt: None };
     let walk = Walk { cx, served, reading, cache, caller };
     let started = Instant::now();
@@ -44,7 +45,7 @@ pub(crate) async fn compute_read(
 impl Walk<'_> {
     pub(super) async fn texts(
         &self,
-        encoder: &Arc<TextEncoder>,
+        encoder: &Arc<Reader>,
         data: Vec<Datum>,
         permit: &mut Permit,
     ) -> Result<Items, TaskError> {
@@ -53,18 +54,21 @@ impl Walk<'_> {
         self.rows(encoded, started, permit).await
     }
 
-    /// Token ids, made since `started`, to rows.
+    /// Token ids or words, made since `started`, to rows.
     async fn rows(
         &self,
-        encoded: Vec<Encoded>,
+        encoded: Vec<Read>,
         started: Instant,
         permit: &mut Permit,
     ) -> Result<Items, TaskError> {
+        if let Compute::Table(backbone) = &self.served.compute {
+            return self.means(backbone, encoded, started).await;
+        }
         let mut timings = Timings { preprocess: started.elapsed(), ..Timings::default() };
-        self.served.backbone.metrics().preprocess_seconds.observe(timings.preprocess.as_secs_f64());
+        self.served.metrics().preprocess_seconds.observe(timings.preprocess.as_secs_f64());
 
         let counts: Vec<(usize, usize)> =
-            encoded.iter().map(|text| (text.ids.len() - text.padding, text.truncated_tokens)).collect();
+            encoded.iter().map(|text| (text.tokens, text.truncated_tokens)).collect();
         let keys: Vec<Key> = encoded.iter().map(|text| self.text_key(text)).collect();
         let found: Vec<Option<Cached>> = keys.iter().map(|key| self.cache.get(key)).collect();
         let missing: Vec<Input> = encoded
@@ -73,7 +77,7 @@ impl Walk<'_> {
             .filter(|(_, found)| found.is_none())
             .map(|(text, _)| Input::Tokens { ids: text.ids, type_ids: text.type_ids })
             .collect();
-        let mut tickets = self.served.backbone.submit(missing, permit, self.request())?.into_iter();
+        let mut tickets = self.served.graph()?.submit(missing, permit, self.request())?.into_iter();
 
         let mut items = Vec::with_capacity(keys.len());
         for ((key, found), (tokens, truncated_tokens)) in keys.into_iter().zip(found).zip(counts) {
@@ -84,16 +88,18 @@ impl Walk<'_> {
                     self.remember(key, ticket.row().await?, &mut timings)
                 }
             };
-            items.push(Item { features: cached.features, logits: cached.logits, tokens, truncated_tokens });
+            items.push(Item {
+                features: cached.features,
+                logits: cached.logits,
+                tokens,
+                truncated_tokens,
+                unknown_words: 0,
+            });
         }
         Ok(Items { items, timings })
     }
 
-    async fn tokenise(
-        &self,
-        encoder: &Arc<TextEncoder>,
-        data: Vec<Datum>,
-    ) -> Result<Vec<Encoded>, TaskError> {
+    async fn tokenise(&self, encoder: &Arc<Reader>, data: Vec<Datum>) -> Result<Vec<Read>, TaskError> {
         let bytes: usize = data.iter().map(datum_bytes).sum();
         let (truncate, field) = (self.reading.truncate, self.reading.field);
         if bytes <= INLINE_BYTES {
@@ -105,7 +111,7 @@ impl Walk<'_> {
         offload.run(move || tokenise_all(&encoder, data, truncate, prompt.as_deref(), &field)).await?
     }
 
-    fn text_key(&self, text: &Encoded) -> Key {
+    fn text_key(&self, text: &Read) -> Key {
         let bytes = |ids: &[u32]| ids.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>();
         let types = text.type_ids.as_deref().map(bytes).unwrap_or_default();
         self.key(&[&bytes(&text.ids), &types])
@@ -121,19 +127,19 @@ fn datum_bytes(datum: &Datum) -> usize {
 }
 
 fn tokenise_all(
-    encoder: &TextEncoder,
+    encoder: &Reader,
     data: Vec<Datum>,
     truncate: Truncate,
     prompt: Option<&str>,
     field: &str,
-) -> Result<Vec<Encoded>, TaskError> {
+) -> Result<Vec<Read>, TaskError> {
     let count = data.len();
     data.into_iter()
         .enumerate()
         .map(|(index, datum)| {
             let encoded = match datum {
                 Datum::Text(text) => encoder.encode(&text, prompt, truncate),
-                Datum::Tokens(ids) => encoder.from_ids(&ids, truncate),
+                Datum::Tokens(ids) => encoder.take_ids(&ids, truncate),
                 Datum::Image(_) | Datum::Audio(_) => {
                     return Err(TaskError::Bug("what is no text reached the walk of texts"));
                 }

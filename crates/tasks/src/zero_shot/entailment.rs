@@ -11,6 +11,7 @@ use headstart_types::manifest::EntailmentSpec;
 use crate::catalog::Served;
 use crate::context::{Caller, TaskContext};
 use crate::error::TaskError;
+use crate::items::{Item, Lost};
 use crate::pairs::{self, Named, Pairs};
 use crate::zero_shot::conse::spread;
 use crate::zero_shot::judge::{Judged, Question};
@@ -86,10 +87,8 @@ pub(super) async fn judge(
     caller: Caller,
 ) -> Result<Judged, TaskError> {
     if let Some(place) = question.labels.iter().position(|label| !label.examples.is_empty()) {
-        let problem = format!(
-            "has examples; `{}` reads labels as sentences, and learns from no examples",
-            served.backbone.id()
-        );
+        let problem =
+            format!("has examples; `{}` reads labels as sentences, and learns from no examples", served.id());
         return Err(TaskError::invalid(format!("{}[{place}]", question.field), problem));
     }
     let (places, hypotheses): (Vec<usize>, Vec<Named>) =
@@ -103,7 +102,7 @@ pub(super) async fn judge(
     let rows = pairs::compute(cx, served, pairs, caller).await?;
     let mut judged = Judged {
         probabilities: Vec::with_capacity(premises.len()),
-        truncated: Vec::with_capacity(premises.len()),
+        lost: Vec::with_capacity(premises.len()),
         tokens: rows.tokens(),
         timings: rows.timings,
     };
@@ -119,7 +118,7 @@ pub(super) async fn judge(
         }
         let said: Vec<Says> = said.into_iter().map(|(sum, count)| sum.divided(count)).collect();
         judged.probabilities.push(probabilities(&said, question.independent));
-        judged.truncated.push(of_one_item.iter().map(|row| row.truncated_tokens).max().unwrap_or(0));
+        judged.lost.push(of_one_item.iter().map(Item::lost).fold(Lost::default(), Lost::most));
     }
     Ok(judged)
 }

@@ -13,7 +13,7 @@ use crate::cache::Key;
 use crate::catalog::{Encoder, Served};
 use crate::context::{Caller, TaskContext};
 use crate::error::TaskError;
-use crate::items::{self, Items, Reading, Timings};
+use crate::items::{self, Item, Items, Lost, Reading, Timings};
 use crate::npy::Table;
 use crate::pairs::{self, Named};
 use crate::zero_shot::conse;
@@ -93,8 +93,8 @@ pub(crate) struct Question<'a> {
 /// Probabilities of the labels for each item, in the order of both.
 pub(crate) struct Judged {
     pub(crate) probabilities: Vec<Vec<f32>>,
-    /// Tokens cut off each item.
-    pub(crate) truncated: Vec<usize>,
+    /// What was not read of each item.
+    pub(crate) lost: Vec<Lost>,
     /// Tokens beyond those of [`Observed::tokens`].
     pub(crate) tokens: usize,
     pub(crate) timings: Timings,
@@ -240,16 +240,13 @@ pub(crate) async fn judge_items(
     } else {
         cx.offload(Class::Interactive).run(scoring).await?
     };
-    let truncated = items.items.iter().map(|item| item.truncated_tokens).collect();
-    Ok(Judged { probabilities, truncated, tokens, timings })
+    let lost = items.items.iter().map(Item::lost).collect();
+    Ok(Judged { probabilities, lost, tokens, timings })
 }
 
 fn kind(served: &Served) -> Result<&Kind, TaskError> {
     let zero_shot = served.zero_shot.as_ref().ok_or_else(|| {
-        TaskError::invalid(
-            "model",
-            format!("`{}` does not score labels that nobody trained on", served.backbone.id()),
-        )
+        TaskError::invalid("model", format!("`{}` does not score labels that nobody trained on", served.id()))
     })?;
     Ok(&zero_shot.kind)
 }
@@ -313,7 +310,7 @@ async fn text_backbone(
             cx.catalog.get(&spec.text_backbone).await.map(TextBackbone::Other).map_err(|error| {
                 // The caller's model exists; what it leans on does not.
                 TaskError::BrokenModel {
-                    id: served.backbone.id().to_owned(),
+                    id: served.id().to_owned(),
                     reason: format!("its text backbone: {error}"),
                 }
             })
@@ -346,7 +343,7 @@ impl Method {
             Self::Towers { spec: TowersSpec { logit_bias: None, .. } } if independent => {
                 let problem = format!(
                     "`{}` scores labels against each other only: it was trained without a `logit_bias`",
-                    served.backbone.id()
+                    served.id()
                 );
                 Err(TaskError::invalid("model", problem))
             }

@@ -98,6 +98,10 @@ pub struct Labelled {
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(required = false)]
     pub truncated_tokens: usize,
+    /// Words that the model's table does not have; absent when there were none.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
+    pub unknown_words: usize,
 }
 
 /// A label's score.
@@ -174,6 +178,7 @@ impl Ranking {
             abstained,
             labels: present,
             truncated_tokens,
+            unknown_words: 0,
         }
     }
 }
@@ -222,8 +227,11 @@ impl Task for ZeroShotLabels {
         let names: Vec<String> = labels.into_iter().map(|label| label.label).collect();
         let usage = Usage::of(observed.tokens() + judged.tokens);
         let timings = observed.timings().beside(judged.timings);
-        let data = judged.probabilities.iter().zip(&judged.truncated).enumerate();
-        let data = data.map(|(index, (scores, truncated))| ranking.rank(index, &names, scores, *truncated));
+        let data = judged.probabilities.iter().zip(&judged.lost).enumerate();
+        let data = data.map(|(index, (scores, lost))| Labelled {
+            unknown_words: lost.unknown_words,
+            ..ranking.rank(index, &names, scores, lost.truncated_tokens)
+        });
         Ok(Done { answer: ZeroShotAnswer { object: "list", data: data.collect(), model, usage }, timings })
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use headstart_engine::Want;
-use headstart_media::{Encoded, MediaError, TextEncoder};
+use headstart_media::MediaError;
 use headstart_types::Label;
 use headstart_types::payload::Truncate;
 
@@ -13,6 +13,7 @@ use crate::catalog::Served;
 use crate::context::{Caller, TaskContext};
 use crate::error::TaskError;
 use crate::items::{self, Timings};
+use crate::reader::{Read, Reader};
 
 /// Label texts sent to the queue at a time, so that a thousand labels do not fill it.
 const TEXTS_AT_ONCE: usize = 256;
@@ -137,7 +138,7 @@ impl LabelText {
 
     /// Its tokens. What is too long is cut as `truncate` says, but a label is never cut to make room for the caller's
     /// template.
-    fn encode(&self, encoder: &TextEncoder, truncate: Truncate) -> Result<Encoded, TaskError> {
+    fn encode(&self, encoder: &Reader, truncate: Truncate) -> Result<Read, TaskError> {
         let around = (self.before.as_str(), self.after.as_str());
         let refused = |source, param: &str| Err(TaskError::Media { param: param.to_owned(), source });
         match encoder.encode_within(around, &self.text, Truncate::None) {
@@ -160,7 +161,7 @@ impl LabelText {
 }
 
 /// Refuses a template of the caller's that leaves one of the labels no room.
-pub(super) fn check_room(encoder: &TextEncoder, template: &str, labels: &[Label]) -> Result<(), TaskError> {
+pub(super) fn check_room(encoder: &Reader, template: &str, labels: &[Label]) -> Result<(), TaskError> {
     labels.iter().enumerate().try_for_each(|(index, label)| {
         let text = LabelText::of(template, &label.label, &format!("labels[{index}]"), true);
         text.encode(encoder, Truncate::End).map(|_| ())
@@ -193,11 +194,11 @@ async fn embed(
 ) -> Result<(Vec<Embedded>, Timings), TaskError> {
     let (mut embedded, mut timings) = (Vec::with_capacity(texts.len()), Timings::default());
     // Half of a short queue: the other half is for those that ask at the same time.
-    let at_once = TEXTS_AT_ONCE.min(text.backbone.queue_items().div_ceil(2));
+    let at_once = TEXTS_AT_ONCE.min(text.queue_items().div_ceil(2));
     for chunk in texts.chunks(at_once) {
         let size = (chunk.len(), chunk.iter().map(LabelText::bytes).sum());
         let chunk = chunk.to_vec();
-        let read = move |encoder: &TextEncoder| {
+        let read = move |encoder: &Reader| {
             chunk.iter().map(|text| text.encode(encoder, truncate)).collect::<Result<Vec<_>, _>>()
         };
         let want = Want { features: true, logits: false };

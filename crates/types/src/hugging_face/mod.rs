@@ -189,6 +189,7 @@ impl Contents {
                 original: None,
             },
             text: None,
+            words: None,
             text_tower: None,
             image: None,
             audio: None,

@@ -51,6 +51,7 @@ pub(super) fn manifest(
     let spec = TextSpec { tokenizer: "tokenizer.json".into(), max_tokens, padding, ..TextSpec::default() };
     Ok(Manifest {
         text: Some(spec),
+        words: None,
         text_tower: Some(tower),
         image: Some(image::spec(contents, vision.and_then(|vision| vision.image_size))?),
         zero_shot: Some(ZeroShotSpec::Towers(scores(config, siglip, assumed))),

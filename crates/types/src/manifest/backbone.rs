@@ -15,7 +15,7 @@ pub struct BackboneSpec {
     pub id: String,
     /// What it reads.
     pub modality: Modality,
-    /// The ONNX file, relative to the folder.
+    /// The ONNX file, or the index of a table of word vectors, relative to the folder.
     pub file: String,
     /// SHA-256 of that file, lower-case hex.
     pub sha256: String,

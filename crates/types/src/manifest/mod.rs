@@ -7,6 +7,7 @@ mod image;
 mod output;
 mod text;
 mod text_tower;
+mod words;
 mod zero_shot;
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,7 @@ pub use image::{ChannelOrder, Filter, Fit, ImageSpec, Layout};
 pub use output::{FeaturesSpec, Form, LogitsSpec, OutputSpec, Pooling};
 pub use text::{PaddingSpec, TextSpec};
 pub use text_tower::TextTowerSpec;
+pub use words::{Case, SifSpec, Split, WordForm, WordsSpec};
 pub use zero_shot::{
     CalibrationSpec, ConseSpec, EntailmentSpec, LabelSpec, SimilaritySpec, TowersSpec, ZeroShotSpec,
 };
@@ -38,10 +40,12 @@ pub struct Manifest {
     pub version: u32,
     /// What the backbone is and where it comes from.
     pub backbone: BackboneSpec,
-    /// How texts become token ids; needed when the modality is text, or there is a text tower.
+    /// How texts become token ids; needed when the modality is text and the backbone is a graph, or there is a text tower.
     pub text: Option<TextSpec>,
     /// The graph that reads texts, of a backbone whose own reads pictures.
     pub text_tower: Option<TextTowerSpec>,
+    /// How texts become words; in place of `text` where the backbone is a table of word vectors.
+    pub words: Option<WordsSpec>,
     /// How pictures become tensors; needed when the modality is image.
     pub image: Option<ImageSpec>,
     /// How sounds become tensors; needed when the modality is audio.
@@ -91,7 +95,9 @@ impl Manifest {
         self.check_modality()?;
         self.check_pairs()?;
         self.check_towers()?;
+        self.check_table()?;
         self.text.as_ref().map_or(Ok(()), TextSpec::check)?;
+        self.words.as_ref().map_or(Ok(()), WordsSpec::check)?;
         self.image.as_ref().map_or(Ok(()), ImageSpec::check)?;
         self.audio.as_ref().map_or(Ok(()), AudioSpec::check)?;
         self.output.check()?;
@@ -113,7 +119,7 @@ impl Manifest {
     fn check_modality(&self) -> Result<(), ManifestError> {
         let modality = self.backbone.modality;
         let sections = [
-            (Modality::Text, "text", self.text.is_some()),
+            (Modality::Text, "text", self.text.is_some() || self.words.is_some()),
             (Modality::Image, "image", self.image.is_some()),
             (Modality::Audio, "audio", self.audio.is_some()),
         ];
@@ -224,6 +230,7 @@ impl Manifest {
                 ..self.backbone.clone()
             },
             text: self.text.clone(),
+            words: None,
             text_tower: None,
             image: None,
             audio: None,
@@ -250,6 +257,28 @@ impl Manifest {
         self.output.features.as_ref().map_or(0, |features| features.dimension)
     }
 
+    /// A table of word vectors has no tensors to name, and a graph names its own.
+    fn check_table(&self) -> Result<(), ManifestError> {
+        let Some(features) = &self.output.features else { return Ok(()) };
+        if self.words.is_none() {
+            let unnamed = features.tensor.is_empty();
+            return if unnamed { refuse("output.features.tensor", "is missing for a graph") } else { Ok(()) };
+        }
+        if self.text.is_some() {
+            return refuse("words", "stands beside `text`: a backbone is a table or a graph");
+        }
+        if !features.tensor.is_empty() {
+            return refuse("output.features.tensor", "does not belong to a table of word vectors");
+        }
+        if features.pooling != Pooling::Mean {
+            return refuse("output.features.pooling", "is `mean` for a table of word vectors");
+        }
+        if self.output.logits.is_some() {
+            return refuse("output.logits", "does not belong to a table of word vectors");
+        }
+        Ok(())
+    }
+
     /// Every file the manifest names, with the field that names it.
     #[must_use]
     pub fn files(&self) -> Vec<(&'static str, &str)> {
@@ -260,6 +289,7 @@ impl Manifest {
             files.extend(tower.external.keys().map(|file| ("text_tower.external", file.as_str())));
         }
         files.extend(self.text.as_ref().map(|text| ("text.tokenizer", text.tokenizer.as_str())));
+        files.extend(self.words.as_ref().map(|words| ("words.vectors", words.vectors.as_str())));
         let labels = self.output.logits.as_ref().and_then(|logits| logits.labels.as_deref());
         files.extend(labels.map(|labels| ("output.logits.labels", labels)));
         let stage = self.audio.as_ref().and_then(|audio| audio.stage.as_ref());

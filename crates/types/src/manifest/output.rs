@@ -18,7 +18,8 @@ pub struct OutputSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeaturesSpec {
-    /// Name of the graph's output.
+    /// Name of the graph's output; a table of word vectors has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tensor: String,
     /// How the vectors of tokens, patches or places become one.
     pub pooling: Pooling,

@@ -164,7 +164,7 @@ pub(crate) async fn metadata(
     Path(model): Path<String>,
 ) -> Result<Json<ModelMetadata>, ApiError> {
     let served = app.tasks.catalog.served(&model).await?;
-    let signature = served.backbone.signature();
+    let signature = served.graph()?.signature();
     Ok(Json(ModelMetadata {
         name: model,
         versions: vec![VERSION],
