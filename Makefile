@@ -57,14 +57,14 @@ manifests:
 	$(PYTHON) tools/deploy/manifests.py
 
 # Throughput and latency against ONNX Runtime called directly, in one run; BENCH=fine-tuning, image-backbones, sound: what classifiers get right;
-# BENCH=words: word vectors.
+# BENCH=words: word vectors, or one part of that, BENCH="words calibration".
 bench: build
 ifneq ($(filter fine-tuning image-backbones,$(BENCH)),)
 	$(PYTHON) benches/fine_tuning/run.py $(BENCH)
 else ifeq ($(BENCH),sound)
 	$(PYTHON) benches/sound/run.py
-else ifeq ($(BENCH),words)
-	$(PYTHON) benches/words/run.py
+else ifeq ($(firstword $(BENCH)),words)
+	$(PYTHON) benches/words/run.py $(wordlist 2,$(words $(BENCH)),$(BENCH))
 else
 	$(CARGO) run --release --locked --package headstart-load -- $(BENCH)
 endif

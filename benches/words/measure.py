@@ -13,12 +13,16 @@ import sys
 import tempfile
 import threading
 import time
+import tomllib
 import zipfile
 from pathlib import Path
 
 import numpy
 import pyarrow.parquet
-from sklearn.linear_model import LogisticRegressionCV
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
+from sklearn.metrics import log_loss
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = ROOT / "target" / "release" / "headstart"
@@ -30,6 +34,7 @@ SECONDS = 10
 LIST = 512
 MINILM = "all-minilm-l6-v2"
 SETS = ("trec6", "sst2", "banking77")
+SPELT = {"ABBR": "abbreviation", "DESC": "description", "ENTY": "entity", "HUM": "person", "LOC": "location", "NUM": "number"}
 
 
 def glove():
@@ -181,8 +186,60 @@ def probes(models):
             print(f"| `{model}` | {width} | " + " | ".join(f"{score:.3f}" for score in scores) + " |", flush=True)
 
 
+def logits_of(address, model, texts, labels, **fields):
+    """Logarithms of the scores, or log odds with `multi_label`: a row a text, a column a label."""
+    found = []
+    for start in range(0, len(texts), LIST):
+        body = {"model": model, "input": texts[start : start + LIST], "labels": labels, **fields}
+        status, answer = ask(address, "POST", "/v1/zero-shot", json.dumps(body))
+        assert status == 200, answer
+        for datum in json.loads(answer)["data"]:
+            scores = {entry["label"]: entry["score"] for entry in datum["scores"]}
+            found.append([scores[label] for label in labels])
+    scores = numpy.clip(numpy.array(found), 1e-12, 1 - 1e-7)
+    return numpy.log(scores / (1 - scores)) if fields.get("multi_label") else numpy.log(scores)
+
+
+def calibration(models):
+    """The curves of zero-shot scores that fit train splits best: what `import` writes.
+
+    Each set weighs as much as another, and in the curve for independent labels the true ones as much as the false.
+    """
+    print("| backbone | temperature | slope | intercept |")
+    with server(models) as address:
+        for model in ("glove-50-mean", "glove-50-sif"):
+            manifest = tomllib.loads((models / model / "headstart.toml").read_text())
+            now = manifest["zero_shot"]["calibration"]
+            sets, similarities, truths, weights = [], [], [], []
+            for name in SETS:
+                texts, names = rows(name, "train")
+                spelt = [SPELT.get(label, label).replace("_", " ").replace("?", "") for label in names]
+                labels = sorted(set(spelt))
+                places = numpy.array([labels.index(label) for label in spelt])
+                sets.append((now["temperature"] * logits_of(address, model, texts, labels), places))
+                odds = logits_of(address, model, texts, labels, multi_label=True)
+                similarities.append(((odds - now["intercept"]) / now["slope"]).ravel())
+                truths.append((places[:, None] == numpy.arange(len(labels))).ravel())
+                weights.append(numpy.where(truths[-1], 1 / truths[-1].sum(), 1 / (~truths[-1]).sum()))
+
+            def loss(temperature):
+                return sum(log_loss(places, softmax(logits / temperature, axis=1)) for logits, places in sets)
+
+            temperature = minimize_scalar(loss, bounds=(0.02, 2), method="bounded").x
+            curve = LogisticRegression(C=numpy.inf).fit(
+                numpy.concatenate(similarities)[:, None], numpy.concatenate(truths), numpy.concatenate(weights) * 1e4
+            )
+            print(f"| `{model}` | {temperature:.2f} | {curve.coef_[0, 0]:.2f} | {curve.intercept_[0]:.2f} |", flush=True)
+
+
 def main():
-    parts = {"opening": opening, "in-process": in_process, "throughput": throughput, "probes": probes}
+    parts = {
+        "opening": opening,
+        "in-process": in_process,
+        "throughput": throughput,
+        "probes": probes,
+        "calibration": calibration,
+    }
     models = imported()
     for name in sys.argv[1:] or parts:
         parts[name](models)

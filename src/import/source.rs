@@ -1,7 +1,7 @@
 //! What is imported: a file, how it begins, and reading it with a bar that shows how far.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, IsTerminal as _, Read};
+use std::io::{BufRead, BufReader, IsTerminal as _, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
@@ -94,6 +94,12 @@ impl Read for Counted {
         let read = self.file.read(buffer)?;
         self.bar.inc(read as u64);
         Ok(read)
+    }
+}
+
+impl Seek for Counted {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.file.seek(to)
     }
 }
 

@@ -49,10 +49,14 @@ def written(folder):
     }
     for name, content in forms.items():
         (folder / name).write_bytes(content)
-    for name, values in (("rows.npy", VECTORS), ("wide.npy", VECTORS.astype("<f8"))):
+    for name, values in (
+        ("rows.npy", VECTORS),
+        ("wide.npy", VECTORS.astype("<f8")),
+        ("columns.npy", numpy.asfortranarray(VECTORS)),
+    ):
         numpy.save(folder / name, values)
         (folder / name).with_suffix(".txt").write_text("\n".join(WORDS))
-    return [*forms, "rows.npy", "wide.npy"]
+    return [*forms, "rows.npy", "wide.npy", "columns.npy"]
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +85,7 @@ def test_every_form_gives_the_reference_means(models, words):
     expected = unit(numpy.array([case["mean"] for case in KNOWN]))
     texts = [case["text"] for case in KNOWN]
     names = {path.name for path in models.iterdir()} - {"sif-expected", "sif-of-texts", "half"}
-    assert len(names) == 8
+    assert len(names) == 9
     for name in names:
         assert numpy.abs(numpy.array(words.embed(name, texts)) - expected).max() < 1e-6, name
     assert numpy.abs(numpy.array(words.embed("half", texts)) - expected).max() < 2e-3
