@@ -56,13 +56,13 @@ manifests:
 	$(PYTHON) tools/deploy/fetch.py
 	$(PYTHON) tools/deploy/manifests.py
 
-# Throughput and latency against ONNX Runtime called directly, in one run; BENCH=fine-tuning, image-backbones, sound: what classifiers get right;
-# BENCH=words: word vectors, or one part of that, BENCH="words calibration".
+# Throughput and latency against ONNX Runtime called directly, in one run, BENCH=sound-throughput for sounds; BENCH=fine-tuning, image-backbones,
+# sound: what classifiers get right; BENCH=words: word vectors, or one part of that, BENCH="words calibration".
 bench: build
 ifneq ($(filter fine-tuning image-backbones,$(BENCH)),)
 	$(PYTHON) benches/fine_tuning/run.py $(BENCH)
-else ifeq ($(BENCH),sound)
-	$(PYTHON) benches/sound/run.py
+else ifneq ($(filter sound sound-throughput,$(BENCH)),)
+	$(PYTHON) benches/sound/run.py $(BENCH)
 else ifeq ($(firstword $(BENCH)),words)
 	$(PYTHON) benches/words/run.py $(wordlist 2,$(words $(BENCH)),$(BENCH))
 else

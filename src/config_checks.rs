@@ -1,5 +1,8 @@
 //! Options that are out of range, or contradict each other.
 
+use headstart_tasks::MOST_LABELS;
+use headstart_types::MOST_ITEMS;
+
 use super::{Config, ConfigError, DeviceName};
 use crate::traces::Endpoint;
 
@@ -21,8 +24,12 @@ impl Config {
                 return refuse(option, "must be at least 1");
             }
         }
-        for (option, value, most) in [("lanes", self.lanes, 1024), ("http-threads", self.http_threads, 1024)]
-        {
+        for (option, value, most) in [
+            ("lanes", self.lanes, 1024),
+            ("http-threads", self.http_threads, 1024),
+            ("max-items", self.max_items, MOST_ITEMS),
+            ("max-labels", self.max_labels, MOST_LABELS),
+        ] {
             if value > most {
                 return refuse(option, &format!("must be at most {most}"));
             }

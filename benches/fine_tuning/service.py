@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-DATA = Path(os.environ["HEADSTART_TEST_DATA"]) / "datasets"
+DATA = Path(os.environ.get("HEADSTART_TEST_DATA", "")) / "datasets"
 TEXT, IMAGE = "all-minilm-l6-v2", "efficientnet-lite0"
 
 

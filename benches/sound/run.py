@@ -1,27 +1,29 @@
 """Spoken digits by speakers that nobody learned from: a linear probe on Google's speech embedding, over REST.
 
     make bench BENCH=sound
+    make bench BENCH=sound-throughput
 
 Of the six speakers of FSDD each is left out once: the others' recordings are uploaded, a job fits a linear probe, and all recordings of
 the one left out are classified. Needs the release build, pip, and the folder that HEADSTART_TEST_DATA names; without it there is
-nothing to measure. The two graphs come from PyPI's `openwakeword`, checked by hash, once. Ends with an error below the bar."""
+nothing to measure. The two graphs come from PyPI's `openwakeword`, checked by hash, once. Ends with an error below the bar.
+`sound-throughput` hands the same backbone to the load generator, with whatever arguments follow."""
 
 import base64
-import contextlib
 import io
 import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.error
 import urllib.request
 import uuid
 import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "benches" / "fine_tuning"))
+import service  # noqa: E402
+
 WHEEL = "015467e49f08b0ef8efa433690ce70566abb72f7c36501a6fa893762b4ddc559"
 GRAPHS = ("melspectrogram.onnx", "embedding_model.onnx")
 MODEL = "speech-embedding"
@@ -45,29 +47,14 @@ def graphs():
     return folder
 
 
-@contextlib.contextmanager
-def server():
-    """The address of a fresh server with that backbone alone; it ends with the block."""
-    with tempfile.TemporaryDirectory() as scratch:
-        models = Path(scratch) / "models" / MODEL
-        models.mkdir(parents=True)
-        (models / "headstart.toml").write_bytes((ROOT / "examples" / "speech-embedding.toml").read_bytes())
-        for name in GRAPHS:
-            (models / name).write_bytes((graphs() / name).read_bytes())
-        command = [ROOT / "target/release/headstart", "serve", "--listen", "127.0.0.1:0", "--log", "error"]
-        command += ["--models", models.parent, "--data", Path(scratch) / "data"]
-        settings = {name: value for name, value in os.environ.items() if not name.startswith("HEADSTART_")}
-        process = subprocess.Popen(command, cwd=ROOT, env=settings, stdout=subprocess.PIPE, text=True)
-        try:
-            address = process.stdout.readline().strip().removeprefix("listening on ")
-            while True:
-                with contextlib.suppress(urllib.error.HTTPError):
-                    urllib.request.urlopen(f"{address}/readyz", timeout=10).close()
-                    break
-            yield address
-        finally:
-            process.kill()
-            process.wait()
+def models():
+    """A models folder with that backbone alone."""
+    folder = graphs() / "models"
+    (folder / MODEL).mkdir(parents=True, exist_ok=True)
+    (folder / MODEL / "headstart.toml").write_bytes((ROOT / "examples" / "speech-embedding.toml").read_bytes())
+    for name in GRAPHS:
+        (folder / MODEL / name).write_bytes((graphs() / name).read_bytes())
+    return folder
 
 
 def ask(address, path, body=None, content_type="application/json"):
@@ -91,8 +78,7 @@ def upload(address, content):
 
 def recordings():
     """Speaker, digit and file of each recording, in order of name."""
-    path = Path(os.environ["HEADSTART_TEST_DATA"]) / "datasets" / "audio" / "fsdd_sample.zip"
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(service.DATA / "audio" / "fsdd_sample.zip") as archive:
         names = sorted(name for name in archive.namelist() if name.endswith(".wav"))
         parts = [name.rsplit("/", 1)[1].split("_") for name in names]
         return [(speaker, digit, archive.read(name)) for name, (digit, speaker, _) in zip(names, parts, strict=True)]
@@ -126,9 +112,14 @@ def main():
     if not os.environ.get("HEADSTART_TEST_DATA"):
         print("HEADSTART_TEST_DATA is not set: nothing to measure")
         return
+    if sys.argv[1:2] == ["sound-throughput"]:
+        models()
+        command = ["cargo", "run", "--release", "--locked", "--package", "headstart-load", "--", *sys.argv[1:]]
+        os.chdir(ROOT)
+        os.execvp(command[0], command)
     all_recordings, found = recordings(), {}
     print("| speaker left out | MFCC statistics | linear probe on speech-embedding |\n|---|---:|---:|")
-    with server() as address:
+    with service.server(models()) as address:
         for speaker in sorted(MFCC):
             found[speaker] = accuracy(address, all_recordings, speaker)
             print(f"| {speaker} | {MFCC[speaker]:.1f} | {found[speaker]:.1f} |", flush=True)

@@ -52,7 +52,7 @@ use crate::http::routes::{
         classifiers::report, exports::onnx, examples::create, examples::add, examples::forget,
         pointers::promote, pointers::rollback, pointers::traffic, pointers::set_shadow, pointers::set_alias,
         pointers::delete_alias, purges::create, purges::list, purges::retrieve,
-        audit::list, health::live, health::ready, health::metrics, loading::load, loading::unload, inference::infer, inference::metadata, inference::model_ready, inference::server, inference::live, inference::ready, inference::statistics, inference::model_statistics, inference::index, inference::load, inference::unload,
+        audit::list, health::live, health::ready, health::metrics, loading::load, loading::unload, inference::infer, inference::metadata, inference::model_ready, inference::configuration, inference::server, inference::live, inference::ready, inference::statistics, inference::model_statistics, inference::index, inference::load, inference::unload,
     ),
     components(schemas(ErrorBody))
 )]

@@ -39,8 +39,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v2/repository/index", post(inference::index))
         .route("/v2/models/{model}", get(inference::metadata))
         .route("/v2/models/{model}/ready", get(inference::model_ready))
+        .route("/v2/models/{model}/config", get(inference::configuration))
         .route("/v2/models/{model}/versions/{version}", get(inference::metadata_of_version))
         .route("/v2/models/{model}/versions/{version}/ready", get(inference::version_ready))
+        .route("/v2/models/{model}/versions/{version}/config", get(inference::configuration_of_version))
         .route_layer(from_fn_with_state((Arc::clone(&app), Scope::Infer), layers::authorise));
 
     let train = Router::new()

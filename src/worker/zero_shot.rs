@@ -130,7 +130,9 @@ impl Question<'_> {
         ZeroShotParams {
             model: Some(self.model.to_owned()),
             input: Some(input.clone()),
-            labels: Some(Labels(labels.iter().map(|label| Label::from(label.as_str())).collect())),
+            labels: Some(Labels::from(
+                labels.iter().map(|label| Label::from(label.as_str())).collect::<Vec<_>>(),
+            )),
             multi_label: Some(self.table.head.multi_label),
             top_k: Some(labels.len()),
             ..ZeroShotParams::default()

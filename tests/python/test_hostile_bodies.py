@@ -184,6 +184,33 @@ def test_labels_that_cannot_be_told_apart_are_refused(service):
     assert_error(service.post("/v1/zero-shot", ZERO_SHOT | {"labels": many}), 400, "invalid_value", "labels")
 
 
+# Repeated to the size of a body: what stands before and behind them, and what is said.
+MANY = {
+    "labels": ("/v1/zero-shot", '{"input": "a", "labels": [', '"",', '"b"]', "labels; at most 1000"),
+    "labels of Hugging Face": (f"/hf/{TEXT}", '{"inputs": "a", "parameters": {"candidate_labels": [', '"",', '"b"]}', "labels; at most 1000"),
+    "examples of a label": ("/v1/zero-shot", '{"input": "a", "labels": [{"label": "b", "examples": [', '"",', '"c"]}]', "examples; at most 64"),
+    "an unknown field of a label": ("/v1/zero-shot", '{"input": "a", "labels": [{"label": "b", "x": [', "1,", "1]}]", None),
+    "inputs": ("/v1/embeddings", '{"input": [', '"",', '"b"]', "items; at most 2048"),
+    "inputs of one token": ("/v1/embeddings", '{"input": [', "[1],", "[1]]", "items; at most 2048"),
+    "a picture's address": ("/v1/embeddings", '{"input": [{"image_url": [', "1,", "1]}]", "image_url"),
+}
+
+
+def test_millions_of_small_values_take_little_more_memory_than_their_body(start):
+    service = start()
+    service.embed(TEXT, "word " * 300)
+    for what, (path, head, part, tail, says) in MANY.items():
+        body = f'{head}{part * (60_000_000 // len(part))}{tail}, "model": "{TEXT}"}}'
+        before = service.metric("process_peak_resident_memory_bytes")
+        response = post(service, path, body)
+        if says is None:
+            assert response.status_code == 200, (what, response.text)
+        else:
+            assert response.status_code == 400 and says in response.json()["error"]["message"], (what, response.text)
+        grown = (service.metric("process_peak_resident_memory_bytes") - before) / 1e6
+        assert grown < 200, f"{what}: {grown:.0f} MB more for a body of {len(body) / 1e6:.0f} MB"
+
+
 @pytest.mark.parametrize("ids, says", [
     ([101, 30522, 102], "30522"), ([2**32 - 1], "4294967295"), ([[101, 102], [101, 99999, 102]], "99999"),
 ])

@@ -113,6 +113,34 @@ def test_metadata_is_what_the_graph_says(client):
         assert [spec["name"] for spec in client.get_model_metadata(name)["inputs"]] == [spec.name for spec in session.get_inputs()]
 
 
+def test_the_configuration_says_how_many_rows_a_request_may_have_and_what_a_row_is(client):
+    config = client.get_model_config("affine")
+    assert config["name"] == "affine" and config["backend"] == "onnxruntime" and config["default_model_filename"] == "model.onnx"
+    assert config["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [4]}]
+    best = {"name": "best", "data_type": "TYPE_INT64", "dims": [1], "reshape": {"shape": []}}
+    assert config["output"] == [{"name": "y", "data_type": "TYPE_FP32", "dims": [3]}, best]
+    assert config["dynamic_batching"] == {"preferred_batch_size": [64], "max_queue_delay_microseconds": 0}
+    assert config["instance_group"] == [{"name": "affine", "kind": "KIND_CPU", "count": 1}]
+    most = config["max_batch_size"]
+    rows = numpy.ones((most, 4), dtype=numpy.float32)
+    assert len(asked(client, "affine", {"x": rows}, outputs=["y"])[0]["y"]) == most
+    with pytest.raises(InferenceServerException, match=str(most)):
+        asked(client, "affine", {"x": numpy.ones((most + 1, 4), dtype=numpy.float32)}, outputs=["y"])
+
+
+def test_the_configuration_of_a_graph_whose_rows_are_one_whole_has_all_dimensions(client):
+    for name, dims in [("fixed", [2, 4]), ("centred", [-1, 4])]:
+        config = client.get_model_config(name, "1")
+        assert config["max_batch_size"] == 0 and "dynamic_batching" not in config
+        assert config["input"][0]["dims"] == dims
+    kinds = {spec["name"]: spec["data_type"] for spec in client.get_model_config("echo")["input"]}
+    assert kinds == {kind.lower(): "TYPE_STRING" if kind == "BYTES" else f"TYPE_{kind}" for kind, _, _ in graphs.TYPES}
+    assert [spec["dims"] for spec in client.get_model_config(TEXT)["input"]] == [[-1]] * 3
+    for name, version in [("none", ""), ("affine", "2")]:
+        with pytest.raises(InferenceServerException, match=name):
+            client.get_model_config(name, version)
+
+
 @pytest.mark.parametrize("binary_in", [True, False])
 @pytest.mark.parametrize("binary_out", [True, False])
 def test_every_type_goes_through_unchanged(client, binary_in, binary_out):

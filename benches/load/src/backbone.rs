@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use headstart_types::Manifest;
+use headstart_types::manifest::ImageSpec;
 use tokenizers::{Tokenizer, TruncationParams};
 
 pub(crate) struct Backbone {
@@ -30,6 +31,23 @@ impl Backbone {
 
     pub(crate) fn id(&self) -> &str {
         &self.manifest.backbone.id
+    }
+
+    /// How it reads pictures.
+    ///
+    /// # Errors
+    /// When it reads none.
+    pub(crate) fn image(&self) -> anyhow::Result<&ImageSpec> {
+        self.manifest.image.as_ref().with_context(|| format!("`{}` reads no images", self.id()))
+    }
+
+    /// The output that features are read from.
+    ///
+    /// # Errors
+    /// When it gives none.
+    pub(crate) fn feature_tensor(&self) -> anyhow::Result<&str> {
+        let features = self.manifest.output.features.as_ref();
+        Ok(&features.with_context(|| format!("`{}` gives no features", self.id()))?.tensor)
     }
 
     /// Token ids, special tokens included.

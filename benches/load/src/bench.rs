@@ -7,7 +7,7 @@ use crate::backbone::Backbone;
 use crate::corpus::Corpus;
 use crate::direct::{Environment, library};
 use crate::machine;
-use crate::options::{Options, Scale};
+use crate::options::{Options, Scale, Suite};
 use crate::server::{Launch, Server};
 
 /// Text backbones that are measured.
@@ -16,8 +16,16 @@ pub(crate) const TEXT_BACKBONES: [&str; 2] = ["all-minilm-l6-v2", "all-minilm-l6
 /// The image backbone that is measured.
 pub(crate) const IMAGE_BACKBONE: &str = "efficientnet-lite0";
 
+/// The backbone of sounds that is measured; `benches/sound/run.py` fetches it.
+pub(crate) const SOUND_BACKBONE: &str = "speech-embedding";
+
 /// The longest text, in tokens, of the short set.
 pub(crate) const SHORT_TOKENS: usize = 32;
+
+/// The backbones of the models folder that are measured.
+fn bundled() -> impl Iterator<Item = &'static str> {
+    TEXT_BACKBONES.into_iter().chain([IMAGE_BACKBONE])
+}
 
 pub(crate) struct Bench {
     pub(crate) options: Options,
@@ -41,13 +49,23 @@ impl Bench {
         };
         let launch = Launch {
             binary: options.server.clone(),
-            models: options.models.clone(),
+            models: options.models().to_path_buf(),
             onnxruntime: library.clone(),
-            backbones: TEXT_BACKBONES
-                .into_iter()
-                .chain([IMAGE_BACKBONE])
-                .filter(|id| options.wants(id))
-                .collect(),
+            backbones: match options.suite {
+                Suite::SoundThroughput => vec![SOUND_BACKBONE],
+                Suite::All
+                | Suite::Text
+                | Suite::Images
+                | Suite::Tensors
+                | Suite::Mixed
+                | Suite::Eviction
+                | Suite::Latency
+                | Suite::Overload
+                | Suite::Startup
+                | Suite::Classifiers
+                | Suite::Training
+                | Suite::Growth => bundled().filter(|id| options.wants(id)).collect(),
+            },
             further: options.serve.clone(),
         };
         Ok(Self {
@@ -86,8 +104,12 @@ impl Bench {
         self.options.wants(IMAGE_BACKBONE).then(|| self.backbone(IMAGE_BACKBONE)).transpose()
     }
 
-    fn backbone(&self, id: &str) -> anyhow::Result<Backbone> {
-        Backbone::open(&self.options.models.join(id)).with_context(|| format!("backbone `{id}`"))
+    /// A backbone of the models folder.
+    ///
+    /// # Errors
+    /// As [`Backbone::open`].
+    pub(crate) fn backbone(&self, id: &str) -> anyhow::Result<Backbone> {
+        Backbone::open(&self.options.models().join(id)).with_context(|| format!("backbone `{id}`"))
     }
 
     /// The sample of texts as lengths come, and the one of short texts.

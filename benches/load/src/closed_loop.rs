@@ -27,6 +27,15 @@ impl Outcome {
     }
 }
 
+/// Where a closed loop ends once its time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// After the last request of a pass.
+    Pass,
+    /// At once.
+    Time,
+}
+
 /// Open connections.
 pub(crate) struct ClosedLoop(Vec<Connection>);
 
@@ -42,13 +51,30 @@ impl ClosedLoop {
     /// # Errors
     /// When a connection breaks or an answer is not 200.
     pub(crate) async fn drive(&mut self, requests: &[Request], seconds: f64) -> anyhow::Result<Outcome> {
+        self.until(requests, seconds, End::Pass).await
+    }
+
+    /// The same for `seconds`, wherever in a pass they end; what is answered later does not count.
+    ///
+    /// # Errors
+    /// As [`Self::drive`].
+    pub(crate) async fn drive_for(&mut self, requests: &[Request], seconds: f64) -> anyhow::Result<Outcome> {
+        let outcome = self.until(requests, seconds, End::Time).await?;
+        Ok(Outcome { took: Duration::from_secs_f64(seconds), ..outcome })
+    }
+
+    async fn until(&mut self, requests: &[Request], seconds: f64, end: End) -> anyhow::Result<Outcome> {
         let started = Instant::now();
+        let is_over = || started.elapsed().as_secs_f64() >= seconds;
         let issued = Cell::new(0_usize);
         let items = Cell::new(0_usize);
         let latencies = RefCell::new(Vec::new());
         let next = || {
-            let at_boundary = issued.get() > 0 && issued.get().is_multiple_of(requests.len());
-            if requests.is_empty() || (at_boundary && started.elapsed().as_secs_f64() >= seconds) {
+            let may_end = match end {
+                End::Pass => issued.get() > 0 && issued.get().is_multiple_of(requests.len()),
+                End::Time => true,
+            };
+            if requests.is_empty() || (may_end && is_over()) {
                 return None;
             }
             issued.set(issued.get() + 1);
@@ -58,6 +84,9 @@ impl ClosedLoop {
             while let Some(request) = next() {
                 let sent = Instant::now();
                 connection.exchange(&request.bytes).await?.expect_ok()?;
+                if end == End::Time && is_over() {
+                    break;
+                }
                 latencies.borrow_mut().push(sent.elapsed().as_secs_f64() * 1e3);
                 items.set(items.get() + request.items);
             }

@@ -60,8 +60,7 @@ impl Corpus {
             texts.extend(read_texts(&file)?);
         }
         let archive = datasets.join("images/hymenoptera.zip");
-        let photos =
-            read_archive(&archive).with_context(|| format!("{} cannot be read", archive.display()))?;
+        let photos: Vec<Photo> = read_archive(&archive, "")?.into_iter().map(Photo::new).collect();
         anyhow::ensure!(!texts.is_empty(), "{} holds no texts", folder.display());
         anyhow::ensure!(!photos.is_empty(), "{} holds no photos", archive.display());
         let origin = format!(
@@ -182,18 +181,38 @@ fn parse_texts(table: impl Read) -> anyhow::Result<Vec<String>> {
     Ok(texts)
 }
 
-fn read_archive(path: &Path) -> anyhow::Result<Vec<Photo>> {
-    let mut archive = zip::ZipArchive::new(File::open(path)?)?;
-    let mut photos = Vec::new();
+/// `count` recordings of an archive of `datasets/audio`, in a seeded order; begins again when there are fewer.
+///
+/// # Errors
+/// Without test data, and when the archive cannot be read or holds no WAV files.
+pub(crate) fn recordings(
+    test_data: Option<&Path>,
+    archive: &str,
+    count: usize,
+) -> anyhow::Result<Vec<Vec<u8>>> {
+    let folder = test_data.context("sounds are only in the test data: set HEADSTART_TEST_DATA")?;
+    let path = folder.join("datasets/audio").join(archive);
+    let mut files = read_archive(&path, ".wav")?;
+    anyhow::ensure!(!files.is_empty(), "{} holds no recordings", path.display());
+    Chance::new(SEED).shuffle(&mut files);
+    Ok(files.iter().cloned().cycle().take(count).collect())
+}
+
+/// The files of an archive whose names end so.
+fn read_archive(path: &Path, ending: &str) -> anyhow::Result<Vec<Vec<u8>>> {
+    let unreadable = || format!("{} cannot be read", path.display());
+    let mut archive =
+        zip::ZipArchive::new(File::open(path).with_context(unreadable)?).with_context(unreadable)?;
+    let mut files = Vec::new();
     for index in 0..archive.len() {
-        let mut member = archive.by_index(index)?;
-        if member.is_file() {
+        let mut member = archive.by_index(index).with_context(unreadable)?;
+        if member.is_file() && member.name().with_context(unreadable)?.ends_with(ending) {
             let mut bytes = Vec::new();
-            member.read_to_end(&mut bytes)?;
-            photos.push(Photo::new(bytes));
+            member.read_to_end(&mut bytes).with_context(unreadable)?;
+            files.push(bytes);
         }
     }
-    Ok(photos)
+    Ok(files)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod request;
 mod sample;
 mod server;
 mod table;
+mod tensor;
 mod verify;
 
 use std::io::Write as _;
@@ -47,6 +48,10 @@ fn run(options: Options) -> anyhow::Result<()> {
         let section = match suite {
             Suite::Text => cases::throughput::texts(&bench)?,
             Suite::Images => cases::throughput::images(&bench)?,
+            Suite::SoundThroughput => cases::throughput::sounds(&bench)?,
+            Suite::Tensors => cases::tensors::run(&bench)?,
+            Suite::Mixed => cases::mixed::run(&bench)?,
+            Suite::Eviction => cases::eviction::run(&bench)?,
             Suite::Latency => cases::latency::run(&bench)?,
             Suite::Overload => cases::overload::run(&bench)?,
             Suite::Startup => cases::startup::run(&bench)?,

@@ -1,6 +1,6 @@
 //! The command line, and how much work each measurement does.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
 
@@ -8,7 +8,8 @@ use clap::{Parser, ValueEnum};
 #[derive(Debug, Clone, Parser)]
 #[command(name = "headstart-load")]
 pub(crate) struct Options {
-    /// What to measure; `all` is everything but `classifiers`, `training` and `growth`, which are long
+    /// What to measure; `all` is everything but `sound-throughput`, whose backbone is not bundled, and `classifiers`, `training` and
+    /// `growth`, which are long
     #[arg(value_enum, default_value = "all")]
     pub(crate) suite: Suite,
     /// Rounds of server and direct in turns [default: 3; with --quick 1]
@@ -32,9 +33,9 @@ pub(crate) struct Options {
     /// The release binary
     #[arg(long, value_name = "FILE", default_value = "target/release/headstart")]
     pub(crate) server: PathBuf,
-    /// Folder of the backbones
-    #[arg(long, value_name = "DIR", default_value = "models")]
-    pub(crate) models: PathBuf,
+    /// Folder of the backbones [default: models; for `sound-throughput` the one that `benches/sound/run.py` makes]
+    #[arg(long, value_name = "DIR")]
+    models: Option<PathBuf>,
     /// The ONNX Runtime library, for both sides; by default the newest under vendor/
     #[arg(long, value_name = "FILE")]
     pub(crate) onnxruntime: Option<PathBuf>,
@@ -49,12 +50,20 @@ pub(crate) struct Options {
 /// A group of measurements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Suite {
-    /// Everything but growth
+    /// Everything but sounds, classifiers, training and growth
     All,
     /// Throughput of texts
     Text,
     /// Throughput of photos
     Images,
+    /// Throughput of sounds; `benches/sound/run.py sound-throughput` fetches the backbone first
+    SoundThroughput,
+    /// Throughput of raw tensors
+    Tensors,
+    /// Two backbones at a time
+    Mixed,
+    /// The first request of a backbone that had to go
+    Eviction,
     /// Added latency at one connection
     Latency,
     /// Twice the capacity
@@ -72,9 +81,24 @@ pub(crate) enum Suite {
 impl Suite {
     pub(crate) fn expand(self) -> Vec<Self> {
         match self {
-            Self::All => vec![Self::Startup, Self::Text, Self::Images, Self::Latency, Self::Overload],
+            Self::All => {
+                vec![
+                    Self::Startup,
+                    Self::Text,
+                    Self::Images,
+                    Self::Tensors,
+                    Self::Mixed,
+                    Self::Eviction,
+                    Self::Latency,
+                    Self::Overload,
+                ]
+            }
             Self::Text
             | Self::Images
+            | Self::SoundThroughput
+            | Self::Tensors
+            | Self::Mixed
+            | Self::Eviction
             | Self::Latency
             | Self::Overload
             | Self::Startup
@@ -89,6 +113,10 @@ impl Suite {
             Self::All => "All",
             Self::Text => "Texts, closed loop",
             Self::Images => "Photos, closed loop",
+            Self::SoundThroughput => "Sounds, closed loop",
+            Self::Tensors => "Raw tensors, closed loop",
+            Self::Mixed => "Two backbones at a time",
+            Self::Eviction => "The first request of a backbone that had to go",
             Self::Latency => "One connection: latency added to a direct call",
             Self::Overload => "Twice the capacity, open loop",
             Self::Startup => "Start-up and idle memory",
@@ -110,6 +138,11 @@ pub(crate) struct Scale {
     /// Texts in the sample; a multiple of the direct plan's window.
     pub(crate) texts: usize,
     pub(crate) photos: usize,
+    /// Recordings of a digit, and of a sentence.
+    pub(crate) digits: usize,
+    pub(crate) sentences: usize,
+    /// Turns of `eviction`.
+    pub(crate) evictions: usize,
     /// Calls of one latency measurement.
     pub(crate) latency_calls: usize,
     pub(crate) overload_seconds: f64,
@@ -133,6 +166,9 @@ impl Options {
             survey_seconds: 2.0,
             texts: 1024,
             photos: 384,
+            digits: 384,
+            sentences: 64,
+            evictions: 20,
             latency_calls: 200,
             overload_seconds: 15.0,
             idle_seconds: 20.0,
@@ -148,6 +184,9 @@ impl Options {
             survey_seconds: 0.1,
             texts: 64,
             photos: 24,
+            digits: 24,
+            sentences: 10,
+            evictions: 3,
             latency_calls: 30,
             overload_seconds: 3.0,
             idle_seconds: 2.0,
@@ -166,6 +205,12 @@ impl Options {
             growth_requests: self.requests.unwrap_or(base.growth_requests).max(40),
             ..base
         }
+    }
+
+    /// Where the backbones are.
+    pub(crate) fn models(&self) -> &Path {
+        let made = if self.suite == Suite::SoundThroughput { "target/openwakeword/models" } else { "models" };
+        self.models.as_deref().unwrap_or(Path::new(made))
     }
 
     /// Whether a backbone is to be measured.

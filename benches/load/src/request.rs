@@ -1,6 +1,7 @@
 //! Requests written out whole before the clock starts.
 
 use crate::corpus::Photo;
+use crate::tensor::{self, Row};
 
 /// Between the parts of an upload; no file that is sent holds it.
 const BOUNDARY: &str = "7d9f2c61a5e84b30";
@@ -28,6 +29,20 @@ impl Request {
     pub(crate) fn photo(model: &str, photo: &Photo) -> Self {
         let path = format!("/v1/embeddings?model={model}&encoding_format=base64");
         Self { bytes: post(&path, photo.content_type, &photo.bytes), items: 1 }
+    }
+
+    /// Embeds a WAV file sent as it is.
+    pub(crate) fn sound(model: &str, file: &[u8]) -> Self {
+        let path = format!("/v1/embeddings?model={model}&encoding_format=base64");
+        Self { bytes: post(&path, "audio/wav", file), items: 1 }
+    }
+
+    /// Asks a graph for one output of a row, bytes on both ways.
+    pub(crate) fn infer(model: &str, row: &Row, output: &str) -> Self {
+        let (body, json_length) = tensor::asked(row, output);
+        let content_type =
+            format!("application/octet-stream\r\nInference-Header-Content-Length: {json_length}");
+        Self { bytes: post(&format!("/v2/models/{model}/infer"), &content_type, &body), items: 1 }
     }
 
     /// Asks a classifier for a text's best label.

@@ -31,7 +31,7 @@ pub(crate) async fn lowest_cosine<E: Embedder>(
         if served.len() >= ITEMS {
             break;
         }
-        served.extend(vectors(connection.exchange(&request.bytes).await?.expect_ok()?)?);
+        served.extend(E::answered(connection.exchange(&request.bytes).await?.expect_ok()?)?);
     }
     let mut lowest = f64::INFINITY;
     for (item, vector) in items.iter().zip(&served).take(ITEMS) {
@@ -45,16 +45,24 @@ pub(crate) async fn lowest_cosine<E: Embedder>(
     Ok(lowest)
 }
 
-fn vectors(body: &[u8]) -> anyhow::Result<Vec<Vec<f32>>> {
+/// The vectors of `/v1/embeddings`, asked for as base64.
+///
+/// # Errors
+/// When the body is no such answer.
+pub(crate) fn embeddings(body: &[u8]) -> anyhow::Result<Vec<Vec<f32>>> {
     let body: serde_json::Value = serde_json::from_slice(body)?;
     let data = body["data"].as_array().context("the answer has no `data`")?;
     data.iter()
         .map(|datum| {
             let text = datum["embedding"].as_str().context("`embedding` is not base64")?;
-            let bytes = STANDARD.decode(text)?;
-            Ok(bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect())
+            Ok(floats(&STANDARD.decode(text)?))
         })
         .collect()
+}
+
+/// Little-endian numbers of 32 bits.
+pub(crate) fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect()
 }
 
 fn cosine(left: &[f32], right: &[f32]) -> anyhow::Result<f64> {
@@ -71,7 +79,7 @@ mod tests {
     fn an_answer_gives_its_vectors_back() {
         let bytes: Vec<u8> = [1.5_f32, -2.0].iter().flat_map(|value| value.to_le_bytes()).collect();
         let body = serde_json::json!({"data": [{"embedding": STANDARD.encode(bytes)}]}).to_string();
-        assert_eq!(vectors(body.as_bytes()).unwrap(), [[1.5, -2.0]]);
+        assert_eq!(embeddings(body.as_bytes()).unwrap(), [[1.5, -2.0]]);
     }
 
     #[test]

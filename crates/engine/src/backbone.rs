@@ -246,6 +246,18 @@ impl Backbone {
         self.rows_of(shapes).unwrap_or(1)
     }
 
+    /// Most rows of raw tensors that share a call; `None` where rows depend on each other.
+    #[must_use]
+    pub fn rows_of_a_call(&self) -> Option<usize> {
+        self.model.trial.by_row.then_some(self.model.limits.items)
+    }
+
+    /// Most of its calls that run at a time.
+    #[must_use]
+    pub fn calls_at_a_time(&self) -> usize {
+        self.model.max_running
+    }
+
     fn rows_of(&self, shapes: &[&[usize]]) -> Option<usize> {
         let rows = *shapes.first()?.first()?;
         let same = shapes.iter().all(|shape| shape.first() == Some(&rows));

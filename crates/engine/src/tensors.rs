@@ -181,8 +181,9 @@ fn read(value: &DynValue, datatype: DataType) -> Result<Tensor, String> {
     macro_rules! tensor {
         ($type:ty, $write:expr) => {{
             let (shape, data) = value.try_extract_tensor::<$type>().map_err(|error| error.to_string())?;
-            let mut bytes = Vec::with_capacity(size_of_val(data));
-            data.iter().for_each(|value| bytes.extend_from_slice(&$write(*value)));
+            let mut bytes = vec![0; size_of_val(data)];
+            let places = bytes.as_chunks_mut::<{ size_of::<$type>() }>().0;
+            places.iter_mut().zip(data).for_each(|(place, value)| *place = $write(*value));
             (shape, Values::Fixed { datatype, bytes: bytes.into() })
         }};
     }

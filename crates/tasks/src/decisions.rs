@@ -391,7 +391,8 @@ impl Asking<'_> {
     async fn predicate(&mut self, field: &str, statement: &str) -> Result<f32, TaskError> {
         let field = format!("{field}.instructions");
         let one = |error: TaskError| error.one_of(&field);
-        let labels = Labels(vec![Label::from(statement)]).check(&field, &self.cx.limits).map_err(one)?;
+        let labels =
+            Labels::from(vec![Label::from(statement)]).check(&field, &self.cx.limits).map_err(one)?;
         let judged = self.judge(&field, &labels, true).await.map_err(one)?;
         judged.first().copied().ok_or(TaskError::Bug("no score for a label"))
     }
@@ -439,7 +440,7 @@ impl Asking<'_> {
                 format!("has {} entries; 2 to 255 are taken", labels.len()),
             ));
         }
-        let labels = Labels(labels).check(field, &self.cx.limits)?;
+        let labels = Labels::from(labels).check(field, &self.cx.limits)?;
         self.judge(field, &labels, false).await
     }
 

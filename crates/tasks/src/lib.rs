@@ -31,7 +31,7 @@ pub use context::{Caller, TaskContext, TaskLimits};
 pub use error::TaskError;
 pub use headstart_types::Label;
 pub use items::Timings;
-pub use labels::{LabelForm, Labels};
+pub use labels::{LabelForm, Labels, MOST_LABELS};
 pub use scores::{labels_given, verdict};
 pub use task::{Done, Task, TaskVisitor, required, visit_all};
 pub use usage::Usage;

@@ -4,19 +4,25 @@ use std::fmt;
 
 use std::borrow::Cow;
 
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 
-use crate::object;
 use crate::payload::{Datum, Media, Modality};
+
+/// Most items that are kept of a list, which is more than any option allows; those beyond are counted. As values, the
+/// millions of short items that a body has room for would take many times its bytes.
+pub const MOST_ITEMS: usize = 1 << 18;
 
 /// The `input` field: a string, a list of strings, token ids, a list of token ids, or objects naming their modality.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Payload {
     items: Vec<Item>,
     listed: bool,
+    /// More than [`MOST_ITEMS`].
+    beyond: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,25 +51,25 @@ impl Payload {
     /// A payload of encoded pictures.
     #[must_use]
     pub fn images(images: Vec<Media>) -> Self {
-        Self { items: images.into_iter().map(Item::Image).collect(), listed: false }
+        Self { items: images.into_iter().map(Item::Image).collect(), listed: false, beyond: 0 }
     }
 
     /// A payload of encoded pictures or sounds, whichever the model reads, as multipart parts and raw bodies bring them.
     #[must_use]
     pub fn files(files: Vec<Media>) -> Self {
-        Self { items: files.into_iter().map(Item::File).collect(), listed: false }
+        Self { items: files.into_iter().map(Item::File).collect(), listed: false, beyond: 0 }
     }
 
     /// A payload of texts.
     #[must_use]
     pub fn texts(texts: Vec<String>) -> Self {
-        Self { items: texts.into_iter().map(Item::Text).collect(), listed: false }
+        Self { items: texts.into_iter().map(Item::Text).collect(), listed: false, beyond: 0 }
     }
 
-    /// Number of items.
+    /// Number of items, those beyond [`MOST_ITEMS`] with them.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.items.len()
+        self.items.len() + self.beyond
     }
 
     /// Whether it was one item rather than a list of items.
@@ -82,7 +88,7 @@ impl Payload {
     /// the name errors use.
     ///
     /// # Errors
-    /// [`InputError`] naming the item that is empty or of another modality.
+    /// [`InputError`] naming the item that is empty or of another modality; a list of more than [`MOST_ITEMS`].
     pub fn into_data(
         self,
         field: &str,
@@ -110,6 +116,10 @@ impl Payload {
         }
         if self.items.is_empty() {
             return Err(InputError { field: field.into(), problem: "is empty".into() });
+        }
+        if self.beyond > 0 {
+            let problem = format!("has {} items; at most {MOST_ITEMS} are taken", self.len());
+            return Err(InputError { field: field.into(), problem });
         }
         let single = self.items.len() == 1;
         let name = |index: usize| if single { field.to_owned() } else { format!("{field}[{index}]") };
@@ -275,16 +285,16 @@ impl<'de> Visitor<'de> for PayloadVisitor {
     }
 
     fn visit_string<E: de::Error>(self, text: String) -> Result<Payload, E> {
-        Ok(Payload { items: vec![Item::String(text)], listed: false })
+        Ok(Payload { items: vec![Item::String(text)], listed: false, beyond: 0 })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Payload, A::Error> {
-        Ok(Payload { items: vec![read_object(map)?], listed: false })
+        Ok(Payload { items: vec![read_object(map)?], listed: false, beyond: 0 })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Payload, A::Error> {
         let mut items = Vec::with_capacity(list.size_hint().unwrap_or(0).min(4096));
-        let mut tokens = Vec::new();
+        let (mut tokens, mut beyond) = (Vec::new(), 0);
         while let Some(element) = list.next_element()? {
             match element {
                 Element::Item(item) => items.push(item),
@@ -293,12 +303,17 @@ impl<'de> Visitor<'de> for PayloadVisitor {
             if !items.is_empty() && !tokens.is_empty() {
                 return Err(de::Error::custom("a list holds either token ids or items, not both"));
             }
+            if items.len() == MOST_ITEMS {
+                while list.next_element::<IgnoredAny>()?.is_some() {
+                    beyond += 1;
+                }
+            }
         }
         let listed = tokens.is_empty();
         if !listed {
             items.push(Item::Tokens(tokens));
         }
-        Ok(Payload { items, listed })
+        Ok(Payload { items, listed, beyond })
     }
 }
 
@@ -388,11 +403,34 @@ impl Visitor<'_> for TokenVisitor {
 }
 
 /// A picture as OpenAI's bodies have it.
-#[derive(serde::Deserialize)]
-#[serde(expecting = "a data URL or an object with `url`", untagged)]
-enum ImageUrl {
-    Plain(String),
-    Object(#[serde(deserialize_with = "object::one")] Url),
+struct ImageUrl(String);
+
+impl<'de> Deserialize<'de> for ImageUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ImageUrlVisitor)
+    }
+}
+
+struct ImageUrlVisitor;
+
+impl<'de> Visitor<'de> for ImageUrlVisitor {
+    type Value = ImageUrl;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a data URL or an object with `url`")
+    }
+
+    fn visit_str<E: de::Error>(self, url: &str) -> Result<ImageUrl, E> {
+        self.visit_string(url.to_owned())
+    }
+
+    fn visit_string<E: de::Error>(self, url: String) -> Result<ImageUrl, E> {
+        Ok(ImageUrl(url))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ImageUrl, A::Error> {
+        Url::deserialize(MapAccessDeserializer::new(map)).map(|Url { url }| ImageUrl(url))
+    }
 }
 
 #[derive(serde::Deserialize)]
@@ -401,10 +439,8 @@ struct Url {
 }
 
 impl From<ImageUrl> for String {
-    fn from(image: ImageUrl) -> Self {
-        match image {
-            ImageUrl::Plain(url) | ImageUrl::Object(Url { url }) => url,
-        }
+    fn from(ImageUrl(url): ImageUrl) -> Self {
+        url
     }
 }
 
@@ -450,134 +486,5 @@ fn read_object<'de, A: MapAccess<'de>>(mut map: A) -> Result<Item, A::Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(json: &str) -> Payload {
-        serde_json::from_str(json).unwrap()
-    }
-
-    fn data(json: &str, modality: Modality, stated: Option<Modality>) -> Result<Vec<Datum>, String> {
-        read(json).into_data("input", modality, stated).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn the_four_forms_of_the_openai_api_are_understood() {
-        let text = |text: &str| Datum::Text(text.into());
-        assert_eq!(data("\"a\"", Modality::Text, None).unwrap(), [text("a")]);
-        assert_eq!(data("[\"a\", \"b\"]", Modality::Text, None).unwrap(), [text("a"), text("b")]);
-        assert_eq!(data("[1, 2]", Modality::Text, None).unwrap(), [Datum::Tokens(vec![1, 2])]);
-        let two = [Datum::Tokens(vec![1, 2]), Datum::Tokens(vec![3])];
-        assert_eq!(data("[[1, 2], [3]]", Modality::Text, None).unwrap(), two);
-    }
-
-    #[test]
-    fn images_come_as_data_url_as_object_or_as_base64_of_stated_modality() {
-        let image = |text: &str| Datum::Image(Media::Base64(text.into()));
-        assert_eq!(
-            data("\"data:image/png;base64,AA\"", Modality::Image, None).unwrap(),
-            [image("data:image/png;base64,AA")]
-        );
-        assert_eq!(data("{\"image\": \"AA\"}", Modality::Image, None).unwrap(), [image("AA")]);
-        let url = r#"[{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]"#;
-        assert_eq!(data(url, Modality::Image, None).unwrap(), [image("data:image/png;base64,AA")]);
-        assert_eq!(
-            data("[\"AA\", \"BB\"]", Modality::Image, Some(Modality::Image)).unwrap(),
-            [image("AA"), image("BB")]
-        );
-    }
-
-    #[test]
-    fn sounds_come_as_pictures_do_and_files_are_what_the_model_reads() {
-        let audio = |text: &str| Datum::Audio(Media::Base64(text.into()));
-        for json in [
-            r#""data:audio/wav;base64,AA""#,
-            r#"{"audio": "data:audio/wav;base64,AA"}"#,
-            r#"[{"type": "input_audio", "input_audio": {"data": "data:audio/wav;base64,AA", "format": "wav"}}]"#,
-        ] {
-            assert_eq!(
-                data(json, Modality::Audio, None).unwrap(),
-                [audio("data:audio/wav;base64,AA")],
-                "{json}"
-            );
-        }
-        assert_eq!(data("\"AA\"", Modality::Audio, Some(Modality::Audio)).unwrap(), [audio("AA")]);
-        assert!(data("\"AA\"", Modality::Audio, None).unwrap_err().contains("the model reads sounds"));
-        assert!(data(r#"{"image": "AA"}"#, Modality::Audio, None).unwrap_err().contains("of modality image"));
-        let file = || Payload::files(vec![Media::Bytes(b"a"[..].into())]);
-        let read = |modality| file().into_data("input", modality, None).unwrap();
-        assert!(matches!(read(Modality::Audio)[..], [Datum::Audio(_)]));
-        assert!(matches!(read(Modality::Image)[..], [Datum::Image(_)]));
-    }
-
-    #[test]
-    fn what_does_not_suit_the_model_is_named_by_its_index() {
-        assert_eq!(data("[\"a\", \"\"]", Modality::Text, None).unwrap_err(), "`input[1]` is empty");
-        assert_eq!(data("[]", Modality::Text, None).unwrap_err(), "`input` is empty");
-        assert!(
-            data("\"https://a.example/b.png\"", Modality::Image, None)
-                .unwrap_err()
-                .contains("no URL is fetched")
-        );
-        assert!(
-            data("\"hello\"", Modality::Image, None).unwrap_err().starts_with("`input` is a plain string")
-        );
-        assert!(data("[1]", Modality::Image, None).unwrap_err().contains("of modality text"));
-        assert!(
-            data("\"a\"", Modality::Text, Some(Modality::Image))
-                .unwrap_err()
-                .starts_with("`modality` is `image`")
-        );
-    }
-
-    #[test]
-    fn a_model_of_two_modalities_takes_each_item_for_what_it_is() {
-        let both = [Modality::Image, Modality::Text];
-        let of = |json: &str, stated| read(json).into_data_of("input", &both, stated);
-        let mixed = of(r#"["a", "data:image/png;base64,AA", {"image": "BB"}, {"text": "c"}]"#, None).unwrap();
-        let image = |text: &str| Datum::Image(Media::Base64(text.into()));
-        let text = |text: &str| Datum::Text(text.into());
-        assert_eq!(mixed, [text("a"), image("data:image/png;base64,AA"), image("BB"), text("c")]);
-        let stated = of(r#"["AA", {"text": "c"}]"#, Some(Modality::Image)).unwrap();
-        assert_eq!(stated, [image("AA"), text("c")]);
-    }
-
-    #[test]
-    fn the_second_text_of_a_pair_is_refused_and_not_left_out() {
-        let pair = serde_json::from_str::<Payload>(r#"{"text": "a", "text_pair": "b"}"#).unwrap_err();
-        assert!(pair.to_string().contains("`text_pair` is not taken"), "{pair}");
-        assert!(serde_json::from_str::<Payload>(r#"{"text": "a", "text_pair": null}"#).is_ok());
-    }
-
-    #[test]
-    fn null_inside_of_an_object_is_absent() {
-        let text = [Datum::Text("a".into())];
-        let json = r#"{"image": null, "text": "a", "image_url": null, "tokens": null}"#;
-        assert_eq!(data(json, Modality::Text, None).unwrap(), text);
-        assert!(serde_json::from_str::<Payload>(r#"{"text": null}"#).is_err());
-    }
-
-    #[test]
-    fn token_ids_of_any_size_are_kept_for_the_models_vocabulary_to_judge() {
-        for json in ["[7, -1, 4294967296]", "[[7, -1, 4294967296]]", r#"{"tokens": [7, -1, 4294967296]}"#] {
-            let ids = Datum::Tokens(vec![7, -1, 1 << 32]);
-            assert_eq!(data(json, Modality::Text, None).unwrap(), [ids], "{json}");
-        }
-        let huge = format!("[1{}]", "0".repeat(30));
-        assert_eq!(data(&huge, Modality::Text, None).unwrap(), [Datum::Tokens(vec![i64::MAX])]);
-        assert!(serde_json::from_str::<Payload>("[[1.5]]").is_err());
-    }
-
-    #[test]
-    fn a_data_url_is_known_by_its_scheme_in_any_case() {
-        let url = "\"DATA:image/png;base64,AA\"";
-        assert!(matches!(data(url, Modality::Image, None).unwrap()[..], [Datum::Image(_)]));
-    }
-
-    #[test]
-    fn mixed_lists_and_objects_without_content_are_refused() {
-        for json in ["[1, \"a\"]", "[1.5]", "{}", "{\"text\":\"a\",\"image\":\"b\"}", "true", "1"] {
-            assert!(serde_json::from_str::<Payload>(json).is_err(), "{json}");
-        }
-    }
-}
+#[path = "input_test.rs"]
+mod tests;

@@ -19,7 +19,7 @@ pub mod tensor;
 pub mod tensor_data;
 pub mod webhook;
 
-pub use input::{InputError, Payload};
+pub use input::{InputError, MOST_ITEMS, Payload};
 pub use label::Label;
 pub use manifest::{Manifest, ManifestError};
 pub use payload::{Datum, Media, Modality, Truncate};

@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 
 use crate::backbone::Backbone;
-use crate::bench::{Bench, SHORT_TOKENS};
+use crate::bench::{Bench, SHORT_TOKENS, SOUND_BACKBONE};
 use crate::cases::closed_rounds::{Case, Sample, Subject};
+use crate::corpus;
 use crate::direct::lanes::Sessions;
 use crate::direct::plan::{self, Role};
-use crate::direct::{Embedder, ImageEmbedder, TextEmbedder};
+use crate::direct::{Embedder, ImageEmbedder, SoundEmbedder, TextEmbedder};
 use crate::figures::{Spread, quantile, sorted};
 use crate::request::Request;
 use crate::table::Table;
@@ -32,6 +33,9 @@ const TEXT_CASES: [(usize, usize, usize); 6] =
     [(1, 1, 0), (32, 1, 0), (4, 32, 0), (32, 32, 0), (32, 1, 1), (4, 32, 1)];
 
 const PHOTO_CONNECTIONS: [usize; 3] = [1, 16, 32];
+
+/// Connections, and which sample: digits or sentences.
+const SOUND_CASES: [(usize, usize); 4] = [(1, 0), (16, 0), (32, 0), (32, 1)];
 
 /// Texts, on every text backbone.
 ///
@@ -60,7 +64,7 @@ pub(crate) fn texts(bench: &Bench) -> anyhow::Result<String> {
         let mut subject =
             Subject { sessions, samples: with_plans, cases: cases.into(), lowest_cosine: f64::NAN };
         subject.measure(bench, backbone.id())?;
-        section += &write_section(bench, &backbone, &subject, &notes)?;
+        section += &write_section(bench, &backbone, &subject, "short", &notes)?;
     }
     Ok(section)
 }
@@ -88,7 +92,39 @@ pub(crate) fn images(bench: &Bench) -> anyhow::Result<String> {
     let samples = vec![Sample::new(items, plans)];
     let mut subject = Subject { sessions, samples, cases: cases.into(), lowest_cosine: f64::NAN };
     subject.measure(bench, backbone.id())?;
-    write_section(bench, &backbone, &subject, &notes)
+    write_section(bench, &backbone, &subject, "", &notes)
+}
+
+/// Spoken digits of half a second and sentences of some seconds, on a backbone whose frames another graph makes.
+///
+/// # Errors
+/// When something cannot be started, or the server's vectors are not the direct ones.
+pub(crate) fn sounds(bench: &Bench) -> anyhow::Result<String> {
+    let backbone = bench.backbone(SOUND_BACKBONE)?;
+    let test_data = bench.options.test_data.as_deref();
+    let digits = corpus::recordings(test_data, "fsdd_sample.zip", bench.scale.digits)?;
+    let sentences = corpus::recordings(test_data, "speech_sentences.zip", bench.scale.sentences)?;
+    let samples = [digits, sentences];
+    let cases = SOUND_CASES.map(|(connections, sample)| {
+        let requests = samples[sample].iter().map(|file| Request::sound(backbone.id(), file));
+        let what = ["digit", "sentence"][sample];
+        Case::new(format!("{connections} × 1 {what}"), sample, connections, requests.collect())
+    });
+    let sessions = Sessions::open(&bench.environment, &backbone, bench.cores, SoundEmbedder::open)?;
+    let mut notes = String::new();
+    for (name, files) in ["Digits", "Sentences"].iter().zip(&samples) {
+        let kilobytes = sorted(files.iter().map(|file| file.len() as f64 / 1e3).collect());
+        let (median, most) = (quantile(&kilobytes, 0.5), quantile(&kilobytes, 1.0));
+        writeln!(notes, "- {name}: WAV, median {median:.0} kB, largest {most:.0} kB, sent as raw bodies.")?;
+    }
+    let samples = samples.map(|files| {
+        let plans = plan::in_order(files.len());
+        Sample::new(files, plans)
+    });
+    let mut subject =
+        Subject { sessions, samples: samples.into(), cases: cases.into(), lowest_cosine: f64::NAN };
+    subject.measure(bench, backbone.id())?;
+    write_section(bench, &backbone, &subject, "sentences", &notes)
 }
 
 fn describe_lengths(lengths: &[usize], backbone: &Backbone) -> String {
@@ -107,10 +143,12 @@ fn describe_lengths(lengths: &[usize], backbone: &Backbone) -> String {
     )
 }
 
-fn write_section<E: Embedder>(
+/// A table of a backbone's cases; `second` names the sample that is not the first.
+pub(super) fn write_section<E: Embedder>(
     bench: &Bench,
     backbone: &Backbone,
     subject: &Subject<E>,
+    second: &str,
     notes: &str,
 ) -> anyhow::Result<String> {
     let mut table = Table::new(&HEADER);
@@ -135,7 +173,7 @@ fn write_section<E: Embedder>(
     }
     let mut section = format!("### {}\n\n{table}\n{notes}", backbone.id());
     for (index, sample) in subject.samples.iter().enumerate() {
-        let kind = if index == 0 { "" } else { " (short)" };
+        let kind = if index == 0 { String::new() } else { format!(" ({second})") };
         for (role, what) in [(Role::Fair, "Fair direct"), (Role::Sorted, "All sorted")] {
             if let Some(best) = sample.best(role) {
                 writeln!(section, "- {what}{kind}: {}.", best.plan.name(bench.cores))?;

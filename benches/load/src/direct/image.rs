@@ -32,11 +32,7 @@ impl ImageEmbedder {
     ) -> anyhow::Result<Self> {
         let session = session::open(environment, &backbone.graph, threads)?;
         let input = session.inputs().first().context("the graph has no input")?.name().to_owned();
-        let spec = backbone
-            .manifest
-            .image
-            .clone()
-            .with_context(|| format!("`{}` reads no images", backbone.id()))?;
+        let spec = backbone.image()?.clone();
         let readout = Readout::new(&backbone.manifest.output)?;
         Ok(Self { session, input, spec, readout })
     }

@@ -9,6 +9,7 @@ use ort::environment::Environment;
 use super::plan::{Layout, Plan};
 use crate::backbone::Backbone;
 use crate::process::Process;
+use crate::verify;
 
 /// One session that turns items into vectors.
 pub(crate) trait Embedder: Send + Sized {
@@ -20,6 +21,14 @@ pub(crate) trait Embedder: Send + Sized {
     /// # Errors
     /// ONNX Runtime's message, or the decoder's.
     fn embed(&mut self, items: &[&Self::Item]) -> anyhow::Result<Vec<Vec<f32>>>;
+
+    /// What the server says in their place: one vector an item of a request, read from the answer's body.
+    ///
+    /// # Errors
+    /// When the body is not such an answer.
+    fn answered(body: &[u8]) -> anyhow::Result<Vec<Vec<f32>>> {
+        verify::embeddings(body)
+    }
 }
 
 /// How fast a plan was.

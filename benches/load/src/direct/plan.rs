@@ -69,11 +69,34 @@ pub(crate) fn for_lengths(lengths: &[usize]) -> Vec<Plan> {
     plans
 }
 
+/// Plans for items of which only those of one size may share a call: of a window, the equals go together.
+pub(crate) fn for_equals(sizes: &[usize]) -> Vec<Plan> {
+    let order: Vec<usize> = (0..sizes.len()).collect();
+    let of = |role, layout, size| {
+        let windows = order.chunks(WINDOW).map(|window| by_length(window, sizes));
+        let equals = windows.flat_map(|window| {
+            let runs = window.chunk_by(|left, right| sizes[*left] == sizes[*right]);
+            runs.flat_map(|run| cut(run, size)).collect::<Vec<_>>()
+        });
+        Plan { role, layout, size, groups: equals.collect() }
+    };
+    let mut plans = vec![Plan { groups: cut(&order, 1), ..of(Role::Singles, Layout::Lanes, 1) }];
+    for size in FAIR_GROUPS {
+        plans.extend([Layout::Lanes, Layout::Wide].map(|layout| of(Role::Fair, layout, size)));
+    }
+    plans
+}
+
 /// Plans for items of one size, which gain nothing from sharing a call on a CPU: only the layout differs.
 pub(crate) fn one_by_one(items: usize) -> Vec<Plan> {
     let order: Vec<usize> = (0..items).collect();
     let plan = |layout| Plan { role: Role::Fair, layout, size: 1, groups: cut(&order, 1) };
     vec![plan(Layout::Lanes), plan(Layout::Wide)]
+}
+
+/// Plans for items that share a call whatever their sizes, in the order of arrival.
+pub(crate) fn in_order(items: usize) -> Vec<Plan> {
+    for_equals(&vec![0; items])
 }
 
 fn by_length(indices: &[usize], lengths: &[usize]) -> Vec<usize> {
@@ -101,9 +124,18 @@ mod tests {
     }
 
     #[test]
+    fn equals_share_a_call_and_others_do_not() {
+        let sizes: Vec<usize> = (0..64).map(|index| index % 3).collect();
+        for plan in for_equals(&sizes) {
+            assert!(plan.groups.iter().all(|group| group.len() <= plan.size));
+            assert!(plan.groups.iter().all(|group| group.iter().all(|&item| sizes[item] == sizes[group[0]])));
+        }
+    }
+
+    #[test]
     fn every_plan_computes_every_item_once() {
         let lengths: Vec<usize> = (0..100).map(|index| index * 37 % 61).collect();
-        for plan in for_lengths(&lengths).into_iter().chain(one_by_one(100)) {
+        for plan in for_lengths(&lengths).into_iter().chain(one_by_one(100)).chain(for_equals(&lengths)) {
             let mut seen: Vec<usize> = plan.groups.concat();
             seen.sort_unstable();
             assert_eq!(seen, (0..100).collect::<Vec<_>>(), "{:?}", plan.role);

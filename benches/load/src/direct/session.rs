@@ -63,14 +63,43 @@ impl Readout {
         outputs: &SessionOutputs<'_>,
         lengths: &[usize],
     ) -> anyhow::Result<Vec<Vec<f32>>> {
-        let value = outputs
-            .get(&self.tensor)
-            .with_context(|| format!("the graph has no output `{}`", self.tensor))?;
-        let (_, data) = value.try_extract_tensor::<f32>().map_err(|error| anyhow::anyhow!("{error}"))?;
+        let data = self.values(outputs)?;
         let row = data.len() / lengths.len().max(1);
         anyhow::ensure!(row >= self.dimension, "output `{}` is too small", self.tensor);
         let items = data.chunks_exact(row).zip(lengths);
         Ok(items.map(|(item, &length)| self.vector(item, length)).collect())
+    }
+
+    /// One vector an item, pooled over its windows. `rows` are the vectors of all of them, one behind the other, `counts` how many
+    /// windows each item has.
+    ///
+    /// # Errors
+    /// When these do not fit together.
+    pub(super) fn pool_windows(&self, rows: &[f32], counts: &[usize]) -> anyhow::Result<Vec<Vec<f32>>> {
+        let windows: usize = counts.iter().sum();
+        anyhow::ensure!(
+            rows.len() == windows * self.dimension,
+            "output `{}` is not of {windows} windows",
+            self.tensor
+        );
+        let mut start = 0;
+        let vectors = counts.iter().map(|count| {
+            let item = &rows[start * self.dimension..];
+            start += count;
+            self.vector(item, *count)
+        });
+        Ok(vectors.collect())
+    }
+
+    /// The output that features are read from, as it is.
+    ///
+    /// # Errors
+    /// When there is none, or it holds no numbers of 32 bits.
+    pub(super) fn values<'a>(&self, outputs: &'a SessionOutputs<'_>) -> anyhow::Result<&'a [f32]> {
+        let value = outputs
+            .get(&self.tensor)
+            .with_context(|| format!("the graph has no output `{}`", self.tensor))?;
+        Ok(value.try_extract_tensor::<f32>().map_err(|error| anyhow::anyhow!("{error}"))?.1)
     }
 
     fn vector(&self, item: &[f32], length: usize) -> Vec<f32> {

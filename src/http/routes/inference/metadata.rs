@@ -109,7 +109,13 @@ pub(crate) async fn server() -> Json<ServerMetadata> {
     Json(ServerMetadata {
         name: "headstart",
         version: env!("CARGO_PKG_VERSION"),
-        extensions: vec!["binary_tensor_data", "model_repository", "schedule_policy", "statistics"],
+        extensions: vec![
+            "binary_tensor_data",
+            "model_configuration",
+            "model_repository",
+            "schedule_policy",
+            "statistics",
+        ],
     })
 }
 
