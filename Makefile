@@ -6,7 +6,7 @@ SERVER  = target/release/headstart
 # Tests and benches load ONNX Runtime too; it must not send usage events from there either.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: serve build setup test check verify prove fmt lint docs tidy openapi manifests bench backbones
+.PHONY: serve build setup test check verify prove fmt lint docs tidy openapi manifests bench fuzz backbones
 
 # Serve the bundled backbones on 127.0.0.1:8080.
 serve: build
@@ -57,17 +57,25 @@ manifests:
 	$(PYTHON) tools/deploy/manifests.py
 
 # Throughput and latency against ONNX Runtime called directly, in one run, BENCH=sound-throughput for sounds; BENCH=fine-tuning, image-backbones,
-# sound: what classifiers get right; BENCH=words: word vectors, or one part of that, BENCH="words calibration".
+# sound: what classifiers get right; BENCH=words: word vectors, or one part of that, BENCH="words calibration"; BENCH=soak: half an
+# hour of clients of every kind, and sums that must come out even.
 bench: build
 ifneq ($(filter fine-tuning image-backbones,$(BENCH)),)
 	$(PYTHON) benches/fine_tuning/run.py $(BENCH)
 else ifneq ($(filter sound sound-throughput,$(BENCH)),)
 	$(PYTHON) benches/sound/run.py $(BENCH)
+else ifneq ($(filter soak,$(BENCH)),)
+	$(PYTHON) benches/soak/run.py $(filter-out soak,$(BENCH))
 else ifeq ($(firstword $(BENCH)),words)
 	$(PYTHON) benches/words/run.py $(wordlist 2,$(words $(BENCH)),$(BENCH))
 else
 	$(CARGO) run --release --locked --package headstart-load -- $(BENCH)
 endif
+
+# Feed bytes of every kind to whatever reads bytes from outside: SECONDS each, FUZZ_TARGET alone where it is named.
+SECONDS ?= 600
+fuzz: setup
+	$(PYTHON) fuzz/run.py --seconds $(SECONDS) $(FUZZ_TARGET)
 
 # Rebuild the bundled backbones and compare them with the committed files.
 backbones:

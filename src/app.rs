@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use headstart_engine::{Device, Engine, EngineError, EngineOptions, FolderError, Runtime};
 use headstart_store::{Store, StoreError};
-use headstart_tasks::{Entry, LoadError, Served, TaskContext, TaskError, TaskLimits};
+use headstart_tasks::{Entry, LoadError, Meter, Served, TaskContext, TaskError, TaskLimits};
 use headstart_telemetry::Metrics;
 use headstart_types::key::KeyLimits;
 use tokio::sync::Semaphore;
@@ -38,7 +38,7 @@ pub struct App {
     /// The keys that are taken.
     pub keys: Keys,
     /// How much each key asks.
-    pub(crate) accounts: Accounts,
+    pub(crate) accounts: Arc<Accounts>,
     /// Every metric.
     pub metrics: Arc<Metrics>,
     /// What survives the process; `None` until it is open.
@@ -79,10 +79,12 @@ impl App {
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let tasks = TaskContext::new(limits, config.cache_bytes, cores, &metrics);
-        let accounts = Accounts::new(KeyLimits {
+        let accounts = Arc::new(Accounts::new(KeyLimits {
             requests_per_minute: Some(config.key_rate),
             concurrency: Some(config.key_concurrency),
-        });
+            items_per_minute: Some(config.key_items),
+        }));
+        tasks.count_by(Arc::clone(&accounts) as Arc<dyn Meter>);
         let keys = Keys::new(&config.api_keys);
         tasks.classifiers.let_reach(keys.reach());
         metrics.edges.api_keys.set(keys.count() as i64);

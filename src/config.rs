@@ -111,6 +111,9 @@ pub struct Options {
     /// Requests of a key at a time, unless the key has a number of its own; 0 is without limit [default: 0]
     #[arg(long, env = "HEADSTART_KEY_CONCURRENCY", value_name = "N")]
     pub key_concurrency: Option<u32>,
+    /// Items of a key's requests in a minute, unless the key has a number of its own; 0 is without limit [default: 0]
+    #[arg(long, env = "HEADSTART_KEY_ITEMS", value_name = "N")]
+    pub key_items: Option<u32>,
     /// How long a worker keeps a job without a sign of life, in seconds [default: 30]
     #[arg(long, env = "HEADSTART_LEASE_SECONDS", value_name = "S")]
     pub lease_seconds: Option<u32>,
@@ -236,6 +239,7 @@ pub struct Config {
     pub key_running_jobs: u32,
     pub key_rate: u32,
     pub key_concurrency: u32,
+    pub key_items: u32,
     pub lease_seconds: u32,
     pub request_timeout_ms: u64,
     pub drain_seconds: u64,
@@ -340,6 +344,7 @@ impl Config {
             key_running_jobs: options.key_running_jobs.unwrap_or(4),
             key_rate: options.key_rate.unwrap_or(0),
             key_concurrency: options.key_concurrency.unwrap_or(0),
+            key_items: options.key_items.unwrap_or(0),
             lease_seconds: options.lease_seconds.unwrap_or(30),
             request_timeout_ms: options.request_timeout_ms.unwrap_or(60_000),
             drain_seconds: options.drain_seconds.unwrap_or(30),
@@ -414,6 +419,7 @@ impl Options {
             key_running_jobs: self.key_running_jobs.or(below.key_running_jobs),
             key_rate: self.key_rate.or(below.key_rate),
             key_concurrency: self.key_concurrency.or(below.key_concurrency),
+            key_items: self.key_items.or(below.key_items),
             lease_seconds: self.lease_seconds.or(below.lease_seconds),
             request_timeout_ms: self.request_timeout_ms.or(below.request_timeout_ms),
             drain_seconds: self.drain_seconds.or(below.drain_seconds),

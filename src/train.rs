@@ -136,6 +136,7 @@ async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> 
         metadata: Default::default(),
         params: JobParams::new(given, ReportParams { budget_seconds: arguments.budget_seconds }),
         webhook: None,
+        traceparent: None,
         validate_first: false,
     };
     let job = store.create_job(&new, u32::MAX, now_ms()).await?;

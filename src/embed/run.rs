@@ -311,6 +311,7 @@ fn at_its_item(error: TaskError, items: &[Item]) -> anyhow::Error {
         | TaskError::Unloaded(_)
         | TaskError::NoRoom { .. }
         | TaskError::TooManyItems { .. }
+        | TaskError::ItemRate { .. }
         | TaskError::Engine(_)
         | TaskError::Bug(_) => return error.into(),
     };

@@ -12,7 +12,7 @@ use crate::http::layers::REQUEST_ID;
 const KEPT: Duration = Duration::from_secs(600);
 
 /// What pages may read of an answer's headers.
-const SHOWN: [HeaderName; 7] = [
+const SHOWN: [HeaderName; 10] = [
     REQUEST_ID,
     header::RETRY_AFTER,
     HeaderName::from_static("server-timing"),
@@ -20,6 +20,9 @@ const SHOWN: [HeaderName; 7] = [
     HeaderName::from_static("x-ratelimit-limit-requests"),
     HeaderName::from_static("x-ratelimit-remaining-requests"),
     HeaderName::from_static("x-ratelimit-reset-requests"),
+    HeaderName::from_static("x-ratelimit-limit-items"),
+    HeaderName::from_static("x-ratelimit-remaining-items"),
+    HeaderName::from_static("x-ratelimit-reset-items"),
 ];
 
 /// The layer for these origins, `*` for all; `None` where there are none.

@@ -192,6 +192,11 @@ impl ApiError {
                 (message, Duration::from_secs(1), Reason::KeyConcurrency)
             }
         };
+        Self::limited(message, wait, reason)
+    }
+
+    /// More than a key may for now.
+    fn limited(message: String, wait: Duration, reason: Reason) -> Self {
         let code = "rate_limit_exceeded";
         let limited = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", code, message);
         // Whole seconds, and never too soon.
@@ -279,6 +284,7 @@ impl From<TaskError> for ApiError {
                 Self::new(StatusCode::BAD_REQUEST, INVALID, "too_many_items", message)
                     .because(Reason::TooManyItems)
             }
+            TaskError::ItemRate { wait, .. } => Self::limited(message, wait, Reason::KeyItems),
             TaskError::Media { param, source } => from_media(&source, param, message),
             TaskError::Engine(source) => from_engine(&source),
             TaskError::Bug(what) => bug(what),

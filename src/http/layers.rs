@@ -26,17 +26,8 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// Longest id taken over from a caller.
 const LONGEST_ID: usize = 128;
 
-/// Counts a request as in flight for as long as it exists, also when its client leaves.
-struct InFlight<'a>(&'a App);
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.metrics.requests_in_flight.dec();
-    }
-}
-
 /// Gives the request an id and a span, catches panics, writes error bodies, counts.
-pub(crate) async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(crate) async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id(&request);
     let method = method_name(request.method());
@@ -45,21 +36,22 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let trace = app.traces().and_then(|traces| traces.begin(request.headers()));
     let trace_id = trace.as_ref().map(Trace::id);
+    if let Some(parent) = trace.as_ref().and_then(Trace::passed_on) {
+        request.extensions_mut().insert(parent);
+    }
     let key = tracing::field::Empty;
     let span = tracing::info_span!("request", id = %id, method, route = %route, key, trace_id);
-    app.metrics.requests_in_flight.inc();
-    let in_flight = InFlight(&app);
+    let underway = app.metrics.requests.begin(&route, started);
     let outcome = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
     let response = outcome.unwrap_or_else(|_| {
         app.metrics.panics_total.inc();
         span.in_scope(|| tracing::error!("a request handler panicked"));
         ApiError::internal().into_response()
     });
-    drop(in_flight);
 
     let mut response = with_error_body(&app, response, &id, plain);
     let status = response.status();
-    app.metrics.count_request(&route, method, status.as_u16(), started.elapsed());
+    underway.answer(method, status.as_u16());
     span.in_scope(|| tell(&app, &id, status, started.elapsed()));
     if let (Some(traces), Some(trace)) = (app.traces(), trace) {
         let stages = response.extensions().get::<Stages>().copied();
@@ -149,7 +141,7 @@ pub(crate) async fn authorise(
         Err(refused) => {
             let response = ApiError::over_limit(&refused).into_response();
             return Ok(match refused {
-                Refused::Rate { left, .. } => telling(left, response),
+                Refused::Rate { left, .. } => told(left, response, REQUESTS),
                 Refused::Concurrency { .. } => response,
             });
         }
@@ -158,19 +150,38 @@ pub(crate) async fn authorise(
     let response = next.run(request).await;
     // A long answer takes its place until its end.
     let response = response.map(|body| held::hold(body, admitted.place));
-    Ok(match admitted.left {
-        Some(left) => telling(left, response),
+    let response = match admitted.left {
+        Some(left) => told(left, response, REQUESTS),
+        None => response,
+    };
+    Ok(match app.accounts.items_left(identity.key) {
+        Some(left) => told(left, response, ITEMS),
         None => response,
     })
 }
 
-/// Tells what is left of a key's limit in the headers that clients of the OpenAI API read.
-fn telling(left: Left, mut response: Response) -> Response {
+/// Headers that say what is left of a limit, in the manner of the OpenAI API: the limit, what remains, until all of it does.
+type Told = [HeaderName; 3];
+
+const REQUESTS: Told = [
+    HeaderName::from_static("x-ratelimit-limit-requests"),
+    HeaderName::from_static("x-ratelimit-remaining-requests"),
+    HeaderName::from_static("x-ratelimit-reset-requests"),
+];
+
+const ITEMS: Told = [
+    HeaderName::from_static("x-ratelimit-limit-items"),
+    HeaderName::from_static("x-ratelimit-remaining-items"),
+    HeaderName::from_static("x-ratelimit-reset-items"),
+];
+
+/// Tells what is left of a key's limit.
+fn told(left: Left, mut response: Response, [limit, remaining, reset]: Told) -> Response {
     let headers = response.headers_mut();
-    headers.insert("x-ratelimit-limit-requests", HeaderValue::from(left.limit));
-    headers.insert("x-ratelimit-remaining-requests", HeaderValue::from(left.remaining));
-    if let Ok(reset) = HeaderValue::from_str(&format!("{:.3}s", left.reset.as_secs_f64())) {
-        headers.insert("x-ratelimit-reset-requests", reset);
+    headers.insert(limit, HeaderValue::from(left.limit));
+    headers.insert(remaining, HeaderValue::from(left.remaining));
+    if let Ok(time) = HeaderValue::from_str(&format!("{:.3}s", left.reset.as_secs_f64())) {
+        headers.insert(reset, time);
     }
     response
 }

@@ -79,7 +79,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/openapi.json", get(openapi::serve));
 
     for (route, method) in openapi::operations() {
-        app.metrics.register_route(&route, method);
+        app.metrics.requests.register(&route, method);
     }
     // Else the pages would tell a public validator where this server is.
     let pages = utoipa_swagger_ui::Config::from("/openapi.json").validator_url("none");

@@ -78,6 +78,9 @@ pub struct AddArguments {
     /// Requests at a time; 0 is without limit [default: key-concurrency]
     #[arg(long, value_name = "N")]
     concurrency: Option<u32>,
+    /// Items of its requests in a minute; 0 is without limit [default: key-items]
+    #[arg(long, value_name = "N")]
+    items_per_minute: Option<u32>,
     /// When it ends: in so many days or hours, as `90d` or `12h`, or at the start of a day, UTC, as `2027-01-31`
     #[arg(long, value_name = "WHEN")]
     expires: Option<String>,
@@ -109,7 +112,7 @@ pub fn run(command: KeysCommand) -> anyhow::Result<()> {
 }
 
 async fn add(config: &Config, arguments: AddArguments) -> anyhow::Result<()> {
-    let AddArguments { name, scope, rate, concurrency, expires, reuse } = arguments;
+    let AddArguments { name, scope, rate, concurrency, items_per_minute, expires, reuse } = arguments;
     let now = now_ms();
     check_name(&name)?;
     let scopes = auth::normal_scopes(&scope).map_err(|word| {
@@ -124,7 +127,7 @@ async fn add(config: &Config, arguments: AddArguments) -> anyhow::Result<()> {
         name,
         scopes,
         digest: digest.parse()?,
-        limits: KeyLimits { requests_per_minute: rate, concurrency },
+        limits: KeyLimits { requests_per_minute: rate, concurrency, items_per_minute },
         created_at: now,
         expires_at,
         revoked_at: None,
@@ -228,13 +231,14 @@ fn described(key: &KeyRow, now: i64) -> String {
         (None, None) => "active".to_owned(),
     };
     format!(
-        "{}  {}  {}  made {}  {state}{}{}",
+        "{}  {}  {}  made {}  {state}{}{}{}",
         key.id,
         key.name,
         key.scopes,
         moment(key.created_at),
         limit("rate", key.limits.requests_per_minute),
-        limit("concurrency", key.limits.concurrency)
+        limit("concurrency", key.limits.concurrency),
+        limit("items", key.limits.items_per_minute)
     )
 }
 

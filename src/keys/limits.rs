@@ -1,4 +1,4 @@
-//! How much each key asks: requests in a minute, and at a time. Counted by the key's name, in this process.
+//! How much each key asks: requests and items in a minute, and requests at a time. Counted by the key's name, in this process.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -10,6 +10,7 @@ use governor::clock::{Clock as _, MonotonicClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+use headstart_tasks::{Meter, TaskError};
 use headstart_types::key::KeyLimits;
 
 type Rate = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, StateInformationMiddleware>;
@@ -25,7 +26,16 @@ pub(crate) struct Accounts {
 struct Account {
     limits: KeyLimits,
     rate: Option<Rate>,
+    items: Option<Items>,
     open: Arc<AtomicU32>,
+}
+
+/// Items of a minute.
+struct Items {
+    limit: NonZeroU32,
+    rate: Rate,
+    /// What the request before has left.
+    remaining: AtomicU32,
 }
 
 /// A request that may go on.
@@ -84,24 +94,61 @@ impl Accounts {
         }
     }
 
+    /// What is left of the name's items, where there is a limit.
+    pub(crate) fn items_left(&self, name: &str) -> Option<Left> {
+        let account = self.known(name)?;
+        let items = account.items.as_ref()?;
+        Some(left(items.limit.get(), items.remaining.load(Ordering::Acquire)))
+    }
+
+    /// The account of a name that has asked before.
+    fn known(&self, name: &str) -> Option<Arc<Account>> {
+        self.of.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
     /// The account of a name; a new one when its limits have changed, with the requests that are open.
     fn account(&self, name: &'static str, limits: KeyLimits) -> Arc<Account> {
         let limits = KeyLimits {
             requests_per_minute: limits.requests_per_minute.or(self.defaults.requests_per_minute),
             concurrency: limits.concurrency.or(self.defaults.concurrency),
+            items_per_minute: limits.items_per_minute.or(self.defaults.items_per_minute),
         };
         let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = of.get(name).filter(|known| known.limits == limits) {
             return Arc::clone(known);
         }
         let open = of.get(name).map_or_else(Arc::default, |known| Arc::clone(&known.open));
-        let rate = limits.requests_per_minute.and_then(NonZeroU32::new).map(|limit| {
-            RateLimiter::direct_with_clock(Quota::per_minute(limit), MonotonicClock)
-                .with_middleware::<StateInformationMiddleware>()
+        let rate = limits.requests_per_minute.and_then(NonZeroU32::new).map(per_minute);
+        let items = limits.items_per_minute.and_then(NonZeroU32::new).map(|limit| Items {
+            limit,
+            rate: per_minute(limit),
+            remaining: AtomicU32::new(limit.get()),
         });
-        let account = Arc::new(Account { limits, rate, open });
+        let account = Arc::new(Account { limits, rate, items, open });
         of.insert(name, Arc::clone(&account));
         account
+    }
+}
+
+impl Meter for Accounts {
+    fn take(&self, key: &str, items: usize) -> Result<(), TaskError> {
+        let account = self.known(key);
+        let Some(counted) = account.as_ref().and_then(|account| account.items.as_ref()) else {
+            return Ok(());
+        };
+        let limit = counted.limit.get() as usize;
+        let Some(count) = u32::try_from(items).ok().and_then(NonZeroU32::new) else { return Ok(()) };
+        match counted.rate.check_n(count) {
+            Ok(Ok(state)) => {
+                counted.remaining.store(state.remaining_burst_capacity(), Ordering::Release);
+                Ok(())
+            }
+            Ok(Err(until)) => {
+                let wait = until.wait_time_from(MonotonicClock.now());
+                Err(TaskError::ItemRate { limit, wait })
+            }
+            Err(_) => Err(TaskError::TooManyItems { items, limit }),
+        }
     }
 }
 
@@ -114,6 +161,11 @@ impl Place {
     }
 }
 
+fn per_minute(limit: NonZeroU32) -> Rate {
+    RateLimiter::direct_with_clock(Quota::per_minute(limit), MonotonicClock)
+        .with_middleware::<StateInformationMiddleware>()
+}
+
 fn left(limit: u32, remaining: u32) -> Left {
     let one = Duration::from_secs(60) / limit.max(1);
     Left { limit, remaining, reset: one * limit.saturating_sub(remaining) }
@@ -123,13 +175,32 @@ fn left(limit: u32, remaining: u32) -> Left {
 mod tests {
     use super::*;
 
-    const NONE: KeyLimits = KeyLimits { requests_per_minute: None, concurrency: None };
+    const NONE: KeyLimits =
+        KeyLimits { requests_per_minute: None, concurrency: None, items_per_minute: None };
 
     fn limited(requests_per_minute: u32, concurrency: u32) -> Accounts {
         Accounts::new(KeyLimits {
             requests_per_minute: Some(requests_per_minute),
             concurrency: Some(concurrency),
+            items_per_minute: None,
         })
+    }
+
+    #[test]
+    fn a_minutes_items_are_taken_all_or_none_and_more_than_a_minute_has_is_never_waited_for() {
+        let accounts = Accounts::new(KeyLimits { items_per_minute: Some(6), ..KeyLimits::default() });
+        assert!(accounts.take("a", 1000).is_ok(), "who never asked has no account");
+        let _place = accounts.admit("a", NONE).ok().unwrap();
+        assert!(accounts.take("a", 4).is_ok());
+        assert_eq!(accounts.items_left("a").map(|left| (left.limit, left.remaining)), Some((6, 2)));
+        let Err(TaskError::ItemRate { limit: 6, wait }) = accounts.take("a", 4) else {
+            panic!("not refused")
+        };
+        assert!((10..=20).contains(&wait.as_secs()), "{wait:?}");
+        assert!(accounts.take("a", 2).is_ok(), "a refusal takes nothing");
+        assert!(matches!(accounts.take("a", 7), Err(TaskError::TooManyItems { items: 7, limit: 6 })));
+        let _other = accounts.admit("b", NONE).ok().unwrap();
+        assert!(accounts.take("b", 6).is_ok());
     }
 
     #[test]
@@ -171,10 +242,10 @@ mod tests {
     #[test]
     fn a_keys_own_limits_win_and_zero_is_without_limit() {
         let accounts = limited(1, 1);
-        let free = KeyLimits { requests_per_minute: Some(0), concurrency: Some(0) };
+        let free = KeyLimits { requests_per_minute: Some(0), concurrency: Some(0), ..NONE };
         let open: Vec<_> = (0..50).map(|_| accounts.admit("a", free).ok().unwrap()).collect();
         // Limits that come while requests are open count them.
-        let tight = KeyLimits { requests_per_minute: Some(0), concurrency: Some(50) };
+        let tight = KeyLimits { requests_per_minute: Some(0), concurrency: Some(50), ..NONE };
         assert!(matches!(accounts.admit("a", tight), Err(Refused::Concurrency { limit: 50 })));
         drop(open);
         assert!(accounts.admit("a", tight).is_ok());

@@ -6,6 +6,7 @@ mod stages;
 
 use std::time::{Duration, Instant, SystemTime};
 
+use axum::extract::Request;
 use axum::http::HeaderMap;
 use opentelemetry::propagation::TextMapPropagator as _;
 use opentelemetry::trace::{
@@ -36,6 +37,29 @@ pub(crate) struct Trace {
     at: SystemTime,
 }
 
+/// What goes on to others whom a request leads to, as W3C's `traceparent` has it: the request's own span where it is traced,
+/// else its caller's as it came.
+#[derive(Debug, Clone)]
+pub(crate) struct TraceParent(pub(crate) String);
+
+impl TraceParent {
+    /// The one that a layer has left with a request, else its caller's.
+    pub(crate) fn of(request: &Request) -> Option<Self> {
+        let own = request.extensions().get::<Self>().cloned();
+        own.or_else(|| Self::written(&caller(request.headers())))
+    }
+
+    fn written(context: &SpanContext) -> Option<Self> {
+        let (id, span, flags) = (context.trace_id(), context.span_id(), context.trace_flags());
+        context.is_valid().then(|| Self(format!("00-{id}-{span}-{flags:02x}")))
+    }
+}
+
+/// What a caller says of its trace; not valid where it says nothing.
+fn caller(headers: &HeaderMap) -> SpanContext {
+    TraceContextPropagator::new().extract(&HeaderExtractor(headers)).span().span_context().clone()
+}
+
 /// What is known of a request once it is answered.
 pub(crate) struct Answered<'a> {
     pub(crate) method: &'static str,
@@ -53,8 +77,7 @@ impl Traces {
     /// Begins a request's trace if it is to have one: as its `traceparent` says, else by lot.
     pub(crate) fn begin(&self, headers: &HeaderMap) -> Option<Trace> {
         let (started, at) = (Instant::now(), SystemTime::now());
-        let caller = TraceContextPropagator::new().extract(&HeaderExtractor(headers));
-        let caller = caller.span().span_context().clone();
+        let caller = caller(headers);
         let own = SpanId::from_bytes(chance().ok()?);
         let flags = TraceFlags::SAMPLED;
         if caller.is_valid() {
@@ -93,6 +116,11 @@ impl Trace {
     /// Its id, for the log.
     pub(crate) fn id(&self) -> String {
         self.context.trace_id().to_string()
+    }
+
+    /// What goes on to others whom the request leads to.
+    pub(crate) fn passed_on(&self) -> Option<TraceParent> {
+        TraceParent::written(&self.context)
     }
 
     /// The request's span, then those of its stages.

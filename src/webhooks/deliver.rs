@@ -130,12 +130,13 @@ impl Teller {
         let message = Message::of(delivery);
         let timestamp = now_ms().div_euclid(1000);
         let signature = self.app.config.webhook_secret.sign(&message.id, timestamp, message.body.as_bytes());
-        let headers = [
+        let mut headers = vec![
             ("content-type", "application/json".to_owned()),
             ("webhook-id", message.id),
             ("webhook-timestamp", timestamp.to_string()),
             ("webhook-signature", signature),
         ];
+        headers.extend(delivery.traceparent.clone().map(|trace| ("traceparent", trace)));
         match self.client.post(&target, &headers, message.body).await? {
             200..=299 => Ok(target.authority),
             status @ 300..=399 => Err(Refusal::Redirect(status)),

@@ -6,10 +6,10 @@ use headstart::auth::digest_of;
 use headstart::clock::now_ms;
 use headstart_types::ids::KeyId;
 use headstart_types::key::{KeyLimits, KeyRow};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::training::{KEYS, request};
-use crate::support::{Reply, TestApp};
+use crate::support::{Reply, TEXT, TestApp};
 
 async fn models(service: &TestApp, authorization: Option<&str>) -> Reply {
     let mut request = Request::get("/v1/models");
@@ -210,10 +210,35 @@ async fn an_answer_that_goes_on_takes_its_place_until_its_end() {
 }
 
 #[tokio::test]
+async fn a_minutes_items_are_counted_whatever_asks_for_them_and_told_in_headers() {
+    let service = TestApp::with_store(&format!("key_items = 10\n{KEYS}")).await;
+    let embed = |texts: usize| json!({"model": TEXT, "input": vec!["a"; texts]});
+    let first = service.ask("anna", "POST", "/v1/embeddings", embed(4)).await;
+    assert_eq!(
+        (header(&first, "x-ratelimit-limit-items"), header(&first, "x-ratelimit-remaining-items")),
+        ("10", "6")
+    );
+    let similar = json!({"model": TEXT, "input": "a", "candidates": ["b", "c", "d"]});
+    service.ask("anna", "POST", "/v1/similarity", similar).await.ok();
+    // What asks for nothing costs nothing.
+    service.ask("anna", "GET", "/v1/models", Value::Null).await.ok();
+    let refused = service.ask("anna", "POST", "/v1/embeddings", embed(3)).await;
+    assert_eq!(refused.error(), (429, "rate_limit_exceeded".into(), None));
+    assert_eq!(refused.message(), "the key may send 10 items in a minute");
+    assert!((1..=60).contains(&header(&refused, "retry-after").parse::<u32>().unwrap()));
+    assert_eq!(header(&refused, "x-ratelimit-remaining-items"), "2");
+    service.ask("anna", "POST", "/v1/embeddings", embed(2)).await.ok();
+    let never = service.ask("anna", "POST", "/v1/embeddings", embed(11)).await;
+    assert_eq!(never.error(), (400, "too_many_items".into(), None));
+    service.ask("root", "POST", "/v1/embeddings", embed(10)).await.ok();
+    assert_eq!(service.metric("headstart_rejections_total{reason=\"key_items\"}").await, 1.0);
+}
+
+#[tokio::test]
 async fn keys_of_one_name_are_counted_together_by_what_the_newest_may() {
     let service = TestApp::with_store("key_rate = 100").await;
     add(&service, "app", "infer", None).await;
-    let limits = KeyLimits { requests_per_minute: Some(2), concurrency: None };
+    let limits = KeyLimits { requests_per_minute: Some(2), ..KeyLimits::default() };
     let newer = KeyRow { limits, created_at: now_ms() + 1, ..row("app", "newer", "infer") };
     put(&service, &KeyRow { id: KeyId::new(now_ms() + 1, [0; 10]), ..newer }).await;
     assert_eq!((status(&service, "app").await, status(&service, "newer").await), (200, 200));

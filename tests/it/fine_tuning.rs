@@ -72,6 +72,7 @@ impl Lab {
             metadata: Default::default(),
             params: JobParams { version: 1, value: json!({}) },
             webhook: None,
+            traceparent: None,
             validate_first: false,
         };
         self.store.create_job(&new, 10, 1).await.unwrap().id

@@ -3,12 +3,14 @@
 import collections
 import os
 import random
+import subprocess
+import sys
 import threading
 import time
 
 import httpx
 from pictures import cat
-from service import FAST_TEXT, IMAGE, TEXT, wait_until
+from service import FAST_TEXT, IMAGE, ROOT, TEXT, wait_until
 
 SECONDS = float(os.environ.get("HEADSTART_SOAK_SECONDS", "60"))
 CLIENTS = 32
@@ -66,3 +68,10 @@ def test_every_request_of_a_crowd_is_answered(service):
     assert outcomes[200] > CLIENTS
     wait_until(lambda: service.metric("queue_items") == 0, "nothing waits any more")
     assert service.metric("panics_total") == 0
+
+
+def test_everything_that_a_crowd_of_every_kind_did_adds_up():
+    minutes = str(max(1, round(SECONDS / 60)))
+    done = subprocess.run([sys.executable, str(ROOT / "benches/soak/soak.py"), "--minutes", minutes], check=False, capture_output=True, text=True)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr

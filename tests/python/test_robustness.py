@@ -79,7 +79,29 @@ def test_a_client_that_leaves_frees_its_work(start):
     wait_until(lambda: left("cancelled") + left("answered") == count, "every item is accounted for")
     assert left("cancelled") > count / 2
     assert service.metric("requests_in_flight") == 1
+    assert service.metric("requests_cancelled_total") == service.metric("requests_cancelled_total", route="/v1/embeddings") == 1
     assert len(service.embed(TEXT, "next")) == 1
+
+
+def test_requests_received_are_those_answered_cancelled_and_in_flight(start):
+    service = start()
+    service.embed(TEXT, "good")
+    assert service.post("/v1/embeddings", {"model": TEXT}).status_code == 400
+    assert service.http.get("/nowhere").status_code == 404
+    with send_and_keep(service, {"model": TEXT, "input": long_texts(400, "left")}):
+        wait_until(lambda: service.metric("queue_items", model=TEXT) > 0, "the items are admitted")
+    wait_until(lambda: service.metric("requests_cancelled_total") == 1, "the client's leaving is seen")
+
+    def summed(scrape, name):
+        return sum(float(line.rsplit(" ", 1)[1]) for line in scrape.splitlines() if line.startswith(f"headstart_{name}"))
+
+    # One scrape, which is itself the request in flight.
+    scrape = service.http.get("/metrics").text
+    received, answered, cancelled, in_flight = (
+        summed(scrape, name) for name in ("requests_received_total", "requests_total", "requests_cancelled_total", "requests_in_flight")
+    )
+    assert received == answered + cancelled + in_flight
+    assert (cancelled, in_flight) == (1, 1)
 
 
 def test_a_deadline_answers_504_and_frees_its_work(start):

@@ -29,10 +29,10 @@ class Jobs:
         file = {"file": ("weather.jsonl", "\n".join(rows).encode())}
         self.file = service.http.post("/v1/files", files=file, data={"purpose": "fine-tune"}).json()["id"]
 
-    def ask(self, url=None):
+    def ask(self, url=None, headers=None):
         """Asks for a short job; the answer."""
         body = {"model": TEXT, "training_file": self.file, "method": {"type": "prototype"}, "report": {"budget_seconds": 0}}
-        return self.service.post("/v1/fine_tuning/jobs", body | ({"webhook": {"url": url}} if url else {}))
+        return self.service.post("/v1/fine_tuning/jobs", body | ({"webhook": {"url": url}} if url else {}), headers=headers)
 
     def queued(self, url=None):
         reply = self.ask(url)
@@ -91,6 +91,23 @@ def test_the_official_client_reads_what_an_end_sends(telling):
 
         wait_until(lambda: service.metric("webhooks_waiting") == 0, "nothing is left to tell")
         assert service.metric("webhook_attempts_total", outcome="put_off") == 0
+
+
+def test_the_trace_of_the_request_that_made_a_job_goes_with_what_is_told(telling):
+    caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with receiving() as receiver, receiving() as collector:
+        for flags, span in (((), "b7ad6b7169203331"), (("--otlp-endpoint", f"http://{collector.host}", "--otlp-share", 0), None)):
+            service = telling(receiver, flags=flags)
+            jobs = Jobs(service)
+            receiver.received.clear()
+            for headers in ({"traceparent": caller}, {"traceparent": "00-nonsense-01"}, None):
+                assert jobs.ask(receiver.url(), headers).status_code == 200
+            told = [headers.get("traceparent") for _, headers, _ in arrived(receiver, 3)]
+            assert sorted(map(bool, told)) == [False, False, True], told
+            version, trace, parent, sampled = next(filter(None, told)).split("-")
+            assert (version, trace, sampled) == ("00", caller.split("-")[1], "01")
+            # Where requests are traced, what is told is part of the request; else of what its caller was at.
+            assert (parent == span) if span else (parent != caller.split("-")[2] and len(parent) == 16)
 
 
 def test_a_cancelled_job_tells_the_receiver_that_it_names_and_no_other(telling):

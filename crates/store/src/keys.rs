@@ -8,8 +8,8 @@ use crate::backend::{Batch, Reader, Row, Value};
 use crate::error::StoreError;
 use crate::store::Store;
 
-const COLUMNS: &str =
-    "id, name, scopes, digest, requests_per_minute, concurrency, created_at, expires_at, revoked_at";
+const COLUMNS: &str = "id, name, scopes, digest, requests_per_minute, concurrency, created_at, expires_at, revoked_at, \
+     items_per_minute";
 
 /// Most keys that may be taken at a time: each request is compared with all of them.
 pub const MAX_KEYS: u32 = 1000;
@@ -26,16 +26,22 @@ const OWNED: &str = "EXISTS (SELECT 1 FROM keys WHERE name = $3) OR EXISTS (SELE
 
 fn decode(row: Row) -> Result<KeyRow, StoreError> {
     let mut row = Reader::new("keys", row);
-    Ok(KeyRow {
+    let mut key = KeyRow {
         id: row.parsed()?,
         name: row.text()?,
         scopes: row.text()?,
         digest: row.parsed()?,
-        limits: KeyLimits { requests_per_minute: row.optional_count()?, concurrency: row.optional_count()? },
+        limits: KeyLimits {
+            requests_per_minute: row.optional_count()?,
+            concurrency: row.optional_count()?,
+            items_per_minute: None,
+        },
         created_at: row.integer()?,
         expires_at: row.optional_integer()?,
         revoked_at: row.optional_integer()?,
-    })
+    };
+    key.limits.items_per_minute = row.optional_count()?;
+    Ok(key)
 }
 
 fn act(who: &str, action: &str, key: &KeyRow) -> NewAct {
@@ -65,9 +71,10 @@ impl Store {
             key.expires_at.into(),
             i64::from(reuse).into(),
             MAX_KEYS.into(),
+            key.limits.items_per_minute.into(),
         ];
         let sql = format!(
-            "INSERT INTO keys ({COLUMNS}) SELECT $1, $3, $4, $5, $6, $7, $2, $8, NULL \
+            "INSERT INTO keys ({COLUMNS}) SELECT $1, $3, $4, $5, $6, $7, $2, $8, NULL, $11 \
              WHERE ($9 = 1 OR NOT ({OWNED})) \
              AND NOT EXISTS (SELECT 1 FROM keys WHERE name = $3 AND scopes <> $4 AND {ACTIVE}) \
              AND (SELECT COUNT(*) FROM keys WHERE {ACTIVE}) < $10 ON CONFLICT DO NOTHING"

@@ -46,6 +46,7 @@ fn decode(row: Row) -> Result<Delivery, StoreError> {
         webhook: row.parsed()?,
         ended_at: row.integer()?,
         attempt: row.count()?,
+        traceparent: row.optional_text()?,
     })
 }
 
@@ -75,7 +76,8 @@ impl Store {
         let sql = format!(
             "UPDATE webhooks SET attempt = attempt + 1, due_at = $1 + $2 \
              WHERE job = (SELECT job FROM webhooks WHERE {due} ORDER BY attempt, due_at, job LIMIT 1) AND {due} \
-             RETURNING job, state, webhook, ended_at, attempt"
+             RETURNING job, state, webhook, ended_at, attempt, \
+             (SELECT traceparent FROM jobs WHERE id = webhooks.job)"
         );
         let written = self.write(Batch::quiet().must(sql, vec![now.into(), lease_ms.into()])).await?;
         let rows = written.unwrap_or_default().into_iter().next().unwrap_or_default();

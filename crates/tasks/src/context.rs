@@ -1,6 +1,6 @@
 //! What every task needs: backbones, caches, the CPU pool, limits; and what is known of the caller.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use headstart_engine::Class;
@@ -40,6 +40,7 @@ pub struct TaskContext {
     pub classifiers: Classifiers,
     /// Limits that hold before work is done.
     pub limits: TaskLimits,
+    meter: OnceLock<Arc<dyn Meter>>,
     pub(crate) features: Arc<VectorCache>,
     pub(crate) labels: Arc<VectorCache>,
     offload: Offload,
@@ -47,6 +48,15 @@ pub struct TaskContext {
     bulk_offload: Offload,
     pub(crate) decoded: Arc<Semaphore>,
     pub(crate) decoded_sounds: Arc<Semaphore>,
+}
+
+/// Who counts what keys send.
+pub trait Meter: Send + Sync {
+    /// Takes items of a key's minute, all or none.
+    ///
+    /// # Errors
+    /// [`TaskError::ItemRate`]; [`TaskError::TooManyItems`] for more than a whole minute has.
+    fn take(&self, key: &str, items: usize) -> Result<(), TaskError>;
 }
 
 /// What is known of the caller.
@@ -71,6 +81,7 @@ impl TaskContext {
             catalog: Catalog::default(),
             classifiers: Classifiers::new(metrics.shadows()),
             limits,
+            meter: OnceLock::new(),
             features: Arc::new(VectorCache::new(cache_bytes, metrics.for_cache("features"))),
             labels: Arc::new(VectorCache::new(LABEL_CACHE_BYTES, metrics.for_cache("labels"))),
             offload: Offload::new(cpu_threads),
@@ -86,6 +97,17 @@ impl TaskContext {
             Class::Interactive => &self.offload,
             Class::Bulk => &self.bulk_offload,
         }
+    }
+
+    /// Whom to ask before items are worked on; said once, at the start. Without one, keys send as much as they like.
+    pub fn count_by(&self, meter: Arc<dyn Meter>) {
+        let _ = self.meter.set(meter);
+    }
+
+    /// Counts a request's items against its own limit and its key's. Bulk work of the service's own has no key's limit.
+    pub(crate) fn take_items(&self, items: usize, caller: Caller) -> Result<(), TaskError> {
+        self.check_items(items)?;
+        self.meter.get().map_or(Ok(()), |meter| meter.take(caller.key, items))
     }
 
     pub(crate) fn check_items(&self, items: usize) -> Result<(), TaskError> {

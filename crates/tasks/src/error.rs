@@ -1,5 +1,7 @@
 //! Why a task could not be done.
 
+use std::time::Duration;
+
 use headstart_engine::EngineError;
 use headstart_media::MediaError;
 use headstart_types::InputError;
@@ -55,6 +57,14 @@ pub enum TaskError {
         items: usize,
         /// The configured maximum.
         limit: usize,
+    },
+    /// More items than the key may send now.
+    #[error("the key may send {limit} items in a minute")]
+    ItemRate {
+        /// The key's limit.
+        limit: usize,
+        /// After this long so many may be sent.
+        wait: Duration,
     },
     /// An item could not be decoded or tokenised.
     #[error("`{param}`: {source}")]

@@ -146,7 +146,7 @@ impl Task for Features {
         let model = required(params.model, "model")?;
         let input = required(params.input, "input")?;
         let served = cx.catalog.get(&model).await?;
-        cx.check_items(input.len())?;
+        cx.take_items(input.len(), caller)?;
         let manifest = served.manifest();
         let dimensions = check_dimensions(params.dimensions, manifest)?;
         let prompt = params.prompt.as_deref().map(|name| prompt(manifest, name)).transpose()?;

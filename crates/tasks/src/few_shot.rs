@@ -77,7 +77,7 @@ pub async fn look_at(
             "another backbone has its name now, whose features would not fit the classifier's".into();
         return Err(TaskError::BrokenModel { id: fitted_on.id.clone(), reason });
     }
-    cx.check_items(examples.len())?;
+    cx.take_items(examples.len(), caller)?;
     let (data, contents) = identified(cx, &served, examples, caller).await?;
     let logits = match wording {
         Some(_) => zero_shot::wants(&served)?.logits,

@@ -27,7 +27,7 @@ mod usage;
 pub mod zero_shot;
 
 pub use catalog::{Catalog, Entry, Known, LoadError, Loader, Resident, Served, State};
-pub use context::{Caller, TaskContext, TaskLimits};
+pub use context::{Caller, Meter, TaskContext, TaskLimits};
 pub use error::TaskError;
 pub use headstart_types::Label;
 pub use items::Timings;

@@ -175,7 +175,7 @@ impl Task for Rerank {
         if query.len() > 1 {
             return Err(TaskError::invalid("query", format!("has {} items; it takes one", query.len())));
         }
-        cx.check_items(query.len() + documents.len())?;
+        cx.take_items(query.len() + documents.len(), caller)?;
         let query = served.data(query, "query", params.modality)?;
         let documents = served.data(documents, field, params.modality)?;
         let bare = field == "texts";

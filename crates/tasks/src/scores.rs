@@ -95,7 +95,7 @@ async fn score(
     for (place, classifier) in chosen.iter().enumerate() {
         by_backbone.entry(Arc::clone(&classifier.version.backbone)).or_default().push(place);
     }
-    cx.check_items(input.len())?;
+    cx.take_items(input.len(), caller)?;
     let mut scored = Scored {
         scores: vec![Vec::new(); chosen.len()],
         items: vec![Seen::default(); input.len()],

@@ -99,7 +99,7 @@ impl Task for Similarity {
         if input.len() > 1 {
             return Err(TaskError::invalid("input", format!("has {} items; it takes one", input.len())));
         }
-        cx.check_items(input.len() + candidates.len())?;
+        cx.take_items(input.len() + candidates.len(), caller)?;
         let one = served.data(input, "input", params.modality)?;
         let many = served.data(candidates, "candidates", params.modality)?;
         let reading = |field| Reading {

@@ -78,7 +78,7 @@ pub async fn infer(
     let inputs = in_order(&served, inputs)?;
     let shapes: Vec<&[usize]> = inputs.iter().map(|input| input.shape.as_slice()).collect();
     let items = backbone.items_of(&shapes);
-    cx.check_items(items)?;
+    cx.take_items(items, caller)?;
     let mut permit = backbone.admit(items)?;
 
     let bytes: usize = inputs.iter().map(|input| input.data.bytes()).sum();

@@ -25,6 +25,8 @@ pub enum Reason {
     KeyRate,
     /// A key has as many requests open as it may.
     KeyConcurrency,
+    /// A key has sent as many items as it may in a minute.
+    KeyItems,
     /// A key's files take all the room it has.
     Quota,
     /// A backbone does not fit beside those that are in use.
@@ -32,7 +34,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::QueueFull,
         Self::TooManyItems,
         Self::BodyTooLarge,
@@ -44,6 +46,7 @@ impl Reason {
         Self::KeyLimit,
         Self::KeyRate,
         Self::KeyConcurrency,
+        Self::KeyItems,
         Self::Quota,
         Self::ModelMemory,
     ];
@@ -61,6 +64,7 @@ impl Reason {
             Self::KeyLimit => "key_limit",
             Self::KeyRate => "key_rate",
             Self::KeyConcurrency => "key_concurrency",
+            Self::KeyItems => "key_items",
             Self::Quota => "quota",
             Self::ModelMemory => "model_memory",
         }

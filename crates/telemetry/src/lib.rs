@@ -1,4 +1,4 @@
-//! What operators see: every metric in one file, the log set-up in another.
+//! What operators see: metrics, and the log.
 
 mod edges;
 mod labels;
@@ -6,6 +6,7 @@ pub mod log;
 pub mod metrics;
 mod model;
 mod process;
+mod requests;
 mod shadow;
 
 pub use edges::EdgeMetrics;
@@ -14,4 +15,5 @@ pub use log::LogFormat;
 pub use metrics::{CacheMetrics, DataMetrics, Metrics, SweepMetrics};
 pub use model::{ModelMetrics, ModelTotals};
 pub use process::resident_bytes;
+pub use requests::{RequestMetrics, Underway};
 pub use shadow::{ShadowFamily, ShadowMetrics};

@@ -13,6 +13,7 @@ use crate::labels::{
 };
 use crate::model::ModelMetrics;
 use crate::process;
+use crate::requests::RequestMetrics;
 use crate::shadow::ShadowFamily;
 
 /// Hits, misses and size of one cache.
@@ -32,10 +33,8 @@ pub struct CacheMetrics {
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
-    requests_total: IntCounterVec,
-    request_duration_seconds: HistogramVec,
-    /// Requests being answered.
-    pub requests_in_flight: IntGauge,
+    /// What becomes of requests.
+    pub requests: RequestMetrics,
     /// Panics caught in request handlers or lanes.
     pub panics_total: IntCounter,
     /// Who is let in, and over what.
@@ -165,7 +164,7 @@ impl Family<'_> {
         self.add(IntGaugeVec::new(options(name, help), labels))
     }
 
-    fn histograms(
+    pub(crate) fn histograms(
         &self,
         name: &str,
         help: &str,
@@ -182,7 +181,7 @@ fn options(name: &str, help: &str) -> Opts {
 }
 
 /// From a tenth of a millisecond to a minute, about two and a half buckets a decade.
-const SECONDS: [f64; 17] =
+pub(crate) const SECONDS: [f64; 17] =
     [1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 const ITEMS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 const STAGE_SECONDS: [f64; 9] = [0.01, 0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0];
@@ -199,18 +198,7 @@ impl Metrics {
         let build = family.gauges("build_info", "One, labelled with the version that runs.", &["version"])?;
         build.with_label_values(&[version]).set(1);
         Ok(Self {
-            requests_total: family.counters(
-                "requests_total",
-                "Requests answered, by route pattern, method and status.",
-                &["route", "method", "status"],
-            )?,
-            request_duration_seconds: family.histograms(
-                "request_duration_seconds",
-                "Seconds from the first byte of a request to its answer, by route pattern.",
-                &["route"],
-                &SECONDS,
-            )?,
-            requests_in_flight: family.gauge("requests_in_flight", "Requests being answered.")?,
+            requests: RequestMetrics::new(&family)?,
             panics_total: family.counter("panics_total", "Panics caught in request handlers or lanes.")?,
             edges: EdgeMetrics::new(&family)?,
             rejections_total: family.counters(
@@ -316,21 +304,6 @@ impl Metrics {
             bytes: self.cache_bytes.with_label_values(&[cache]),
             entries: self.cache_entries.with_label_values(&[cache]),
         }
-    }
-
-    /// Makes a route's series exist before its first request.
-    pub fn register_route(&self, route: &str, method: &str) {
-        // A rate cannot see a series' first count: those that alerts look at are there before it.
-        for status in ["200", "500", "503", "504"] {
-            self.requests_total.with_label_values(&[route, method, status]);
-        }
-        self.request_duration_seconds.with_label_values(&[route]);
-    }
-
-    /// Counts an answered request. `route` is the pattern, never the path: paths are unbounded.
-    pub fn count_request(&self, route: &str, method: &str, status: u16, duration: Duration) {
-        self.requests_total.with_label_values(&[route, method, &status.to_string()]).inc();
-        self.request_duration_seconds.with_label_values(&[route]).observe(duration.as_secs_f64());
     }
 
     /// Counts a refusal.
@@ -541,7 +514,7 @@ mod tests {
     #[test]
     fn every_series_is_there_at_zero_before_the_first_request() {
         let metrics = Metrics::new("0.0.0").unwrap();
-        metrics.register_route("/v1/embeddings", "POST");
+        metrics.requests.register("/v1/embeddings", "POST");
         let _ = (metrics.for_model("m"), metrics.for_cache("features"));
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         for line in [

@@ -178,6 +178,8 @@ pub struct NewJob {
     pub params: JobParams,
     /// Where its end is told, if anywhere.
     pub webhook: Option<Webhook>,
+    /// The trace of the request that asks, as W3C's `traceparent` has it: it goes with what is told.
+    pub traceparent: Option<String>,
     /// Whether its files must be looked at before it may be claimed.
     pub validate_first: bool,
 }

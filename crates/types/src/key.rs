@@ -11,6 +11,8 @@ pub struct KeyLimits {
     pub requests_per_minute: Option<u32>,
     /// Requests at a time.
     pub concurrency: Option<u32>,
+    /// Items of requests in a minute.
+    pub items_per_minute: Option<u32>,
 }
 
 /// A key's row. Times are milliseconds since the epoch.

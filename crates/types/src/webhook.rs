@@ -49,6 +49,8 @@ pub struct Delivery {
     pub state: JobState,
     /// Where that is told.
     pub webhook: Webhook,
+    /// The trace of the request that made the job, as W3C's `traceparent` has it.
+    pub traceparent: Option<String>,
     /// When it ended, milliseconds since the epoch.
     pub ended_at: i64,
     /// Which attempt this is, from 1.

@@ -151,6 +151,7 @@ pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -
         params: JobParams::new(asked.params.as_map().clone(), report)
             .with_promote(request.promote.unwrap_or_default()),
         webhook,
+        traceparent: None,
         validate_first: false,
     })
 }

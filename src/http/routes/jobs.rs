@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use headstart_store::{JobFilter, Page, StoreError};
 use headstart_types::ids::JobId;
-use headstart_types::job::{Job, JobState};
+use headstart_types::job::{Job, JobState, NewJob};
 
 use crate::app::App;
 use crate::clock;
@@ -23,6 +23,7 @@ use crate::http::routes::job_request::{JobRequest, resolve};
 use crate::http::routes::reports::{ReportAnswer, stored_report};
 use crate::http::routes::upload;
 use crate::http::visible::Visible;
+use crate::traces::TraceParent;
 
 /// Jobs of a page.
 const LIMITS: (u32, u32) = (20, 100);
@@ -66,6 +67,7 @@ pub(crate) async fn create(
         return Err(ApiError::not_ready());
     }
     let headers = request.headers().clone();
+    let trace = TraceParent::of(&request);
     let body = extract::json_bytes(request, BODY_BYTES).await?;
     let sent = Sent { headers: &headers, route: "POST /v1/fine_tuning/jobs", place: "", body: &body };
     let id = JobId::new(clock::now_ms(), upload::chance()?);
@@ -74,6 +76,7 @@ pub(crate) async fn create(
         let id: JobId = id.parse().map_err(|_| ApiError::internal())?;
         let request: JobRequest = extract::parse_json(&asked)?;
         let new = resolve(&visible, request, id).await?;
+        let new = NewJob { traceparent: trace.map(|TraceParent(text)| text), ..new };
         let now = clock::now_ms();
         let made = visible.store.create_job(&new, visible.app.config.key_queued_jobs, now).await;
         let job = match made {

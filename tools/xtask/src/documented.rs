@@ -16,7 +16,9 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<Vec<String>> {
             problems.push(format!("{GUIDE}: the option {variable} is not explained"));
         }
     }
-    let metrics = read("crates/telemetry/src/metrics.rs")? + &read("crates/telemetry/src/edges.rs")?;
+    let metrics =
+        ["metrics", "edges", "requests"].map(|file| read(&format!("crates/telemetry/src/{file}.rs")));
+    let metrics = metrics.into_iter().collect::<anyhow::Result<String>>()?;
     for name in metric_names(&metrics) {
         if !guide.contains(&format!("headstart_{name}")) {
             problems.push(format!("{GUIDE}: the metric headstart_{name} is not explained"));

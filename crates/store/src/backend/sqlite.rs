@@ -14,13 +14,15 @@ use super::{Backend, Batch, Row, Statement, Value, Written};
 use crate::error::StoreError;
 
 /// Each file is applied once, in order, and never edited: `user_version` counts them.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("../../migrations/sqlite/0001_start.sql"),
     include_str!("../../migrations/sqlite/0002_webhooks.sql"),
     include_str!("../../migrations/sqlite/0003_purges.sql"),
     include_str!("../../migrations/sqlite/0004_evidence.sql"),
     include_str!("../../migrations/sqlite/0005_served.sql"),
     include_str!("../../migrations/sqlite/0006_keys.sql"),
+    include_str!("../../migrations/sqlite/0007_traceparent.sql"),
+    include_str!("../../migrations/sqlite/0008_items_of_keys.sql"),
 ];
 
 /// How long a writer waits for another process's transaction.

@@ -96,8 +96,8 @@ impl Store {
         let usable = "SELECT 1 FROM files WHERE state = 'processed' AND id =";
         let sql = format!(
             "INSERT INTO jobs (id, key, state, model, method, classifier, suffix, training_file, validation_file, \
-             seed, metadata, params_version, params, created_at, updated_at, queued_at, webhook) \
-             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14, $14, $16 \
+             seed, metadata, params_version, params, created_at, updated_at, queued_at, webhook, traceparent) \
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14, $14, $16, $17 \
              WHERE (SELECT COUNT(*) FROM jobs WHERE key = $2 AND state IN ('validating_files', 'queued')) < $15 \
              AND EXISTS ({usable} $8) AND ($9 IS NULL OR EXISTS (SELECT 1 FROM files WHERE id = $9)) \
              ON CONFLICT (id) DO NOTHING RETURNING {COLUMNS}"
@@ -119,6 +119,7 @@ impl Store {
             now.into(),
             queued_max.into(),
             new.webhook.as_ref().map(Webhook::as_str).into(),
+            new.traceparent.clone().into(),
         ];
         let batch = Batch::new().must(sql, values);
         let batch = with_event(batch, &new.id, &NewEvent::info("job created"), now)?;

@@ -41,7 +41,8 @@ fn conflict(refused: Result<(), StoreError>) -> String {
 }
 
 async fn a_key_is_listed_as_it_was_added(store: Store) {
-    let limits = KeyLimits { requests_per_minute: Some(60), concurrency: Some(0) };
+    let limits =
+        KeyLimits { requests_per_minute: Some(60), concurrency: Some(0), items_per_minute: Some(1000) };
     let full = KeyRow { limits, expires_at: Some(T + 1), ..key("app", "infer+train") };
     let plain = key("ops", "admin");
     for row in [&full, &plain] {

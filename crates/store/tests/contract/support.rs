@@ -84,6 +84,7 @@ pub(crate) fn job_on(training_file: &FileId, key: &str, now: i64) -> NewJob {
         metadata: BTreeMap::from([("team".into(), "a \"quoted\" one".into())]),
         params: JobParams { version: 1, value: json!({"l2": [0.1, 1.0]}) },
         webhook: None,
+        traceparent: None,
         validate_first: false,
     }
 }

@@ -28,13 +28,17 @@ fn error() -> JobError {
     JobError { code: "code".into(), message: "message".into(), param: None }
 }
 
+/// Of the request that made the job, where its receiver is its own.
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 fn url() -> Webhook {
     Webhook::Url("https://hooks.example.com/a?b=c".into())
 }
 
 async fn job_that_tells(store: &Store, webhook: Webhook, now: i64) -> Job {
     let file = file(store, "alice", now).await;
-    let new = NewJob { webhook: Some(webhook.clone()), ..job_on(&file.id, "alice", now) };
+    let traceparent = (webhook == url()).then(|| TRACE.to_owned());
+    let new = NewJob { webhook: Some(webhook.clone()), traceparent, ..job_on(&file.id, "alice", now) };
     let made = store.create_job(&new, 1_000, now).await.unwrap();
     assert_eq!(made.webhook, Some(webhook));
     made
@@ -75,6 +79,7 @@ async fn every_end_of_a_job_that_asks_for_it_is_there_to_tell(store: Store) {
     let mut told = BTreeMap::new();
     while let Some(delivery) = taken(&store, T + 5_000).await {
         assert_eq!(delivery.attempt, 1);
+        assert_eq!(delivery.traceparent.as_deref(), (delivery.webhook == url()).then_some(TRACE));
         told.insert(delivery.job, (delivery.state, delivery.webhook, delivery.ended_at));
     }
     let expected = BTreeMap::from([

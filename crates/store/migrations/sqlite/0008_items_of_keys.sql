@@ -1,0 +1,1 @@
+ALTER TABLE keys ADD COLUMN items_per_minute INTEGER;
