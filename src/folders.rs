@@ -36,7 +36,10 @@ pub fn open(path: &Path) -> Result<Folder, FolderError> {
 }
 
 /// Reads what says what a folder holds: small files, and of its graphs their digests and outputs.
-fn look_into(path: &Path) -> Result<Contents, FolderError> {
+///
+/// # Errors
+/// [`FolderError`] naming the file that cannot be read.
+pub(crate) fn look_into(path: &Path) -> Result<Contents, FolderError> {
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let mut contents = Contents { name, ..Contents::default() };
     for file in FILES {

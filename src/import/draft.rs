@@ -3,20 +3,27 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
+use headstart_engine::Folder;
 use headstart_types::Manifest;
 
+use super::facts::Facts;
+use crate::config::Config;
+
 /// A folder in the making.
-pub(super) struct Draft {
+pub(super) struct Draft<'a> {
+    config: &'a Config,
     id: String,
     place: PathBuf,
     folder: PathBuf,
+    facts: Facts,
     notes: Vec<String>,
     finished: bool,
 }
 
-impl Draft {
-    /// Begins beside the place it is to have, which must be free.
-    pub(super) fn begin(models: &Path, id: &str) -> anyhow::Result<Self> {
+impl<'a> Draft<'a> {
+    /// Begins in the first models folder, beside the place it is to have, which must be free.
+    pub(super) fn begin(config: &'a Config, id: &str, facts: Facts) -> anyhow::Result<Self> {
+        let models = config.models.first().context("`models` names no folder")?;
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         ensure!(
             !id.is_empty() && !id.starts_with('.') && id.chars().all(plain),
@@ -35,7 +42,12 @@ impl Draft {
             }
             return Err(error).with_context(|| folder.display().to_string());
         }
-        Ok(Self { id: id.to_owned(), place, folder, notes: Vec::new(), finished: false })
+        Ok(Self { config, id: id.to_owned(), place, folder, facts, notes: Vec::new(), finished: false })
+    }
+
+    /// The options in force.
+    pub(super) fn config(&self) -> &'a Config {
+        self.config
     }
 
     /// The backbone's name.
@@ -48,9 +60,44 @@ impl Draft {
         &self.folder
     }
 
-    /// Something that was found out or guessed, to be told at the end.
+    /// What is decided of the manifest.
+    pub(super) fn facts(&mut self) -> &mut Facts {
+        &mut self.facts
+    }
+
+    /// Something that was found out or guessed, to be told in the end.
     pub(super) fn note(&mut self, note: impl Into<String>) {
+        let told = self.facts.take_told();
+        self.notes.extend(told);
         self.notes.push(note.into());
+    }
+
+    /// What there is to tell.
+    pub(super) fn notes(&mut self) -> Vec<String> {
+        let told = self.facts.take_told();
+        self.notes.extend(told);
+        std::mem::take(&mut self.notes)
+    }
+
+    /// Copies a file to a place in the folder, read-only; its SHA-256.
+    pub(super) fn copy(&self, from: &Path, name: &str) -> anyhow::Result<String> {
+        let to = self.folder.join(name);
+        let copy = || -> std::io::Result<()> {
+            to.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            std::fs::copy(from, &to)?;
+            self.seal(name)
+        };
+        copy().with_context(|| format!("{} to {}", from.display(), to.display()))?;
+        Ok(Folder::digest(&to)?)
+    }
+
+    /// Makes a file durable and read-only.
+    pub(super) fn seal(&self, name: &str) -> std::io::Result<()> {
+        let file = std::fs::File::open(self.folder.join(name))?;
+        file.sync_all()?;
+        let mut permissions = file.metadata()?.permissions();
+        permissions.set_readonly(true);
+        file.set_permissions(permissions)
     }
 
     /// Writes a file, durable and read-only.
@@ -59,12 +106,8 @@ impl Draft {
 
         let path = self.folder.join(name);
         let write = || -> std::io::Result<()> {
-            let mut file = std::fs::File::create_new(&path)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            let mut permissions = file.metadata()?.permissions();
-            permissions.set_readonly(true);
-            file.set_permissions(permissions)
+            std::fs::File::create_new(&path)?.write_all(bytes)?;
+            self.seal(name)
         };
         write().with_context(|| path.display().to_string())
     }
@@ -77,16 +120,16 @@ impl Draft {
         Ok(())
     }
 
-    /// Brings the folder to its place; gives the place and what there is to tell.
-    pub(super) fn finish(mut self) -> anyhow::Result<(PathBuf, Vec<String>)> {
+    /// Brings the folder to its place, which it gives.
+    pub(super) fn finish(mut self) -> anyhow::Result<PathBuf> {
         std::fs::File::open(&self.folder)?.sync_all()?;
         std::fs::rename(&self.folder, &self.place).with_context(|| self.place.display().to_string())?;
         self.finished = true;
-        Ok((self.place.clone(), std::mem::take(&mut self.notes)))
+        Ok(self.place.clone())
     }
 }
 
-impl Drop for Draft {
+impl Drop for Draft<'_> {
     fn drop(&mut self) {
         if !self.finished {
             let _ = std::fs::remove_dir_all(&self.folder);

@@ -1,4 +1,4 @@
-//! What is imported: a file, how it begins, and reading it with a bar that shows how far.
+//! What is imported: a folder; or a file, how it begins, and reading it with a bar that shows how far.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal as _, Read, Seek, SeekFrom};
@@ -22,6 +22,9 @@ pub(super) struct Source {
 
 impl Source {
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
+        if path.is_dir() {
+            return Ok(Self { path: path.to_owned(), head: Vec::new(), bytes: 0 });
+        }
         let read = || -> std::io::Result<(Vec<u8>, u64)> {
             let file = File::open(path)?;
             let bytes = file.metadata()?.len();
@@ -38,7 +41,12 @@ impl Source {
         &self.path
     }
 
-    /// How it begins: up to 64 KiB.
+    /// Whether it is a folder that has this file.
+    pub(super) fn has(&self, file: &str) -> bool {
+        self.path.join(file).is_file()
+    }
+
+    /// How it begins: up to 64 KiB; nothing of a folder.
     pub(super) fn head(&self) -> &[u8] {
         &self.head
     }

@@ -29,6 +29,7 @@ struct Constant {
 #[derive(Debug, Default)]
 pub struct Outline {
     ir_version: i64,
+    producer: String,
     opsets: Vec<OperatorSet>,
     metadata: Vec<Entry>,
     inputs: Vec<Placed<ValueInfo>>,
@@ -75,7 +76,8 @@ impl Outline {
             match field.number {
                 1 => outline.ir_version = field.integer.unwrap_or_default() as i64,
                 // Whose file it is, and what it is said to be, change with what is added.
-                2 | 3 | 5 | 6 => {}
+                2 => outline.producer = source.text(&field.content)?,
+                3 | 5 | 6 => {}
                 7 => {
                     graphs += 1;
                     outline.graph(&mut source, &field)?;
@@ -118,6 +120,30 @@ impl Outline {
             }
         }
         Ok(())
+    }
+
+    /// The program that wrote the file; empty where it does not say.
+    #[must_use]
+    pub fn producer(&self) -> &str {
+        &self.producer
+    }
+
+    /// What callers must give: inputs that are no constants, in order.
+    pub fn inputs(&self) -> impl Iterator<Item = &ValueInfo> {
+        let constants: HashSet<&str> =
+            self.constants.iter().map(|constant| constant.item.name.as_str()).collect();
+        let inputs = self.inputs.iter().map(|input| &input.item);
+        inputs.filter(move |input| input.name.as_deref().is_some_and(|name| !constants.contains(name)))
+    }
+
+    /// The nodes, in order.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().map(|node| &node.item)
+    }
+
+    /// Names of constants.
+    pub fn constants(&self) -> impl Iterator<Item = &str> {
+        self.constants.iter().map(|constant| constant.item.name.as_str())
     }
 
     /// The outputs, as the file states them.

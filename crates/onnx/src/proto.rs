@@ -9,6 +9,10 @@ use bytes::Bytes;
 pub mod element {
     /// 32-bit floating point.
     pub const FLOAT: i32 = 1;
+    /// Unsigned 8-bit integers.
+    pub const UINT8: i32 = 2;
+    /// Signed 32-bit integers.
+    pub const INT32: i32 = 6;
     /// Signed 64-bit integers.
     pub const INT64: i32 = 7;
     /// Truth values.
@@ -23,6 +27,8 @@ pub mod attribute {
     pub const FLOAT: i32 = 1;
     /// `i`.
     pub const INT: i32 = 2;
+    /// `s`.
+    pub const STRING: i32 = 3;
     /// `ints`.
     pub const INTS: i32 = 7;
 }
@@ -431,6 +437,24 @@ impl Tensor {
 }
 
 impl Attribute {
+    /// A number.
+    #[must_use]
+    pub fn float(name: &str, value: f32) -> Self {
+        Self {
+            name: Some(name.to_owned()),
+            f: Some(value),
+            r#type: Some(attribute::FLOAT),
+            ..Self::default()
+        }
+    }
+
+    /// A text.
+    #[must_use]
+    pub fn text(name: &str, value: &str) -> Self {
+        let s = Some(Bytes::copy_from_slice(value.as_bytes()));
+        Self { name: Some(name.to_owned()), s, r#type: Some(attribute::STRING), ..Self::default() }
+    }
+
     /// An integer.
     #[must_use]
     pub fn int(name: &str, value: i64) -> Self {

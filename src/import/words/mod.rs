@@ -18,9 +18,9 @@ use headstart_types::manifest::{
 use headstart_types::{Manifest, Modality, Truncate};
 use headstart_vectors::{Added, Builder, INDEX, Index, Precision, Table, VECTORS, sif};
 
-use super::ImportArguments;
 use super::draft::Draft;
 use super::source::Source;
+use super::{ImportArguments, PrecisionName};
 use guess::Traits;
 
 pub(super) use binary::WORD2VEC_BINARY;
@@ -40,9 +40,6 @@ pub(super) struct WordsArguments {
     /// Keep the first N words
     #[arg(long, value_name = "N")]
     first: Option<usize>,
-    /// How values are kept
-    #[arg(long, value_name = "PRECISION", default_value = "f32")]
-    precision: PrecisionName,
     /// How the vectors of a text's words become one
     #[arg(long, value_name = "WEIGHTING", default_value = "mean")]
     weighting: Weighting,
@@ -55,12 +52,6 @@ pub(super) struct WordsArguments {
     /// With sif: texts, one a line, whose common direction is taken off [default: what the words' probabilities alone give]
     #[arg(long, value_name = "FILE")]
     texts: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum PrecisionName {
-    F32,
-    F16,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -76,7 +67,7 @@ type Take<'a> = &'a mut dyn FnMut(&str, &[f32]) -> anyhow::Result<bool>;
 fn import(
     source: &Source,
     arguments: &ImportArguments,
-    draft: &mut Draft,
+    draft: &mut Draft<'_>,
     trained: &str,
     read: impl FnOnce(Take<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
@@ -86,7 +77,11 @@ fn import(
         options.weighting == Weighting::Sif || !sif_alone,
         "`--counts` and `--texts` belong to `--weighting sif`"
     );
-    let mut making = Making::new(draft, options);
+    arguments.graph.refuse("word vectors")?;
+    if arguments.licence.is_none() {
+        draft.note("licence not known: state it with `--licence`");
+    }
+    let mut making = Making::new(draft, arguments);
     read(&mut |word, vector| making.take(word, vector))
         .with_context(|| source.path().display().to_string())?;
     let Making { builder, traits, repeated, .. } = making;
@@ -103,13 +98,14 @@ fn import(
     let (bytes, sha256) = index.to_bytes();
     draft.write(INDEX, &bytes)?;
     let manifest = manifest(draft.id(), sha256, spec, index.dimension(), arguments, trained);
+    let manifest = draft.facts().apply(&manifest)?;
     draft.write_manifest(&manifest)?;
     look_up(&manifest, &traits.first, draft)
 }
 
 /// A table in the making.
 struct Making<'a> {
-    draft: &'a Draft,
+    draft: &'a Draft<'a>,
     precision: Precision,
     most: usize,
     builder: Option<Builder>,
@@ -118,12 +114,12 @@ struct Making<'a> {
 }
 
 impl<'a> Making<'a> {
-    fn new(draft: &'a Draft, options: &WordsArguments) -> Self {
-        let precision = match options.precision {
-            PrecisionName::F32 => Precision::F32,
-            PrecisionName::F16 => Precision::F16,
+    fn new(draft: &'a Draft<'a>, arguments: &ImportArguments) -> Self {
+        let precision = match arguments.precision {
+            Some(PrecisionName::F16) => Precision::F16,
+            Some(PrecisionName::F32) | None => Precision::F32,
         };
-        let most = options.first.unwrap_or(usize::MAX);
+        let most = arguments.words.first.unwrap_or(usize::MAX);
         Self { draft, precision, most, builder: None, traits: Traits::default(), repeated: 0 }
     }
 
@@ -148,7 +144,7 @@ fn weigh(
     index: Index,
     spec: &mut WordsSpec,
     options: &WordsArguments,
-    draft: &mut Draft,
+    draft: &mut Draft<'_>,
 ) -> anyhow::Result<Index> {
     let probabilities = match &options.counts {
         Some(path) => {
@@ -215,7 +211,7 @@ fn manifest(
             file: INDEX.to_owned(),
             sha256,
             external: BTreeMap::new(),
-            licence: arguments.licence.clone(),
+            licence: arguments.licence().to_owned(),
             source_task: arguments.source_task.clone().unwrap_or_else(|| trained.to_owned()),
             original: None,
         },
@@ -253,7 +249,7 @@ fn zero_shot(weighted: bool) -> SimilaritySpec {
 }
 
 /// Opens the table as a server would, and looks up the first words by the rule that was guessed.
-fn look_up(manifest: &Manifest, first: &[String], draft: &mut Draft) -> anyhow::Result<()> {
+fn look_up(manifest: &Manifest, first: &[String], draft: &mut Draft<'_>) -> anyhow::Result<()> {
     let table = Table::open(draft.folder(), manifest)?;
     let found = |(row, word): (usize, &String)| {
         table.read(word, Truncate::End).is_ok_and(|words| words.rows == [row as u32])

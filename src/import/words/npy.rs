@@ -63,7 +63,7 @@ fn header(head: &[u8]) -> Option<Header> {
     })
 }
 
-fn rows(source: &Source, arguments: &ImportArguments, draft: &mut Draft) -> anyhow::Result<()> {
+fn rows(source: &Source, arguments: &ImportArguments, draft: &mut Draft<'_>) -> anyhow::Result<()> {
     let header =
         header(source.head()).context("it is not a table of little-endian floats, `[words, values]`")?;
     let list = arguments.words.words.clone().unwrap_or_else(|| source.path().with_extension("txt"));

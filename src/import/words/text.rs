@@ -51,7 +51,7 @@ fn values(line: &str, dimension: Option<usize>) -> Option<(&str, Vec<f32>)> {
 fn lines(
     source: &Source,
     arguments: &ImportArguments,
-    draft: &mut Draft,
+    draft: &mut Draft<'_>,
     trained: &str,
 ) -> anyhow::Result<()> {
     import(source, arguments, draft, trained, |take| read(source, take))

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use crate::files::sources;
 
 /// Each crate and the crates of ours it may depend on.
-const CRATES: [(&str, &[&str]); 11] = [
+const CRATES: [(&str, &[&str]); 12] = [
     ("types", &[]),
     ("telemetry", &[]),
     ("media", &["types"]),
@@ -18,6 +18,7 @@ const CRATES: [(&str, &[&str]); 11] = [
     ("onnx", &[]),
     ("vectors", &["types"]),
     ("export", &["types", "methods", "onnx"]),
+    ("convert", &["onnx"]),
     ("tasks", &["types", "telemetry", "media", "engine", "methods", "vectors"]),
 ];
 

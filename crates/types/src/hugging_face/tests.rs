@@ -59,6 +59,30 @@ fn a_sentence_encoder_is_pooled_cut_and_prompted_as_its_files_say() {
 }
 
 #[test]
+fn a_module_that_changes_vectors_is_refused_unless_it_is_in_the_graph() {
+    let files = |config: Value| {
+        let modules = ["Transformer", "Pooling", "Dense", "Normalize"];
+        let modules = modules.map(|name| json!({"type": format!("sentence_transformers.models.{name}")}));
+        [
+            (CONFIG, config),
+            ("modules.json", json!(modules)),
+            ("1_Pooling/config.json", json!({"pooling_mode": "mean"})),
+        ]
+    };
+    let config = json!({"model_type": "mpnet", "max_position_embeddings": 514});
+    let outside = folder(&files(config.clone()), &[("model.onnx", &[("last_hidden_state", &TOKENS)])]);
+    assert!(
+        problem(&outside).starts_with("modules.json: `sentence_transformers.models.Dense`"),
+        "{}",
+        problem(&outside)
+    );
+    let inside = folder(&files(config), &[("model.onnx", &[("sentence_embedding", &[None, Some(384)])])]);
+    let manifest = understand(&inside).unwrap().manifest;
+    assert_eq!(manifest.output.features.unwrap().pooling, Pooling::None);
+    assert_eq!(manifest.text.unwrap().max_tokens, 512);
+}
+
+#[test]
 fn what_files_leave_open_is_assumed_and_said() {
     let config = json!({"model_type": "roberta", "max_position_embeddings": 514});
     let graph: &[Output<'_>] = &[("last_hidden_state", &TOKENS)];

@@ -39,6 +39,14 @@ struct Module {
     r#type: String,
 }
 
+impl Module {
+    /// Whether vectors are what they are without it, or it is done here.
+    fn is_read(&self) -> bool {
+        const READ: [&str; 3] = ["Transformer", "Pooling", "Normalize"];
+        self.r#type.is_empty() || READ.iter().any(|name| self.r#type.ends_with(name))
+    }
+}
+
 /// `sentence_bert_config.json`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -80,7 +88,8 @@ fn text(contents: &Contents, config: &Config, assumed: &mut Vec<String>) -> Resu
     let tokenizer: TokenizerConfig = contents.json("tokenizer_config.json")?.unwrap_or_default();
     let prompts: Prompts = contents.json("config_sentence_transformers.json")?.unwrap_or_default();
     // RoBERTa's positions begin behind that of padding, which takes two rows.
-    let taken = if config.model_type.contains("roberta") || config.model_type == "camembert" { 2 } else { 0 };
+    let kind = config.model_type.as_str();
+    let taken = if kind.contains("roberta") || matches!(kind, "camembert" | "mpnet") { 2 } else { 0 };
     let stated = [
         lengths.max_seq_length,
         tokenizer
@@ -114,6 +123,13 @@ fn features(
     if let Some((tensor, stated, 2)) = graph.output(&["sentence_embedding"]) {
         let dimension = dimension(stated, config, graph)?;
         return Ok(FeaturesSpec { tensor, pooling: Pooling::None, normalise, dimension });
+    }
+    if let Some(module) = modules.iter().flatten().find(|module| !module.is_read()) {
+        return Err(FolderProblem::Unusable(format!(
+            "modules.json: `{}` changes vectors in a way that is not served; export the whole as one graph with the output \
+             sentence_embedding",
+            module.r#type
+        )));
     }
     let (tensor, stated, _) = graph.output(&HIDDEN).ok_or_else(|| graph.without(&HIDDEN))?;
     let pooling = match contents.json::<PoolingConfig>("1_Pooling/config.json")? {
