@@ -10,6 +10,7 @@ COPY tools/setup tools/setup
 RUN make setup
 COPY Cargo.toml Cargo.lock ./
 COPY benches benches
+COPY catalogue catalogue
 COPY crates crates
 COPY src src
 COPY tools/xtask tools/xtask

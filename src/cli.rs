@@ -12,6 +12,7 @@ use crate::embed::EmbedArguments;
 use crate::export::ExportArguments;
 use crate::import::ImportArguments;
 use crate::keys::KeysCommand;
+use crate::pull::PullArguments;
 use crate::train::TrainArguments;
 
 /// Serves pretrained ONNX backbones over REST: features and zero-shot labels for text, images and sounds.
@@ -110,6 +111,18 @@ pub enum Command {
         /// What to import and what to call it
         #[command(flatten)]
         arguments: ImportArguments,
+        /// Everything else
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Fetch well-known backbones from the hub
+    Pull {
+        /// A TOML file with options; environment and flags win over it
+        #[arg(long, env = "HEADSTART_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Which, and where from
+        #[command(flatten)]
+        arguments: PullArguments,
         /// Everything else
         #[command(flatten)]
         options: Box<Options>,

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use headstart_engine::{Folder, FolderError, beside};
 use headstart_onnx::Outline;
 use headstart_onnx::proto::ValueInfo;
-use headstart_types::hugging_face::{CONFIG, Contents, FILES, GRAPHS, Graph, understand};
+use headstart_types::hugging_face::{CONFIG, Contents, FILES, GRAPHS, Graph, Understood, understand};
 
 /// The folders under `root` that hold a backbone, in order of name.
 ///
@@ -27,12 +27,20 @@ pub fn open(path: &Path) -> Result<Folder, FolderError> {
     if Folder::has_manifest(path) {
         return Folder::open(path);
     }
-    let contents = look_into(path)?;
-    let understood = understand(&contents).map_err(|error| not_understood(path, &error))?;
+    let understood = read(path)?;
+    let model = &understood.manifest.backbone.id;
     for assumption in &understood.assumed {
-        tracing::warn!(model = %contents.name, assumption, "a folder without a manifest leaves something open");
+        tracing::warn!(model, assumption, "a folder without a manifest leaves something open");
     }
     Ok(Folder::with_manifest(path, understood.manifest))
+}
+
+/// What the files of a folder without a manifest say, and what they leave open.
+///
+/// # Errors
+/// [`FolderError`] naming the file and what is wrong with it.
+pub fn read(path: &Path) -> Result<Understood, FolderError> {
+    understand(&look_into(path)?).map_err(|error| not_understood(path, &error))
 }
 
 /// Reads what says what a folder holds: small files, and of its graphs their digests and outputs.
@@ -51,16 +59,20 @@ pub(crate) fn look_into(path: &Path) -> Result<Contents, FolderError> {
         }
     }
     for file in GRAPHS {
-        let full = path.join(file);
-        if full.is_file() {
-            contents.graphs.push(graph(path, file, &full)?);
+        if path.join(file).is_file() {
+            contents.graphs.push(graph(path, file)?);
         }
     }
     Ok(contents)
 }
 
-fn graph(folder: &Path, file: &str, full: &Path) -> Result<Graph, FolderError> {
-    let read = |source| FolderError::Read { path: full.to_path_buf(), source };
+/// A graph of a folder: its digests, those of the files that hold weights of it, and its outputs.
+///
+/// # Errors
+/// [`FolderError`] naming the file that cannot be read.
+pub fn graph(folder: &Path, file: &str) -> Result<Graph, FolderError> {
+    let full = &folder.join(file);
+    let read = |source| FolderError::Read { path: full.clone(), source };
     let opened = File::open(full).map_err(read)?;
     let outline =
         Outline::read(opened).map_err(|error| not_understood(folder, &format!("{file}: {error}")))?;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use headstart::cli::{Cli, Command};
 use headstart::config::Config;
-use headstart::{backup, embed, explain, export, http, import, keys, models, serve, train, worker};
+use headstart::{backup, embed, explain, export, http, import, keys, models, pull, serve, train, worker};
 
 fn main() -> ExitCode {
     silence_runtime();
@@ -58,6 +58,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Import { config, arguments, options } => {
             import::run(&Config::load(*options, config.as_deref())?, &arguments)
+        }
+        Command::Pull { config, arguments, options } => {
+            pull::run(&Config::load(*options, config.as_deref())?, &arguments)
         }
         Command::Worker { config, options } => {
             let config = Config::load(*options, config.as_deref())?;

@@ -12,6 +12,16 @@ pub enum OnnxError {
     /// Weights that lie in another file.
     #[error("`{0}` keeps its values in another file")]
     External(String),
+    /// More than the reader's [`Limits`](crate::Limits) allow.
+    #[error("the graph has {found} {what}, at most {most} are read")]
+    TooLarge {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there is.
+        found: usize,
+        /// How much is allowed.
+        most: usize,
+    },
     /// A value that nothing computes.
     #[error("the graph has no value `{0}`")]
     Missing(String),

@@ -9,13 +9,17 @@
 mod assembly;
 mod error;
 mod extension;
+mod limits;
+mod node;
 mod outline;
 pub mod proto;
 mod streaming;
+mod values;
 mod wire;
 
 pub use assembly::{Assembly, Part};
 pub use error::OnnxError;
 pub use extension::{Extension, Header};
+pub use limits::Limits;
 pub use outline::{Outline, Trunk};
 pub use streaming::{Streamed, write};

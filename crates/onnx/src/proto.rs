@@ -11,6 +11,8 @@ pub mod element {
     pub const FLOAT: i32 = 1;
     /// Unsigned 8-bit integers.
     pub const UINT8: i32 = 2;
+    /// Signed 8-bit integers.
+    pub const INT8: i32 = 3;
     /// Signed 32-bit integers.
     pub const INT32: i32 = 6;
     /// Signed 64-bit integers.
@@ -19,6 +21,10 @@ pub mod element {
     pub const BOOL: i32 = 9;
     /// 16-bit floating point.
     pub const HALF: i32 = 10;
+    /// 64-bit floating point.
+    pub const DOUBLE: i32 = 11;
+    /// 16-bit floating point with the exponents of 32 bits.
+    pub const BFLOAT16: i32 = 16;
 }
 
 /// Which field of an [`Attribute`] holds its value, as `AttributeProto.AttributeType` numbers them.
@@ -29,6 +35,10 @@ pub mod attribute {
     pub const INT: i32 = 2;
     /// `s`.
     pub const STRING: i32 = 3;
+    /// `t`.
+    pub const TENSOR: i32 = 4;
+    /// `floats`.
+    pub const FLOATS: i32 = 6;
     /// `ints`.
     pub const INTS: i32 = 7;
 }
@@ -419,7 +429,7 @@ impl Tensor {
         Self::raw(name, element::INT64, dims, raw)
     }
 
-    fn raw(name: &str, elements: i32, dims: &[usize], raw: Vec<u8>) -> Self {
+    pub(crate) fn raw(name: &str, elements: i32, dims: &[usize], raw: Vec<u8>) -> Self {
         Self {
             dims: dims.iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX)).collect(),
             data_type: Some(elements),

@@ -16,6 +16,7 @@ const CRATES: [(&str, &[&str]); 12] = [
     ("datasets", &["types", "media"]),
     ("store", &["types"]),
     ("onnx", &[]),
+    ("onnx-grad", &["onnx"]),
     ("vectors", &["types"]),
     ("export", &["types", "methods", "onnx"]),
     ("convert", &["onnx"]),
@@ -26,7 +27,12 @@ const CRATES: [(&str, &[&str]); 12] = [
 const PLACES: [(&str, &[&str], &str); 5] = [
     (
         concat!("ort", "::"),
-        &["crates/engine/src/", "benches/load/src/direct/"],
+        &[
+            "crates/engine/src/",
+            "crates/onnx-grad/tests/",
+            "crates/onnx-grad/examples/",
+            "benches/load/src/direct/",
+        ],
         "only the engine knows ONNX Runtime",
     ),
     (concat!("Status", "Code"), &["src/http/", "tests/", "fuzz/"], "only the REST edge knows status codes"),

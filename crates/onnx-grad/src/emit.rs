@@ -1,0 +1,291 @@
+//! The graph that comes of differentiation, while nodes are added to it: constants once, gradients summed.
+//!
+//! What is emitted is valid for operator sets from 18 on, for floats of 32 and of 64 bits.
+
+use std::collections::{HashMap, HashSet};
+
+use headstart_onnx::proto::{Attribute, Dimension, Node, Tensor, ValueInfo, element};
+
+use crate::error::GradError;
+use crate::graph::Graph;
+use crate::probe::{Fact, Facts};
+
+/// The operator set of the runtime's own additions.
+const CONTRIBUTED: &str = "com.microsoft";
+
+/// How names of what is emitted begin.
+pub(crate) const EMITTED: &str = "back/";
+
+/// The graph that comes of differentiation, while nodes are added to it.
+pub struct Emit<'a> {
+    facts: &'a Facts,
+    target: Graph,
+    /// Values between what is trained and the loss.
+    wanted: HashSet<String>,
+    /// What has been given so far to the gradient of each value.
+    gradients: HashMap<String, Vec<String>>,
+    /// Nodes and constants that are there already, by what they are.
+    made: HashMap<String, String>,
+}
+
+impl<'a> Emit<'a> {
+    pub(crate) fn new(graph: &Graph, facts: &'a Facts, wanted: HashSet<String>) -> Self {
+        let mut target = graph.clone();
+        target.nodes.clear();
+        Self { facts, target, wanted, gradients: HashMap::new(), made: HashMap::new() }
+    }
+
+    pub(crate) fn finish(self) -> Graph {
+        self.target
+    }
+
+    /// What is known of a value of the forward graph.
+    ///
+    /// # Errors
+    /// [`GradError::Unknown`].
+    pub fn fact(&self, name: &str) -> Result<&'a Fact, GradError> {
+        self.facts.of(name)
+    }
+
+    /// Adds a node of one output; the name of its value.
+    pub fn node(&mut self, op: &str, inputs: &[&str]) -> String {
+        self.node_with(op, inputs, Vec::new())
+    }
+
+    /// Adds a node of one output that is told something; the name of its value.
+    pub fn node_with(&mut self, op: &str, inputs: &[&str], attributes: Vec<Attribute>) -> String {
+        let output = self.target.fresh(&format!("{EMITTED}{op}"));
+        self.target.nodes.push(Node::new(op, inputs, &[&output], attributes));
+        output
+    }
+
+    /// Adds a node of several outputs; the names of its values.
+    pub fn node_of<const N: usize>(
+        &mut self,
+        op: &str,
+        inputs: &[&str],
+        attributes: Vec<Attribute>,
+    ) -> [String; N] {
+        let outputs = std::array::from_fn(|at| self.target.fresh(&format!("{EMITTED}{op}/{at}")));
+        let names: [&str; N] = std::array::from_fn(|at| outputs[at].as_str());
+        self.target.nodes.push(Node::new(op, inputs, &names, attributes));
+        outputs
+    }
+
+    /// Adds a node as it is, its outputs named already.
+    pub fn push(&mut self, node: Node) {
+        self.target.nodes.push(node);
+    }
+
+    /// A name that nothing has.
+    pub fn fresh(&mut self, wanted: &str) -> String {
+        self.target.fresh(wanted)
+    }
+
+    /// A constant list of integers.
+    pub fn integers(&mut self, values: &[i64]) -> String {
+        self.constant(Tensor::integers("back/integers", &[values.len()], values.iter().copied()))
+    }
+
+    /// A constant integer without axes.
+    pub fn integer(&mut self, value: i64) -> String {
+        self.constant(Tensor::integers("back/integer", &[], [value]))
+    }
+
+    /// A constant number without axes, of elements like those of the forward value `like`.
+    ///
+    /// # Errors
+    /// [`GradError::Unknown`].
+    pub fn number(&mut self, value: f64, like: &str) -> Result<String, GradError> {
+        let elements = self.fact(like)?.elements;
+        Ok(self.constant(number(elements, value)))
+    }
+
+    /// A constant; the same one again where it has been asked for before. Its own name is where names begin.
+    pub fn constant(&mut self, tensor: Tensor) -> String {
+        let what = format!("{:?}", (tensor.data_type, &tensor.dims, &tensor.raw_data));
+        if let Some(name) = self.made.get(&what) {
+            return name.clone();
+        }
+        let name = self.target.add_constant(tensor);
+        self.made.insert(what, name.clone());
+        name
+    }
+
+    /// Something that callers give: its name, which is `wanted` where that is free.
+    pub fn input(&mut self, wanted: &str, elements: i32, shape: Vec<Dimension>) -> String {
+        let name = self.target.fresh(wanted);
+        self.target.inputs.push(ValueInfo::tensor(&name, elements, shape));
+        name
+    }
+
+    /// Makes a node once, for all who ask for the same under `what`.
+    pub fn once(&mut self, what: String, make: impl FnOnce(&mut Self) -> String) -> String {
+        if let Some(name) = self.made.get(&what) {
+            return name.clone();
+        }
+        let name = make(self);
+        self.made.insert(what, name.clone());
+        name
+    }
+
+    /// The shape of a forward value as a list of integers: a constant where no size depends on the inputs. Otherwise it
+    /// is made of the sizes of the graph's inputs, so that the value itself need not be kept for it.
+    ///
+    /// # Errors
+    /// [`GradError::Unknown`].
+    pub fn shape_of(&mut self, value: &str) -> Result<String, GradError> {
+        let fact = self.fact(value)?;
+        let axes: Vec<usize> = (0..fact.rank()).collect();
+        self.sizes_of(value, &axes)
+    }
+
+    /// The sizes of some axes of a forward value as a list of integers, see [`Emit::shape_of`].
+    ///
+    /// # Errors
+    /// [`GradError::Unknown`].
+    pub fn sizes_of(&mut self, value: &str, axes: &[usize]) -> Result<String, GradError> {
+        let fact = self.fact(value)?;
+        let fixed: Option<Vec<i64>> =
+            axes.iter().map(|&axis| fact.size(axis).map(|size| size as i64)).collect();
+        if let Some(fixed) = fixed {
+            return Ok(self.integers(&fixed));
+        }
+        let parts: Vec<String> = axes.iter().map(|&axis| self.size_of(value, axis, fact)).collect();
+        if let [part] = parts.as_slice() {
+            return Ok(part.clone());
+        }
+        Ok(self.once(format!("sizes {parts:?}"), |emit| {
+            let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+            emit.node_with("Concat", &parts, vec![Attribute::int("axis", 0)])
+        }))
+    }
+
+    /// The size of one axis as a list of one integer.
+    fn size_of(&mut self, value: &str, axis: usize, fact: &Fact) -> String {
+        if let Some(size) = fact.size(axis) {
+            return self.integers(&[size as i64]);
+        }
+        let source = fact.pair(axis).and_then(|pair| self.facts.source(pair));
+        let (source, axis) = source.unwrap_or((value, axis));
+        let range = vec![Attribute::int("start", axis as i64), Attribute::int("end", axis as i64 + 1)];
+        self.once(format!("size {axis} {source}"), |emit| emit.node_with("Shape", &[source], range))
+    }
+
+    /// A value shaped like the forward value `shaped`, given the shape of the forward value `like`.
+    ///
+    /// # Errors
+    /// [`GradError::Unknown`].
+    pub fn reshape(&mut self, value: &str, shaped: &str, like: &str) -> Result<String, GradError> {
+        let (from, to) = (self.fact(shaped)?, self.fact(like)?);
+        if from.same_shape(to) {
+            return Ok(value.to_owned());
+        }
+        let free: Vec<usize> = (0..to.rank()).filter(|&axis| to.size(axis).is_none()).collect();
+        let copied = free.iter().all(|&axis| from.pair(axis) == to.pair(axis));
+        let target = if copied || free.len() == 1 {
+            // 0 copies a size from the value that is reshaped, -1 is what is left.
+            let rest = if copied { 0 } else { -1 };
+            let sizes = (0..to.rank()).map(|axis| to.size(axis).map_or(rest, |size| size as i64));
+            let sizes: Vec<i64> = sizes.collect();
+            self.integers(&sizes)
+        } else {
+            self.shape_of(like)?
+        };
+        Ok(self.node("Reshape", &[value, &target]))
+    }
+
+    /// A value shaped like the forward value `from`, summed over the axes along which the forward value `to` was
+    /// broadcast to it: the gradient of the broadcast.
+    ///
+    /// # Errors
+    /// [`GradError::Unknown`].
+    pub fn sum_to(&mut self, value: &str, from: &str, to: &str) -> Result<String, GradError> {
+        let (wide, narrow) = (self.fact(from)?.pairs(), self.fact(to)?.pairs());
+        Ok(self.sum_over(value, &wide, &narrow))
+    }
+
+    /// The same for shapes of no forward value; each axis has its sizes in both runs.
+    pub fn sum_over(&mut self, value: &str, wide: &[[usize; 2]], narrow: &[[usize; 2]]) -> String {
+        let lead = wide.len().saturating_sub(narrow.len());
+        let stretched = |axis: &usize| narrow[*axis] == [1, 1] && wide[axis + lead] != [1, 1];
+        let inner: Vec<i64> = (0..narrow.len()).filter(stretched).map(|axis| axis as i64).collect();
+        let mut sum = value.to_owned();
+        if lead > 0 {
+            sum = match narrow {
+                // One sum over rows is quicker than one over several axes.
+                &[[first, second]] if first == second && first > 1 && lead > 1 => {
+                    let rows = self.integers(&[-1, first as i64]);
+                    let rows = self.node("Reshape", &[&sum, &rows]);
+                    self.sum(&rows, &[0], false)
+                }
+                _ => self.sum(&sum, &(0..lead as i64).collect::<Vec<_>>(), false),
+            };
+        }
+        if !inner.is_empty() {
+            sum = self.sum(&sum, &inner, true);
+        }
+        sum
+    }
+
+    /// The sum over some axes, which stay as axes of one element where `keep` says so.
+    pub fn sum(&mut self, value: &str, axes: &[i64], keep: bool) -> String {
+        let axes = self.integers(axes);
+        self.node_with("ReduceSum", &[value, &axes], vec![Attribute::int("keepdims", i64::from(keep))])
+    }
+
+    /// The product of two stacks of matrices, either of them read as if it were transposed.
+    pub fn product(&mut self, (left, turn_left): (&str, bool), (right, turn_right): (&str, bool)) -> String {
+        let told = vec![
+            Attribute::int("transA", i64::from(turn_left)),
+            Attribute::int("transB", i64::from(turn_right)),
+        ];
+        let output = self.fresh(&format!("{EMITTED}FusedMatMul"));
+        let node = Node::new("FusedMatMul", &[left, right], &[&output], told).from_set(CONTRIBUTED);
+        self.target.nodes.push(node);
+        output
+    }
+
+    /// A value in the element type of the forward value `like`.
+    ///
+    /// # Errors
+    /// [`GradError::Unknown`].
+    pub fn cast(&mut self, value: &str, like: &str) -> Result<String, GradError> {
+        let elements = i64::from(self.fact(like)?.elements);
+        Ok(self.node_with("Cast", &[value], vec![Attribute::int("to", elements)]))
+    }
+
+    /// Whether the gradient of a value is of use.
+    #[must_use]
+    pub fn wants(&self, name: &str) -> bool {
+        self.wanted.contains(name)
+    }
+
+    /// Adds to the gradient of a value; nothing where that is of no use.
+    pub fn give(&mut self, name: &str, gradient: String) {
+        if self.wants(name) {
+            self.gradients.entry(name.to_owned()).or_default().push(gradient);
+        }
+    }
+
+    /// Takes back something that was given to the gradient of a value, for a node that adds to it as it computes. The
+    /// node's value is to be given instead.
+    pub fn take_pending(&mut self, name: &str) -> Option<String> {
+        self.gradients.get_mut(name)?.pop()
+    }
+
+    /// The gradient of a value: the sum of all that was given; nothing where nothing was.
+    pub(crate) fn gradient(&mut self, name: &str) -> Option<String> {
+        let mut terms = self.gradients.remove(name)?.into_iter();
+        let first = terms.next()?;
+        Some(terms.fold(first, |sum, term| self.node("Add", &[&sum, &term])))
+    }
+}
+
+/// A tensor of one number without axes.
+fn number(elements: i32, value: f64) -> Tensor {
+    match elements {
+        element::DOUBLE => Tensor::doubles("back/number", &[], [value]),
+        _ => Tensor::floats("back/number", &[], [value as f32]),
+    }
+}

@@ -1,0 +1,5 @@
+//! Graphs run on ONNX Runtime, and derivatives checked.
+
+pub(crate) mod case;
+pub(crate) mod data;
+pub(crate) mod runtime;
