@@ -18,6 +18,8 @@ pub fn watch_panics() {
             tell(panic);
             std::process::abort();
         }
+        // Should nobody catch it, this is what there is to know of it.
+        eprintln!("a library panicked: {panic}");
     }));
 }
 

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use headstart_datasets::{DatasetError, Inspection, Part, Source, Split, inspect_together};
-use headstart_store::{BlobInfo, Store, StoreError};
+use headstart_store::{BlobInfo, BlobWriter, Store, StoreError};
 use headstart_types::file::{FileRow, FileState};
 use headstart_types::ids::{FileId, Sha256};
+use tokio::sync::RwLock;
 
 use crate::app::App;
 
@@ -31,7 +32,12 @@ pub(crate) struct Upload {
 
 /// Bytes that uploads of this process have stored and that may be about to get a row.
 #[derive(Default)]
-pub(crate) struct Uploads(Mutex<HashMap<Sha256, Held>>);
+pub(crate) struct Uploads {
+    held: Mutex<HashMap<Sha256, Held>>,
+    /// Read while bytes get their name and a hold, written while bytes lose their name: whoever writes the same bytes
+    /// again finds them, whatever comes between.
+    removing: RwLock<()>,
+}
 
 /// How many uploads hold some bytes, and when the last of them wrote them.
 #[derive(Default)]
@@ -49,7 +55,21 @@ pub(crate) struct Hold {
 
 impl Uploads {
     fn all(&self) -> MutexGuard<'_, HashMap<Sha256, Held>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends a blob and holds it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) async fn finish(
+        self: &Arc<Self>,
+        writer: Box<dyn BlobWriter>,
+    ) -> Result<(BlobInfo, Hold), StoreError> {
+        let _stays = self.removing.read().await;
+        let blob = writer.finish().await?;
+        let hold = self.hold(&blob);
+        Ok((blob, hold))
     }
 
     /// Keeps bytes that were just stored from being discarded by other uploads of the same.
@@ -78,6 +98,8 @@ impl Hold {
     /// sweep does it.
     pub(crate) async fn discard(mut self, store: &Store) {
         let Some(sha256) = self.sha256.take() else { return };
+        let all = Arc::clone(&self.all);
+        let _goes = all.removing.write().await;
         let Some(written_at) = self.all.leave(&sha256) else { return };
         if let Err(error) = store.discard(&sha256, written_at).await {
             tracing::warn!(%error, "the bytes of an upload stay until the next sweep");
@@ -188,6 +210,11 @@ async fn look(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+    use tokio::sync::oneshot;
+
     use super::*;
 
     #[test]
@@ -201,5 +228,62 @@ mod tests {
         assert_eq!(uploads.leave(&sha256), Some(9), "as they were last written");
         assert_eq!(uploads.leave(&sha256), None);
         drop(third);
+    }
+
+    /// A writer whose blob has its name long before anybody is told so.
+    struct Slow {
+        inner: Box<dyn BlobWriter>,
+        named: oneshot::Sender<()>,
+        told: oneshot::Receiver<()>,
+    }
+
+    #[async_trait]
+    impl BlobWriter for Slow {
+        async fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+            self.inner.write(bytes).await
+        }
+
+        async fn finish(self: Box<Self>) -> Result<BlobInfo, StoreError> {
+            let blob = self.inner.finish().await?;
+            let _ = self.named.send(());
+            let _ = self.told.await;
+            Ok(blob)
+        }
+
+        async fn abort(self: Box<Self>) -> Result<(), StoreError> {
+            self.inner.abort().await
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_that_are_written_again_while_another_upload_leaves_them_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let uploads = Arc::new(Uploads::default());
+        let writer = || async {
+            let mut writer = store.blobs().begin().await.unwrap();
+            writer.write(b"text,label").await.unwrap();
+            writer
+        };
+        let (first, _) = uploads.finish(writer().await).await.unwrap();
+        // As if the clock stood still: times do not tell the second writing from the first.
+        let hold = uploads.hold(&BlobInfo { written_at: i64::MAX, ..first });
+
+        let ((named, is_named), (tell, told)) = (oneshot::channel(), oneshot::channel());
+        let slow = Box::new(Slow { inner: writer().await, named, told });
+        let (second, other) = (Arc::clone(&uploads), store.clone());
+        let writing = tokio::spawn(async move { second.finish(slow).await });
+        is_named.await.unwrap();
+        let mut leaving = tokio::spawn(async move { hold.discard(&other).await });
+        let early = tokio::time::timeout(Duration::from_millis(100), &mut leaving).await;
+        tell.send(()).unwrap();
+        let (blob, _hold) = writing.await.unwrap().unwrap();
+        if early.is_err() {
+            leaving.await.unwrap();
+        }
+        assert!(
+            store.blobs().info(&blob.sha256).await.unwrap().is_some(),
+            "the second upload's bytes are gone"
+        );
     }
 }

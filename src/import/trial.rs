@@ -194,7 +194,7 @@ impl Trial {
         let params = ZeroShotParams {
             model: Some(id.to_owned()),
             input: Some(Payload::texts(vec![text.to_owned()])),
-            labels: Some(Labels(vec![label("animals"), label("money")])),
+            labels: Some(Labels::from(vec![label("animals"), label("money")])),
             ..ZeroShotParams::default()
         };
         let started = Instant::now();

@@ -239,7 +239,7 @@ def value(name, dims, kind=TensorProto.FLOAT):
 
 
 def test_a_photo_rules_out_a_scaling_that_is_far_off(tmp_path):
-    """The bundled network behind arithmetic that wants 0…1, which looks as if it wanted pixels."""
+    """The bundled network behind arithmetic that wants 0…1, which looks as if it wanted pixels. A photo cannot tell 0…1 from −1…1."""
     model = onnx.load(MODELS / IMAGE / "model.onnx")
     (source,) = model.graph.input
     for node in model.graph.node:
@@ -252,8 +252,8 @@ def test_a_photo_rules_out_a_scaling_that_is_far_off(tmp_path):
     labels = MODELS / IMAGE / "labels.txt"
     said = imported(tmp_path / "models", tmp_path / "net.onnx", "unnamed", "--labels", labels)
     image, output = (manifest(tmp_path / "models", "unnamed")[part] for part in ("image", "output"))
-    assert (image["scale"], image["mean"], image["std"]) == (pytest.approx(1 / 255), [0.0] * 3, [1.0] * 3), said
-    assert "takes a photo of a cat for one with 0.9" in said
+    assert image["scale"] < 0.01, said
+    assert "takes a photo of a cat for one with 0.9" in said and "with pixels as they are with 0.0" in said
     assert (output["features"]["tensor"], output["features"]["dimension"], output["logits"]["labels"]) == ("features", 1280, "labels.txt")
     said = imported(tmp_path / "models", MODELS / IMAGE / "model.onnx", "efficientnet-lite0", "--labels", labels)
     image = manifest(tmp_path / "models", "efficientnet-lite0")["image"]

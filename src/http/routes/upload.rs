@@ -132,8 +132,8 @@ async fn read(visible: &Visible, request: Request, form: &mut Form) -> Result<()
                 return Err(ApiError::invalid("file", "`file` is given twice"));
             }
             "file" => {
-                let (blob, name) = store(visible, field).await?;
-                form.hold = Some(visible.app.uploads.hold(&blob));
+                let (blob, hold, name) = store(visible, field).await?;
+                form.hold = Some(hold);
                 form.blob = Some((blob, name));
             }
             _ => {
@@ -191,7 +191,7 @@ async fn text(visible: &Visible, name: &str, mut field: Field<'_>) -> Result<Str
 }
 
 /// Writes a part to a blob, piece by piece as it comes.
-async fn store(visible: &Visible, mut field: Field<'_>) -> Result<(BlobInfo, String), ApiError> {
+async fn store(visible: &Visible, mut field: Field<'_>) -> Result<(BlobInfo, Hold, String), ApiError> {
     let config = &visible.app.config;
     let filename = filename(field.file_name());
     let used = visible.store.bytes_used(visible.identity.key).await?;
@@ -210,7 +210,8 @@ async fn store(visible: &Visible, mut field: Field<'_>) -> Result<(BlobInfo, Str
         }
         writer.write(&piece).await?;
     }
-    Ok((writer.finish().await?, filename))
+    let (blob, hold) = visible.app.uploads.finish(writer).await?;
+    Ok((blob, hold, filename))
 }
 
 /// The last part of the name that came with a file, fit to be shown.

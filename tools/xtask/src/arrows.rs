@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use crate::files::sources;
 
 /// Each crate and the crates of ours it may depend on.
-const CRATES: [(&str, &[&str]); 12] = [
+const CRATES: [(&str, &[&str]); 13] = [
     ("types", &[]),
     ("telemetry", &[]),
     ("media", &["types"]),

@@ -1,5 +1,7 @@
 //! Token ids of a text, within a backbone's length.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use headstart_types::manifest::{PaddingSpec, TextSpec};
 use tokenizers::{Encoding, Tokenizer};
 
@@ -51,7 +53,7 @@ impl TextEncoder {
     /// [`MediaError::Tokenizer`] for a file that does not load, special tokens that do not frame the text, or a
     /// `max_tokens` that leaves no room between them or behind a prompt.
     pub fn load(tokenizer_json: &[u8], spec: &TextSpec) -> Result<Self, MediaError> {
-        let mut tokenizer = Tokenizer::from_bytes(tokenizer_json).map_err(failed)?;
+        let mut tokenizer = guarded(|| Tokenizer::from_bytes(tokenizer_json))?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(failed)?;
         let frame = Frame::of(&tokenizer)?;
@@ -179,7 +181,7 @@ impl TextEncoder {
     pub(super) fn tokens(&self, text: &str) -> Result<Vec<u32>, MediaError> {
         let mut ids = Vec::new();
         for piece in self.pieces.split(text) {
-            ids.extend_from_slice(self.tokenizer.encode_fast(piece, false).map_err(failed)?.get_ids());
+            ids.extend_from_slice(guarded(|| self.tokenizer.encode_fast(piece, false))?.get_ids());
         }
         Ok(ids)
     }
@@ -230,7 +232,7 @@ impl TextEncoder {
 impl Frame {
     /// Found by comparing one word without and with special tokens, which holds for any post-processor.
     fn of(tokenizer: &Tokenizer) -> Result<Self, MediaError> {
-        let encode = |special| tokenizer.encode_fast("a", special).map_err(failed);
+        let encode = |special| guarded(|| tokenizer.encode_fast("a", special));
         let (bare, framed): (Encoding, Encoding) = (encode(false)?, encode(true)?);
         let (word, ids, types) = (bare.get_ids(), framed.get_ids(), framed.get_type_ids());
         let start = ids.windows(word.len().max(1)).position(|window| window == word);
@@ -258,6 +260,12 @@ impl Frame {
 /// How many pairs are equal before the first that is not.
 fn shared<'a>(pairs: impl Iterator<Item = (&'a u32, &'a u32)>) -> usize {
     pairs.take_while(|(left, right)| left == right).count()
+}
+
+/// Runs a tokeniser. Files can say what its library does not bear: should it panic, that is an error like its others.
+pub(super) fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, MediaError> {
+    let done = catch_unwind(AssertUnwindSafe(run));
+    done.unwrap_or_else(|_| Err("the tokeniser failed on what its file says".into())).map_err(failed)
 }
 
 pub(super) fn failed(reason: impl ToString) -> MediaError {

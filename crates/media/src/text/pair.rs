@@ -3,7 +3,7 @@
 use tokenizers::Tokenizer;
 
 use super::Truncate;
-use super::encode::{Encoded, TextEncoder, failed};
+use super::encode::{Encoded, TextEncoder, failed, guarded};
 use crate::MediaError;
 
 /// The special tokens around and between two texts, as the tokeniser's post-processor puts them.
@@ -26,7 +26,7 @@ pub enum Shorter {
 impl PairFrame {
     /// Found by encoding a pair of words, which holds for any post-processor.
     pub(super) fn of(tokenizer: &Tokenizer) -> Result<Self, MediaError> {
-        let encoded = tokenizer.encode_fast(("a", "a"), true).map_err(failed)?;
+        let encoded = guarded(|| tokenizer.encode_fast(("a", "a"), true))?;
         let (mut special, mut segments) = ([Vec::new(), Vec::new(), Vec::new()], [None, None]);
         let mut place = 0;
         let tokens = encoded.get_ids().iter().zip(encoded.get_type_ids());
