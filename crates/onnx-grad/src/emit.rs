@@ -8,6 +8,7 @@ use headstart_onnx::proto::{Attribute, Dimension, Node, Tensor, ValueInfo, eleme
 
 use crate::error::GradError;
 use crate::graph::Graph;
+use crate::parts::{Part, join};
 use crate::probe::{Fact, Facts};
 
 /// The operator set of the runtime's own additions.
@@ -24,6 +25,8 @@ pub struct Emit<'a> {
     wanted: HashSet<String>,
     /// What has been given so far to the gradient of each value.
     gradients: HashMap<String, Vec<String>>,
+    /// What has been given so far to the gradients of parts of each value.
+    parts: HashMap<String, Vec<Part>>,
     /// Nodes and constants that are there already, by what they are.
     made: HashMap<String, String>,
 }
@@ -32,7 +35,7 @@ impl<'a> Emit<'a> {
     pub(crate) fn new(graph: &Graph, facts: &'a Facts, wanted: HashSet<String>) -> Self {
         let mut target = graph.clone();
         target.nodes.clear();
-        Self { facts, target, wanted, gradients: HashMap::new(), made: HashMap::new() }
+        Self { facts, target, wanted, gradients: HashMap::new(), parts: HashMap::new(), made: HashMap::new() }
     }
 
     pub(crate) fn finish(self) -> Graph {
@@ -152,13 +155,7 @@ impl<'a> Emit<'a> {
             return Ok(self.integers(&fixed));
         }
         let parts: Vec<String> = axes.iter().map(|&axis| self.size_of(value, axis, fact)).collect();
-        if let [part] = parts.as_slice() {
-            return Ok(part.clone());
-        }
-        Ok(self.once(format!("sizes {parts:?}"), |emit| {
-            let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-            emit.node_with("Concat", &parts, vec![Attribute::int("axis", 0)])
-        }))
+        Ok(self.list(&parts))
     }
 
     /// The size of one axis as a list of one integer.
@@ -183,16 +180,22 @@ impl<'a> Emit<'a> {
         }
         let free: Vec<usize> = (0..to.rank()).filter(|&axis| to.size(axis).is_none()).collect();
         let copied = free.iter().all(|&axis| from.pair(axis) == to.pair(axis));
-        let target = if copied || free.len() == 1 {
+        let empty = (0..to.rank()).any(|axis| to.size(axis) == Some(0));
+        if !empty && (copied || free.len() == 1) {
             // 0 copies a size from the value that is reshaped, -1 is what is left.
             let rest = if copied { 0 } else { -1 };
             let sizes = (0..to.rank()).map(|axis| to.size(axis).map_or(rest, |size| size as i64));
             let sizes: Vec<i64> = sizes.collect();
-            self.integers(&sizes)
-        } else {
-            self.shape_of(like)?
-        };
-        Ok(self.node("Reshape", &[value, &target]))
+            let target = self.integers(&sizes);
+            return Ok(self.node("Reshape", &[value, &target]));
+        }
+        let target = self.shape_of(like)?;
+        Ok(self.reshape_to(value, &target))
+    }
+
+    /// A value in a shape that is a list of integers; a size of 0 is one there, and no order to copy.
+    pub fn reshape_to(&mut self, value: &str, shape: &str) -> String {
+        self.node_with("Reshape", &[value, shape], vec![Attribute::int("allowzero", 1)])
     }
 
     /// A value shaped like the forward value `from`, summed over the axes along which the forward value `to` was
@@ -234,6 +237,51 @@ impl<'a> Emit<'a> {
         self.node_with("ReduceSum", &[value, &axes], vec![Attribute::int("keepdims", i64::from(keep))])
     }
 
+    /// Zeros in the shape of the forward value `like` and of its elements.
+    ///
+    /// # Errors
+    /// [`GradError::Unknown`].
+    pub fn zeros(&mut self, like: &str) -> Result<String, GradError> {
+        let shape = self.shape_of(like)?;
+        let elements = self.fact(like)?.elements;
+        Ok(self.zeros_of(&shape, elements))
+    }
+
+    /// Zeros of a type of elements in a shape that is a list of integers.
+    pub fn zeros_of(&mut self, shape: &str, elements: i32) -> String {
+        let zero = Tensor { dims: vec![1], ..number(elements, 0.0) };
+        self.node_with("ConstantOfShape", &[shape], vec![Attribute::tensor("value", zero)])
+    }
+
+    /// A value of `rank` axes with so many zeros before and after it along one of them; cut there where they are negative.
+    pub fn pad(&mut self, value: &str, rank: usize, axis: usize, [before, after]: [i64; 2]) -> String {
+        if before == 0 && after == 0 {
+            return value.to_owned();
+        }
+        let mut pads = vec![0; 2 * rank];
+        (pads[axis], pads[axis + rank]) = (before, after);
+        let pads = self.integers(&pads);
+        self.node("Pad", &[value, &pads])
+    }
+
+    /// A part of a value along one axis.
+    pub fn slice(&mut self, value: &str, axis: usize, [start, end]: [i64; 2]) -> String {
+        let (start, end) = (self.integers(&[start]), self.integers(&[end]));
+        let axis = self.integers(&[axis as i64]);
+        self.node("Slice", &[value, &start, &end, &axis])
+    }
+
+    /// Lists of integers, one behind the other.
+    pub fn list(&mut self, parts: &[String]) -> String {
+        if let [part] = parts {
+            return part.clone();
+        }
+        self.once(format!("list {parts:?}"), |emit| {
+            let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+            emit.node_with("Concat", &parts, vec![Attribute::int("axis", 0)])
+        })
+    }
+
     /// The product of two stacks of matrices, either of them read as if it were transposed.
     pub fn product(&mut self, (left, turn_left): (&str, bool), (right, turn_right): (&str, bool)) -> String {
         let told = vec![
@@ -268,6 +316,14 @@ impl<'a> Emit<'a> {
         }
     }
 
+    /// Adds to the gradient of a part of a value; nothing where that is of no use. Parts side by side are put together by
+    /// one `Concat`.
+    pub fn give_part(&mut self, name: &str, part: Part) {
+        if self.wants(name) {
+            self.parts.entry(name.to_owned()).or_default().push(part);
+        }
+    }
+
     /// Takes back something that was given to the gradient of a value, for a node that adds to it as it computes. The
     /// node's value is to be given instead.
     pub fn take_pending(&mut self, name: &str) -> Option<String> {
@@ -276,7 +332,9 @@ impl<'a> Emit<'a> {
 
     /// The gradient of a value: the sum of all that was given; nothing where nothing was.
     pub(crate) fn gradient(&mut self, name: &str) -> Option<String> {
-        let mut terms = self.gradients.remove(name)?.into_iter();
+        let parts = self.parts.remove(name).unwrap_or_default();
+        let joined = join(parts, self);
+        let mut terms = self.gradients.remove(name).into_iter().flatten().chain(joined);
         let first = terms.next()?;
         Some(terms.fold(first, |sum, term| self.node("Add", &[&sum, &term])))
     }

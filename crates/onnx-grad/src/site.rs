@@ -91,6 +91,15 @@ impl<'a> Site<'a> {
         }
     }
 
+    /// The numbers of a constant of floats read at a place; nothing where it is left out or no constant.
+    ///
+    /// # Errors
+    /// [`GradError::Onnx`].
+    pub fn numbers(&self, at: usize) -> Result<Option<Vec<f64>>, GradError> {
+        let constant = self.node.reads(at).and_then(|name| self.graph.constant(name));
+        Ok(constant.map(headstart_onnx::proto::Tensor::to_numbers).transpose()?)
+    }
+
     /// Whether the value read at a place is a constant of the file.
     #[must_use]
     pub fn is_constant(&self, at: usize) -> bool {

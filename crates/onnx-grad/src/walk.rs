@@ -116,7 +116,9 @@ pub fn differentiate(
     if reached.is_empty() {
         return Err(GradError::Nothing);
     }
-    finish(emit.finish(), &facts, emitted.loss, emitted.inputs, reached, options)
+    let (value, _) = emitted.gradients.first().ok_or(GradError::Nothing)?;
+    let loss = (emitted.loss, facts.of(value)?.elements);
+    finish(emit.finish(), &facts, loss, emitted.inputs, reached, options)
 }
 
 /// The values of floats between what is trained and what the loss reads.
@@ -192,7 +194,7 @@ fn rules(
 fn finish(
     mut target: Graph,
     facts: &Facts,
-    loss: String,
+    (loss, elements): (String, i32),
     loss_inputs: Vec<String>,
     reached: Vec<(&str, String)>,
     options: &Options,
@@ -236,17 +238,12 @@ fn finish(
             target.inputs.push(value_info(weight, fact));
         }
     }
-    outputs.insert(0, ValueInfo::tensor(&loss, loss_elements(&gradients, facts)?, Vec::new()));
+    outputs.insert(0, ValueInfo::tensor(&loss, elements, Vec::new()));
     target.set_outputs(outputs);
     target.prune();
     target.import(CONTRIBUTED.0, CONTRIBUTED.1);
     target.raise_format(8);
     Ok(TrainingGraph { model: target.into_model(), loss, loss_inputs, gradients })
-}
-
-fn loss_elements(gradients: &BTreeMap<String, String>, facts: &Facts) -> Result<i32, GradError> {
-    let (weight, _) = gradients.first_key_value().ok_or(GradError::Nothing)?;
-    Ok(facts.of(weight)?.elements)
 }
 
 fn value_info(name: &str, fact: &Fact) -> ValueInfo {

@@ -47,10 +47,23 @@ pub(super) fn backward_along(site: &Site<'_>, d: &str, emit: &mut Emit<'_>) -> R
         return Ok(());
     }
     let (y, d) = (reduction.restore(site.output(0)?, emit), reduction.restore(d, emit));
-    let equal = emit.node("Equal", &[x, &y]);
+    give_parts(x, (&y, &d), &reduction.axes_as_integers(), emit)
+}
+
+/// Gives `x` the gradient `d` of its extreme elements `y` along `axes`, which stayed as axes of one element.
+///
+/// # Errors
+/// [`GradError::Unknown`].
+pub(super) fn give_parts(
+    x: &str,
+    (y, d): (&str, &str),
+    axes: &[i64],
+    emit: &mut Emit<'_>,
+) -> Result<(), GradError> {
+    let equal = emit.node("Equal", &[x, y]);
     let mark = emit.cast(&equal, x)?;
-    let count = emit.sum(&mark, &reduction.axes_as_integers(), true);
-    let share = emit.node("Div", &[&d, &count]);
+    let count = emit.sum(&mark, axes, true);
+    let share = emit.node("Div", &[d, &count]);
     let dx = emit.node("Mul", &[&share, &mark]);
     emit.give(x, dx);
     Ok(())

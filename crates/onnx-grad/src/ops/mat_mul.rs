@@ -43,13 +43,16 @@ pub(super) fn rows_times_matrix(
     emit: &mut Emit<'_>,
 ) -> Result<(), GradError> {
     let (a, b, y) = (site.input(0)?, site.input(1)?, site.output(0)?);
+    let stack: Vec<usize> = (0..site.input_fact(0)?.rank() - 1).collect();
+    // Not the shape of the product itself: that is only made here.
+    let sizes = [emit.sizes_of(a, &stack)?, emit.sizes_of(b, &[1])?];
     let a = rows(a, a, emit)?;
     let operands: Vec<&str> = [a.as_str(), b].into_iter().chain(bias).collect();
     if site.output_fact(0)?.rank() == 2 {
         emit.push(Node::new("Gemm", &operands, &[y], Vec::new()));
     } else {
         let flat = emit.node("Gemm", &operands);
-        let shape = emit.shape_of(y)?;
+        let shape = emit.list(&sizes);
         emit.push(Node::new("Reshape", &[&flat, &shape], &[y], Vec::new()));
     }
     Ok(())

@@ -2,21 +2,39 @@
 
 mod abs;
 mod add;
+mod average_pool;
+mod batch_normalization;
 mod cast;
 mod ceil;
 mod clip;
+mod concat;
+mod conv;
+mod conv_transpose;
+mod cum_sum;
+mod depth_to_space;
 mod div;
 mod dropout;
+mod einsum;
 mod elu;
 mod erf;
 mod exp;
+mod expand;
 mod extremum;
+mod flatten;
 mod floor;
+mod gather;
+mod gather_elements;
+mod gather_nd;
 mod gelu;
 mod gemm;
+mod global_average_pool;
+mod global_max_pool;
+mod group_normalization;
+mod group_statistics;
 mod hard_sigmoid;
 mod hard_swish;
 mod identity;
+mod instance_normalization;
 mod layer_normalization;
 mod leaky_relu;
 mod linear;
@@ -24,11 +42,14 @@ mod log;
 mod log_softmax;
 mod mat_mul;
 mod max;
+mod max_pool;
 mod mean;
 mod min;
 mod mul;
 mod neg;
 mod op;
+mod pad;
+mod placing;
 mod pow;
 mod prelu;
 mod reciprocal;
@@ -45,16 +66,31 @@ mod reduce_sum_square;
 mod reduction;
 mod relu;
 mod reshape;
+mod resize;
 mod reverse_gradient;
 mod round;
+mod rows;
+mod scatter_elements;
+mod scatter_nd;
 mod sigmoid;
 mod sign;
+mod slice;
 mod softmax;
 mod softplus;
+mod space_to_depth;
+mod split;
 mod sqrt;
+mod squeeze;
 mod sub;
 mod sum;
 mod tanh;
+mod tile;
+mod transpose;
+mod trilu;
+mod unsqueeze;
+mod weight_gradient;
+mod r#where;
+mod windows;
 
 pub use op::Op;
 
@@ -71,21 +107,38 @@ pub(crate) const OWN_SET: &str = "headstart.grad";
 pub static OPS: &[&dyn Op] = &[
     &abs::Abs,
     &add::Add,
+    &average_pool::AveragePool,
+    &batch_normalization::BatchNormalization,
     &cast::Cast,
     &ceil::Ceil,
     &clip::Clip,
+    &concat::Concat,
+    &conv::Conv,
+    &conv_transpose::ConvTranspose,
+    &cum_sum::CumSum,
+    &depth_to_space::DepthToSpace,
     &div::Div,
     &dropout::Dropout,
+    &einsum::Einsum,
     &elu::Elu,
     &erf::Erf,
     &exp::Exp,
+    &expand::Expand,
+    &flatten::Flatten,
     &floor::Floor,
+    &gather::Gather,
+    &gather_elements::GatherElements,
+    &gather_nd::GatherND,
     &gelu::Gelu { set: "" },
     &gelu::Gelu { set: "com.microsoft" },
     &gemm::Gemm,
+    &global_average_pool::GlobalAveragePool,
+    &global_max_pool::GlobalMaxPool,
+    &group_normalization::GroupNormalization,
     &hard_sigmoid::HardSigmoid,
     &hard_swish::HardSwish,
     &identity::Identity,
+    &instance_normalization::InstanceNormalization,
     &layer_normalization::LayerNormalization,
     &leaky_relu::LeakyRelu,
     &linear::Linear,
@@ -93,10 +146,12 @@ pub static OPS: &[&dyn Op] = &[
     &log_softmax::LogSoftmax,
     &mat_mul::MatMul,
     &max::Max,
+    &max_pool::MaxPool,
     &mean::Mean,
     &min::Min,
     &mul::Mul,
     &neg::Neg,
+    &pad::Pad,
     &pow::Pow,
     &prelu::PRelu,
     &reciprocal::Reciprocal,
@@ -112,14 +167,26 @@ pub static OPS: &[&dyn Op] = &[
     &reduce_sum_square::ReduceSumSquare,
     &relu::Relu,
     &reshape::Reshape,
+    &resize::Resize,
     &reverse_gradient::ReverseGradient,
     &round::Round,
+    &scatter_elements::ScatterElements,
+    &scatter_nd::ScatterND,
     &sigmoid::Sigmoid,
     &sign::Sign,
+    &slice::Slice,
     &softmax::Softmax,
     &softplus::Softplus,
+    &space_to_depth::SpaceToDepth,
+    &split::Split,
     &sqrt::Sqrt,
+    &squeeze::Squeeze,
     &sub::Sub,
     &sum::Sum,
     &tanh::Tanh,
+    &tile::Tile,
+    &transpose::Transpose,
+    &trilu::Trilu,
+    &unsqueeze::Unsqueeze,
+    &r#where::Where,
 ];

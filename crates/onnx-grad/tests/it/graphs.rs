@@ -331,6 +331,29 @@ fn a_way_through_16_bit_floats_is_refused_and_not_cut() {
 }
 
 #[test]
+fn a_gradient_comes_back_through_casts_in_the_type_of_each_value() {
+    let to = |kind: i32| vec![Attribute::int("to", i64::from(kind))];
+    let nodes = vec![
+        Node::new("Mul", &["x", "w"], &["h"], Vec::new()),
+        Node::new("Cast", &["h"], &["long"], to(element::DOUBLE)),
+        Node::new("Exp", &["long"], &["e"], Vec::new()),
+        Node::new("Cast", &["e"], &["y"], to(element::FLOAT)),
+    ];
+    let graph = normalised(&model(18, "N,2", nodes, vec![drawn("w", &[2])]));
+    let training = training(&graph, &["w"]).unwrap();
+    let (x, w, d) = (draw("x", &[3, 2]), draw("w", &[2]), draw("cotangent", &[3, 2]));
+    let given = [("x", x.clone()), ("w", w.clone()), (training.loss_inputs[0].as_str(), d.clone())];
+    let given: Vec<(String, Data)> = given.into_iter().map(|(name, data)| (name.to_owned(), data)).collect();
+    let outputs = Loaded::new(&training.model).unwrap().run(&given).unwrap();
+    let gradient = outputs.iter().find(|(name, _)| *name == training.gradients["w"]).unwrap().1.numbers();
+    let (x, w, d) = (x.numbers(), w.numbers(), d.numbers());
+    let of = |column: usize, at: usize| d[at] * (x[at] * w[column]).exp() * x[at];
+    let expected: Vec<f64> =
+        (0..2).map(|column| (0..3).map(|row| of(column, 2 * row + column)).sum()).collect();
+    alike(&gradient, &expected, 1e-6, "`w`");
+}
+
+#[test]
 fn what_cannot_be_trained_is_told_apart() {
     let nodes = || {
         let rounded = Node::new("Round", &["h"], &["y"], Vec::new());

@@ -11,6 +11,8 @@
 mod graphs;
 mod losses;
 mod models;
+mod networks;
 mod ops;
 mod support;
 mod table;
+mod transformers;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use headstart_onnx::Limits;
-use headstart_onnx::proto::{Attribute, Model, Tensor, ValueInfo, element};
+use headstart_onnx::proto::{Attribute, Model, Node, Tensor, ValueInfo, element};
 use headstart_onnx_grad::losses::CrossEntropy;
 use headstart_onnx_grad::{Graph, Options, TrainingGraph, differentiate, normalise, widen};
 use ort::session::builder::GraphOptimizationLevel;
@@ -88,9 +88,8 @@ fn run(
     Loaded::at(&training.model, level).unwrap().run(&given).unwrap().into_iter().collect()
 }
 
-/// How far a gradient is from its reference, relative to its length or to a millionth of the model's longest.
-fn distance(name: &str, gradient: &[f64], reference: &serde_json::Value, longest: f64) -> f64 {
-    let length = reference["length"].as_f64().unwrap();
+/// How far a gradient is from its reference, in root mean square over its products with lists of signs.
+fn distance(name: &str, gradient: &[f64], reference: &serde_json::Value) -> f64 {
     let squares: f64 = (0..SIGNS)
         .map(|at| {
             let mut chance = Chance::of(&format!("{name}/{at}"));
@@ -98,27 +97,43 @@ fn distance(name: &str, gradient: &[f64], reference: &serde_json::Value, longest
             (product - reference["products"][at].as_f64().unwrap()).powi(2)
         })
         .sum();
-    (squares / SIGNS as f64).sqrt() / length.max(1e-6 * longest)
+    (squares / SIGNS as f64).sqrt()
 }
 
 /// Compares loss and all gradients of a model with the reference's.
-fn compare(name: &str, training: &TrainingGraph, outputs: &BTreeMap<String, Data>, most: f64, median: f64) {
-    let reference = reference(name);
+pub(crate) fn compare(
+    name: &str,
+    reference: &serde_json::Value,
+    training: &TrainingGraph,
+    outputs: &BTreeMap<String, Data>,
+    most: f64,
+    median: f64,
+) {
     let loss = outputs[&training.loss].numbers()[0];
     let expected = reference["loss"].as_f64().unwrap();
-    assert!((loss - expected).abs() <= 1e-5 * expected, "{name}: the loss is {loss}, PyTorch's {expected}");
+    assert!(
+        (loss - expected).abs() <= 1e-5 * expected.abs().max(1.0),
+        "{name}: the loss is {loss}, PyTorch's {expected}"
+    );
     let references = reference["gradients"].as_object().unwrap();
     let longest = references.values().map(|one| one["length"].as_f64().unwrap()).fold(0.0, f64::max);
-    let mut far: Vec<(f64, &String)> = training
-        .gradients
-        .iter()
-        .map(|(weight, output)| {
-            let reference =
-                references.get(weight).unwrap_or_else(|| panic!("{name}: no reference for `{weight}`"));
-            (distance(weight, &outputs[output].numbers(), reference, longest), weight)
-        })
-        .collect();
+    let mut far: Vec<(f64, &String)> = Vec::new();
+    for (weight, output) in &training.gradients {
+        let reference =
+            references.get(weight).unwrap_or_else(|| panic!("{name}: no reference for `{weight}`"));
+        let (length, off) =
+            (reference["length"].as_f64().unwrap(), distance(weight, &outputs[output].numbers(), reference));
+        if length < 1e-12 * longest {
+            // 0 but for rounding, such as that of a bias of keys, which no softmax sees.
+            assert!(off <= 1e-6 * longest, "{name}: the gradient of `{weight}` is not 0");
+        } else {
+            far.push((off / length, weight));
+        }
+    }
     far.sort_by(|a, b| a.0.total_cmp(&b.0));
+    for (off, weight) in far.iter().filter(|(off, _)| *off > most) {
+        println!("{name}: the gradient of `{weight}` is {off:.1e} off");
+    }
     let (largest, middle) = (far.last().unwrap(), far[far.len() / 2].0);
     println!("{name}: {} tensors, median {middle:.1e}, largest {:.1e} ({})", far.len(), largest.0, largest.1);
     assert!(largest.0 <= most, "{name}: the gradient of `{}` is {:.1e} off", largest.1, largest.0);
@@ -152,19 +167,52 @@ fn minilm_as_bundled_has_the_gradients_of_pytorch_in_float64() {
     assert_eq!(training.gradients.len(), 103);
     for level in [GraphOptimizationLevel::All, GraphOptimizationLevel::Disable] {
         let outputs = run(&training, &graph, level, &texts(3, 9), &[1, 0, 3], &mean(3));
-        compare("all-minilm-l6-v2", &training, &outputs, 1e-4, 5e-6);
+        compare("all-minilm-l6-v2", &reference("all-minilm-l6-v2"), &training, &outputs, 1e-4, 5e-6);
     }
+}
+
+/// Gradients of the image backbone for two pictures of noise.
+fn pictured(graph: &Graph) -> (TrainingGraph, BTreeMap<String, Data>) {
+    let training = training(graph, "logits", &weights(graph));
+    let mut chance = Chance::of("image");
+    let pixels: Vec<f64> = (0..2 * 3 * 224 * 224).map(|_| chance.number()).collect();
+    let given = vec![("image".to_owned(), Data::floats(&[2, 3, 224, 224], &pixels, element::FLOAT))];
+    let outputs = run(&training, graph, GraphOptimizationLevel::All, &given, &[1, 8], &mean(2));
+    (training, outputs)
 }
 
 #[test]
 fn efficientnet_as_bundled_has_the_gradients_of_pytorch_in_float64() {
-    let graph = backbone("efficientnet-lite0");
-    let training = training(&graph, "logits", &weights(&graph));
-    let mut chance = Chance::of("image");
-    let pixels: Vec<f64> = (0..2 * 3 * 224 * 224).map(|_| chance.number()).collect();
-    let given = vec![("image".to_owned(), Data::floats(&[2, 3, 224, 224], &pixels, element::FLOAT))];
-    let outputs = run(&training, &graph, GraphOptimizationLevel::All, &given, &[1, 8], &mean(2));
-    compare("efficientnet-lite0", &training, &outputs, 1e-4, 5e-6);
+    let (training, outputs) = pictured(&backbone("efficientnet-lite0"));
+    assert_eq!(training.gradients.len(), 100);
+    // Among millions of values some lie so near a bound of `Clip` that the last bit decides, and each such decision moves a
+    // whole gradient by a thousandth. The next test is without.
+    compare("efficientnet-lite0", &reference("efficientnet-lite0"), &training, &outputs, 5e-3, 2e-3);
+}
+
+#[test]
+fn efficientnet_without_kinks_has_the_gradients_of_pytorch_in_float64() {
+    let file = std::fs::read(root().join("models/efficientnet-lite0/model.onnx")).unwrap();
+    let mut model = Model::read(file.into(), &Limits::default()).unwrap();
+    let nodes = &mut model.graph.as_mut().unwrap().node;
+    *nodes = std::mem::take(nodes).into_iter().flat_map(smooth).collect();
+    let constants = [("three", 3.0), ("six", 6.0)].map(|(name, value)| Tensor::floats(name, &[], [value]));
+    model.graph.as_mut().unwrap().initializer.extend(constants);
+    let mut graph = Graph::new(model).unwrap();
+    normalise(&mut graph).unwrap();
+    let (training, outputs) = pictured(&graph);
+    compare("smooth", &reference("smooth"), &training, &outputs, 1e-4, 5e-6);
+}
+
+/// `6·σ(x - 3)` in the place of `min(max(x, 0), 6)`.
+fn smooth(node: Node) -> Vec<Node> {
+    let (true, Some(x), Some(y)) = (node.is("Clip"), node.reads(0), node.makes(0)) else { return vec![node] };
+    let (moved, share) = (format!("{y}/moved"), format!("{y}/share"));
+    vec![
+        Node::new("Sub", &[x, "three"], &[&moved], Vec::new()),
+        Node::new("Sigmoid", &[&moved], &[&share], Vec::new()),
+        Node::new("Mul", &[&share, "six"], &[y], Vec::new()),
+    ]
 }
 
 #[test]

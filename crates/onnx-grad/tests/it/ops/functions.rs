@@ -69,10 +69,9 @@ fn gelu_has_its_derivative_exact_and_approximate_and_of_either_set() {
         .function(exact)
         .input_of("x", "N,9", |random| 3.0 * random)
         .check();
-    let curve =
-        |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh());
-    let case = Case::op("Gelu").attribute(Attribute::string("approximate", "tanh"));
-    case.function(curve).input_of("x", "N,9", |random| 3.0 * random).check();
+    // This one the runtime takes apart, and so has it in 64 bits.
+    let approximate = Case::op("Gelu").attribute(Attribute::string("approximate", "tanh"));
+    approximate.input_of("x", "N,9", |random| 3.0 * random).check();
 }
 
 #[test]
@@ -84,7 +83,7 @@ fn clip_passes_what_is_inside_its_bounds() {
     low(bounds(Case::op("Clip"))).check();
     high(bounds(Case::op("Clip")).left_out()).check();
     bounds(Case::op("Clip")).check();
-    high(low(bounds(Case::op("Clip").opset(11)))).check();
+    high(low(bounds(Case::op("Clip").opset(11).kernels(Kernels::Single)))).check();
 }
 
 #[test]

@@ -27,7 +27,8 @@ pub(crate) enum Kernels {
     Double,
     /// The node alone: the 32-bit gradient is compared with 64-bit differences, to 1e-5.
     DoubleForward,
-    /// Neither: the 32-bit gradient is compared with 32-bit differences along random directions, to 1e-2.
+    /// Neither: the 32-bit gradient is compared with 32-bit differences along random directions, to 1e-2; but see
+    /// [`Case::function`], [`Case::reference`] and [`Case::linear`].
     Single,
 }
 
@@ -38,6 +39,8 @@ enum Kind {
     Constant(fn(f64) -> f64),
     /// Integers in the file.
     Integers(Vec<i64>),
+    /// 32-bit floats in the file, whatever the type of the other floats.
+    Floats(Vec<f32>),
     /// Integers that callers give, below a number.
     Indices(usize),
     /// Truth values that callers give.
@@ -64,6 +67,8 @@ pub(crate) struct Case {
     read: Vec<usize>,
     kernels: Kernels,
     function: Option<fn(f64) -> f64>,
+    reference: Option<(Vec<Node>, Vec<Tensor>)>,
+    linear: bool,
     sizes: Vec<Vec<(&'static str, usize)>>,
 }
 
@@ -79,6 +84,8 @@ impl Case {
             read: vec![0],
             kernels: Kernels::Double,
             function: None,
+            reference: None,
+            linear: false,
             sizes: Vec::new(),
         }
     }
@@ -94,6 +101,18 @@ impl Case {
 
     pub(crate) fn kernels(self, kernels: Kernels) -> Self {
         Self { kernels, ..self }
+    }
+
+    /// Other nodes and constants that compute the same in 64 bits, for a node whose kernels compute in 32: the gradient
+    /// is then compared with differences of those, to 1e-5.
+    pub(crate) fn reference(self, nodes: Vec<Node>, constants: Vec<Tensor>) -> Self {
+        Self { kernels: Kernels::Single, reference: Some((nodes, constants)), ..self }
+    }
+
+    /// The node, whose kernels are of 32 bits, is linear in each of its inputs (but for a constant): each element of the
+    /// gradient is then a difference over any distance, and compared with that over 1, to 1e-5.
+    pub(crate) fn linear(self) -> Self {
+        Self { kernels: Kernels::Single, linear: true, ..self }
     }
 
     /// What the node computes of each element, for a node of one input whose kernels are of 32 bits: the gradient is then
@@ -126,6 +145,12 @@ impl Case {
     pub(crate) fn integers(self, name: &str, values: &[i64]) -> Self {
         let shape = values.len().to_string();
         self.with(name, &shape, Kind::Integers(values.to_vec()))
+    }
+
+    /// A list of 32-bit floats in the file, whatever the type of the other floats.
+    pub(crate) fn floats(self, name: &str, values: &[f32]) -> Self {
+        let shape = values.len().to_string();
+        self.with(name, &shape, Kind::Floats(values.to_vec()))
     }
 
     /// Integers in the file, of any shape.
@@ -197,6 +222,9 @@ impl Case {
                 Kind::Integers(values) => {
                     nodes.initializer.push(Tensor::integers(&input.name, &fixed, values.iter().copied()));
                 }
+                Kind::Floats(values) => {
+                    nodes.initializer.push(Tensor::floats(&input.name, &fixed, values.iter().copied()));
+                }
                 Kind::Constant(make) => {
                     let values = numbers(&input.name, &fixed, *make);
                     nodes.initializer.push(match elements {
@@ -251,12 +279,22 @@ impl Case {
             (Some(_), None) => Kernels::DoubleForward,
             (None, _) => Kernels::Single,
         };
-        assert_eq!(self.kernels, found, "the kernels that the runtime has for {}", self.op);
-        let forward = match (forward, self.function) {
-            (Some(forward), _) => forward,
-            (None, Some(function)) => Forward::Function(function),
-            (None, None) => Forward::Graph(Loaded::new(&self.model(element::FLOAT)).unwrap()),
+        if self.reference.is_none() {
+            assert_eq!(self.kernels, found, "the kernels that the runtime has for {}", self.op);
+        }
+        let forward = match (&self.reference, forward, self.function) {
+            (Some((nodes, constants)), ..) => {
+                let mut model = self.model(element::DOUBLE);
+                let graph = model.graph.as_mut().unwrap();
+                graph.node.clone_from(nodes);
+                graph.initializer.extend_from_slice(constants);
+                Forward::Graph(Loaded::new(&model).unwrap())
+            }
+            (None, Some(forward), _) => forward,
+            (None, None, Some(function)) => Forward::Function(function),
+            (None, None, None) => Forward::Graph(Loaded::new(&self.model(element::FLOAT)).unwrap()),
         };
+        let double = double.filter(|_| self.reference.is_none());
         let mut check = Check { case: &self, single, forward, double };
         for sizes in self.settings() {
             // Of an empty batch the runtime may not run the node itself.
@@ -313,7 +351,9 @@ impl Case {
                     let values = (0..count).map(|_| chance.below(2) == 1).collect();
                     Data { shape, values: super::data::Values::Bool(values) }
                 }
-                Kind::Integers(_) | Kind::Constant(_) | Kind::Again | Kind::LeftOut => continue,
+                Kind::Integers(_) | Kind::Floats(_) | Kind::Constant(_) | Kind::Again | Kind::LeftOut => {
+                    continue;
+                }
             };
             given.push((input.name.clone(), data));
         }
@@ -389,7 +429,8 @@ impl Check<'_> {
 
     /// Whether there is nothing but 32 bits to compare with.
     fn is_coarse(&self) -> bool {
-        self.case.kernels == Kernels::Single && self.case.function.is_none()
+        let case = self.case;
+        case.kernels == Kernels::Single && case.function.is_none() && case.reference.is_none()
     }
 
     fn at(&mut self, sizes: &BTreeMap<String, usize>) {
@@ -430,6 +471,10 @@ impl Check<'_> {
                     let numeric = differences(forward, &given, &weights, at);
                     alike(&narrow, &numeric, 1e-5, &format!("`{name}` of 32 bits at {sizes:?}"));
                 }
+                (None, _) if self.case.linear => {
+                    let numeric = increments(forward, &given, &weights, at);
+                    alike(&narrow, &numeric, 1e-5, &format!("`{name}` at {sizes:?}"));
+                }
                 (None, _) => {
                     along(forward, &given, &weights, (at, &narrow), &format!("`{name}` at {sizes:?}"))
                 }
@@ -459,6 +504,20 @@ fn weighted(forward: &mut Forward, given: &[(String, Data)], weights: &[Data]) -
         data.numbers().iter().zip(weights.numbers()).map(|(value, weight)| value * weight).sum()
     };
     outputs.iter().zip(weights).map(dot).sum()
+}
+
+/// By how much a loss that is linear in an input grows when each of its elements does by 1, in 32 bits.
+fn increments(forward: &mut Forward, given: &[(String, Data)], weights: &[Data], at: usize) -> Vec<f64> {
+    let (shape, values) = (&given[at].1.shape, given[at].1.numbers());
+    let before = weighted(forward, given, weights);
+    let mut moved = given.to_vec();
+    let mut more = |element: usize| {
+        let mut values = values.clone();
+        values[element] += 1.0;
+        moved[at].1 = Data::floats(shape, &values, element::FLOAT);
+        weighted(forward, &moved, weights) - before
+    };
+    (0..values.len()).map(&mut more).collect()
 }
 
 /// Central differences by each element of one input.

@@ -1,0 +1,52 @@
+//! `ScatterElements`: `y` is `x` with elements along an axis replaced by, or added to, updates `u`; `du` is `dy`
+//! where they went, `dx` is `dy`, with 0 there where elements were replaced.
+//!
+//! <https://onnx.ai/onnx/operators/onnx__ScatterElements.html>, operator sets from 11 (adding since 16). Which of
+//! several updates of one element stays is not defined where elements are replaced, nor then is the gradient. Emits
+//! `GatherElements`, and `ScatterElements` of zeros.
+
+use headstart_onnx::proto::Attribute;
+
+use super::Op;
+use crate::emit::Emit;
+use crate::error::GradError;
+use crate::site::Site;
+
+pub(super) struct ScatterElements;
+
+impl Op for ScatterElements {
+    fn name(&self) -> &'static str {
+        "ScatterElements"
+    }
+
+    fn since(&self) -> i64 {
+        11
+    }
+
+    fn covers(&self) -> &'static str {
+        "replacing and adding"
+    }
+
+    fn backward(&self, site: &Site<'_>, d: &str, emit: &mut Emit<'_>) -> Result<(), GradError> {
+        let (x, indices, updates) = (site.input(0)?, site.input(1)?, site.input(2)?);
+        let axis = || vec![Attribute::int("axis", site.node.int("axis").unwrap_or_default())];
+        let replaces = match site.node.text("reduction") {
+            None | Some("none") => true,
+            Some("add") => false,
+            Some(other) => return Err(site.refuse(&format!("its reduction is `{other}`"))),
+        };
+        if emit.wants(x) {
+            let mut dx = d.to_owned();
+            if replaces {
+                let zeros = emit.zeros(updates)?;
+                dx = emit.node_with("ScatterElements", &[d, indices, &zeros], axis());
+            }
+            emit.give(x, dx);
+        }
+        if emit.wants(updates) {
+            let du = emit.node_with("GatherElements", &[d, indices], axis());
+            emit.give(updates, du);
+        }
+        Ok(())
+    }
+}
