@@ -1,4 +1,4 @@
-"""The crowd: clients that ask what people ask, clients that leave, clients that send what hurts, and one who keeps the house.
+"""The crowd: clients that ask what people ask, clients that leave, clients that send what hurts, and an operator.
 
 A client is a thread with a connection, a seed and a ledger. Each kind of request is a function of a client; what a kind may be
 answered with stands beside it, and everything else is counted as wrong.

@@ -1,6 +1,6 @@
 //! `headstart import`: a pretrained model as its makers publish it becomes a backbone's folder. One file a kind.
 //!
-//! A kind recognises a source by its content, and fills a [`Draft`], a folder that nobody serves yet. What it found out
+//! A kind recognises a source by its content, and fills a `Draft`, a folder that nobody serves yet. What it found out
 //! and what it guessed it tells; only a folder that loads comes to its place, all at once.
 
 mod draft;

@@ -38,7 +38,7 @@ pub struct PullArguments {
     /// Ask no hub: take files from its clients' cache on this machine
     #[arg(long, env = "HF_HUB_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
     pub(super) offline: bool,
-    /// The hub [default: https://huggingface.co]
+    /// The hub; huggingface.co where none is given
     #[arg(long, env = "HF_ENDPOINT", value_name = "URL")]
     endpoint: Option<String>,
     /// A token for what not everybody may read; better given by the variable than by the flag

@@ -261,9 +261,8 @@ def main() -> None:
     for name, make in ENCODERS.items():
         torch.manual_seed(len(name))
         encoder = make()
-        encoder.model.eval()
         randomise(encoder.model)
-        called = Called(encoder)
+        called = Called(encoder).eval()
         with torch.no_grad():
             cotangents = [torch.randn(value.shape) for value in called(*encoder.inputs.values())]
         loss, pairs = gradients(called, encoder, cotangents)

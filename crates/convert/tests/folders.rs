@@ -1,6 +1,8 @@
 //! Small folders of random weights to graphs: what the files hold, where weights lie, and what is refused by name.
 //! What the graphs compute is compared with a reference in `tests/python/test_import.py`.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -10,11 +12,14 @@ use headstart_onnx::proto::{Model, Tensor, element};
 use prost::Message as _;
 use safetensors::tensor::{Dtype, TensorView};
 
+/// Name, shape and values.
+type Weight = (String, Vec<usize>, Vec<f32>);
+
 const WIDTH: usize = 8;
 const INNER: usize = 12;
 
 /// Name, shape and values of each weight of a BERT of one layer.
-fn weights() -> Vec<(String, Vec<usize>, Vec<f32>)> {
+fn weights() -> Vec<Weight> {
     let layer = "encoder.layer.0";
     let matrices = [
         ("embeddings.word_embeddings".to_owned(), 20, WIDTH),
@@ -52,7 +57,7 @@ fn weights() -> Vec<(String, Vec<usize>, Vec<f32>)> {
     all
 }
 
-fn folder(at: &Path, weights: &[(String, Vec<usize>, Vec<f32>)]) {
+fn folder(at: &Path, weights: &[Weight]) {
     let bytes: Vec<Vec<u8>> = weights
         .iter()
         .map(|(.., values)| values.iter().flat_map(|value| value.to_le_bytes()).collect())
@@ -66,10 +71,7 @@ fn folder(at: &Path, weights: &[(String, Vec<usize>, Vec<f32>)]) {
     std::fs::write(at.join("config.json"), config).unwrap();
 }
 
-fn converted(
-    weights: &[(String, Vec<usize>, Vec<f32>)],
-    options: Options,
-) -> Result<(Converted, tempfile::TempDir), ConvertError> {
+fn converted(weights: &[Weight], options: Options) -> Result<(Converted, tempfile::TempDir), ConvertError> {
     let from = tempfile::tempdir().unwrap();
     folder(from.path(), weights);
     let into = tempfile::tempdir().unwrap();
@@ -149,7 +151,7 @@ fn half_precision_keeps_vectors_whole_and_refuses_what_it_cannot_hold() {
 
 #[test]
 fn what_is_wrong_with_weights_is_named() {
-    let said = |change: &dyn Fn(&mut Vec<(String, Vec<usize>, Vec<f32>)>)| {
+    let said = |change: &dyn Fn(&mut Vec<Weight>)| {
         let mut all = weights();
         change(&mut all);
         converted(&all, Options::default()).unwrap_err().to_string()

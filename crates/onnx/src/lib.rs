@@ -3,7 +3,7 @@
 //! Two ways lead into a file. [`proto`] has its messages as types: `Model::decode` reads all of it, and weights share
 //! the bytes they were read from. [`Outline`] is for files whose weights should stay where they are: it reads names and
 //! nodes, [`Extension`] adds to them, and the [`Assembly`] that results says which ranges of the old file and which new
-//! bytes make up the new one. [`write`] makes a file of a graph whose weights come one at a time. Fields that this crate does not know come through both ways unless they lie inside a
+//! bytes make up the new one. [`write()`] makes a file of a graph whose weights come one at a time. Fields that this crate does not know come through both ways unless they lie inside a
 //! message that was decoded.
 
 mod assembly;

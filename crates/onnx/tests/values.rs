@@ -1,7 +1,5 @@
 //! Values read from whichever field they stand in, and files that are larger than they may be.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use headstart_onnx::proto::{Attribute, Graph, Model, Node, Tensor, attribute, element};
 use headstart_onnx::{Limits, OnnxError};
 use prost::Message as _;

@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn labels_beyond_any_limit_are_counted_and_not_kept() {
         let many = MOST_LABELS + 7;
-        let json = format!("[{}]", vec!["1"; 7].join(","));
+        let json = format!("[{}]", ["1"; 7].join(","));
         let json = format!("[{},{}", vec![r#""a""#; MOST_LABELS].join(","), &json[1..]);
         let labels: Labels = serde_json::from_str(&json).unwrap();
         assert_eq!((labels.kept.len(), labels.beyond), (MOST_LABELS, 7));

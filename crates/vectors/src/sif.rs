@@ -49,7 +49,7 @@ pub fn component_of<'t>(
 }
 
 /// The direction of unit length that texts share which draw their words by the table's probabilities: with the
-/// weighted vector x of a word, E[ss'] of a mean s of n words is E[xx'] / n + (1 - 1/n) E[x] E[x]', of which this is the
+/// weighted vector x of a word, `E[ss']` of a mean s of n words is `E[xx'] / n + (1 - 1/n) E[x] E[x]'`, of which this is the
 /// first eigenvector. No text is needed, in any language. `None` where all probabilities are zero.
 ///
 /// # Errors

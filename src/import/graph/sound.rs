@@ -89,9 +89,9 @@ fn of_frames(
     let because = format!("its input is {}", input.shown());
     let (axis, bands) = input.bands().context("`audio.mel.bands`: no size of the input is one of bands")?;
     let bands = facts.decide("audio.mel.bands", bands, &because)?;
-    let others =
+    let mut others =
         input.dims.iter().enumerate().skip(1).filter(|(place, size)| *place != axis && **size != Some(1));
-    let (place, frames) = others.last().map_or((0, None), |(place, size)| (place, *size));
+    let (place, frames) = others.next_back().map_or((0, None), |(place, size)| (place, *size));
     let layout = if axis < place { FrameLayout::Bands } else { FrameLayout::Frames };
     spec.layout = facts.decide("audio.layout", layout, &because)?;
     if frames == Some(WHISPER_FRAMES) && WHISPER_BANDS.contains(&bands) {
@@ -140,7 +140,7 @@ fn mel(bands: usize, log: LogSpec, facts: &mut Facts, because: &str) -> anyhow::
 /// The input's shape: one item, and so many where the last size behind the items' is free.
 fn shape(input: &Given, length: usize) -> Vec<usize> {
     let items = usize::from(input.dims.len() > 1);
-    let free = input.dims.iter().enumerate().skip(items).filter(|(_, size)| size.is_none()).next_back();
+    let free = input.dims.iter().enumerate().skip(items).rfind(|(_, size)| size.is_none());
     let free = free.map(|(place, _)| place);
     let sizes = input.dims.iter().enumerate();
     sizes.map(|(place, size)| size.unwrap_or(if Some(place) == free { length } else { 1 })).collect()

@@ -42,12 +42,12 @@ fn group(at: usize, mean: &Node, matcher: &Matcher<'_>) -> Option<Group> {
     let scale = matcher.other(scaled, normal.makes(0)?).filter(|scale| is_row_of(scale, x, matcher))?;
     nodes.extend([*square_at, *normal_at, variance_at, sum_at, root_at, scaled_at]);
     let (mut inputs, mut output) = (vec![x, scale], scaled.makes(0)?);
-    if let Some((shifted_at, shifted)) = matcher.reader(output, "Add") {
-        if let Some(bias) = matcher.other(shifted, output).filter(|bias| is_row_of(bias, x, matcher)) {
-            inputs.push(bias);
-            output = shifted.makes(0)?;
-            nodes.push(shifted_at);
-        }
+    if let Some((shifted_at, shifted)) = matcher.reader(output, "Add")
+        && let Some(bias) = matcher.other(shifted, output).filter(|bias| is_row_of(bias, x, matcher))
+    {
+        inputs.push(bias);
+        output = shifted.makes(0)?;
+        nodes.push(shifted_at);
     }
     let told = vec![Attribute::int("axis", -1), Attribute::number("epsilon", epsilon as f32)];
     Some(Group { nodes, whole: Node::new("LayerNormalization", &inputs, &[output], told) })

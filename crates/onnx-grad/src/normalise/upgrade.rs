@@ -140,7 +140,7 @@ impl Upgrade<'_> {
         for name in names {
             let list =
                 node.ints(name).map(|list| Tensor::integers(name, &[list.len()], list.iter().copied()));
-            self.to_input(node, name, list);
+            self.give_input(node, name, list);
         }
     }
 
@@ -148,11 +148,11 @@ impl Upgrade<'_> {
     fn numbers_to_inputs(&mut self, node: &mut Node, names: &[&str]) {
         for name in names {
             let number = node.float(name).map(|number| Tensor::floats(name, &[], [number]));
-            self.to_input(node, name, number);
+            self.give_input(node, name, number);
         }
     }
 
-    fn to_input(&mut self, node: &mut Node, name: &str, value: Option<Tensor>) {
+    fn give_input(&mut self, node: &mut Node, name: &str, value: Option<Tensor>) {
         node.attribute.retain(|told| told.name.as_deref() != Some(name));
         node.input.push(value.map_or_else(String::new, |tensor| self.graph.add_constant(tensor)));
     }

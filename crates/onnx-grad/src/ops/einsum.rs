@@ -57,6 +57,13 @@ impl Op for Einsum {
             if !missing.is_empty() {
                 let axes = emit.integers(&missing);
                 dx = emit.node("Unsqueeze", &[&dx, &axes]);
+            }
+            // One element of another operand went along with several of x: so does its product with dy.
+            let narrow = met.chars().any(|letter| {
+                let alone = !equation.result.contains(letter) && equation.size(letter, site) != [1, 1];
+                alone && equation.size_but(Some(at), letter, site) == [1, 1]
+            });
+            if narrow || !missing.is_empty() {
                 let shape = emit.shape_of(x)?;
                 dx = emit.node("Expand", &[&dx, &shape]);
             }
@@ -106,8 +113,13 @@ impl Equation {
 
     /// The largest size that an axis has in any operand, in both runs.
     fn size(&self, letter: char, site: &Site<'_>) -> [usize; 2] {
+        self.size_but(None, letter, site)
+    }
+
+    /// The largest size that an axis has in any operand but one, in both runs.
+    fn size_but(&self, left_out: Option<usize>, letter: char, site: &Site<'_>) -> [usize; 2] {
         let mut size = [1, 1];
-        for (at, letters) in self.operands.iter().enumerate() {
+        for (at, letters) in self.operands.iter().enumerate().filter(|(at, _)| Some(*at) != left_out) {
             let axis = letters.chars().position(|found| found == letter);
             if let Some(found) = axis.and_then(|axis| site.input_fact(at).ok()?.pair(axis)) {
                 size = [size[0].max(found[0]), size[1].max(found[1])];

@@ -42,11 +42,11 @@ impl Op for LayerNormalization {
 
     fn backward(&self, site: &Site<'_>, d: &str, emit: &mut Emit<'_>) -> Result<(), GradError> {
         let (x, scale) = (site.input(0)?, site.input(1)?);
-        if let Some(bias) = site.node.reads(2) {
-            if emit.wants(bias) {
-                let sum = emit.sum_to(d, x, bias)?;
-                emit.give(bias, sum);
-            }
+        if let Some(bias) = site.node.reads(2)
+            && emit.wants(bias)
+        {
+            let sum = emit.sum_to(d, x, bias)?;
+            emit.give(bias, sum);
         }
         if !emit.wants(x) && !emit.wants(scale) {
             return Ok(());

@@ -140,16 +140,16 @@ fn large_images_and_small_ones_take_their_own_ways() {
 
 #[test]
 fn a_transposed_convolution_has_its_gradients_whatever_it_is_told() {
-    let settings: [(&[i64], &[i64], &[i64], &[i64]); 7] = [
-        (&[], &[], &[], &[]),
-        (&[2, 2], &[], &[1, 1, 1, 1], &[1, 1]),
-        (&[3, 2], &[], &[0, 1, 2, 0], &[2, 0]),
-        (&[1, 2], &[2, 1], &[2, 0, 0, 1], &[]),
-        (&[2, 3], &[2, 3], &[1, 2, 3, 0], &[1, 2]),
-        (&[2, 2], &[], &[], &[1, 0]),
-        (&[3, 3], &[1, 1], &[1, 1, 1, 1], &[]),
+    let settings: [[&[i64]; 4]; 7] = [
+        [&[], &[], &[], &[]],
+        [&[2, 2], &[], &[1, 1, 1, 1], &[1, 1]],
+        [&[3, 2], &[], &[0, 1, 2, 0], &[2, 0]],
+        [&[1, 2], &[2, 1], &[2, 0, 0, 1], &[]],
+        [&[2, 3], &[2, 3], &[1, 2, 3, 0], &[1, 2]],
+        [&[2, 2], &[], &[], &[1, 0]],
+        [&[3, 3], &[1, 1], &[1, 1, 1, 1], &[]],
     ];
-    for (strides, dilations, pads, beyond) in settings {
+    for [strides, dilations, pads, beyond] in settings {
         let told =
             [("strides", strides), ("dilations", dilations), ("pads", pads), ("output_padding", beyond)];
         for (x, weight, bias, groups) in [

@@ -21,7 +21,7 @@ fn operands_of_products_by_letters_get_their_gradients() {
         ("i,j->ij", &["N", "4"]),
         ("ij,ij->", &["N,3", "N,3"]),
         ("ij,kj", &["N,3", "2,3"]),
-        ("...ij,...jk->...ik", &["N,2,3,4", "4,2"]),
+        ("...ij,...jk->...ik", &["N,2,3,4", "N,2,4,2"]),
         ("...d,de->...e", &["N,L,3", "3,2"]),
         ("bij->bji", &["N,L,3"]),
         ("bij->bi", &["N,L,3"]),

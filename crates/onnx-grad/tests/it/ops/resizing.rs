@@ -33,7 +33,8 @@ fn blended_pixels_share_their_gradient() {
         let case = |opset| resize("linear", places, "floor").opset(opset).input("x", "N,2,3,4").left_out();
         case(21).floats("scales", &[1.0, 1.0, 2.0, 2.0]).check();
         case(13).floats("scales", &[1.0, 1.0, 2.5, 0.6]).check();
-        case(18).left_out().integers("sizes", &[3, 2, 5, 7]).at(&[("N", 3)]).check();
+        let sized = resize("linear", places, "floor").opset(18).input("x", "3,2,3,4").left_out().left_out();
+        sized.integers("sizes", &[3, 2, 5, 7]).check();
     }
     let line = resize("linear", "half_pixel", "floor").input("x", "N,2,5").left_out();
     line.floats("scales", &[1.0, 1.0, 1.6]).check();
