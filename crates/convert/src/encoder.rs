@@ -247,7 +247,7 @@ impl<'a> Encoder<'a> {
             ["weight", "bias"].map(|part| self.graph.weights().inside(&format!("{name}.{part}")));
         let scale = self.graph.vector(&scale, self.config.width, 1.0)?;
         let shift = self.graph.vector(&shift, self.config.width, 1.0)?;
-        let attributes = vec![Attribute::int("axis", -1), Attribute::float("epsilon", self.config.epsilon)];
+        let attributes = vec![Attribute::int("axis", -1), Attribute::number("epsilon", self.config.epsilon)];
         let output = format!("{name}.normal");
         Ok(self.graph.node("LayerNormalization", &[source, &scale, &shift], &output, attributes))
     }
@@ -257,7 +257,7 @@ impl<'a> Encoder<'a> {
         match self.config.activation {
             Activation::Gelu => graph.node("Gelu", &[source], output, vec![]),
             Activation::GeluByTanh => {
-                graph.node("Gelu", &[source], output, vec![Attribute::text("approximate", "tanh")])
+                graph.node("Gelu", &[source], output, vec![Attribute::string("approximate", "tanh")])
             }
             Activation::Relu => graph.node("Relu", &[source], output, vec![]),
             Activation::Silu => {

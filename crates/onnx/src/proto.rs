@@ -447,24 +447,6 @@ impl Tensor {
 }
 
 impl Attribute {
-    /// A number.
-    #[must_use]
-    pub fn float(name: &str, value: f32) -> Self {
-        Self {
-            name: Some(name.to_owned()),
-            f: Some(value),
-            r#type: Some(attribute::FLOAT),
-            ..Self::default()
-        }
-    }
-
-    /// A text.
-    #[must_use]
-    pub fn text(name: &str, value: &str) -> Self {
-        let s = Some(Bytes::copy_from_slice(value.as_bytes()));
-        Self { name: Some(name.to_owned()), s, r#type: Some(attribute::STRING), ..Self::default() }
-    }
-
     /// An integer.
     #[must_use]
     pub fn int(name: &str, value: i64) -> Self {
