@@ -6,37 +6,21 @@ Needs the release build and the network for the weights once. Pinned packages ar
 environment under target/. Texts come from the folder that HEADSTART_TEST_DATA names; without it there is nothing to measure.
 """
 
-import hashlib
 import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ENVIRONMENT = HERE.parents[1] / "target" / "words-venv"
-REQUIREMENTS = HERE / "requirements.txt"
+sys.path.insert(0, str(HERE.parents[1] / "tests" / "python"))
 
-
-def python():
-    """The environment's interpreter; made anew unless it was made from the same requirements."""
-    interpreter, stamp = ENVIRONMENT / "bin" / "python", ENVIRONMENT / "requirements.sha256"
-    wanted = hashlib.sha256(sys.version.encode() + REQUIREMENTS.read_bytes()).hexdigest()
-    if interpreter.exists() and stamp.exists() and stamp.read_text() == wanted:
-        return interpreter
-    shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
-    install = ["install", "--quiet", "--no-compile", "--disable-pip-version-check", "--only-binary=:all:"]
-    subprocess.run([str(interpreter), "-m", "pip", *install, "--requirement", str(REQUIREMENTS)], check=True)
-    stamp.write_text(wanted)
-    return interpreter
+from run import Suite  # noqa: E402
 
 
 def main():
     if not os.environ.get("HEADSTART_TEST_DATA"):
         print("HEADSTART_TEST_DATA is not set: nothing to measure")
         return
-    interpreter = str(python())
+    interpreter = str(Suite("words", HERE, HERE / "requirements.txt").python())
     os.execv(interpreter, [interpreter, str(HERE / "measure.py"), *sys.argv[1:]])
 
 

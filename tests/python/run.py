@@ -36,7 +36,7 @@ class Suite:
         wanted = self.fingerprint()
         if interpreter.exists() and self.stamp.exists() and self.stamp.read_text() == wanted:
             return interpreter
-        print(f"making {self.environment.relative_to(ROOT)} for the Python tests: some 130 MB of packages, once", flush=True)
+        print(f"making {self.environment.relative_to(ROOT)}: some 130 MB of packages, once", flush=True)
         shutil.rmtree(self.environment, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", str(self.environment)], check=True)
         # Byte code of twenty thousand files that no test imports would take longer than the download.
