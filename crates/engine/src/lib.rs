@@ -23,6 +23,7 @@ mod signal;
 mod signature;
 mod step_back;
 mod tensors;
+mod training;
 mod trial;
 mod warm_up;
 
@@ -37,3 +38,4 @@ pub use runtime::{Runtime, RuntimeError};
 pub use session::Provider;
 pub use signature::Signature;
 pub use step_back::step_back;
+pub use training::Workbench;

@@ -129,7 +129,7 @@ pub(crate) fn run(graph: &Graph, requests: &[&Tensors], give_back: bool) -> Resu
 }
 
 /// One value for the runtime of all parts, one behind the other along the first dimension.
-fn value(datatype: DataType, parts: &[&Tensor]) -> Result<SessionInputValue<'static>, String> {
+pub(crate) fn value(datatype: DataType, parts: &[&Tensor]) -> Result<SessionInputValue<'static>, String> {
     let mut shape = parts.first().ok_or("a call without items")?.shape.clone();
     if parts.len() > 1
         && let Some(rows) = shape.first_mut()
@@ -177,7 +177,7 @@ fn value(datatype: DataType, parts: &[&Tensor]) -> Result<SessionInputValue<'sta
 }
 
 /// Takes an output from where the runtime left it.
-fn read(value: &DynValue, datatype: DataType) -> Result<Tensor, String> {
+pub(crate) fn read(value: &DynValue, datatype: DataType) -> Result<Tensor, String> {
     macro_rules! tensor {
         ($type:ty, $write:expr) => {{
             let (shape, data) = value.try_extract_tensor::<$type>().map_err(|error| error.to_string())?;

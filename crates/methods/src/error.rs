@@ -59,6 +59,9 @@ pub enum MethodError {
         /// The number given.
         index: usize,
     },
+    /// A graph cannot be trained or run.
+    #[error("{0}")]
+    Graph(String),
     /// A number became infinite or undefined while fitting.
     #[error("fitting diverged")]
     Diverged,

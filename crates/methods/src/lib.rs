@@ -19,6 +19,7 @@ pub mod prototype;
 pub mod rng;
 mod score;
 pub mod split;
+pub mod tune;
 
 pub use error::MethodError;
 pub use method::{

@@ -15,6 +15,7 @@ pub mod object;
 pub mod payload;
 pub mod purge;
 pub mod report;
+pub mod runner;
 pub mod tensor;
 pub mod tensor_data;
 pub mod webhook;

@@ -12,7 +12,7 @@ const CRATES: [(&str, &[&str]); 13] = [
     ("telemetry", &[]),
     ("media", &["types"]),
     ("engine", &["types", "telemetry", "onnx"]),
-    ("methods", &["types"]),
+    ("methods", &["types", "onnx", "onnx-grad"]),
     ("datasets", &["types", "media"]),
     ("store", &["types"]),
     ("onnx", &[]),

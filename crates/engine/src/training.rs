@@ -1,0 +1,186 @@
+//! Graphs run for methods: as they are, or forward and backward with weights that stay in place.
+
+use headstart_types::runner::{Form, Graphs, Runner, RunnerError, Runners, Trained, Trainer, Weight};
+use headstart_types::tensor::Tensor;
+use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
+use ort::session::builder::{BuilderResult, GraphOptimizationLevel};
+use ort::session::{IoBinding, Session};
+
+use crate::runtime::Runtime;
+use crate::signature::Signature;
+use crate::tensors;
+
+/// Opens graphs on the CPU, apart from the lanes that serve.
+pub struct Workbench {
+    runtime: Runtime,
+    threads: usize,
+}
+
+impl Workbench {
+    /// Graphs will run on so many threads each.
+    #[must_use]
+    pub fn new(runtime: Runtime, threads: usize) -> Self {
+        Self { runtime, threads }
+    }
+
+    fn open(&self, model: &[u8], form: Form) -> Result<Bound, RunnerError> {
+        let session = self.session(model, form).map_err(RunnerError::Refused)?;
+        let signature = Signature::of(session.inputs(), session.outputs()).map_err(RunnerError::Refused)?;
+        Bound::new(session, signature)
+    }
+
+    fn session(&self, model: &[u8], form: Form) -> Result<Session, String> {
+        // The builder's errors carry the builder itself and cannot cross threads: strings from the start.
+        let step = |built: BuilderResult| built.map_err(|error| error.to_string());
+        let builder = Session::builder(self.runtime.environment()).map_err(|error| error.to_string())?;
+        let level = match form {
+            Form::Optimised => GraphOptimizationLevel::All,
+            Form::AsWritten => GraphOptimizationLevel::Disable,
+        };
+        let builder = step(builder.with_optimization_level(level))?;
+        let builder = step(builder.with_intra_threads(self.threads))?;
+        let builder = step(builder.with_inter_threads(1))?;
+        // Serving shares these cores; a thread that spins takes them from it.
+        let mut builder = step(builder.with_intra_op_spinning(false))?;
+        builder.commit_from_memory(model).map_err(|error| error.to_string())
+    }
+}
+
+impl Runners for Workbench {
+    fn runner(&self, model: &[u8], form: Form) -> Result<Box<dyn Runner>, RunnerError> {
+        Ok(Box::new(self.open(model, form)?))
+    }
+
+    fn trainer(&self, graphs: &Graphs, weights: Vec<Trained>) -> Result<Box<dyn Trainer>, RunnerError> {
+        let training = self.open(&graphs.training, Form::Optimised)?;
+        let forward = self.open(&graphs.forward, Form::Optimised)?;
+        Ok(Box::new(Training::new(training, forward, weights)?))
+    }
+}
+
+/// A session with the values that its next call reads and writes.
+struct Bound {
+    session: Session,
+    signature: Signature,
+    binding: IoBinding,
+    memory: MemoryInfo<'static>,
+}
+
+impl Bound {
+    fn new(session: Session, signature: Signature) -> Result<Self, RunnerError> {
+        let binding = session.create_binding().map_err(refused)?;
+        let memory = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default)
+            .map_err(refused)?;
+        Ok(Self { session, signature, binding, memory })
+    }
+
+    /// Binds what changes from call to call, and runs; outputs of other names stay bound as they are.
+    fn call(&mut self, inputs: &[(&str, &Tensor)], outputs: &[&str]) -> Result<Vec<Tensor>, RunnerError> {
+        for (name, tensor) in inputs {
+            let spec = self.signature.inputs.iter().find(|spec| spec.name == *name);
+            let spec = spec.ok_or_else(|| wrong(name, "is no input of the graph"))?;
+            if !spec.takes(&tensor.shape) || spec.datatype != tensor.values.datatype() {
+                return Err(wrong(
+                    name,
+                    format!(
+                        "is {} {:?}, and the graph takes {} {:?}",
+                        tensor.values.datatype().as_str(),
+                        tensor.shape,
+                        spec.datatype.as_str(),
+                        spec.dimensions()
+                    ),
+                ));
+            }
+            let value = tensors::value(spec.datatype, &[tensor]).map_err(|problem| wrong(name, problem))?;
+            self.binding.bind_input(*name, &value).map_err(refused)?;
+        }
+        for name in outputs {
+            self.binding.bind_output_to_device(*name, &self.memory).map_err(refused)?;
+        }
+        let given = self.session.run_binding(&self.binding).map_err(refused)?;
+        let read = |name: &&str| {
+            let spec = self.signature.outputs.iter().find(|spec| spec.name == *name);
+            let spec = spec.ok_or_else(|| wrong(name, "is no output of the graph"))?;
+            let value = given.get(*name).ok_or_else(|| wrong(name, "was not given by the graph"))?;
+            tensors::read(value, spec.datatype).map_err(|problem| wrong(name, problem))
+        };
+        outputs.iter().map(read).collect()
+    }
+}
+
+impl Runner for Bound {
+    fn run(&mut self, inputs: &[(&str, &Tensor)], outputs: &[&str]) -> Result<Vec<Tensor>, RunnerError> {
+        self.binding.clear();
+        self.call(inputs, outputs)
+    }
+}
+
+/// A graph with its weights and gradients bound once.
+struct Training {
+    bound: Bound,
+    forward: Bound,
+    weights: Vec<Pair>,
+}
+
+/// A weight and its gradient, where the graph reads the one and writes the other.
+struct Pair {
+    values: ort::value::Tensor<f32>,
+    gradient: ort::value::Tensor<f32>,
+}
+
+impl Pair {
+    fn weight(&mut self) -> Weight<'_> {
+        let (_, values) = self.values.extract_tensor_mut();
+        let (_, gradient) = self.gradient.extract_tensor_mut();
+        Weight { values, gradient }
+    }
+}
+
+impl Training {
+    fn new(mut bound: Bound, mut forward: Bound, weights: Vec<Trained>) -> Result<Self, RunnerError> {
+        let mut pairs = Vec::with_capacity(weights.len());
+        for weight in weights {
+            if weight.shape.iter().product::<usize>() != weight.values.len() {
+                return Err(wrong(
+                    &weight.name,
+                    format!("has {} values, not {:?}", weight.values.len(), weight.shape),
+                ));
+            }
+            let made = || ort::value::Tensor::<f32>::new(bound.session.allocator(), weight.shape.as_slice());
+            let mut pair = Pair { values: made().map_err(refused)?, gradient: made().map_err(refused)? };
+            pair.values.extract_tensor_mut().1.copy_from_slice(&weight.values);
+            pair.gradient.extract_tensor_mut().1.fill(0.0);
+            let named = |name: &str, error: ort::Error| wrong(name, error.to_string());
+            let bind = bound.binding.bind_input(&weight.name, &pair.values);
+            bind.map_err(|error| named(&weight.name, error))?;
+            let bind = forward.binding.bind_input(&weight.name, &pair.values);
+            bind.map_err(|error| named(&weight.name, error))?;
+            let bind = bound.binding.bind_output(&weight.gradient, &mut pair.gradient);
+            bind.map_err(|error| named(&weight.gradient, error))?;
+            pairs.push(pair);
+        }
+        Ok(Self { bound, forward, weights: pairs })
+    }
+}
+
+impl Trainer for Training {
+    fn step(&mut self, batch: &[(&str, &Tensor)], outputs: &[&str]) -> Result<Vec<Tensor>, RunnerError> {
+        self.bound.call(batch, outputs)
+    }
+
+    fn look(&mut self, batch: &[(&str, &Tensor)], outputs: &[&str]) -> Result<Vec<Tensor>, RunnerError> {
+        self.forward.call(batch, outputs)
+    }
+
+    fn weights(&mut self) -> Vec<Weight<'_>> {
+        self.weights.iter_mut().map(Pair::weight).collect()
+    }
+}
+
+fn refused(error: ort::Error) -> RunnerError {
+    RunnerError::Refused(error.to_string())
+}
+
+fn wrong(name: &str, problem: impl Into<String>) -> RunnerError {
+    RunnerError::Tensor { name: name.to_owned(), problem: problem.into() }
+}

@@ -1,0 +1,87 @@
+//! Which rows stand in which batch: every row once an epoch, like lengths together.
+
+use headstart_types::tensor::Tensor;
+
+use crate::error::MethodError;
+use crate::rng::Rng;
+
+/// Batches whose rows are sorted by length together, before they are put in random order again.
+const WINDOW: usize = 16;
+
+/// The examples as what the graph reads: whoever makes this knows the modality.
+pub trait Feed: Sync {
+    /// How long a row is, in a unit of its own: padding is what batches of unlike lengths cost.
+    fn length(&self, row: usize) -> usize;
+
+    /// Some rows as the graph's inputs by name, padded to one size. With `chance`, as augmentation varies them.
+    ///
+    /// # Errors
+    /// What the rows' own decoding or encoding says.
+    fn batch(&self, rows: &[usize], chance: Option<&mut Rng>) -> Result<Vec<(String, Tensor)>, MethodError>;
+}
+
+/// The batches of one epoch; the same for the same seed and epoch.
+pub(super) fn of_epoch(
+    rows: &[usize],
+    feed: &dyn Feed,
+    size: usize,
+    (seed, epoch): (u64, usize),
+) -> Vec<Vec<usize>> {
+    let mut chance = Rng::stream(seed, epoch as u64);
+    let mut order = rows.to_vec();
+    chance.shuffle(&mut order);
+    for window in order.chunks_mut(size * WINDOW) {
+        window.sort_by_key(|row| feed.length(*row));
+    }
+    let mut batches: Vec<Vec<usize>> = order.chunks(size).map(<[usize]>::to_vec).collect();
+    chance.shuffle(&mut batches);
+    batches
+}
+
+/// Rows in the order of their lengths, for passes whose order does not matter.
+pub(super) fn by_length(rows: &[usize], feed: &dyn Feed, size: usize) -> Vec<Vec<usize>> {
+    let mut order = rows.to_vec();
+    order.sort_by_key(|row| feed.length(*row));
+    order.chunks(size).map(<[usize]>::to_vec).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Lengths(Vec<usize>);
+
+    impl Feed for Lengths {
+        fn length(&self, row: usize) -> usize {
+            self.0[row]
+        }
+
+        fn batch(&self, _: &[usize], _: Option<&mut Rng>) -> Result<Vec<(String, Tensor)>, MethodError> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn an_epoch_has_every_row_once_in_an_order_of_its_own() {
+        let feed = Lengths((0..103).map(|row| row * 37 % 50).collect());
+        let rows: Vec<usize> = (0..103).collect();
+        let first = of_epoch(&rows, &feed, 8, (1, 0));
+        let mut seen: Vec<usize> = first.concat();
+        seen.sort_unstable();
+        assert_eq!(seen, rows);
+        assert_eq!(first, of_epoch(&rows, &feed, 8, (1, 0)));
+        assert_ne!(first, of_epoch(&rows, &feed, 8, (1, 1)));
+        assert_ne!(first, of_epoch(&rows, &feed, 8, (2, 0)));
+    }
+
+    #[test]
+    fn rows_of_a_batch_are_of_like_length() {
+        let feed = Lengths((0..128).map(|row| row * 37 % 128).collect());
+        let rows: Vec<usize> = (0..128).collect();
+        for batch in of_epoch(&rows, &feed, 8, (1, 0)) {
+            let lengths: Vec<usize> = batch.iter().map(|row| feed.length(*row)).collect();
+            let spread = lengths.iter().max().unwrap() - lengths.iter().min().unwrap();
+            assert!(spread < 16, "{lengths:?}");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Trains a backbone's own weights together with a head: the graph of a fitted classifier goes in, the weights that fit
+//! better come out. Nothing here runs a graph: that is for the [`Runners`](headstart_types::runner::Runners) that are
+//! given.
+//!
+//! The classifier starts from a head fitted on frozen features (Kumar et al., "Fine-tuning can distort pretrained features
+//! and underperform out-of-distribution", ICLR 2022), so that the first steps do not undo what the backbone knows.
+
+mod batches;
+mod graph;
+mod probe;
+mod recipe;
+mod schedule;
+mod state;
+mod train;
+
+pub use batches::Feed;
+pub use graph::{Choice, Tunable, prepare};
+pub use recipe::{Recipe, Steps};
+pub use train::{Epoch, Mixed, Tuned, Work, train};

@@ -1,0 +1,275 @@
+//! A small classifier tuned by ONNX Runtime, beside the same arithmetic in 64 bits.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use headstart_engine::{Runtime, Workbench};
+use headstart_methods::rng::Rng;
+use headstart_methods::tune::{Choice, Feed, Recipe, Steps, Tunable, Tuned, Work, prepare, train};
+use headstart_methods::{Checkpoint, Control, MethodError, Unattended};
+use headstart_onnx::proto::{
+    Attribute, Dimension, Graph, Model, Node, OperatorSet, Tensor as Constant, ValueInfo, element,
+};
+use headstart_types::tensor::{DataType, Tensor, Values};
+use prost::Message as _;
+
+const WIDTH: usize = 4;
+const HIDDEN: usize = 6;
+const CLASSES: usize = 3;
+
+fn drawn(seed: u64, count: usize) -> Vec<f32> {
+    let mut chance = Rng::new(seed);
+    (0..count).map(|_| (chance.unit() * 2.0 - 1.0) as f32).collect()
+}
+
+/// `x [N, 4]` → a layer with tanh, the features → a head, the logits.
+fn classifier() -> Vec<u8> {
+    let transposed = || vec![Attribute::int("transB", 1)];
+    let nodes = vec![
+        Node::new("Gemm", &["x", "layer.weight", "layer.bias"], &["hidden"], transposed()),
+        Node::new("Tanh", &["hidden"], &["features"], Vec::new()),
+        Node::new("Gemm", &["features", "rows", "bias"], &["logits"], transposed()),
+    ];
+    let graph = Graph {
+        name: Some("classifier".to_owned()),
+        node: nodes,
+        initializer: vec![
+            Constant::floats("layer.weight", &[HIDDEN, WIDTH], drawn(1, HIDDEN * WIDTH)),
+            Constant::floats("layer.bias", &[HIDDEN], drawn(2, HIDDEN)),
+            Constant::floats("rows", &[CLASSES, HIDDEN], drawn(3, CLASSES * HIDDEN)),
+            Constant::floats("bias", &[CLASSES], drawn(4, CLASSES)),
+        ],
+        input: vec![ValueInfo::tensor(
+            "x",
+            element::FLOAT,
+            vec![Dimension::named("N"), Dimension::of(WIDTH)],
+        )],
+        output: vec![ValueInfo { name: Some("logits".to_owned()), ..ValueInfo::default() }],
+        ..Graph::default()
+    };
+    let opset_import = vec![OperatorSet { domain: None, version: Some(18) }];
+    Model { ir_version: Some(8), graph: Some(graph), opset_import, ..Model::default() }.encode_to_vec()
+}
+
+/// Points whose class is the sector of the plane that a hidden rotation puts them in.
+struct Points(Vec<[f32; WIDTH]>);
+
+impl Points {
+    fn drawn(count: usize) -> (Self, Vec<u32>) {
+        let values = drawn(9, count * WIDTH);
+        let points: Vec<[f32; WIDTH]> = values.as_chunks::<WIDTH>().0.to_vec();
+        let sector = |point: &[f32; WIDTH]| {
+            let (a, b) = (point[0] - point[2], point[1] * point[3] * 3.0);
+            if a * a + b * b < 0.3 {
+                0
+            } else if a > b {
+                1
+            } else {
+                2
+            }
+        };
+        let labels = points.iter().map(sector).collect();
+        (Self(points), labels)
+    }
+}
+
+impl Feed for Points {
+    fn length(&self, _: usize) -> usize {
+        1
+    }
+
+    fn batch(&self, rows: &[usize], _: Option<&mut Rng>) -> Result<Vec<(String, Tensor)>, MethodError> {
+        let bytes: Vec<u8> = rows.iter().flat_map(|row| self.0[*row]).flat_map(f32::to_le_bytes).collect();
+        let values = Values::Fixed { datatype: DataType::Fp32, bytes: bytes.into() };
+        Ok(vec![("x".to_owned(), Tensor { shape: vec![rows.len(), WIDTH], values })])
+    }
+}
+
+fn workbench() -> Workbench {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vendor/onnxruntime");
+    let name = if cfg!(target_os = "macos") { "libonnxruntime.1.dylib" } else { "libonnxruntime.so.1" };
+    let target = format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH);
+    let mut versions: Vec<_> = std::fs::read_dir(root)
+        .expect("`make setup` fetches ONNX Runtime")
+        .map(|entry| entry.unwrap().path().join(&target).join(name))
+        .filter(|path| path.is_file())
+        .collect();
+    versions.sort();
+    Workbench::new(Runtime::load(versions.last().map(|path| path.as_path())).unwrap(), 1)
+}
+
+fn tunable(bench: &Workbench) -> Tunable {
+    let choice = Choice { embeddings: false, smoothing: 0.0 };
+    prepare(&classifier(), ("features", "logits"), choice, bench).unwrap()
+}
+
+fn recipe() -> Recipe {
+    Recipe {
+        epochs: 12,
+        batch_size: 16,
+        learning_rate: 0.02,
+        head_rate: 1.0,
+        layer_decay: 1.0,
+        weight_decay: 0.0,
+        clip: 1e6,
+        patience: 12,
+        checkpoint_steps: 7,
+        ..Recipe::default()
+    }
+}
+
+struct Data {
+    points: Points,
+    labels: Vec<u32>,
+    learn: Vec<usize>,
+    tune: Vec<usize>,
+}
+
+impl Data {
+    fn new() -> Self {
+        let (points, labels) = Points::drawn(400);
+        Self { points, labels, learn: (0..300).collect(), tune: (300..400).collect() }
+    }
+
+    fn work(&self, bench: &Workbench) -> Work<'_> {
+        Work {
+            tunable: tunable(bench),
+            feed: &self.points,
+            labels: &self.labels,
+            class_weights: None,
+            learn: &self.learn,
+            tune: &self.tune,
+            seed: 5,
+            threads: 1,
+        }
+    }
+}
+
+fn bits(tuned: &Tuned) -> Vec<Vec<u32>> {
+    tuned.weights.iter().map(|weight| weight.values.iter().map(|value| value.to_bits()).collect()).collect()
+}
+
+/// The mean cross-entropy of some rows in 64 bits, for weights in the order layer, its bias, rows, bias.
+fn loss(weights: &[Vec<f64>], points: &[[f32; WIDTH]], labels: &[u32]) -> f64 {
+    let layer = |given: &[f64], rows: &[f64], bias: &[f64]| -> Vec<f64> {
+        let dot = |row: &[f64]| row.iter().zip(given).map(|(weight, value)| weight * value).sum::<f64>();
+        rows.chunks(given.len()).zip(bias).map(|(row, bias)| dot(row) + bias).collect()
+    };
+    let of = |(point, label): (&[f32; WIDTH], &u32)| {
+        let given: Vec<f64> = point.iter().map(|value| f64::from(*value)).collect();
+        let hidden: Vec<f64> = layer(&given, &weights[0], &weights[1]).iter().map(|sum| sum.tanh()).collect();
+        let logits = layer(&hidden, &weights[2], &weights[3]);
+        logits.iter().map(|logit| logit.exp()).sum::<f64>().ln() - logits[*label as usize]
+    };
+    points.iter().zip(labels).map(of).sum::<f64>() / points.len() as f64
+}
+
+#[test]
+fn one_step_moves_every_weight_against_its_gradient() {
+    let bench = workbench();
+    let data = Data::new();
+    let work = Work { learn: &data.learn[..16], ..data.work(&bench) };
+    let rate = 0.1;
+    let one = Recipe { epochs: 1, learning_rate: rate, optimiser: Steps::Sgd, warm_up: 0.0, ..recipe() };
+    let names: Vec<&str> = work.tunable.weights.iter().map(|weight| weight.name.as_str()).collect();
+    assert_eq!(names, ["layer.weight", "layer.bias", "rows", "bias"]);
+    assert_eq!(work.tunable.depths, [Some(0.0), Some(1.0), None, None]);
+    let before: Vec<Vec<f64>> = work
+        .tunable
+        .weights
+        .iter()
+        .map(|weight| weight.values.iter().map(|value| f64::from(*value)).collect())
+        .collect();
+    let tuned = train(&work, &one, &bench, &mut Unattended).unwrap();
+    let (points, labels) = (&data.points.0[..16], &data.labels[..16]);
+    assert!((tuned.epochs[0].loss - loss(&before, points, labels)).abs() < 1e-5);
+    let share = f64::from(tuned.share);
+    for (at, weight) in tuned.weights.iter().enumerate() {
+        for (place, found) in weight.values.iter().enumerate() {
+            let moved = |by: f64| {
+                let mut weights = before.clone();
+                weights[at][place] += by;
+                loss(&weights, points, labels)
+            };
+            let gradient = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+            let expected = before[at][place] - share * f64::from(rate) * gradient;
+            assert!((f64::from(*found) - expected).abs() < 1e-6, "{} {place}", weight.name);
+        }
+    }
+}
+
+#[test]
+fn tuning_gets_more_rows_right_than_the_head_it_began_with() {
+    let bench = workbench();
+    let data = Data::new();
+    let tuned = train(&data.work(&bench), &recipe(), &bench, &mut Unattended).unwrap();
+    let (first, last) = (&tuned.mixes[0], tuned.mixes.last().unwrap());
+    assert_eq!((first.share, last.share), (0.0, 1.0));
+    assert!(last.accuracy > first.accuracy + 0.2, "{} {}", first.accuracy, last.accuracy);
+    assert!(tuned.epochs.last().unwrap().loss < tuned.epochs[0].loss);
+    assert!((last.accuracy - tuned.epochs[tuned.best].accuracy).abs() < 1e-9, "the best epoch's weights");
+}
+
+/// Stops after so many steps, and keeps what the run can go on from.
+struct Stops {
+    after: usize,
+    kept: Option<Vec<u8>>,
+}
+
+impl Control for Stops {
+    fn progress(&mut self, step: usize, _: usize, _: &[(&'static str, f64)]) -> ControlFlow<()> {
+        if step >= self.after { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn checkpoint(&mut self, checkpoint: Checkpoint) {
+        self.kept = Some(checkpoint.state);
+    }
+
+    fn resume(&mut self) -> Option<Vec<u8>> {
+        self.kept.take()
+    }
+}
+
+#[test]
+fn a_run_that_is_resumed_ends_with_the_same_bytes() {
+    let bench = workbench();
+    let data = Data::new();
+    let undisturbed = train(&data.work(&bench), &recipe(), &bench, &mut Unattended).unwrap();
+    let mut control = Stops { after: 25, kept: None };
+    let stopped = train(&data.work(&bench), &recipe(), &bench, &mut control);
+    assert!(matches!(stopped, Err(MethodError::Cancelled)));
+    assert!(control.kept.is_some());
+    control.after = usize::MAX;
+    let resumed = train(&data.work(&bench), &recipe(), &bench, &mut control).unwrap();
+    assert_eq!(bits(&resumed), bits(&undisturbed));
+    assert_eq!(resumed.epochs, undisturbed.epochs);
+}
+
+#[test]
+fn parts_of_a_step_add_up_to_it() {
+    let bench = workbench();
+    let data = Data::new();
+    let weights = [1.0, 3.0, 0.5];
+    let work = Work { class_weights: Some(&weights), ..data.work(&bench) };
+    let whole = train(&work, &Recipe { epochs: 2, ..recipe() }, &bench, &mut Unattended).unwrap();
+    let parts = Recipe { epochs: 2, accumulate: 3, ..recipe() };
+    let parts = train(&work, &parts, &bench, &mut Unattended).unwrap();
+    for (one, two) in whole.weights.iter().zip(&parts.weights) {
+        for (a, b) in one.values.iter().zip(&two.values) {
+            assert!((a - b).abs() < 2e-3, "{} {a} {b}", one.name);
+        }
+    }
+    assert!((whole.epochs[0].loss - parts.epochs[0].loss).abs() < 1e-4);
+}
+
+#[test]
+fn an_operator_without_a_derivative_is_named_before_anything_is_trained() {
+    let bench = workbench();
+    let mut model = Model::decode(classifier().as_slice()).unwrap();
+    let graph = model.graph.as_mut().unwrap();
+    graph.node[1] = Node::new("Hardmax", &["hidden"], &["features"], Vec::new());
+    let choice = Choice { embeddings: false, smoothing: 0.0 };
+    let refused = prepare(&model.encode_to_vec(), ("features", "logits"), choice, &bench);
+    let message = refused.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(message.contains("Hardmax"), "{message}");
+}
