@@ -70,6 +70,7 @@ impl From<MethodError> for Stop {
             | MethodError::Data(_)
             | MethodError::Split(_)
             | MethodError::Diverged => Self::refused("unsuitable_data", message, "training_file"),
+            MethodError::Graph(_) => Self::refused("unsuitable_model", message, "model"),
             MethodError::Cancelled
             | MethodError::Stored { .. }
             | MethodError::Head { .. }
