@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use half::f16;
 use ndarray::{Array2, ArrayView2};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Serialize, de::DeserializeOwned};
@@ -34,6 +35,11 @@ impl Writer {
     pub(crate) fn floats(&mut self, name: &str, values: &[f32]) {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.arrays.insert(name.to_owned(), Stored { dtype: Dtype::F32, shape: vec![values.len()], bytes });
+    }
+
+    pub(crate) fn halves(&mut self, name: &str, values: &[f16]) {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.arrays.insert(name.to_owned(), Stored { dtype: Dtype::F16, shape: vec![values.len()], bytes });
     }
 
     pub(crate) fn doubles(&mut self, name: &str, values: &[f64]) {
@@ -110,6 +116,11 @@ impl<'a> Reader<'a> {
     pub(crate) fn floats(&self, name: &str) -> Result<Vec<f32>, MethodError> {
         let view = self.array(name, Dtype::F32, 1)?;
         Ok(view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+    }
+
+    pub(crate) fn halves(&self, name: &str) -> Result<Vec<f16>, MethodError> {
+        let view = self.array(name, Dtype::F16, 1)?;
+        Ok(view.data().as_chunks::<2>().0.iter().map(|bytes| f16::from_le_bytes(*bytes)).collect())
     }
 
     pub(crate) fn doubles(&self, name: &str) -> Result<Vec<f64>, MethodError> {

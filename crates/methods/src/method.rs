@@ -10,14 +10,15 @@ use crate::{
     data::Examples,
     error::MethodError,
     head::{Backbone, Head},
+    tune::Plan,
 };
 
-/// What a method works on. Later methods that train the backbone itself ask for its graph.
+/// What a method works on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
     /// Features of a frozen backbone; [`Method::fit`] does it all.
     Features,
-    /// The backbone's graph as well: the caller has to offer more than features.
+    /// The backbone's graph as well: [`Method::fit`] gives what [`Method::plan`] begins with.
     Graph,
 }
 
@@ -66,6 +67,11 @@ impl Params {
     /// What was given, with `T`'s defaults filled in and every value checked.
     pub(crate) fn resolved<T: Checked>(given: &Map<String, Value>) -> Result<Self, MethodError> {
         Self::write(&Self::checked::<T>(given)?)
+    }
+
+    /// Fields that are known to be complete.
+    pub(crate) fn complete(fields: Map<String, Value>) -> Self {
+        Self(fields)
     }
 
     fn write<T: Serialize>(resolved: &T) -> Result<Self, MethodError> {
@@ -189,6 +195,16 @@ pub trait Method: Sync {
         Ok(())
     }
 
+    /// What is done with the backbone's graph once there is a head; nothing where features are all the method needs.
+    ///
+    /// # Errors
+    ///
+    /// [`MethodError::Hyperparameter`] for hyperparameters of another method.
+    fn plan(&self, params: &Params, seed: u64) -> Result<Option<Plan>, MethodError> {
+        let _ = (params, seed);
+        Ok(None)
+    }
+
     /// Fits a head. Same data, hyperparameters and seed: same bytes.
     ///
     /// # Errors
@@ -204,8 +220,15 @@ pub trait Method: Sync {
 }
 
 /// All methods.
-pub static METHODS: &[&dyn Method] =
-    &[&crate::auto::Auto, &crate::prototype::Prototype, &crate::linear_probe::LinearProbe, &crate::mlp::Mlp];
+pub static METHODS: &[&dyn Method] = &[
+    &crate::auto::Auto,
+    &crate::prototype::Prototype,
+    &crate::linear_probe::LinearProbe,
+    &crate::mlp::Mlp,
+    &crate::tune::Full,
+    &crate::tune::Partial,
+    &crate::tune::Lora,
+];
 
 /// The method of that name; `supervised`, the OpenAI API's word, is `auto`.
 pub fn method(name: &str) -> Option<&'static dyn Method> {

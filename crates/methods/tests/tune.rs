@@ -5,11 +5,15 @@ use std::path::Path;
 
 use headstart_engine::{Runtime, Workbench};
 use headstart_methods::rng::Rng;
-use headstart_methods::tune::{Choice, Feed, Recipe, Steps, Tunable, Tuned, Work, prepare, train};
+use headstart_methods::data::Targets;
+use headstart_methods::tune::{
+    Choice, Delta, Feed, LowRank, Recipe, Role, Steps, Tunable, Tuned, What, Work, prepare, train,
+};
 use headstart_methods::{Checkpoint, Control, MethodError, Unattended};
 use headstart_onnx::proto::{
     Attribute, Dimension, Graph, Model, Node, OperatorSet, Tensor as Constant, ValueInfo, element,
 };
+use headstart_types::runner::Form;
 use headstart_types::tensor::{DataType, Tensor, Values};
 use prost::Message as _;
 
@@ -98,9 +102,10 @@ fn workbench() -> Workbench {
     Workbench::new(Runtime::load(versions.last().map(|path| path.as_path())).unwrap(), 1)
 }
 
+const ALL: Choice = Choice { what: What::All, embeddings: false, multi_label: false, smoothing: 0.0 };
+
 fn tunable(bench: &Workbench) -> Tunable {
-    let choice = Choice { embeddings: false, smoothing: 0.0 };
-    prepare(&classifier(), ("features", "logits"), choice, bench).unwrap()
+    prepare(&classifier(), ("features", "logits"), &ALL, bench).unwrap()
 }
 
 fn recipe() -> Recipe {
@@ -120,7 +125,7 @@ fn recipe() -> Recipe {
 
 struct Data {
     points: Points,
-    labels: Vec<u32>,
+    targets: Targets,
     learn: Vec<usize>,
     tune: Vec<usize>,
 }
@@ -128,14 +133,15 @@ struct Data {
 impl Data {
     fn new() -> Self {
         let (points, labels) = Points::drawn(400);
-        Self { points, labels, learn: (0..300).collect(), tune: (300..400).collect() }
+        Self { points, targets: Targets::Single(labels), learn: (0..300).collect(), tune: (300..400).collect() }
     }
 
     fn work(&self, bench: &Workbench) -> Work<'_> {
         Work {
             tunable: tunable(bench),
             feed: &self.points,
-            labels: &self.labels,
+            targets: &self.targets,
+            classes: CLASSES,
             class_weights: None,
             learn: &self.learn,
             tune: &self.tune,
@@ -173,7 +179,8 @@ fn one_step_moves_every_weight_against_its_gradient() {
     let one = Recipe { epochs: 1, learning_rate: rate, optimiser: Steps::Sgd, warm_up: 0.0, ..recipe() };
     let names: Vec<&str> = work.tunable.weights.iter().map(|weight| weight.name.as_str()).collect();
     assert_eq!(names, ["layer.weight", "layer.bias", "rows", "bias"]);
-    assert_eq!(work.tunable.depths, [Some(0.0), Some(1.0), None, None]);
+    let roles = [Role::Backbone(0.0), Role::Backbone(1.0), Role::Head, Role::Head];
+    assert_eq!(work.tunable.roles, roles);
     let before: Vec<Vec<f64>> = work
         .tunable
         .weights
@@ -181,7 +188,8 @@ fn one_step_moves_every_weight_against_its_gradient() {
         .map(|weight| weight.values.iter().map(|value| f64::from(*value)).collect())
         .collect();
     let tuned = train(&work, &one, &bench, &mut Unattended).unwrap();
-    let (points, labels) = (&data.points.0[..16], &data.labels[..16]);
+    let Targets::Single(labels) = &data.targets else { panic!() };
+    let (points, labels) = (&data.points.0[..16], &labels[..16]);
     assert!((tuned.epochs[0].loss - loss(&before, points, labels)).abs() < 1e-5);
     let share = f64::from(tuned.share);
     for (at, weight) in tuned.weights.iter().enumerate() {
@@ -268,8 +276,96 @@ fn an_operator_without_a_derivative_is_named_before_anything_is_trained() {
     let mut model = Model::decode(classifier().as_slice()).unwrap();
     let graph = model.graph.as_mut().unwrap();
     graph.node[1] = Node::new("Hardmax", &["hidden"], &["features"], Vec::new());
-    let choice = Choice { embeddings: false, smoothing: 0.0 };
-    let refused = prepare(&model.encode_to_vec(), ("features", "logits"), choice, &bench);
+    let refused = prepare(&model.encode_to_vec(), ("features", "logits"), &ALL, &bench);
     let message = refused.err().map(|error| error.to_string()).unwrap_or_default();
     assert!(message.contains("Hardmax"), "{message}");
+}
+
+/// The features that the classifier's backbone gives, and its logits, for all points.
+fn answers(bench: &Workbench, file: &[u8], points: &Points, output: &str) -> Vec<f32> {
+    let mut runner = headstart_types::runner::Runners::runner(bench, file, Form::Optimised).unwrap();
+    let rows: Vec<usize> = (0..points.0.len()).collect();
+    let batch = points.batch(&rows, None).unwrap();
+    let given: Vec<(&str, &Tensor)> = batch.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let Values::Fixed { bytes, .. } = &runner.run(&given, &[output]).unwrap()[0].values else { panic!() };
+    bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+fn farthest(one: &[f32], other: &[f32]) -> f32 {
+    assert_eq!(one.len(), other.len());
+    one.iter().zip(other).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// Features of the classifier with what a run changed, once by its own weights put into the file and once by its delta.
+fn both_ways(what: What) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    let bench = workbench();
+    let data = Data::new();
+    let tunable = prepare(&classifier(), ("features", "logits"), &Choice { what, ..ALL }, &bench).unwrap();
+    let work = Work { tunable, ..data.work(&bench) };
+    let tuned = train(&work, &Recipe { epochs: 4, ..recipe() }, &bench, &mut Unattended).unwrap();
+    let delta = Delta::between(&work.tunable, &tuned.weights).unwrap();
+    let bytes = delta.to_bytes().unwrap();
+    assert_eq!(Delta::from_bytes(&bytes).unwrap(), delta);
+    let grafted = delta.graft(&classifier(), "features").unwrap();
+    let features = |file: &[u8]| {
+        let mut model = Model::decode(file).unwrap();
+        let output = ValueInfo { name: Some("features".to_owned()), ..ValueInfo::default() };
+        model.graph.as_mut().unwrap().output = vec![output];
+        model
+    };
+    let mut forward = features(&work.tunable.graphs.forward);
+    let graph = forward.graph.as_mut().unwrap();
+    for weight in &tuned.weights {
+        graph.input.retain(|input| input.name.as_ref() != Some(&weight.name));
+        graph.initializer.push(Constant::floats(&weight.name, &weight.shape, weight.values.iter().copied()));
+    }
+    let before = answers(&bench, &features(&classifier()).encode_to_vec(), &data.points, "features");
+    let direct = answers(&bench, &forward.encode_to_vec(), &data.points, "features");
+    (before, direct, answers(&bench, &grafted, &data.points, "features"))
+}
+
+#[test]
+fn a_backbone_with_a_delta_gives_what_the_tuned_weights_give() {
+    let low_rank = LowRank { rank: 2, alpha: 4.0, seed: 1 };
+    for what in [What::All, What::LastBlocks(1), What::LowRank(low_rank)] {
+        let (before, direct, grafted) = both_ways(what);
+        assert!(farthest(&before, &direct) > 0.05, "{what:?} moved nothing");
+        assert!(farthest(&direct, &grafted) < 1e-3, "{what:?}: {}", farthest(&direct, &grafted));
+    }
+}
+
+#[test]
+fn factors_of_low_rank_alone_are_trained_and_start_from_nothing() {
+    let bench = workbench();
+    let what = What::LowRank(LowRank { rank: 2, alpha: 4.0, seed: 1 });
+    let tunable = prepare(&classifier(), ("features", "logits"), &Choice { what, ..ALL }, &bench).unwrap();
+    let shapes: Vec<&[usize]> = tunable.weights.iter().map(|weight| weight.shape.as_slice()).collect();
+    assert_eq!(shapes, [&[WIDTH, 2][..], &[2, HIDDEN], &[CLASSES, HIDDEN], &[CLASSES]]);
+    assert!(matches!(tunable.roles[0], Role::Down { transposed: true, .. }) && tunable.roles[1] == Role::Up);
+    assert!(tunable.weights[1].values.iter().all(|value| *value == 0.0));
+}
+
+#[test]
+fn more_blocks_than_there_are_is_refused_with_their_number() {
+    let choice = Choice { what: What::LastBlocks(2), ..ALL };
+    let refused = prepare(&classifier(), ("features", "logits"), &choice, &workbench()).err().unwrap();
+    assert_eq!(
+        refused.to_string(),
+        "`hyperparameters.blocks`: must be at most 1, which is how many blocks the backbone has"
+    );
+}
+
+#[test]
+fn rows_of_several_classes_are_learnt_one_class_by_one() {
+    let bench = workbench();
+    let data = Data::new();
+    let Targets::Single(labels) = &data.targets else { panic!() };
+    // Class 2 comes along with class 1.
+    let rows = labels.iter().map(|label| if *label == 1 { vec![1, 2] } else { vec![*label] }).collect();
+    let targets = Targets::Multi(rows);
+    let choice = Choice { multi_label: true, ..ALL };
+    let tunable = prepare(&classifier(), ("features", "logits"), &choice, &bench).unwrap();
+    let work = Work { tunable, targets: &targets, ..data.work(&bench) };
+    let tuned = train(&work, &recipe(), &bench, &mut Unattended).unwrap();
+    assert!(tuned.mixes.last().unwrap().accuracy > tuned.mixes[0].accuracy + 0.1, "{:?}", tuned.mixes);
 }

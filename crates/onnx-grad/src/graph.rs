@@ -143,6 +143,19 @@ impl Graph {
         (output, factor)
     }
 
+    /// Puts a tensor in the place of the constant of its name.
+    ///
+    /// # Errors
+    /// [`GradError::Missing`] where there is none.
+    pub fn replace_constant(&mut self, tensor: Tensor) -> Result<(), GradError> {
+        let name = tensor.name.clone().unwrap_or_default();
+        match self.constants.get_mut(&name) {
+            Some(place) => *place = tensor,
+            None => return Err(GradError::Missing { what: "constant", name }),
+        }
+        Ok(())
+    }
+
     /// Adds a constant, under its own name or one like it where that is taken; the name it has.
     pub fn add_constant(&mut self, tensor: Tensor) -> String {
         let name = self.fresh(tensor.name.as_deref().unwrap_or("added/constant"));

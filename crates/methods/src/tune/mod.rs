@@ -6,7 +6,12 @@
 //! and underperform out-of-distribution", ICLR 2022), so that the first steps do not undo what the backbone knows.
 
 mod batches;
+mod blocks;
+mod choose;
+mod delta;
 mod graph;
+mod low_rank;
+mod methods;
 mod probe;
 mod recipe;
 mod schedule;
@@ -14,6 +19,10 @@ mod state;
 mod train;
 
 pub use batches::Feed;
-pub use graph::{Choice, Tunable, prepare};
+pub use choose::{Choice, Role, What};
+pub use delta::Delta;
+pub use graph::{Tunable, prepare};
+pub use low_rank::LowRank;
+pub use methods::{Full, Lora, Partial, Plan, tuned_head};
 pub use recipe::{Recipe, Steps};
 pub use train::{Epoch, Mixed, Tuned, Work, train};

@@ -4,17 +4,22 @@ use std::ops::ControlFlow;
 
 use headstart_types::runner::{RunnerError, Runners, Trained, Trainer};
 use headstart_types::tensor::{DataType, Tensor, Values};
+use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use super::batches::{self, Feed};
+use super::choose::Role;
 use super::graph::Tunable;
 use super::recipe::Recipe;
 use super::schedule;
 use super::state::State;
+use crate::calibrate;
+use crate::data::Targets;
 use crate::error::MethodError;
 use crate::method::{Checkpoint, Control};
 use crate::optim::fused::{Optimiser, Pace};
 use crate::rng::Rng;
+use crate::score;
 
 /// Steps in a row that were not finite before the run is given up.
 const MISSTEPS: u32 = 5;
@@ -28,9 +33,11 @@ pub struct Work<'a> {
     pub tunable: Tunable,
     /// The examples.
     pub feed: &'a dyn Feed,
-    /// The class of each row.
-    pub labels: &'a [u32],
-    /// How much a row of each class counts; all alike where absent.
+    /// What is right for each row.
+    pub targets: &'a Targets,
+    /// How many classes there are.
+    pub classes: usize,
+    /// How much a row of each class counts; all alike where absent. A row of several classes counts once.
     pub class_weights: Option<&'a [f32]>,
     /// Rows learnt from.
     pub learn: &'a [usize],
@@ -200,11 +207,7 @@ impl Run<'_> {
     /// Forward and backward for some rows of a step whose weights sum to `whole`.
     fn pass(&mut self, rows: &[usize], whole: f32, chance: &mut Rng) -> Result<f64, MethodError> {
         let mut inputs = self.work.feed.batch(rows, Some(chance))?;
-        let [labels, weights] = &self.work.tunable.loss_inputs;
-        let classes = rows.iter().map(|row| i64::from(self.label_of(*row)));
-        let shares = rows.iter().map(|row| self.weight_of(*row) / whole);
-        inputs.push((labels.clone(), integers(classes)));
-        inputs.push((weights.clone(), floats(shares)));
+        inputs.extend(self.answers(rows, whole));
         let given: Vec<(&str, &Tensor)> =
             inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let outputs = self.trainer.step(&given, &[&self.work.tunable.loss]).map_err(refused)?;
@@ -226,9 +229,13 @@ impl Run<'_> {
     /// Step sizes and decay of each weight.
     fn paces(&self, factor: f32) -> Vec<Pace> {
         let recipe = self.recipe;
-        let weights = self.work.tunable.weights.iter().zip(&self.work.tunable.depths);
-        let pace = |(weight, depth): (&Trained, &Option<f32>)| {
-            let share = depth.map_or(recipe.head_rate, |depth| recipe.layer_decay.powf(1.0 - depth));
+        let weights = self.work.tunable.weights.iter().zip(&self.work.tunable.roles);
+        let pace = |(weight, role): (&Trained, &Role)| {
+            let share = match role {
+                Role::Head => recipe.head_rate,
+                Role::Backbone(depth) => recipe.layer_decay.powf(1.0 - depth),
+                Role::Down { .. } | Role::Up => 1.0,
+            };
             Pace {
                 learning_rate: recipe.learning_rate * share * factor,
                 weight_decay: if weight.shape.len() > 1 { recipe.weight_decay } else { 0.0 },
@@ -237,37 +244,59 @@ impl Run<'_> {
         weights.map(pace).collect()
     }
 
-    fn label_of(&self, row: usize) -> u32 {
-        self.work.labels.get(row).copied().unwrap_or_default()
+    /// What the loss reads beside the batch.
+    fn answers(&self, rows: &[usize], whole: f32) -> [(String, Tensor); 2] {
+        let [answers, weights] = &self.work.tunable.loss_inputs;
+        let share = |row: &usize| self.weight_of(*row) / whole;
+        if !self.work.tunable.multi_label {
+            let class = |row: &usize| i64::from(self.of(*row).first().copied().unwrap_or_default());
+            let shares = rows.iter().map(share);
+            return [
+                (answers.clone(), integers(rows.iter().map(class))),
+                (weights.clone(), floats(vec![rows.len()], shares)),
+            ];
+        }
+        let classes = self.work.classes;
+        let has = |row: &usize, class: usize| self.of(*row).binary_search(&(class as u32)).is_ok();
+        let said = rows.iter().flat_map(|row| (0..classes).map(move |class| f32::from(u8::from(has(row, class)))));
+        let shares = rows
+            .iter()
+            .flat_map(|row| std::iter::repeat_n(share(row) / classes.max(1) as f32, classes));
+        let shape = || vec![rows.len(), classes];
+        [(answers.clone(), floats(shape(), said)), (weights.clone(), floats(shape(), shares))]
+    }
+
+    fn of(&self, row: usize) -> &[u32] {
+        self.work.targets.of(row)
     }
 
     fn weight_of(&self, row: usize) -> f32 {
-        let weights = self.work.class_weights;
-        weights.and_then(|weights| weights.get(self.label_of(row) as usize)).copied().unwrap_or(1.0)
+        let weight = |class: &u32| {
+            let weights = self.work.class_weights?;
+            weights.get(*class as usize).copied()
+        };
+        self.of(row).iter().filter_map(weight).fold(None, |most: Option<f32>, weight| {
+            Some(most.map_or(weight, |most| most.max(weight)))
+        }).unwrap_or(1.0)
     }
 
-    /// Share of rows that are right, and their mean log loss.
+    /// Share of answers that are right, and the mean log loss.
     fn score(&mut self, rows: &[usize]) -> Result<(f64, f64), MethodError> {
-        let (mut right, mut loss) = (0usize, 0.0);
+        let (mut right, mut loss) = (0.0, 0.0);
         for batch in batches::by_length(rows, self.work.feed, self.recipe.batch_size) {
             let inputs = self.work.feed.batch(&batch, None)?;
             let given: Vec<(&str, &Tensor)> =
                 inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
             let outputs = self.trainer.look(&given, &[&self.work.tunable.logits]).map_err(refused)?;
             let logits: Vec<f32> = outputs.first().map(|logits| values(logits).collect()).unwrap_or_default();
-            let classes = logits.len() / batch.len().max(1);
-            for (row, logits) in batch.iter().zip(logits.chunks_exact(classes.max(1))) {
-                let label = self.label_of(*row) as usize;
-                let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let sum: f64 = logits.iter().map(|logit| f64::from(logit - most).exp()).sum();
-                let own = logits.get(label).copied().unwrap_or(f32::NEG_INFINITY);
-                let first = logits.iter().position(|logit| *logit >= most);
-                right += usize::from(first == Some(label));
-                loss += sum.ln() - f64::from(own - most);
-            }
+            let logits = Array2::from_shape_vec((batch.len(), logits.len() / batch.len().max(1)), logits)
+                .map_err(|_| MethodError::Graph("the graph gave other logits than one a class".into()))?;
+            let targets = self.work.targets.select(&batch);
+            right += score::accuracy(logits.view(), &targets, None) * batch.len() as f64;
+            loss += calibrate::loss(logits.view(), &targets, 1.0) * batch.len() as f64;
         }
         let count = rows.len().max(1) as f64;
-        Ok((right as f64 / count, loss / count))
+        Ok((right / count, loss / count))
     }
 
     /// The best mix of the weights that the run began with and those it kept.
@@ -275,8 +304,13 @@ impl Run<'_> {
         let first = &self.work.tunable.weights;
         let mut mixes = Vec::with_capacity(SHARES.len());
         let mix = |share: f32| -> Vec<Vec<f32>> {
-            let pairs = first.iter().zip(&state.best_weights);
-            pairs.map(|(from, to)| between(&from.values, to, share)).collect()
+            let pairs = first.iter().zip(&self.work.tunable.roles).zip(&state.best_weights);
+            // Of two factors one is mixed: their product is to be.
+            let mixed = |((from, role), to): ((&Trained, &Role), &Vec<f32>)| match role {
+                Role::Down { .. } => to.clone(),
+                Role::Head | Role::Backbone(_) | Role::Up => between(&from.values, to, share),
+            };
+            pairs.map(mixed).collect()
         };
         for share in SHARES {
             self.set(&mix(share));
@@ -303,8 +337,7 @@ fn integers(values: impl ExactSizeIterator<Item = i64>) -> Tensor {
     Tensor { shape, values: Values::Fixed { datatype: DataType::Int64, bytes: bytes.into() } }
 }
 
-fn floats(values: impl ExactSizeIterator<Item = f32>) -> Tensor {
-    let shape = vec![values.len()];
+fn floats(shape: Vec<usize>, values: impl Iterator<Item = f32>) -> Tensor {
     let bytes: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
     Tensor { shape, values: Values::Fixed { datatype: DataType::Fp32, bytes: bytes.into() } }
 }

@@ -1,0 +1,212 @@
+//! The methods that train the backbone itself: `full`, `partial` and `lora`. Each begins with a linear probe.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::choose::{Choice, Role, What};
+use super::graph::Tunable;
+use super::low_rank::LowRank;
+use super::recipe::Recipe;
+use super::train::Tuned;
+use crate::error::MethodError;
+use crate::head::{Backbone, Head, HeadParts};
+use crate::linear_probe::LinearProbe;
+use crate::method::{Checked, Control, FitData, Fitted, Method, Needs, Params, hyperparameter};
+
+/// What is done with the backbone once there is a head.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// How it is trained.
+    pub recipe: Recipe,
+    /// Which of its weights.
+    pub what: What,
+}
+
+impl Plan {
+    /// What is trained, and towards what.
+    #[must_use]
+    pub fn choice(&self, multi_label: bool) -> Choice {
+        let Recipe { embeddings, label_smoothing: smoothing, .. } = self.recipe;
+        Choice { what: self.what, embeddings, multi_label, smoothing }
+    }
+}
+
+/// Trains all weights.
+#[derive(Debug, Clone, Copy)]
+pub struct Full;
+
+/// Trains the weights of the last blocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Partial;
+
+/// Trains factors of low rank beside the weights.
+#[derive(Debug, Clone, Copy)]
+pub struct Lora;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct NoneOfItsOwn {}
+
+impl Checked for NoneOfItsOwn {}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Blocks {
+    /// Blocks before the head that are trained; a third of all where 0.
+    blocks: usize,
+}
+
+impl Checked for Blocks {}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Factors {
+    rank: usize,
+    alpha: f32,
+}
+
+impl Default for Factors {
+    fn default() -> Self {
+        Self { rank: 8, alpha: 16.0 }
+    }
+}
+
+impl Checked for Factors {
+    fn check(&self) -> Result<(), MethodError> {
+        if !(1..=1024).contains(&self.rank) {
+            return Err(hyperparameter("rank", "must be 1 to 1024"));
+        }
+        if !(self.alpha > 0.0 && self.alpha <= 4096.0) {
+            return Err(hyperparameter("alpha", "must be above 0, at most 4096"));
+        }
+        Ok(())
+    }
+}
+
+/// Step size of factors: they start from nothing, and bear longer steps than weights that know something.
+const FACTORS_RATE: f64 = 5e-4;
+
+/// A method's own hyperparameters and those of the recipe, both complete.
+fn resolved<T: Checked>(
+    given: &Map<String, Value>,
+    own: &[&str],
+    defaults: Map<String, Value>,
+) -> Result<Params, MethodError> {
+    let is_own = |name: &str| own.contains(&name);
+    let (mine, rest): (Map<_, _>, Map<_, _>) = given.clone().into_iter().partition(|(name, _)| is_own(name));
+    let left = |name: &String| rest.get(name).is_none_or(|value| value.as_str() == Some("auto"));
+    let rest: Map<String, Value> =
+        rest.clone().into_iter().chain(defaults.into_iter().filter(|(name, _)| left(name))).collect();
+    let mut all = Params::resolved::<Recipe>(&rest)?.as_map().clone();
+    all.extend(Params::resolved::<T>(&mine)?.as_map().clone());
+    Ok(Params::complete(all))
+}
+
+/// What [`resolved`] made, read back.
+fn read<T: Checked>(params: &Params, own: &[&str]) -> Result<(Recipe, T), MethodError> {
+    let fields = params.as_map().clone().into_iter();
+    let (mine, rest): (Map<_, _>, Map<_, _>) = fields.partition(|(name, _)| own.contains(&name.as_str()));
+    Ok((Params::checked(&rest)?, Params::checked(&mine)?))
+}
+
+/// The linear probe that training begins with.
+fn probe(data: &FitData<'_>, seed: u64, control: &mut dyn Control) -> Result<Fitted, MethodError> {
+    LinearProbe.fit(data, &LinearProbe.check(&Map::new())?, seed, control)
+}
+
+macro_rules! method {
+    ($method:ident, $name:literal, $docs:literal, $own:ty, $names:expr, $defaults:expr, $what:expr) => {
+        impl Method for $method {
+            fn name(&self) -> &'static str {
+                $name
+            }
+
+            fn docs(&self) -> &'static str {
+                $docs
+            }
+
+            fn needs(&self) -> Needs {
+                Needs::Graph
+            }
+
+            fn check(&self, given: &Map<String, Value>) -> Result<Params, MethodError> {
+                resolved::<$own>(given, $names, $defaults)
+            }
+
+            fn fit(
+                &self,
+                data: &FitData<'_>,
+                _params: &Params,
+                seed: u64,
+                control: &mut dyn Control,
+            ) -> Result<Fitted, MethodError> {
+                probe(data, seed, control)
+            }
+
+            fn plan(&self, params: &Params, seed: u64) -> Result<Option<Plan>, MethodError> {
+                let (recipe, own): (Recipe, $own) = read(params, $names)?;
+                let what: fn($own, u64) -> What = $what;
+                Ok(Some(Plan { recipe, what: what(own, seed) }))
+            }
+        }
+    };
+}
+
+method!(
+    Full,
+    "full",
+    "Trains all weights of the backbone together with the head, beginning with a linear probe.",
+    NoneOfItsOwn,
+    &[],
+    Map::new(),
+    |_, _| What::All
+);
+
+method!(
+    Partial,
+    "partial",
+    "Trains the backbone's last blocks together with the head, beginning with a linear probe.",
+    Blocks,
+    &["blocks"],
+    Map::new(),
+    |own, _| What::LastBlocks(own.blocks)
+);
+
+method!(
+    Lora,
+    "lora",
+    "Trains factors of low rank beside the backbone's matrices together with the head, beginning with a linear probe.",
+    Factors,
+    &["rank", "alpha"],
+    Map::from_iter([("learning_rate".to_owned(), json!(FACTORS_RATE))]),
+    |own, seed| What::LowRank(LowRank { rank: own.rank, alpha: own.alpha, seed })
+);
+
+/// The head that a run ended with, to be applied to features of the backbone that the run made.
+///
+/// # Errors
+/// [`MethodError::Graph`] when the run did not train a head like the first one.
+pub fn tuned_head(
+    first: &Head,
+    (tunable, tuned): (&Tunable, &Tuned),
+    backbone: Backbone,
+    (method, params): (&dyn Method, &Params),
+) -> Result<Head, MethodError> {
+    let mut parts: HeadParts = first.parts().clone();
+    let trained = tunable.roles.iter().zip(&tuned.weights).filter(|(role, _)| **role == Role::Head);
+    for (_, weight) in trained {
+        let shape = parts.rows.dim();
+        if weight.shape == [shape.0, shape.1] {
+            let rows = ndarray::Array2::from_shape_vec(shape, weight.values.clone());
+            parts.rows = rows.map_err(|error| MethodError::Graph(error.to_string()))?.into_shared();
+        } else if weight.shape == [parts.bias.len()] {
+            parts.bias = weight.values.as_slice().into();
+        } else {
+            return Err(MethodError::Graph(format!("`{}` is no part of the head", weight.name)));
+        }
+    }
+    method.name().clone_into(&mut parts.method);
+    parts.hyperparameters = params.as_map().clone();
+    parts.backbone = backbone;
+    Head::new(parts)
+}
