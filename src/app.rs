@@ -19,6 +19,7 @@ use crate::intake::Uploads;
 use crate::keys::{Accounts, Keys};
 use crate::loading::Loading;
 use crate::traces::{Endpoint, Exporter, Traces};
+use crate::variants::Variants;
 
 /// Bytes per permit of [`App::bodies`].
 pub const BODY_UNIT: usize = 4096;
@@ -53,6 +54,8 @@ pub struct App {
     pub inspections: Arc<Semaphore>,
     /// Bytes of uploads that have no row yet.
     pub(crate) uploads: Arc<Uploads>,
+    /// Backbones that jobs tuned.
+    pub(crate) variants: Variants,
     /// Whether bulk work makes way for everything else on the machine.
     steps_back: bool,
     loaded: AtomicBool,
@@ -104,6 +107,7 @@ impl App {
             bodies,
             inspections,
             uploads: Arc::default(),
+            variants: Variants::default(),
             steps_back: true,
             loaded: no(),
             ready: no(),

@@ -15,6 +15,7 @@ use headstart_types::classifier::{ClassifierId, ClassifierVersion, Origin};
 use crate::config::Config;
 use crate::folders;
 use crate::rollout::LARGEST_ARTIFACT;
+use crate::variants;
 
 /// Why a version cannot be written as a file.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +101,11 @@ pub async fn export(
     if folder.manifest().words.is_some() {
         return Err(CannotExport::NoGraph { version: model, backbone: version.backbone.clone() });
     }
-    let found = folder.manifest().backbone.sha256.to_lowercase();
+    let found = match variants::base(&version.backbone) {
+        // Whoever made the variant's folder has compared what it was made of.
+        Some(_) => version.backbone_sha256.to_lowercase(),
+        None => folder.manifest().backbone.sha256.to_lowercase(),
+    };
     if found != version.backbone_sha256.to_lowercase() {
         return Err(CannotExport::OtherBackbone {
             version: model,
@@ -116,7 +121,10 @@ pub async fn export(
 }
 
 fn build(folder: &Folder, head: &[u8], name: &str, version: u32) -> Result<Exported, CannotExport> {
-    let head = artifact::load(head)?;
+    let head = match artifact::load_tuned(head)? {
+        Some((head, _)) => head,
+        None => artifact::load(head)?,
+    };
     let path = folder.verified_graph()?;
     let backbone = File::open(&path).map_err(|source| FolderError::Read { path, source })?;
     // Of two towers the file has the one that reads pictures.
@@ -178,8 +186,15 @@ async fn write(config: &Config, arguments: ExportArguments) -> anyhow::Result<()
         bail!("`{}` names no version", arguments.model);
     };
     let version = store.version(&id, number).await?;
-    let folder = config.models.iter().map(|root| root.join(&version.backbone)).find(|path| path.is_dir());
-    let folder = folder.map(|path| folders::open(&path)).transpose()?;
+    let backbone = variants::backbone(&version.backbone);
+    let folder = config.models.iter().map(|root| root.join(backbone)).find(|path| path.is_dir());
+    let folder = match folder {
+        Some(path) if variants::base(&version.backbone).is_some() => {
+            let variant = (version.backbone.as_str(), &version.artifact);
+            Some(variants::in_folder(&store, data, path, variant).await?)
+        }
+        folder => folder.map(|path| folders::open(&path)).transpose()?,
+    };
     let exported = export(&store, &version, folder).await?;
     let path = arguments.output.unwrap_or_else(|| PathBuf::from(&exported.file_name));
     let bytes = exported.composed.assembly.bytes();

@@ -31,5 +31,6 @@ pub mod sweep;
 mod tls;
 mod traces;
 pub mod train;
+mod variants;
 pub mod webhooks;
 pub mod worker;

@@ -3,17 +3,17 @@
 //!
 //! One load at a time: what is there and what has to go is decided on one state of things.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use headstart_engine::Engine;
+use headstart_engine::{Engine, Folder};
 use headstart_tasks::{Entry, LoadError, Loader, Resident, Served, TaskError};
 use tokio::task::spawn_blocking;
 
 use crate::app::App;
 use crate::folders;
+use crate::variants::{self, VariantError};
 
 /// How long a load waits for a backbone that others still use to become idle.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -132,19 +132,16 @@ impl Shared {
             // Another who waited had it loaded, or it was unloaded meanwhile.
             return catalog.at_hand(id);
         }
-        let path = app.folder_of(id).await?.ok_or_else(|| TaskError::UnknownModel(id.to_owned()))?;
         let underway = Underway::new(&app, id);
-        let loaded = self.load_folder(&app, id, path).await;
+        let loaded = match folder(&app, id).await {
+            Ok(folder) => self.load_folder(&app, id, folder).await,
+            Err(error) => Err(error),
+        };
         drop(underway);
         loaded
     }
 
-    async fn load_folder(&self, app: &Arc<App>, id: &str, path: PathBuf) -> Result<Arc<Served>, TaskError> {
-        let folder = match spawn_blocking(move || folders::open(&path)).await {
-            Ok(Ok(folder)) => folder,
-            Ok(Err(error)) => return Err(broken(app, id, LoadError::Engine(error.into())).await),
-            Err(_) => return Err(TaskError::Bug("a folder was not read")),
-        };
+    async fn load_folder(&self, app: &Arc<App>, id: &str, folder: Folder) -> Result<Arc<Served>, TaskError> {
         make_room(app, id, folder.memory()).await?;
         let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let engine = engine.ok_or(TaskError::Engine(headstart_engine::EngineError::Stopped))?;
@@ -159,6 +156,26 @@ impl Shared {
             Ok(Err(error)) => Err(broken(app, id, error).await),
             Err(_) => Err(TaskError::Bug("a load was cut off")),
         }
+    }
+}
+
+/// A backbone's folder, read, or that of what a job made of one.
+async fn folder(app: &Arc<App>, id: &str) -> Result<Folder, TaskError> {
+    if variants::base(id).is_some() {
+        return match variants::folder(app, id).await {
+            Ok(folder) => Ok(folder),
+            Err(VariantError::Unknown) => Err(TaskError::UnknownModel(id.to_owned())),
+            Err(error) => {
+                tracing::error!(model = id, %error, "a tuned backbone cannot be had");
+                Err(TaskError::BrokenModel { id: id.to_owned(), reason: error.reason() })
+            }
+        };
+    }
+    let path = app.folder_of(id).await?.ok_or_else(|| TaskError::UnknownModel(id.to_owned()))?;
+    match spawn_blocking(move || folders::open(&path)).await {
+        Ok(Ok(folder)) => Ok(folder),
+        Ok(Err(error)) => Err(broken(app, id, LoadError::Engine(error.into())).await),
+        Err(_) => Err(TaskError::Bug("a folder was not read")),
     }
 }
 

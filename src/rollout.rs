@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::app::App;
 use crate::clock::now_ms;
 use crate::disk;
+use crate::variants;
 
 /// Changes of other processes are looked for this often; changes of this one are seen at once.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -193,6 +194,12 @@ impl Rollout {
             traffic: classifier.traffic.clone(),
             shadow: classifier.shadow,
         };
+        for version in &added {
+            let backbone = &version.artifact.backbone().id;
+            if let (Some(_), Some(bytes)) = (variants::base(backbone), artifacts.get(&version.number)) {
+                variants::know(&self.app, backbone, bytes);
+            }
+        }
         classifiers.set((&id.key, &id.name), &kept, added, pointers)?;
         self.artifacts.insert(id.clone(), artifacts);
         Ok(())

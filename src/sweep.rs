@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use crate::app::App;
 use crate::clock::{chance, now_ms};
 use crate::purge;
+use crate::variants;
 
 /// Bytes without a row that are younger than this may be about to get one: an upload is stored before it is looked at.
 const SAFE_AGE_MS: i64 = 60 * 60 * 1000;
@@ -62,7 +63,7 @@ fn pause(seconds: u32) -> Duration {
 
 /// Each part by itself: a full disk keeps rows from being deleted, and bytes that go make room. A part that had to wait, as
 /// for a backup, is not done.
-async fn once(app: &App, store: &Store) {
+async fn once(app: &Arc<App>, store: &Store) {
     let metrics = &app.metrics.sweep;
     let parts = [
         ("files", files(store, metrics).await.map(|()| true)),
@@ -70,6 +71,7 @@ async fn once(app: &App, store: &Store) {
         ("acts", acts(app, store).await.map(|()| true)),
         ("purges", purge::finish_all(store).await),
         ("blobs", blobs(store, metrics).await),
+        ("variants", variants::sweep(app).await.map(|()| true).map_err(unswept)),
     ];
     let mut whole = true;
     for (part, outcome) in parts {
@@ -82,6 +84,10 @@ async fn once(app: &App, store: &Store) {
     if whole {
         metrics.last_success_timestamp_seconds.set(now_ms() / 1000);
     }
+}
+
+fn unswept(source: std::io::Error) -> StoreError {
+    StoreError::Io { what: "sweeping tuned backbones".into(), source }
 }
 
 /// Forgets acts whose time is over; where none is set, they stay.

@@ -20,12 +20,14 @@ use headstart_types::report::{
 use ndarray::Array2;
 use serde_json::{Map, Value, json};
 
+use crate::variants;
 use crate::worker::control::{Halt, Stop};
 use crate::worker::fine_tune::Parts;
 use crate::worker::pace::{Pace, Part};
 use crate::worker::reading::Upload;
 use crate::worker::stages::Stages;
 use crate::worker::table::Table;
+use crate::worker::tune::Made;
 use crate::worker::zero_shot::Zeroth;
 
 /// Inverse strength of the shrinkage of both learners of the curve, as the baselines have it.
@@ -49,7 +51,7 @@ pub(super) struct Evidence {
     pub(super) found: Found,
     pub(super) table: Arc<Table>,
     pub(super) parts: Arc<Parts>,
-    pub(super) fitted: Arc<Fitted>,
+    pub(super) version: Arc<Made>,
     /// When the learning curve ends; points that do not fit in are named in the report.
     pub(super) until: Instant,
     pub(super) halt: Arc<Halt>,
@@ -70,16 +72,17 @@ pub(super) struct Found {
 /// # Errors
 /// The job's stop, or what does not fit together.
 pub(super) fn report(evidence: &Evidence, raw: &Raw) -> Result<Report, Stop> {
-    let Evidence { table, parts, fitted, .. } = evidence;
+    let Evidence { table, parts, version, .. } = evidence;
     let train = table.examples(&parts.learn)?;
     let held_out = table.examples(&parts.score)?;
     let classes = table.head.classes.as_slice();
-    let logits = fitted.head.logits(held_out.features())?;
-    let head = fitted.head.parts();
+    let logits = version.fitted.head.logits(version.scored.view())?;
+    let head = version.fitted.head.parts();
     let groups = table.group_names(&parts.score);
     let curve = curve(evidence, raw, &train, &held_out)?;
     evidence.pace.begin(Part::Report);
-    let learner = format!("logistic regression on {}", evidence.job.model);
+    let learner = format!("logistic regression on {}", evidence.backbone.id);
+    let frozen = version.frozen.as_ref().map(|head| head.probabilities(held_out.features())).transpose()?;
     let baseline = match raw {
         Raw::Texts(_) => "logistic regression on TF-IDF of words and pairs of words",
         Raw::Pictures(_) => "logistic regression on colours, gradients and 8 × 8 pixels",
@@ -106,6 +109,7 @@ pub(super) fn report(evidence: &Evidence, raw: &Raw) -> Result<Report, Stop> {
         thresholds: thresholds.as_deref(),
         out_of_sample: judged.as_ref().map(Judged::lend),
         curve: Some((&curve, Names { learner: &learner, baseline })),
+        tuning: version.tuning.clone().zip(frozen.as_ref().map(|frozen| frozen.view())),
         duplicates: Some(evidence.found.duplicates.clone()),
         stages: Vec::new(),
         warnings: of_the_backbone(evidence),
@@ -139,13 +143,13 @@ struct Judged {
 
 impl Judged {
     fn of(evidence: &Evidence, train: &Examples) -> Option<Self> {
-        let held = evidence.fitted.held_out.as_ref()?;
+        let held = evidence.version.fitted.held_out.as_ref()?;
         // Rows beyond the training rows are those of validation.
         let kept: Vec<usize> = (0..held.rows.len())
             .filter(|at| held.rows.get(*at).is_some_and(|row| *row < train.len()))
             .collect();
         let rows: Vec<usize> = kept.iter().filter_map(|at| held.rows.get(*at).copied()).collect();
-        let head = evidence.fitted.head.parts();
+        let head = evidence.version.fitted.head.parts();
         let temperature = f64::from(head.temperature);
         let logits = held.logits.select(ndarray::Axis(0), &kept);
         let probabilities = if head.multi_label {
@@ -175,7 +179,7 @@ fn curve(evidence: &Evidence, raw: &Raw, train: &Examples, held_out: &Examples) 
     let probe = method("linear_probe").ok_or_else(|| Stop::Broken("no linear probe".into()))?;
     let given = Map::from_iter([("c".to_owned(), json!(CURVE_C))]);
     let params = probe.check(&given)?;
-    let backbone = evidence.fitted.head.parts().backbone.clone();
+    let backbone = evidence.version.fitted.head.parts().backbone.clone();
     let Evidence { halt, pace, .. } = evidence;
     let ground = Ground {
         train: train.targets(),
@@ -208,7 +212,8 @@ fn curve(evidence: &Evidence, raw: &Raw, train: &Examples, held_out: &Examples) 
 }
 
 fn run(evidence: &Evidence) -> Run {
-    let Evidence { job, found, table, parts, fitted, .. } = evidence;
+    let Evidence { job, found, table, parts, version, .. } = evidence;
+    let fitted = &version.fitted;
     let head = fitted.head.parts();
     let targets = table.targets();
     let named = [("train", &parts.learn), ("val", &parts.tune), (parts.scored_as(), &parts.score)];
@@ -229,7 +234,7 @@ fn run(evidence: &Evidence) -> Run {
         classifier: Some(job.classifier.clone()),
         fine_tuned_model: None,
         backbone: BackboneUsed {
-            id: head.backbone.id.clone(),
+            id: variants::backbone(&head.backbone.id).to_owned(),
             sha256: head.backbone.sha256.clone(),
             source_task: Some(evidence.backbone.source_task.clone()),
             original: evidence.backbone.original.clone(),

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headstart_datasets::{Example, HeldOut, Split, SplitPlan, Tuning, Use};
-use headstart_methods::artifact::{self, Artifact};
+use headstart_methods::artifact::Artifact;
 use headstart_methods::head::Backbone;
-use headstart_methods::{FitData, Fitted, METHODS, MethodError, method, split};
+use headstart_methods::tune::Plan;
+use headstart_methods::{FitData, Fitted, METHODS, Method, MethodError, Params, method, split};
 use headstart_store::{Scope, Store, StoreError};
 use headstart_tasks::features::{Features, FeaturesParams, Vector};
 use headstart_tasks::{Served, TaskError};
@@ -28,6 +29,7 @@ use crate::worker::reading::{Upload, payload};
 use crate::worker::rival::Rows;
 use crate::worker::stages::Stages;
 use crate::worker::table::{Row, Table, TableBuilder};
+use crate::worker::tune::Made;
 use crate::worker::zero_shot::{self, Zeroth};
 use crate::worker::{bulk, overlap, raw};
 
@@ -41,16 +43,21 @@ const LARGEST_STEP: u64 = 16 << 30;
 const TRIES: usize = 8;
 
 /// What every step has at hand.
-struct Context<'a> {
-    app: &'a Arc<App>,
-    store: &'a Store,
-    lease: &'a Lease,
-    job: &'a Job,
-    halt: &'a Arc<Halt>,
+pub(super) struct Context<'a> {
+    pub(super) app: &'a Arc<App>,
+    pub(super) store: &'a Store,
+    pub(super) lease: &'a Lease,
+    pub(super) job: &'a Job,
+    pub(super) halt: &'a Arc<Halt>,
     /// What gives the features: steps are kept under its key, so that none is taken up on another's.
-    served: Arc<Served>,
-    done: BTreeMap<String, Sha256>,
-    pace: Arc<Pace>,
+    pub(super) served: Arc<Served>,
+    pub(super) done: BTreeMap<String, Sha256>,
+    pub(super) pace: Arc<Pace>,
+    /// How the head is fitted.
+    pub(super) method: &'static dyn Method,
+    pub(super) params: Params,
+    /// What is done with the backbone behind that, where the method trains it.
+    pub(super) plan: Option<Plan>,
 }
 
 /// Which rows are learned from, tuned on and scored.
@@ -73,7 +80,11 @@ pub(super) async fn run(
     halt: &Arc<Halt>,
 ) -> Result<(), Stop> {
     let done = store.steps(&job.id).await?;
-    let served = app.tasks.catalog.get(&job.model).await.map_err(|error| broken(&error))?;
+    let method = method(&job.method)
+        .ok_or_else(|| Stop::refused("invalid_value", unknown_method(&job.method), "method"))?;
+    let params = method.check(&job.params.hyperparameters())?;
+    let plan = method.plan(&params, job.seed.cast_unsigned())?;
+    let served = backbone(app, &job.model, plan.is_some()).await.map_err(|error| broken(&error))?;
     let files = files(store, job).await?;
     let pace = Arc::new(Pace::new(&Work {
         rows: count(&files),
@@ -81,12 +92,14 @@ pub(super) async fn run(
         modality: files.first().and_then(|file| file.inspection.modality).unwrap_or(served.modality()),
         budget: Duration::from_secs(u64::from(job.params.report().budget_seconds)),
         told: job.progress,
+        passes: plan.as_ref().map_or(0, |plan| plan.recipe.epochs),
     }));
-    let cx = Context { app, store, lease, job, halt, served, done, pace: Arc::clone(&pace) };
+    let pace_of_all = Arc::clone(&pace);
+    let cx = Context { app, store, lease, job, halt, served, done, pace, method, params, plan };
     tokio::select! {
         biased;
         done = walk(&cx, files) => done,
-        never = pace.tell(store, lease, halt) => match never {},
+        never = pace_of_all.tell(store, lease, halt) => match never {},
     }
 }
 
@@ -110,21 +123,39 @@ async fn walk(cx: &Context<'_>, files: Arc<[Upload]>) -> Result<(), Stop> {
     let rows = table.head.labels.len() as u64;
     let duplicates = stages.measure("compare", rows, cx.compare(&files, &table, &parts)).await?;
     pace.begin(Part::Fit);
-    let fitted = Arc::new(stages.measure("fit", parts.learn.len() as u64, cx.fit(&table, &parts)).await?);
+    let learned = parts.learn.len() as u64;
+    let fitted = Arc::new(stages.measure("fit", learned, cx.fit(&table, &parts)).await?);
     cx.say(fitted.summary.clone()).await?;
+    let version = match &cx.plan {
+        Some(plan) => {
+            pace.begin(Part::Tune);
+            stages.measure("tune", learned, cx.tune(plan, &files, &table, &parts, &fitted)).await?
+        }
+        None => Made::head(&fitted, &table, &parts),
+    };
+    let version = Arc::new(version);
     let until = Instant::now() + Duration::from_secs(u64::from(job.params.report().budget_seconds));
     pace.begin(Part::ZeroShot);
     let labelling = cx.zero_shot(&files, &table, &parts, until);
     let (zeroth, left_out) = stages.measure("zero_shot", 0, labelling).await?;
     stages.count("zero_shot", zeroth.as_ref().map_or(0, |zeroth| zeroth.rows.len()));
     let scored = parts.score.len() as u64;
-    let held_out = cx.held_out(&files, &table, &parts, &fitted).await?;
-    let evidence =
-        cx.evidence(Found { files, duplicates, zeroth, left_out }, table, parts, Arc::clone(&fitted), until);
+    let held_out = cx.held_out(&files, &table, &parts, &version).await?;
+    let found = Found { files, duplicates, zeroth, left_out };
+    let evidence = cx.evidence(found, table, parts, Arc::clone(&version), until);
     let report = stages.measure("evaluate", scored, judge(evidence, app.dataset_limits())).await?;
     cx.say(report.verdict.clone()).await?;
     stages.observe(&app.metrics);
-    cx.publish(&fitted, &report, &stages, &held_out).await
+    cx.publish(&version, &report, &stages, &held_out).await
+}
+
+/// What the examples' features come of. What is trained is what a backbone of lower precision was made from.
+async fn backbone(app: &App, asked: &str, trained: bool) -> Result<Arc<Served>, TaskError> {
+    let served = app.tasks.catalog.get(asked).await?;
+    match &served.manifest().backbone.original {
+        Some(original) if trained => app.tasks.catalog.get(original).await,
+        Some(_) | None => Ok(served),
+    }
 }
 
 impl Parts {
@@ -193,11 +224,11 @@ async fn files(store: &Store, job: &Job) -> Result<Arc<[Upload]>, Stop> {
 
 impl Context<'_> {
     /// The name of a step on this backbone at this precision.
-    fn step(&self, name: &str) -> String {
+    pub(super) fn step(&self, name: &str) -> String {
         format!("{name}-{}", self.served.key())
     }
 
-    async fn say(&self, message: String) -> Result<(), Stop> {
+    pub(super) async fn say(&self, message: String) -> Result<(), Stop> {
         self.tell(NewEvent::info(message)).await
     }
 
@@ -269,7 +300,7 @@ impl Context<'_> {
             let count = batch.len();
             let (rows, input) = unpack(batch, split);
             let params = || FeaturesParams {
-                model: Some(self.job.model.clone()),
+                model: Some(self.served.id().to_owned()),
                 input: Some(input.clone()),
                 ..FeaturesParams::default()
             };
@@ -290,27 +321,13 @@ impl Context<'_> {
     /// Fits the head on a thread of its own.
     async fn fit(&self, table: &Arc<Table>, parts: &Parts) -> Result<Fitted, Stop> {
         self.halt.check()?;
-        let method = method(&self.job.method)
-            .ok_or_else(|| Stop::refused("invalid_value", unknown_method(&self.job.method), "method"))?;
-        let given = self.job.params.hyperparameters();
-        let params = method.check(&given)?;
+        let (method, params) = (self.method, self.params.clone());
         let manifest = &self.served.manifest().backbone;
         let backbone = Backbone { id: manifest.id.clone(), sha256: manifest.sha256.clone() };
-        let state = match self.done.get(&self.step(FIT_STATE)) {
-            Some(blob) => Some(self.store.blobs().read(blob, LARGEST_STEP).await?),
-            None => None,
-        };
+        let state = self.before(FIT_STATE).await?;
         let train = table.examples(&parts.learn)?;
         let validation = if parts.tune.is_empty() { None } else { Some(table.examples(&parts.tune)?) };
-        let mut control = FitControl {
-            runtime: Handle::current(),
-            store: self.store.clone(),
-            lease: self.lease.clone(),
-            halt: Arc::clone(self.halt),
-            step: self.step(FIT_STATE),
-            state,
-            pace: Arc::clone(&self.pace),
-        };
+        let mut control = self.control(FIT_STATE, state);
         let (seed, threads) = (self.job.seed.cast_unsigned(), threads());
         let fitting = tokio::task::spawn_blocking(move || {
             let data = FitData { train: &train, validation: validation.as_ref(), backbone, threads };
@@ -319,6 +336,27 @@ impl Context<'_> {
         let fitted = fitting.await.map_err(|_| Stop::Broken("the fit panicked".into()))?;
         self.halt.check()?;
         Ok(fitted?)
+    }
+
+    /// Steers what goes on from `state` and keeps its own under the step of that name.
+    pub(super) fn control(&self, step: &str, state: Option<Vec<u8>>) -> FitControl {
+        FitControl {
+            runtime: Handle::current(),
+            store: self.store.clone(),
+            lease: self.lease.clone(),
+            halt: Arc::clone(self.halt),
+            step: self.step(step),
+            state,
+            pace: Arc::clone(&self.pace),
+        }
+    }
+
+    /// The output of a step that was done before.
+    pub(super) async fn before(&self, step: &str) -> Result<Option<Vec<u8>>, Stop> {
+        match self.done.get(&self.step(step)) {
+            Some(blob) => Ok(Some(self.store.blobs().read(blob, LARGEST_STEP).await?)),
+            None => Ok(None),
+        }
     }
 
     /// Labels held-out rows by the names of the classes alone.
@@ -331,7 +369,7 @@ impl Context<'_> {
     ) -> Result<(Option<Zeroth>, Vec<LeftOut>), Stop> {
         let question = zero_shot::Question {
             tasks: &self.app.tasks,
-            model: &self.job.model,
+            model: self.served.id(),
             files,
             limits: &self.app.dataset_limits(),
             table,
@@ -350,16 +388,17 @@ impl Context<'_> {
         files: &Arc<[Upload]>,
         table: &Arc<Table>,
         parts: &Arc<Parts>,
-        fitted: &Fitted,
+        version: &Made,
     ) -> Result<Answers, Stop> {
         let rows = Rows {
             files: Arc::clone(files),
             limits: self.app.dataset_limits(),
             table: Arc::clone(table),
             parts: Arc::clone(parts),
+            scored: Arc::clone(&version.scored),
             seed: self.job.seed.cast_unsigned(),
         };
-        Answers::of(Artifact::Head(Arc::new(fitted.head.clone())), rows, self.halt).await
+        Answers::of(Artifact::Head(Arc::new(version.fitted.head.clone())), rows, self.halt).await
     }
 
     fn evidence(
@@ -367,7 +406,7 @@ impl Context<'_> {
         found: Found,
         table: Arc<Table>,
         parts: Arc<Parts>,
-        fitted: Arc<Fitted>,
+        version: Arc<Made>,
         until: Instant,
     ) -> Evidence {
         Evidence {
@@ -376,7 +415,7 @@ impl Context<'_> {
             found,
             table,
             parts,
-            fitted,
+            version,
             until,
             halt: Arc::clone(self.halt),
             pace: Arc::clone(&self.pace),
@@ -387,14 +426,14 @@ impl Context<'_> {
     /// where the classifier changed while the gate looked at it.
     async fn publish(
         &self,
-        fitted: &Fitted,
+        version: &Made,
         report: &Report,
         stages: &Stages,
         held_out: &Answers,
     ) -> Result<(), Stop> {
         let blobs = self.store.blobs();
-        let artifact = blobs.put(&artifact::save(&fitted.head)?).await?.sha256;
-        let backbone = &fitted.head.parts().backbone;
+        let artifact = blobs.put(&version.to_bytes()?).await?.sha256;
+        let backbone = &version.fitted.head.parts().backbone;
         for _ in 0..TRIES {
             let ended = held_out.end((self.store, &self.app.tasks), self.job, self.halt).await?;
             let verdict = ended.comparison.as_ref().map(|comparison| comparison.verdict);
@@ -441,7 +480,7 @@ async fn judge(evidence: Evidence, limits: headstart_datasets::Limits) -> Result
 }
 
 /// Half the cores at most: requests come first.
-fn threads() -> usize {
+pub(super) fn threads() -> usize {
     (std::thread::available_parallelism().map_or(1, usize::from) / 2).max(1)
 }
 

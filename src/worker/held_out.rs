@@ -14,7 +14,6 @@ use headstart_tasks::few_shot::{image_content, sound_content, text_content};
 use headstart_types::classifier::{ClassifierId, ClassifierVersion};
 use headstart_types::gate::Comparison;
 use headstart_types::job::{Job, Level, NewEvent, Promote};
-use ndarray::Axis;
 use serde_json::json;
 
 use crate::gate::{self, Standing};
@@ -112,9 +111,7 @@ impl Answers {
             return Ok(known(self.rows.ask(tasks, halt, &version).await?));
         }
         let rows = Arc::clone(&self.rows);
-        let asking = tokio::task::spawn_blocking(move || {
-            rival::by_features(&artifact, &rows.table.features.select(Axis(0), &rows.parts.score))
-        });
+        let asking = tokio::task::spawn_blocking(move || rival::by_features(&artifact, &rows.scored));
         let said = known(asking.await.map_err(|_| Stop::Broken("production's answers panicked".into()))?);
         Ok(said.flatten().map(|said| said.into_iter().map(Some).collect()))
     }
@@ -131,7 +128,7 @@ fn own_answers(
     contents: &[Option<few_shot::Content>],
 ) -> Result<Evidence, Stop> {
     let Rows { table, parts, .. } = rows;
-    let said = rival::by_features(version, &table.features.select(Axis(0), &parts.score))?;
+    let said = rival::by_features(version, &rows.scored)?;
     let said = said.ok_or_else(|| Stop::Broken("a job made a version without a head".into()))?;
     let content = |row: &usize| contents.get(*row).copied().flatten();
     let missing = || Stop::Broken("a held-out row is not in its file any more".into());

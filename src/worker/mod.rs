@@ -4,6 +4,7 @@ mod alone;
 mod bulk;
 mod control;
 mod evaluate;
+mod examples;
 mod fine_tune;
 mod held_out;
 mod overlap;
@@ -14,6 +15,7 @@ mod rival;
 mod run;
 mod stages;
 mod table;
+mod tune;
 mod zero_shot;
 
 pub use alone::work;

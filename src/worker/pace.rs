@@ -30,6 +30,8 @@ pub(super) enum Part {
     Features,
     Compare,
     Fit,
+    /// The backbone's own training, where the method has one.
+    Tune,
     ZeroShot,
     /// The files read once more, for what learns without transfer.
     Read,
@@ -37,14 +39,14 @@ pub(super) enum Part {
     Report,
 }
 
-const PARTS: usize = 7;
+const PARTS: usize = 8;
 
 /// Seconds that a row of the files costs in each part until it is measured, on two cores: of texts, of pictures and
-/// of sounds. Fit and curve cost as much for each class.
+/// of sounds. Fit and curve cost as much for each class, a backbone's training for each pass.
 const BELIEVED: [[f64; PARTS]; 3] = [
-    [2.5e-3, 1e-5, 3e-5, 4e-5, 1e-5, 2.5e-5, 3e-5],
-    [9e-3, 8e-4, 3e-4, 3e-3, 1.5e-3, 5e-4, 2e-4],
-    [1.5e-2, 1e-4, 3e-5, 4e-5, 1.5e-3, 1e-4, 3e-5],
+    [2.5e-3, 1e-5, 3e-5, 1e-2, 4e-5, 1e-5, 2.5e-5, 3e-5],
+    [9e-3, 8e-4, 3e-4, 4e-2, 3e-3, 1.5e-3, 5e-4, 2e-4],
+    [1.5e-2, 1e-4, 3e-5, 0.0, 4e-5, 1.5e-3, 1e-4, 3e-5],
 ];
 
 /// What a job is about to do.
@@ -54,6 +56,8 @@ pub(super) struct Work {
     pub(super) modality: Modality,
     /// The longest that labelling by names and the curve may take.
     pub(super) budget: Duration,
+    /// Passes over the rows that train the backbone itself.
+    pub(super) passes: usize,
     /// What an earlier attempt told.
     pub(super) told: Option<Progress>,
 }
@@ -126,9 +130,12 @@ impl State {
         };
         let mut believed = a_row.map(|seconds| seconds * work.rows as f64);
         let (each, most) = (work.classes as f64, work.budget.as_secs_f64());
-        for (part, times, most) in
-            [(Part::Fit, each, f64::INFINITY), (Part::ZeroShot, 1.0, most), (Part::Curve, each, most)]
-        {
+        for (part, times, most) in [
+            (Part::Fit, each, f64::INFINITY),
+            (Part::Tune, work.passes as f64, f64::INFINITY),
+            (Part::ZeroShot, 1.0, most),
+            (Part::Curve, each, most),
+        ] {
             if let Some(seconds) = believed.get_mut(part as usize) {
                 *seconds = (*seconds * times).min(most);
             }
@@ -188,7 +195,7 @@ mod tests {
     fn state(rows: usize, told: Option<Progress>) -> (State, Instant) {
         let now = Instant::now();
         let budget = Duration::from_secs(60);
-        (State::new(&Work { rows, classes: 2, modality: Modality::Text, budget, told }, now), now)
+        (State::new(&Work { rows, classes: 2, modality: Modality::Text, budget, passes: 0, told }, now), now)
     }
 
     /// Runs through all parts, each `slower` than believed; what was told every tenth of a second, and when it ended.

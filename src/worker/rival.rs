@@ -24,6 +24,8 @@ pub(super) struct Rows {
     pub(super) limits: Limits,
     pub(super) table: Arc<Table>,
     pub(super) parts: Arc<Parts>,
+    /// Their features, as the job's version reads them.
+    pub(super) scored: Arc<Array2<f32>>,
     pub(super) seed: u64,
 }
 

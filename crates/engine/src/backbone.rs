@@ -233,6 +233,10 @@ impl Backbone {
         &self.labels
     }
 
+    pub(crate) fn reads(&self) -> &Reads {
+        self.model.graph.reads()
+    }
+
     /// What its graph takes and gives.
     #[must_use]
     pub fn signature(&self) -> &Signature {

@@ -9,6 +9,7 @@ mod batch;
 mod call;
 mod engine;
 mod error;
+mod examples;
 mod folder;
 mod lane;
 mod memory;

@@ -16,7 +16,7 @@ pub mod text;
 pub use audio::{Sound, SoundEncoder, SoundFormat, SoundHeader, decode_sound, probe_sound};
 pub use data_url::{DataUrl, decode_base64, parse_data_url};
 pub use error::MediaError;
-pub use image::{Format, ImageHeader, Limits, RgbImage8, decode, preprocess, probe};
+pub use image::{Format, ImageHeader, Limits, RgbImage8, decode, preprocess, probe, vary};
 pub use modality::{MediaKind, Sniffed, sniff};
 pub use text::{Encoded, Shorter, TextEncoder, Truncate};
 

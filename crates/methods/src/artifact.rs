@@ -131,6 +131,43 @@ pub fn load(bytes: &[u8]) -> Result<Head, MethodError> {
     })
 }
 
+/// What [`save_tuned`] writes. A change of meaning is a new number.
+const TUNED_FORMAT: u32 = 1;
+
+const TUNED: &str = "tuned classifier";
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TunedDocument {
+    tuned_classifier: u32,
+}
+
+/// The bytes of a head together with what was tuned of its backbone: a safetensors file that holds the two files.
+///
+/// # Errors
+///
+/// [`MethodError::Stored`] when the bytes cannot be built.
+pub fn save_tuned(head: &Head, delta: &[u8]) -> Result<Vec<u8>, MethodError> {
+    let mut writer = Writer::default();
+    writer.bytes("head", &save(head)?);
+    writer.bytes("delta", delta);
+    writer.finish(TUNED, &TunedDocument { tuned_classifier: TUNED_FORMAT })
+}
+
+/// The head and the delta of [`save_tuned`]; nothing for a version whose backbone is as it came.
+///
+/// # Errors
+///
+/// [`MethodError::Stored`] naming what does not fit.
+pub fn load_tuned(bytes: &[u8]) -> Result<Option<(Head, Vec<u8>)>, MethodError> {
+    let Ok(reader) = Reader::new(TUNED, bytes) else { return Ok(None) };
+    let Ok(document) = reader.document::<TunedDocument>() else { return Ok(None) };
+    if document.tuned_classifier != TUNED_FORMAT {
+        return Err(reader.error(format!("format {} is not {TUNED_FORMAT}", document.tuned_classifier)));
+    }
+    Ok(Some((load(reader.bytes("head")?)?, reader.bytes("delta")?.to_vec())))
+}
+
 /// The content address of stored bytes: their SHA-256 in lower-case hexadecimal digits.
 pub fn address(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
@@ -157,6 +194,9 @@ impl Artifact {
     pub fn load(bytes: &[u8]) -> Result<Self, MethodError> {
         if few_shot::stored::is(bytes) {
             return few_shot::load(bytes).map(|(few_shot, _)| Self::FewShot(Arc::new(few_shot)));
+        }
+        if let Some((head, _)) = load_tuned(bytes)? {
+            return Ok(Self::Head(Arc::new(head)));
         }
         load(bytes).map(|head| Self::Head(Arc::new(head)))
     }

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use headstart_engine::{Runtime, Workbench};
-use headstart_methods::rng::Rng;
 use headstart_methods::data::Targets;
+use headstart_methods::rng::Rng;
 use headstart_methods::tune::{
     Choice, Delta, Feed, LowRank, Recipe, Role, Steps, Tunable, Tuned, What, Work, prepare, train,
 };
@@ -133,7 +133,12 @@ struct Data {
 impl Data {
     fn new() -> Self {
         let (points, labels) = Points::drawn(400);
-        Self { points, targets: Targets::Single(labels), learn: (0..300).collect(), tune: (300..400).collect() }
+        Self {
+            points,
+            targets: Targets::Single(labels),
+            learn: (0..300).collect(),
+            tune: (300..400).collect(),
+        }
     }
 
     fn work(&self, bench: &Workbench) -> Work<'_> {

@@ -1,7 +1,7 @@
 //! The backbones that can be asked: loaded ones with their encoders, those that come back when they are asked for, and
 //! broken ones with the reason.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
@@ -383,6 +383,8 @@ pub struct Resident {
 #[derive(Default)]
 pub struct Catalog {
     entries: RwLock<BTreeMap<String, Known>>,
+    /// Those that are in no list: parts of what somebody owns.
+    unlisted: RwLock<BTreeSet<String>>,
     loader: OnceLock<Arc<dyn Loader>>,
     /// Counts questions, which orders them.
     turns: AtomicU64,
@@ -412,6 +414,19 @@ impl Catalog {
         known.loading = loading;
     }
 
+    /// Adds one that is in no list and is loaded when it is asked for, unless it is there.
+    pub fn insert_unlisted(&self, id: &str) {
+        let resting = || Known { entry: Entry::Resting, loading: false };
+        self.unlisted.write().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+        self.write().entry(id.to_owned()).or_insert_with(resting);
+    }
+
+    /// Forgets one. Returns what was there, whose memory goes once requests have finished on it.
+    pub fn forget(&self, id: &str) -> Option<Entry> {
+        self.unlisted.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.write().remove(id).map(|known| known.entry)
+    }
+
     /// Lets a backbone rest unless somebody holds it. Returns it: the caller's is the last hold.
     pub fn rest(&self, id: &str) -> Option<Arc<Served>> {
         let mut entries = self.write();
@@ -432,10 +447,13 @@ impl Catalog {
         drop(entries);
     }
 
-    /// All backbones in order of id.
+    /// All backbones in order of id, but those that are in no list.
     #[must_use]
     pub fn list(&self) -> Vec<(String, Known)> {
-        self.read().iter().map(|(id, known)| (id.clone(), known.clone())).collect()
+        let unlisted = self.unlisted.read().unwrap_or_else(PoisonError::into_inner);
+        let entries = self.read();
+        let listed = entries.iter().filter(|(id, _)| !unlisted.contains(*id));
+        listed.map(|(id, known)| (id.clone(), known.clone())).collect()
     }
 
     /// The backbones in memory.

@@ -237,6 +237,17 @@ impl Classifiers {
         self.snapshot().classifiers.values().map(|live| live.versions.len()).sum()
     }
 
+    /// The backbones that versions which answer read features of.
+    #[must_use]
+    pub fn backbones(&self) -> Vec<String> {
+        let snapshot = self.snapshot();
+        let versions = snapshot.classifiers.values().flat_map(|live| live.versions.values());
+        let mut backbones: Vec<String> = versions.map(|version| version.backbone.to_string()).collect();
+        backbones.sort_unstable();
+        backbones.dedup();
+        backbones
+    }
+
     /// Makes a classifier look as given: `added` versions join those that answer, those not in `kept` go.
     ///
     /// # Errors
@@ -304,7 +315,7 @@ impl Classifiers {
         chosen.first().map(|chosen| {
             let artifact = &chosen.version.artifact;
             Described {
-                backbone: chosen.version.backbone.to_string(),
+                backbone: chosen.version.artifact.backbone().id.clone(),
                 method: artifact.method().to_owned(),
                 labels: Arc::clone(artifact.labels()),
                 multi_label: artifact.multi_label(),

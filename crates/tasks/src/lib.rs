@@ -9,6 +9,7 @@ mod context;
 mod decision_input;
 pub mod decisions;
 mod error;
+mod examples;
 pub mod features;
 pub mod few_shot;
 mod items;

@@ -8,6 +8,7 @@
 //!   16-bit grey keeps its high byte too, where Pillow clips at 255 and turns photographs white. ICC profiles are
 //!   not applied.
 //! - [`preprocess()`] resizes with Pillow's fixed-point filters, byte for byte, and crops as torchvision does.
+//! - [`vary()`] takes a part of a picture at random, for training.
 //!
 //! [`probe`] reads the header only and refuses before anything is expanded.
 
@@ -26,6 +27,7 @@ mod resample;
 mod rows;
 mod taps;
 mod tiff;
+mod vary;
 
 use headstart_types::Modality;
 
@@ -35,6 +37,7 @@ pub(crate) use format::describe;
 pub use header::{ImageHeader, Limits, probe};
 pub use pixels::RgbImage8;
 pub use preprocess::preprocess;
+pub use vary::vary;
 
 use crate::modality::MediaKind;
 

@@ -2,7 +2,7 @@
 
 use headstart_types::report::{
     Calibration, Duplicates, LeftOut, Metrics, Note, Reliability, Report, Row, Run, Stage, Suspicious,
-    SuspiciousRow, VERSION,
+    SuspiciousRow, Tuning, VERSION,
 };
 use ndarray::{ArrayView2, Axis};
 use thiserror::Error;
@@ -17,6 +17,7 @@ use super::notes;
 use super::quality;
 use super::suspicious::{Suspect, suspicious};
 use super::transfer::{self, Names};
+use super::tuned::gain;
 use crate::data::Targets;
 use crate::rng::Rng;
 
@@ -75,6 +76,9 @@ pub struct Evidence<'a> {
     pub out_of_sample: Option<OutOfSample<'a>>,
     /// The learning curve and what its learners are called.
     pub curve: Option<(&'a Curve, Names<'a>)>,
+    /// How the backbone was trained, and what a linear probe on it as it came says of the held-out rows: probabilities,
+    /// `[n, classes]`.
+    pub tuning: Option<(Tuning, ArrayView2<'a, f32>)>,
     /// Items that occur more than once.
     pub duplicates: Option<Duplicates>,
     /// Where the time went.
@@ -157,6 +161,10 @@ pub fn evaluate(evidence: Evidence<'_>) -> Result<Report, EvaluateError> {
     report.zero_shot = zero_shot.filter(|zeroth| !zeroth.rows.is_empty()).map(|ZeroShot { rows, scores }| {
         mean_quality(&qualities(&scores.to_owned(), &targets.select(rows)), seeds(3))
     });
+    report.tuning = evidence.tuning.as_ref().map(|(tuning, frozen)| {
+        let (frozen, gain) = gain(&frozen.to_owned(), &served.mapv(|value| value as f32), targets, seeds(6));
+        Tuning { frozen: Some(frozen), gain: Some(gain), ..tuning.clone() }
+    });
     report.transfer = evidence.curve.and_then(|(curve, names)| transfer::judge(curve, names, seeds(4)));
     if let Some((curve, _)) = evidence.curve {
         report.left_out.extend(transfer::left_out(curve));
@@ -223,6 +231,7 @@ fn bare(evidence: &Evidence<'_>, metrics: Metrics) -> Report {
         coverage: None,
         thresholds: Vec::new(),
         transfer: None,
+        tuning: None,
         zero_shot: None,
         suspicious: None,
         duplicates: evidence.duplicates.clone(),

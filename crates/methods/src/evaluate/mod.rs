@@ -13,5 +13,6 @@ pub mod page;
 mod quality;
 pub mod suspicious;
 pub mod transfer;
+pub mod tuned;
 
 pub use assemble::{EvaluateError, Evidence, HeldOut, OutOfSample, ZeroShot, evaluate};

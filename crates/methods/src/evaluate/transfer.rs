@@ -129,7 +129,7 @@ fn slope(points: &[&Point], weights: &[f64], luck: &[f64]) -> f64 {
     up / along
 }
 
-fn verdict(estimate: Estimate) -> Verdict {
+pub(crate) fn verdict(estimate: Estimate) -> Verdict {
     if estimate.low > 0.0 {
         Verdict::Helped
     } else if estimate.high < 0.0 {

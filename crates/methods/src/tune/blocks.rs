@@ -47,7 +47,8 @@ fn starts(graph: &Graph, features: &str) -> Vec<usize> {
         if head.contains(&at) || !node.input.iter().any(matrix) {
             continue;
         }
-        let start = candidates.iter().rev().find(|(before, _)| *before < at).map_or(0, |(before, _)| before + 1);
+        let start =
+            candidates.iter().rev().find(|(before, _)| *before < at).map_or(0, |(before, _)| before + 1);
         if starts.last() != Some(&start) {
             starts.push(start);
         }

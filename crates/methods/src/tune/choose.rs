@@ -79,11 +79,7 @@ pub(super) struct Found {
 
 /// What is trained, in the order in which the graph uses it. Makes of it constants of 32-bit floats, and adds the factors
 /// that are to be added.
-pub(super) fn weights(
-    graph: &mut Graph,
-    features: &str,
-    choice: &Choice,
-) -> Result<Vec<Found>, MethodError> {
+pub(super) fn weights(graph: &mut Graph, features: &str, choice: &Choice) -> Result<Vec<Found>, MethodError> {
     let mut found = match choice.what {
         What::All => constants(graph, features, choice, 0)?,
         What::LastBlocks(count) => {

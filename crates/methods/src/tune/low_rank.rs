@@ -83,7 +83,9 @@ fn targets(graph: &Graph, features: &str) -> Vec<Target> {
     let mut targets = Vec::new();
     for (at, node) in graph.nodes().iter().enumerate().filter(|(at, _)| !head.contains(at)) {
         let (Some(input), Some(weight)) = (node.reads(0), node.reads(1)) else { continue };
-        let Some(tensor) = graph.constant(weight).filter(|_| graph.constant(input).is_none()) else { continue };
+        let Some(tensor) = graph.constant(weight).filter(|_| graph.constant(input).is_none()) else {
+            continue;
+        };
         let transposed = node.is("Gemm") && node.int("transB") == Some(1);
         let turned = node.is("Gemm") && node.int("transA") == Some(1);
         let linear = (node.is("MatMul") || node.is("Gemm")) && !turned;

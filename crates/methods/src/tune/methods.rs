@@ -1,5 +1,6 @@
 //! The methods that train the backbone itself: `full`, `partial` and `lora`. Each begins with a linear probe.
 
+use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -8,10 +9,12 @@ use super::graph::Tunable;
 use super::low_rank::LowRank;
 use super::recipe::Recipe;
 use super::train::Tuned;
+use crate::data::Targets;
 use crate::error::MethodError;
 use crate::head::{Backbone, Head, HeadParts};
 use crate::linear_probe::LinearProbe;
-use crate::method::{Checked, Control, FitData, Fitted, Method, Needs, Params, hyperparameter};
+use crate::method::{Checked, Control, FitData, Fitted, HeldOut, Method, Needs, Params, hyperparameter};
+use crate::score::{self, Score};
 
 /// What is done with the backbone once there is a head.
 #[derive(Debug, Clone, PartialEq)]
@@ -209,4 +212,20 @@ pub fn tuned_head(
     parts.hyperparameters = params.as_map().clone();
     parts.backbone = backbone;
     Head::new(parts)
+}
+
+/// A head fitted anew to what it gives rows that it did not learn from; the figures of a fit, the rows' numbers among them.
+///
+/// # Errors
+/// [`MethodError::Width`] for features of another width.
+pub fn calibrated(
+    head: Head,
+    features: ArrayView2<'_, f32>,
+    targets: &Targets,
+    rows: Vec<usize>,
+) -> Result<(Head, HeldOut, f64), MethodError> {
+    let logits = head.logits(features)?;
+    let score = Score::of(logits.view(), targets, None);
+    let head = score::calibrated(head, &logits, targets, score.temperature)?;
+    Ok((head, HeldOut { rows, logits }, score.accuracy))
 }

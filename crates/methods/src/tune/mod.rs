@@ -23,6 +23,6 @@ pub use choose::{Choice, Role, What};
 pub use delta::Delta;
 pub use graph::{Tunable, prepare};
 pub use low_rank::LowRank;
-pub use methods::{Full, Lora, Partial, Plan, tuned_head};
+pub use methods::{Full, Lora, Partial, Plan, calibrated, tuned_head};
 pub use recipe::{Recipe, Steps};
 pub use train::{Epoch, Mixed, Tuned, Work, train};

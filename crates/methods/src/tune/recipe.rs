@@ -47,6 +47,10 @@ pub struct Recipe {
     pub patience: usize,
     /// Whether tables of embeddings are trained too.
     pub embeddings: bool,
+    /// Whether pictures are varied at random: parts of them, mirrored or not.
+    pub augment: bool,
+    /// Share of a text's tokens that are left out at random in each step.
+    pub token_dropout: f64,
     /// Steps between two checkpoints.
     pub checkpoint_steps: usize,
 }
@@ -67,6 +71,8 @@ impl Default for Recipe {
             label_smoothing: 0.0,
             patience: 2,
             embeddings: false,
+            augment: true,
+            token_dropout: 0.0,
             checkpoint_steps: 100,
         }
     }

@@ -258,10 +258,10 @@ impl Run<'_> {
         }
         let classes = self.work.classes;
         let has = |row: &usize, class: usize| self.of(*row).binary_search(&(class as u32)).is_ok();
-        let said = rows.iter().flat_map(|row| (0..classes).map(move |class| f32::from(u8::from(has(row, class)))));
-        let shares = rows
-            .iter()
-            .flat_map(|row| std::iter::repeat_n(share(row) / classes.max(1) as f32, classes));
+        let said =
+            rows.iter().flat_map(|row| (0..classes).map(move |class| f32::from(u8::from(has(row, class)))));
+        let shares =
+            rows.iter().flat_map(|row| std::iter::repeat_n(share(row) / classes.max(1) as f32, classes));
         let shape = || vec![rows.len(), classes];
         [(answers.clone(), floats(shape(), said)), (weights.clone(), floats(shape(), shares))]
     }
@@ -275,9 +275,11 @@ impl Run<'_> {
             let weights = self.work.class_weights?;
             weights.get(*class as usize).copied()
         };
-        self.of(row).iter().filter_map(weight).fold(None, |most: Option<f32>, weight| {
-            Some(most.map_or(weight, |most| most.max(weight)))
-        }).unwrap_or(1.0)
+        self.of(row)
+            .iter()
+            .filter_map(weight)
+            .fold(None, |most: Option<f32>, weight| Some(most.map_or(weight, |most| most.max(weight))))
+            .unwrap_or(1.0)
     }
 
     /// Share of answers that are right, and the mean log loss.

@@ -9,6 +9,7 @@ use super::data::{Duplicates, Groups, Suspicious};
 use super::quality::{BinaryCurves, Calibration, Confusion, Coverage, Estimate, Metrics, ThresholdPoint};
 use super::run::Run;
 use super::transfer::Transfer;
+use super::tuning::Tuning;
 
 /// The report format this build writes.
 pub const VERSION: u32 = 1;
@@ -46,6 +47,9 @@ pub struct Report {
     /// Transfer against no transfer, by the number of examples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer: Option<Transfer>,
+    /// What training the backbone itself did; methods that do so only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuning: Option<Tuning>,
     /// Quality of the backbone's zero-shot labels by the names of the classes, on the same items or a drawn part of them:
     /// the learning curve's point of no examples, in its measure.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,6 +5,7 @@ mod document;
 mod quality;
 mod run;
 mod transfer;
+mod tuning;
 
 pub use data::{DuplicatePair, Duplicates, Gap, GroupMetrics, Groups, Row, Suspicious, SuspiciousRow, Twin};
 pub use document::{LeftOut, Note, Report, Stage, VERSION};
@@ -15,3 +16,4 @@ pub use quality::{
 };
 pub use run::{BackboneUsed, ClassCounts, DatasetUsed, Run};
 pub use transfer::{Difference, LearningPoint, Quality, Transfer, Verdict};
+pub use tuning::{Mixture, Pass, Tuning};

@@ -1,0 +1,59 @@
+//! Examples as inputs of a backbone's graph, for a training: what a request's items become on their way to the engine.
+
+use headstart_engine::Input;
+use headstart_media::{Limits, MediaError};
+use headstart_types::payload::Truncate;
+use headstart_types::tensor::Tensor;
+
+use crate::catalog::{Encoder, Served};
+use crate::error::TaskError;
+use crate::reader::Reader;
+
+impl Served {
+    /// A text as its graph reads it, cut as requests' texts are where nothing else is asked.
+    ///
+    /// # Errors
+    /// [`TaskError::Bug`] for a backbone of something else; [`TaskError::Media`] for a text that cannot be read.
+    pub fn text_input(&self, text: &str) -> Result<Input, TaskError> {
+        let Encoder::Text(reader) = &self.encoder else {
+            return Err(TaskError::Bug("a text for a backbone that reads none"));
+        };
+        let Reader::Tokens(encoder) = &**reader else {
+            return Err(TaskError::NoGraph(self.id().to_owned()));
+        };
+        let read = encoder.encode(text, None, Truncate::End).map_err(example)?;
+        Ok(Input::Tokens { ids: read.ids, type_ids: read.type_ids })
+    }
+
+    /// A picture as its graph reads it; varied at random where `chance`, which gives numbers from 0 to below 1, is there.
+    ///
+    /// # Errors
+    /// [`TaskError::Bug`] for a backbone of something else; [`TaskError::Media`] for bytes that are no picture.
+    pub fn image_input(
+        &self,
+        bytes: &[u8],
+        limits: &Limits,
+        chance: Option<&mut dyn FnMut() -> f64>,
+    ) -> Result<Input, TaskError> {
+        let Encoder::Image(spec) = &self.encoder else {
+            return Err(TaskError::Bug("a picture for a backbone that reads none"));
+        };
+        let mut picture = headstart_media::decode(bytes, limits).map_err(example)?;
+        if let Some(chance) = chance {
+            picture = headstart_media::vary(&picture, chance);
+        }
+        Ok(Input::Dense(headstart_media::preprocess(&picture, spec)))
+    }
+
+    /// Inputs as one batch of its graph, by the names of the graph's inputs.
+    ///
+    /// # Errors
+    /// [`TaskError::NoGraph`] for a table of word vectors; [`TaskError::Engine`] for inputs that are not the graph's.
+    pub fn batch(&self, inputs: &[&Input]) -> Result<Vec<(String, Tensor)>, TaskError> {
+        Ok(self.graph()?.batch(inputs)?)
+    }
+}
+
+fn example(source: MediaError) -> TaskError {
+    TaskError::Media { param: "training_file".to_owned(), source }
+}

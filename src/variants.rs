@@ -1,0 +1,308 @@
+//! Backbones that a job tuned: a backbone's own folder with another graph, made of the backbone's and of what is stored of
+//! the tuning when it is first asked for. What is made can be made again, and is kept in the data folder.
+//!
+//! A variant has a name that no folder of a backbone may have, `backbone+digest`, is in no list of backbones, and comes
+//! and goes as they do.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+
+use headstart_engine::{Folder, FolderError};
+use headstart_methods::tune::Delta;
+use headstart_methods::{MethodError, artifact};
+use headstart_store::{Store, StoreError};
+use headstart_types::Manifest;
+use headstart_types::ids::Sha256;
+use serde::{Deserialize, Serialize};
+
+use crate::app::App;
+use crate::clock::now_ms;
+use crate::folders;
+use crate::rollout::LARGEST_ARTIFACT;
+
+/// What stands between a backbone's name and what tells its variants apart.
+const MARK: char = '+';
+
+/// Hexadecimal digits of a delta's digest in a variant's name.
+const DIGITS: usize = 16;
+
+/// The folder of variants in the data folder.
+const FOLDER: &str = "variants";
+
+const GRAPH: &str = "model.onnx";
+const ABOUT: &str = "variant.json";
+
+/// A folder that nobody knows and that is younger may be one that another process is making.
+const SAFE_AGE: Duration = Duration::from_secs(60 * 60);
+
+/// Why a variant cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VariantError {
+    /// No version here has it.
+    #[error("no version here was tuned to it")]
+    Unknown,
+    /// The backbone is another than the one that was tuned.
+    #[error("it was tuned from `{backbone}` with sha-256 {tuned}, the one here has {found}")]
+    OtherBackbone {
+        /// The backbone.
+        backbone: String,
+        /// The digest it was tuned from.
+        tuned: String,
+        /// The digest of the backbone at hand.
+        found: String,
+    },
+    /// There is no folder of the backbone.
+    #[error("its backbone `{0}` is not here")]
+    NoBackbone(String),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The backbone's folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// What is stored of the tuning.
+    #[error(transparent)]
+    Method(#[from] MethodError),
+    /// The data folder.
+    #[error("{path} cannot be written: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The thread that did it.
+    #[error("it was cut off")]
+    CutOff,
+}
+
+impl VariantError {
+    /// What is wrong, for clients: no path of the machine.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Unknown | Self::OtherBackbone { .. } | Self::NoBackbone(_) | Self::CutOff => {
+                self.to_string()
+            }
+            Self::Folder(error) => error.reason(),
+            Self::Store(_) | Self::Method(_) | Self::Write { .. } => {
+                "its weights cannot be put together; the log has the reason".into()
+            }
+        }
+    }
+}
+
+/// What is known of variants, by name: the bytes that hold each one's delta.
+#[derive(Debug, Default)]
+pub(crate) struct Variants(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    artifacts: HashMap<String, Sha256>,
+    /// Those of jobs that have not ended.
+    held: HashMap<String, usize>,
+}
+
+/// Keeps a variant known for as long as it lives.
+pub(crate) struct Hold {
+    app: Arc<App>,
+    id: String,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut known = self.app.variants.known();
+        if let Some(count) = known.held.get_mut(&self.id) {
+            *count -= 1;
+            if *count == 0 {
+                known.held.remove(&self.id);
+            }
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct About {
+    backbone_sha256: String,
+    graph_sha256: String,
+}
+
+/// The name of the variant that a delta makes of a backbone.
+pub(crate) fn name(backbone: &str, delta: &[u8]) -> String {
+    let digest = artifact::address(delta);
+    format!("{backbone}{MARK}{}", digest.get(..DIGITS).unwrap_or_default())
+}
+
+/// The backbone that a variant was made of; nothing for a backbone itself.
+pub(crate) fn base(id: &str) -> Option<&str> {
+    id.split_once(MARK).map(|(base, _)| base)
+}
+
+/// The backbone behind a name: itself, or the one that a variant was made of.
+pub(crate) fn backbone(id: &str) -> &str {
+    base(id).unwrap_or(id)
+}
+
+impl Variants {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says which bytes hold a variant's delta: from now on it can be asked.
+pub(crate) fn know(app: &App, id: &str, artifact: &Sha256) {
+    app.variants.known().artifacts.insert(id.to_owned(), artifact.clone());
+    app.tasks.catalog.insert_unlisted(id);
+}
+
+/// The same for as long as what is returned lives, whatever versions there are.
+pub(crate) fn hold(app: &Arc<App>, id: &str, artifact: &Sha256) -> Hold {
+    *app.variants.known().held.entry(id.to_owned()).or_default() += 1;
+    know(app, id, artifact);
+    Hold { app: Arc::clone(app), id: id.to_owned() }
+}
+
+/// A variant's folder, made where it is not there.
+///
+/// # Errors
+/// [`VariantError`].
+pub(crate) async fn folder(app: &Arc<App>, id: &str) -> Result<Folder, VariantError> {
+    let base_name = backbone(id).to_owned();
+    let missing = || VariantError::NoBackbone(base_name.clone());
+    let path = app.folder_of(&base_name).await.ok().flatten().ok_or_else(missing)?;
+    let artifact = app.variants.known().artifacts.get(id).cloned().ok_or(VariantError::Unknown)?;
+    let store = app.store().ok_or(VariantError::Unknown)?;
+    in_folder(store, &app.config.data, path, (id, &artifact)).await
+}
+
+/// The same of the backbone's folder at `path`, for a data folder and the bytes that hold the delta.
+///
+/// # Errors
+/// [`VariantError`].
+pub(crate) async fn in_folder(
+    store: &Store,
+    data: &Path,
+    path: PathBuf,
+    (id, artifact): (&str, &Sha256),
+) -> Result<Folder, VariantError> {
+    let place = data.join(FOLDER).join(id);
+    let found = tokio::task::spawn_blocking(move || {
+        let base = folders::open(&path)?;
+        Ok::<_, VariantError>((made(&base, &place), base, place))
+    });
+    let (made, base, place) = found.await.map_err(|_| VariantError::CutOff)??;
+    if let Some(folder) = made {
+        return Ok(folder);
+    }
+    let bytes = store.blobs().read(artifact, LARGEST_ARTIFACT).await?;
+    let id = id.to_owned();
+    let making = tokio::task::spawn_blocking(move || make(&base, &place, &id, &bytes));
+    making.await.map_err(|_| VariantError::CutOff)?
+}
+
+/// The folder as it was made before, of the backbone as it is now.
+fn made(base: &Folder, place: &Path) -> Option<Folder> {
+    let about: About = serde_json::from_slice(&std::fs::read(place.join(ABOUT)).ok()?).ok()?;
+    let same = about.backbone_sha256 == base.manifest().backbone.sha256.to_lowercase();
+    let id = place.file_name()?.to_str()?;
+    same.then(|| Folder::with_manifest(place, manifest(base, id, about.graph_sha256)))
+}
+
+/// Makes a variant's folder beside its place and moves it there whole. Another process may have been faster.
+fn make(base: &Folder, place: &Path, id: &str, artifact: &[u8]) -> Result<Folder, VariantError> {
+    let (head, delta) = artifact::load_tuned(artifact)?.ok_or(VariantError::Unknown)?;
+    let (tuned, found) =
+        (head.parts().backbone.sha256.clone(), base.manifest().backbone.sha256.to_lowercase());
+    if tuned != found {
+        let backbone = base.manifest().backbone.id.clone();
+        return Err(VariantError::OtherBackbone { backbone, tuned, found });
+    }
+    let features = base.manifest().output.features.as_ref().ok_or(VariantError::Unknown)?;
+    let graph = base.verified_graph()?;
+    let graph = std::fs::read(&graph).map_err(|source| FolderError::Read { path: graph.clone(), source })?;
+    let graph = Delta::from_bytes(&delta)?.graft(&graph, &features.tensor)?;
+    let about = About { backbone_sha256: found, graph_sha256: artifact::address(&graph) };
+    let beside = place.with_file_name(format!(".{id}-{}", uuid::Uuid::now_v7().simple()));
+    let write = |path: PathBuf, bytes: &[u8]| {
+        std::fs::write(&path, bytes).map_err(|source| VariantError::Write { path, source })
+    };
+    let written = || -> Result<(), VariantError> {
+        std::fs::create_dir_all(&beside)
+            .map_err(|source| VariantError::Write { path: beside.clone(), source })?;
+        write(beside.join(GRAPH), &graph)?;
+        if let Some(text) = &base.manifest().text {
+            let target = beside.join(&text.tokenizer);
+            if let Some(within) = target.parent() {
+                std::fs::create_dir_all(within)
+                    .map_err(|source| VariantError::Write { path: within.to_owned(), source })?;
+            }
+            write(target, &base.read(&text.tokenizer)?)?;
+        }
+        write(beside.join(ABOUT), &serde_json::to_vec(&about).unwrap_or_default())?;
+        // What was made of another backbone of the name goes.
+        let _ = std::fs::remove_dir_all(place);
+        match std::fs::rename(&beside, place) {
+            Err(_) if place.join(ABOUT).is_file() => Ok(()),
+            moved => moved.map_err(|source| VariantError::Write { path: place.to_owned(), source }),
+        }
+    };
+    let outcome = written();
+    let _ = std::fs::remove_dir_all(&beside);
+    outcome?;
+    tracing::info!(model = id, bytes = graph.len(), "tuned backbone made");
+    Ok(Folder::with_manifest(place, manifest(base, id, about.graph_sha256)))
+}
+
+/// What the backbone's manifest says of a variant: other weights, features alone.
+fn manifest(base: &Folder, id: &str, graph_sha256: String) -> Manifest {
+    let mut manifest = base.manifest().without_text_tower();
+    id.clone_into(&mut manifest.backbone.id);
+    GRAPH.clone_into(&mut manifest.backbone.file);
+    manifest.backbone.sha256 = graph_sha256;
+    manifest.backbone.external.clear();
+    manifest.output.logits = None;
+    manifest.zero_shot = None;
+    manifest
+}
+
+/// Forgets variants that no version and no job here uses, and removes folders of those that nobody knows.
+pub(crate) async fn sweep(app: &Arc<App>) -> std::io::Result<()> {
+    let used: BTreeSet<String> =
+        app.tasks.classifiers.backbones().into_iter().filter(|id| base(id).is_some()).collect();
+    let forgotten: Vec<String> = {
+        let mut known = app.variants.known();
+        let held: BTreeSet<String> = known.held.keys().cloned().collect();
+        let gone = |id: &String| !used.contains(id) && !held.contains(id);
+        let forgotten: Vec<String> = known.artifacts.keys().filter(|id| gone(id)).cloned().collect();
+        forgotten.iter().for_each(|id| drop(known.artifacts.remove(id)));
+        forgotten
+    };
+    for id in forgotten {
+        let entry = app.tasks.catalog.forget(&id);
+        let _ = tokio::task::spawn_blocking(move || drop(entry)).await;
+    }
+    let known: BTreeSet<String> = app.variants.known().artifacts.keys().cloned().collect();
+    let root = app.config.data.join(FOLDER);
+    let now = Duration::from_millis(now_ms().unsigned_abs());
+    let removing = tokio::task::spawn_blocking(move || remove_unknown(&root, &known, now));
+    removing.await.unwrap_or(Ok(()))
+}
+
+fn remove_unknown(root: &Path, known: &BTreeSet<String>, now: Duration) -> std::io::Result<()> {
+    let entries = match std::fs::read_dir(root) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        let at = modified.ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let age = at.and_then(|at| now.checked_sub(at));
+        let known = entry.file_name().to_str().is_some_and(|name| known.contains(name));
+        if !known && age.is_some_and(|age| age > SAFE_AGE) {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}

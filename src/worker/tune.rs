@@ -1,0 +1,378 @@
+//! The step of the methods that train the backbone itself: the fitted head and the backbone's graph as one classifier,
+//! trained, and what was changed kept apart from what came with the backbone.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
+use std::io::Read as _;
+use std::sync::Arc;
+
+use headstart_datasets::{Limits, Place};
+use headstart_engine::{Folder, FolderError, Runtime, Workbench};
+use headstart_export::{Subject, compose};
+use headstart_methods::artifact;
+use headstart_methods::data::Targets;
+use headstart_methods::head::{Backbone, Head};
+use headstart_methods::tune::{self, Delta, Plan, Tuned, Work};
+use headstart_methods::{Control, Fitted, Method, MethodError, Params, split};
+use headstart_tasks::features::{Features, FeaturesParams, Vector};
+use headstart_types::ids::Sha256;
+use headstart_types::report::{Mixture, Pass, Tuning};
+use ndarray::{Array2, Axis};
+
+use crate::app::App;
+use crate::clock::now_ms;
+use crate::variants;
+use crate::worker::bulk;
+use crate::worker::control::{Halt, Stop};
+use crate::worker::examples::Examples;
+use crate::worker::fine_tune::{Context, Parts, threads};
+use crate::worker::reading::{Upload, payload};
+use crate::worker::table::Table;
+
+/// The steps under which a training's state, what it ended with and how it went are kept.
+const TUNE_STATE: &str = "tune";
+const TUNED: &str = "tuned";
+const TUNING: &str = "tuning";
+
+/// Of the rows to learn from, the share that stops the run where the file names none.
+const HELD_OUT: f64 = 0.1;
+
+/// The rows of a run: learnt from, and never learnt from but asked after every epoch.
+pub(super) struct Turns {
+    pub(super) learn: Vec<usize>,
+    pub(super) stop: Vec<usize>,
+}
+
+impl Turns {
+    /// The file's own rows for tuning where it has such, else a seeded stratified tenth of those to learn from.
+    ///
+    /// # Errors
+    /// [`MethodError`] when rows are too few to hold any out.
+    pub(super) fn of(table: &Table, parts: &Parts, seed: u64) -> Result<Self, MethodError> {
+        if !parts.tune.is_empty() {
+            return Ok(Self { learn: parts.learn.clone(), stop: parts.tune.clone() });
+        }
+        let targets = table.targets().select(&parts.learn);
+        let groups = table.head.groups.as_ref();
+        let groups: Option<Vec<u32>> =
+            groups.map(|groups| parts.learn.iter().filter_map(|row| groups.get(*row).copied()).collect());
+        let drawn = split::hold_out(&targets, table.head.classes.len(), groups.as_deref(), HELD_OUT, seed)?;
+        let rows = |of: &[usize]| of.iter().filter_map(|at| parts.learn.get(*at).copied()).collect();
+        Ok(Self { learn: rows(&drawn.train), stop: rows(&drawn.held_out) })
+    }
+
+    /// The numbers that a fit gives the rows that stop the run: places among the rows learnt from, or behind the last.
+    pub(super) fn numbered(&self, parts: &Parts) -> Vec<usize> {
+        if !parts.tune.is_empty() {
+            return (0..self.stop.len()).map(|at| parts.learn.len() + at).collect();
+        }
+        self.stop.iter().filter_map(|row| parts.learn.binary_search(row).ok()).collect()
+    }
+
+    pub(super) fn all(&self) -> HashSet<usize> {
+        self.learn.iter().chain(&self.stop).copied().collect()
+    }
+}
+
+/// What is trained, as the step that trains has it at hand.
+pub(super) struct Subjects {
+    pub(super) folder: Folder,
+    pub(super) head: Head,
+    pub(super) method: &'static dyn Method,
+    pub(super) params: Params,
+    pub(super) plan: Plan,
+    pub(super) targets: Targets,
+    pub(super) turns: Turns,
+    pub(super) examples: Examples,
+    pub(super) seed: u64,
+    pub(super) threads: usize,
+}
+
+/// Trains. Blocking, and long. Returns the head with what was changed, as they are stored, and how it went.
+///
+/// # Errors
+/// [`MethodError`], as the training says.
+pub(super) fn train(
+    subjects: &Subjects,
+    control: &mut dyn Control,
+) -> Result<(Vec<u8>, Tuning), MethodError> {
+    let Subjects { head, method, params, plan, targets, turns, examples, .. } = subjects;
+    let file = classifier(&subjects.folder, head)?;
+    let runtime = Runtime::loaded().ok_or_else(|| MethodError::Graph("ONNX Runtime is not loaded".into()))?;
+    let bench = Workbench::new(runtime, subjects.threads);
+    let multi_label = head.parts().multi_label;
+    let tunable = tune::prepare(&file, ("embedding", "logits"), &plan.choice(multi_label), &bench)?;
+    drop(file);
+    let work = Work {
+        tunable,
+        feed: examples,
+        targets,
+        classes: head.classes().len(),
+        class_weights: None,
+        learn: &turns.learn,
+        tune: &turns.stop,
+        seed: subjects.seed,
+        threads: subjects.threads,
+    };
+    let tuned = tune::train(&work, &plan.recipe, &bench, control)?;
+    let delta = Delta::between(&work.tunable, &tuned.weights)?.to_bytes()?;
+    let manifest = &subjects.folder.manifest().backbone;
+    let backbone =
+        Backbone { id: variants::name(&manifest.id, &delta), sha256: manifest.sha256.to_lowercase() };
+    let head = tune::tuned_head(head, (&work.tunable, &tuned), backbone, (*method, params))?;
+    let weights = work.tunable.weights.iter().map(|weight| weight.values.len() as u64).sum();
+    let tuning = described(&tuned, (weights, delta.len() as u64), turns);
+    Ok((artifact::save_tuned(&head, &delta)?, tuning))
+}
+
+/// The backbone with its head as one file.
+fn classifier(folder: &Folder, head: &Head) -> Result<Vec<u8>, MethodError> {
+    let graph = |error: &dyn std::error::Error| MethodError::Graph(error.to_string());
+    let manifest = folder.manifest().without_text_tower();
+    if !manifest.backbone.external.is_empty() {
+        let id = &manifest.backbone.id;
+        return Err(MethodError::Graph(format!(
+            "`{id}` has weights in other files, which cannot be trained"
+        )));
+    }
+    let path = folder.verified_graph().map_err(|error| graph(&error))?;
+    let unread = |source| FolderError::Read { path: path.clone(), source };
+    let mut backbone = File::open(&path).map_err(|source| graph(&unread(source)))?;
+    let tokenizer = manifest.text.as_ref().map(|text| folder.read(&text.tokenizer)).transpose();
+    let tokenizer = tokenizer.map_err(|error| graph(&error))?;
+    let subject = Subject {
+        name: "tuning",
+        version: 1,
+        head,
+        manifest: &manifest,
+        tokenizer: tokenizer.as_deref(),
+        producer_version: env!("CARGO_PKG_VERSION"),
+    };
+    let composed = compose(&backbone, &subject).map_err(|error| graph(&error))?;
+    let mut file = Vec::new();
+    composed.assembly.write(&mut backbone.by_ref(), &mut file).map_err(|error| graph(&error))?;
+    Ok(file)
+}
+
+fn described(tuned: &Tuned, (weights, stored_bytes): (u64, u64), turns: &Turns) -> Tuning {
+    let pass = |epoch: &tune::Epoch| Pass {
+        loss: epoch.loss,
+        held_out_accuracy: epoch.accuracy,
+        held_out_loss: epoch.log_loss,
+    };
+    let mixture = |mixed: &tune::Mixed| Mixture {
+        share: f64::from(mixed.share),
+        held_out_accuracy: mixed.accuracy,
+        held_out_loss: mixed.log_loss,
+    };
+    Tuning {
+        weights,
+        stored_bytes,
+        learned_from: turns.learn.len(),
+        stopped_by: turns.stop.len(),
+        epochs: tuned.epochs.iter().map(pass).collect(),
+        kept_epoch: tuned.best + 1,
+        mixtures: tuned.mixes.iter().map(mixture).collect(),
+        share: f64::from(tuned.share),
+        frozen: None,
+        gain: None,
+    }
+}
+
+/// The features that a backbone gives some rows of a table, in the order of the rows.
+///
+/// # Errors
+/// The job's stop, or when a file changed since it was inspected.
+pub(super) async fn features(
+    app: &App,
+    model: &str,
+    (files, limits): (&[Upload], &Limits),
+    (table, rows): (&Table, &[usize]),
+    halt: &Halt,
+) -> Result<Array2<f32>, Stop> {
+    let place_of: HashMap<usize, usize> = rows.iter().enumerate().map(|(at, row)| (*row, at)).collect();
+    let mut features = Array2::zeros((rows.len(), table.head.dim));
+    let mut seen = 0;
+    for (number, file) in files.iter().enumerate() {
+        let wanted: HashMap<&Place, usize> = table
+            .of_file(number)
+            .filter_map(|row| Some((table.head.places.get(row)?, *place_of.get(&row)?)))
+            .collect();
+        if wanted.is_empty() {
+            continue;
+        }
+        let named = wanted.keys().map(|place| (*place).clone()).collect();
+        let mut reading = file.read(limits, bulk::batch(&app.tasks), Some(named));
+        while let Some(batch) = reading.next().await? {
+            let places: Vec<Option<usize>> =
+                batch.iter().map(|example| wanted.get(&example.place).copied()).collect();
+            let input = payload(batch.into_iter().map(|example| example.content));
+            let params = || FeaturesParams {
+                model: Some(model.to_owned()),
+                input: Some(input.clone()),
+                ..FeaturesParams::default()
+            };
+            let answer = bulk::ask::<Features>(&app.tasks, halt, params).await?;
+            let answer = answer.map_err(|error| Stop::Broken(error.to_string()))?;
+            for (place, embedding) in places.into_iter().zip(answer.data) {
+                let Vector::Float(values) = embedding.embedding else {
+                    return Err(Stop::Broken("features came as text".into()));
+                };
+                let Some(place) = place else { continue };
+                let values = values.as_slice();
+                let same = values.len() == table.head.dim;
+                if let (true, Some(mut row)) = (same, features.outer_iter_mut().nth(place)) {
+                    row.iter_mut().zip(values).for_each(|(to, from)| *to = *from);
+                    seen += 1;
+                }
+            }
+        }
+    }
+    if seen < rows.len() {
+        return Err(Stop::Broken("a row has no features any more".into()));
+    }
+    Ok(features)
+}
+
+/// A version as the steps behind the fit see it.
+pub(super) struct Made {
+    pub(super) fitted: Arc<Fitted>,
+    /// Features of the rows that are scored, as the version reads them.
+    pub(super) scored: Arc<Array2<f32>>,
+    /// How the backbone was trained.
+    pub(super) tuning: Option<Tuning>,
+    /// The head that its training began with.
+    pub(super) frozen: Option<Head>,
+    /// What was changed of the backbone.
+    delta: Option<Vec<u8>>,
+    /// Keeps the backbone known until the version is.
+    _held: Option<variants::Hold>,
+}
+
+impl Made {
+    /// A head on the backbone as it came.
+    pub(super) fn head(fitted: &Arc<Fitted>, table: &Table, parts: &Parts) -> Self {
+        let scored = Arc::new(table.features.select(Axis(0), &parts.score));
+        Self { fitted: Arc::clone(fitted), scored, tuning: None, frozen: None, delta: None, _held: None }
+    }
+
+    /// What is stored of it.
+    ///
+    /// # Errors
+    /// [`MethodError::Stored`].
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>, MethodError> {
+        match &self.delta {
+            Some(delta) => artifact::save_tuned(&self.fitted.head, delta),
+            None => artifact::save(&self.fitted.head),
+        }
+    }
+}
+
+impl Context<'_> {
+    /// Trains the backbone, unless that was done before, and asks what came of it about the rows that stop the run and those
+    /// that are scored.
+    ///
+    /// # Errors
+    /// The job's stop.
+    pub(super) async fn tune(
+        &self,
+        plan: &Plan,
+        files: &[Upload],
+        table: &Table,
+        parts: &Parts,
+        fitted: &Fitted,
+    ) -> Result<Made, Stop> {
+        let turns = Turns::of(table, parts, self.job.seed.cast_unsigned())?;
+        let rows = (turns.stop.clone(), turns.numbered(parts));
+        let (blob, bytes, tuning) = match (self.done.get(&self.step(TUNED)), self.before(TUNED).await?) {
+            (Some(blob), Some(bytes)) => {
+                let tuning = self.before(TUNING).await?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+                (blob.clone(), bytes, tuning)
+            }
+            _ => self.train(plan, files, table, turns, fitted).await?,
+        };
+        let broken = || Stop::Broken("what was tuned cannot be read".into());
+        let (head, delta) = artifact::load_tuned(&bytes)?.ok_or_else(broken)?;
+        let variant = head.parts().backbone.id.clone();
+        let held = variants::hold(self.app, &variant, &blob);
+        let limits = self.app.dataset_limits();
+        let (stop, numbers) = rows;
+        let stopping = features(self.app, &variant, (files, &limits), (table, &stop), self.halt).await?;
+        let scored = features(self.app, &variant, (files, &limits), (table, &parts.score), self.halt).await?;
+        let targets = table.targets().select(&stop);
+        let (head, held_out, accuracy) = tune::calibrated(head, stopping.view(), &targets, numbers)?;
+        let summary = summary(self.method, tuning.as_ref(), accuracy);
+        self.say(summary.clone()).await?;
+        let mut metrics = BTreeMap::from([("accuracy".to_owned(), accuracy)]);
+        metrics.extend(tuning.as_ref().map(|tuning: &Tuning| ("share".to_owned(), tuning.share)));
+        let made = Fitted { head, held_out: Some(held_out), summary, metrics };
+        Ok(Made {
+            fitted: Arc::new(made),
+            scored: Arc::new(scored),
+            tuning,
+            frozen: Some(fitted.head.clone()),
+            delta: Some(delta),
+            _held: Some(held),
+        })
+    }
+
+    /// Trains on a thread of its own and keeps what comes of it as the step's output.
+    async fn train(
+        &self,
+        plan: &Plan,
+        files: &[Upload],
+        table: &Table,
+        turns: Turns,
+        fitted: &Fitted,
+    ) -> Result<(Sha256, Vec<u8>, Option<Tuning>), Stop> {
+        let limits = self.app.dataset_limits();
+        let (wanted, recipe) = (turns.all(), &plan.recipe);
+        let place = (self.app.config.data.as_path(), &**self.halt);
+        let examples =
+            Examples::read(&self.served, (files, &limits), (table, &wanted), recipe, place).await?;
+        let subjects = Subjects {
+            folder: self.served.folder().clone(),
+            head: fitted.head.clone(),
+            method: self.method,
+            params: self.params.clone(),
+            plan: plan.clone(),
+            targets: table.targets(),
+            turns,
+            examples,
+            seed: self.job.seed.cast_unsigned(),
+            threads: threads(),
+        };
+        let mut control = self.control(TUNE_STATE, self.before(TUNE_STATE).await?);
+        let training = tokio::task::spawn_blocking(move || train(&subjects, &mut control));
+        let trained = training.await.map_err(|_| Stop::Broken("the training panicked".into()))?;
+        self.halt.check()?;
+        let (bytes, tuning) = trained?;
+        let told = serde_json::to_vec(&tuning).map_err(|error| Stop::Broken(error.to_string()))?;
+        for (step, bytes) in [(TUNING, &told), (TUNED, &bytes)] {
+            let blob = self.store.blobs().put(bytes).await?.sha256;
+            self.store.put_step(self.lease, &self.step(step), &blob, now_ms()).await?;
+            if step == TUNED {
+                return Ok((blob, bytes.clone(), Some(tuning)));
+            }
+        }
+        Err(Stop::Broken("what was tuned was not kept".into()))
+    }
+}
+
+/// What was done, in one sentence.
+fn summary(method: &dyn Method, tuning: Option<&Tuning>, accuracy: f64) -> String {
+    let Some(tuning) = tuning else { return format!("{}: {:.1} % right", method.name(), 100.0 * accuracy) };
+    let first = tuning.mixtures.first().map_or(0.0, |first| first.held_out_accuracy);
+    format!(
+        "{}: {} weights trained over {} passes, of which pass {} was kept and {:.0} % of the way to it is served; right \
+         answers on {} rows that stopped the run: {:.1} %, linear probe {:.1} %",
+        method.name(),
+        tuning.weights,
+        tuning.epochs.len(),
+        tuning.kept_epoch,
+        100.0 * tuning.share,
+        tuning.stopped_by,
+        100.0 * accuracy,
+        100.0 * first
+    )
+}
