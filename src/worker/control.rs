@@ -71,6 +71,7 @@ impl From<MethodError> for Stop {
             | MethodError::Split(_)
             | MethodError::Diverged => Self::refused("unsuitable_data", message, "training_file"),
             MethodError::Graph(_) => Self::refused("unsuitable_model", message, "model"),
+            MethodError::NoRoom => Self::NoRoom,
             MethodError::Cancelled
             | MethodError::Stored { .. }
             | MethodError::Head { .. }

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use headstart_datasets::{Content, Limits, Place};
@@ -28,6 +28,7 @@ pub(super) struct Examples {
     limits: headstart_media::Limits,
     rows: HashMap<usize, Kept>,
     files: Mutex<File>,
+    folder: PathBuf,
     augment: bool,
     token_dropout: f64,
 }
@@ -88,7 +89,24 @@ impl Examples {
         }
         let (augment, token_dropout) = (recipe.augment, recipe.token_dropout);
         let (served, limits) = (Arc::clone(served), limits.media);
-        Ok(Self { served, limits, rows, files: Mutex::new(spool), augment, token_dropout })
+        let (files, folder) = (Mutex::new(spool), folder.to_owned());
+        Ok(Self { served, limits, rows, files, folder, augment, token_dropout })
+    }
+
+    /// Another file without a name where these lie.
+    ///
+    /// # Errors
+    /// [`MethodError::NoRoom`] on a full disk.
+    pub(super) fn beside(&self) -> Result<File, MethodError> {
+        tempfile::tempfile_in(&self.folder).map_err(|error| Self::unkept(&error))
+    }
+
+    /// What could not be written or read of it.
+    pub(super) fn unkept(error: &std::io::Error) -> MethodError {
+        if error.kind() == std::io::ErrorKind::StorageFull {
+            return MethodError::NoRoom;
+        }
+        MethodError::Unsuitable(format!("a file in the data folder cannot be used: {error}"))
     }
 
     fn bytes(&self, at: u64, count: usize) -> std::io::Result<Vec<u8>> {

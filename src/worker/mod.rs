@@ -9,6 +9,7 @@ mod fine_tune;
 mod held_out;
 mod overlap;
 mod pace;
+mod prefix;
 mod raw;
 mod reading;
 mod rival;

@@ -11,9 +11,10 @@ use headstart_engine::{Folder, FolderError, Runtime, Workbench};
 use headstart_export::{Subject, compose};
 use headstart_methods::artifact;
 use headstart_methods::data::Targets;
+use headstart_methods::evaluate::tuned::compared;
 use headstart_methods::head::{Backbone, Head};
-use headstart_methods::tune::{self, Delta, Plan, Tuned, Work};
-use headstart_methods::{Control, Fitted, Method, MethodError, Params, split};
+use headstart_methods::tune::{self, Delta, Feed, Plan, Tuned, Work};
+use headstart_methods::{Control, FitData, Fitted, Method, MethodError, Params, Unattended, split};
 use headstart_tasks::features::{Features, FeaturesParams, Vector};
 use headstart_types::ids::Sha256;
 use headstart_types::report::{Mixture, Pass, Tuning};
@@ -26,13 +27,19 @@ use crate::worker::bulk;
 use crate::worker::control::{Halt, Stop};
 use crate::worker::examples::Examples;
 use crate::worker::fine_tune::{Context, Parts, threads};
+use crate::worker::prefix::Cached;
 use crate::worker::reading::{Upload, payload};
 use crate::worker::table::Table;
 
-/// The steps under which a training's state, what it ended with and how it went are kept.
+/// The steps under which the states of a training and of the one from random weights, what it ended with and how it went
+/// are kept.
 const TUNE_STATE: &str = "tune";
+const RANDOM_STATE: &str = "tune-random";
 const TUNED: &str = "tuned";
 const TUNING: &str = "tuning";
+
+/// What a classifier's file calls its features and its logits.
+const NAMES: (&str, &str) = ("embedding", "logits");
 
 /// Of the rows to learn from, the share that stops the run where the file names none.
 const HELD_OUT: f64 = 0.1;
@@ -101,11 +108,20 @@ pub(super) fn train(
     let runtime = Runtime::loaded().ok_or_else(|| MethodError::Graph("ONNX Runtime is not loaded".into()))?;
     let bench = Workbench::new(runtime, subjects.threads);
     let multi_label = head.parts().multi_label;
-    let tunable = tune::prepare(&file, ("embedding", "logits"), &plan.choice(multi_label), &bench)?;
+    let mut tunable = tune::prepare(&file, NAMES, &plan.choice(multi_label), &bench)?;
     drop(file);
+    let prefix = tunable.prefix.take();
+    let cached = match &prefix {
+        Some(prefix) => {
+            let rows = turns.learn.iter().chain(&turns.stop).copied().collect();
+            Some(Cached::fill(examples, prefix, rows, &bench, control)?)
+        }
+        None => None,
+    };
+    let feed: &dyn Feed = cached.as_ref().map_or(examples, |cached| cached);
     let work = Work {
         tunable,
-        feed: examples,
+        feed,
         targets,
         classes: head.classes().len(),
         class_weights: None,
@@ -123,6 +139,36 @@ pub(super) fn train(
     let weights = work.tunable.weights.iter().map(|weight| weight.values.len() as u64).sum();
     let tuning = described(&tuned, (weights, delta.len() as u64), turns);
     Ok((artifact::save_tuned(&head, &delta)?, tuning))
+}
+
+/// The same graph trained in the same way from random weights, for what transfer did: accuracies on the rows that stop the
+/// run, before the first pass and behind each.
+///
+/// # Errors
+/// [`MethodError`], as the training says.
+fn from_random(subjects: &Subjects, control: &mut dyn Control) -> Result<Vec<f64>, MethodError> {
+    let Subjects { head, plan, targets, turns, examples, .. } = subjects;
+    let file = classifier(&subjects.folder, head)?;
+    let runtime = Runtime::loaded().ok_or_else(|| MethodError::Graph("ONNX Runtime is not loaded".into()))?;
+    let bench = Workbench::new(runtime, subjects.threads);
+    let plan = plan.from_random();
+    let mut tunable = tune::prepare(&file, NAMES, &plan.choice(head.parts().multi_label), &bench)?;
+    tunable.forget(subjects.seed);
+    let work = Work {
+        tunable,
+        feed: examples,
+        targets,
+        classes: head.classes().len(),
+        class_weights: None,
+        learn: &turns.learn,
+        tune: &turns.stop,
+        seed: subjects.seed,
+        threads: subjects.threads,
+    };
+    let tuned = tune::train(&work, &plan.recipe, &bench, control)?;
+    let first = tuned.mixes.first().map(|mixed| mixed.held_out.accuracy);
+    let passes = tuned.epochs.iter().filter_map(|epoch| Some(epoch.held_out?.accuracy));
+    Ok(first.into_iter().chain(passes).collect())
 }
 
 /// The backbone with its head as one file.
@@ -157,13 +203,13 @@ fn classifier(folder: &Folder, head: &Head) -> Result<Vec<u8>, MethodError> {
 fn described(tuned: &Tuned, (weights, stored_bytes): (u64, u64), turns: &Turns) -> Tuning {
     let pass = |epoch: &tune::Epoch| Pass {
         loss: epoch.loss,
-        held_out_accuracy: epoch.accuracy,
-        held_out_loss: epoch.log_loss,
+        held_out_accuracy: epoch.held_out.map(|score| score.accuracy),
+        held_out_loss: epoch.held_out.map(|score| score.log_loss),
     };
     let mixture = |mixed: &tune::Mixed| Mixture {
         share: f64::from(mixed.share),
-        held_out_accuracy: mixed.accuracy,
-        held_out_loss: mixed.log_loss,
+        held_out_accuracy: mixed.held_out.accuracy,
+        held_out_loss: mixed.held_out.log_loss,
     };
     Tuning {
         weights,
@@ -176,6 +222,7 @@ fn described(tuned: &Tuned, (weights, stored_bytes): (u64, u64), turns: &Turns) 
         share: f64::from(tuned.share),
         frozen: None,
         gain: None,
+        from_random: None,
     }
 }
 
@@ -282,8 +329,12 @@ impl Context<'_> {
         parts: &Parts,
         fitted: &Fitted,
     ) -> Result<Made, Stop> {
-        let turns = Turns::of(table, parts, self.job.seed.cast_unsigned())?;
-        let rows = (turns.stop.clone(), turns.numbered(parts));
+        let turns = match plan.contrast {
+            // Nothing is chosen by held-out rows: all are learnt from.
+            true => Turns { learn: parts.learn.clone(), stop: Vec::new() },
+            false => Turns::of(table, parts, self.job.seed.cast_unsigned())?,
+        };
+        let (stop, numbers) = (turns.stop.clone(), turns.numbered(parts));
         let (blob, bytes, tuning) = match (self.done.get(&self.step(TUNED)), self.before(TUNED).await?) {
             (Some(blob), Some(bytes)) => {
                 let tuning = self.before(TUNING).await?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -293,27 +344,60 @@ impl Context<'_> {
         };
         let broken = || Stop::Broken("what was tuned cannot be read".into());
         let (head, delta) = artifact::load_tuned(&bytes)?.ok_or_else(broken)?;
-        let variant = head.parts().backbone.id.clone();
-        let held = variants::hold(self.app, &variant, &blob);
+        let backbone = head.parts().backbone.clone();
+        let held = variants::hold(self.app, &backbone.id, &blob);
         let limits = self.app.dataset_limits();
-        let (stop, numbers) = rows;
-        let stopping = features(self.app, &variant, (files, &limits), (table, &stop), self.halt).await?;
-        let scored = features(self.app, &variant, (files, &limits), (table, &parts.score), self.halt).await?;
-        let targets = table.targets().select(&stop);
-        let (head, held_out, accuracy) = tune::calibrated(head, stopping.view(), &targets, numbers)?;
-        let summary = summary(self.method, tuning.as_ref(), accuracy);
+        let of = |rows: Vec<usize>| {
+            let (app, id, halt, limits) = (self.app, backbone.id.clone(), self.halt, &limits);
+            async move { features(app, &id, (files, limits), (table, &rows), halt).await }
+        };
+        let scored = of(parts.score.clone()).await?;
+        let made = if plan.contrast {
+            let learned = of(parts.learn.clone()).await?;
+            let tuned_on = if parts.tune.is_empty() { None } else { Some(of(parts.tune.clone()).await?) };
+            self.refit(table, parts, (learned, tuned_on), backbone).await?
+        } else {
+            let stopping = of(stop.clone()).await?;
+            let targets = table.targets().select(&stop);
+            let (head, held_out, accuracy) = tune::calibrated(head, stopping.view(), &targets, numbers)?;
+            let metrics = BTreeMap::from([("accuracy".to_owned(), accuracy)]);
+            Fitted { head, held_out: Some(held_out), summary: String::new(), metrics }
+        };
+        let summary = summary(self.method, tuning.as_ref(), made.metrics.get("accuracy").copied());
         self.say(summary.clone()).await?;
-        let mut metrics = BTreeMap::from([("accuracy".to_owned(), accuracy)]);
+        let mut metrics = made.metrics.clone();
         metrics.extend(tuning.as_ref().map(|tuning: &Tuning| ("share".to_owned(), tuning.share)));
-        let made = Fitted { head, held_out: Some(held_out), summary, metrics };
         Ok(Made {
-            fitted: Arc::new(made),
+            fitted: Arc::new(Fitted { summary, metrics, ..made }),
             scored: Arc::new(scored),
             tuning,
             frozen: Some(fitted.head.clone()),
             delta: Some(delta),
             _held: Some(held),
         })
+    }
+
+    /// Fits the method's head on features that the backbone gives now.
+    async fn refit(
+        &self,
+        table: &Table,
+        parts: &Parts,
+        (learned, tuned_on): (Array2<f32>, Option<Array2<f32>>),
+        backbone: Backbone,
+    ) -> Result<Fitted, Stop> {
+        let train = table.examples(&parts.learn)?.with_features(learned)?;
+        let validation = match tuned_on {
+            Some(features) => Some(table.examples(&parts.tune)?.with_features(features)?),
+            None => None,
+        };
+        let (method, params, seed) = (self.method, self.params.clone(), self.job.seed.cast_unsigned());
+        let fitting = tokio::task::spawn_blocking(move || {
+            let data =
+                FitData { train: &train, validation: validation.as_ref(), backbone, threads: threads() };
+            let fitted = method.fit(&data, &params, seed, &mut Unattended)?;
+            Ok::<_, MethodError>(Fitted { head: tune::named(fitted.head, method, &params)?, ..fitted })
+        });
+        Ok(fitting.await.map_err(|_| Stop::Broken("the fit panicked".into()))??)
     }
 
     /// Trains on a thread of its own and keeps what comes of it as the step's output.
@@ -343,7 +427,17 @@ impl Context<'_> {
             threads: threads(),
         };
         let mut control = self.control(TUNE_STATE, self.before(TUNE_STATE).await?);
-        let training = tokio::task::spawn_blocking(move || train(&subjects, &mut control));
+        let other = match plan.recipe.from_random {
+            true => Some(self.control(RANDOM_STATE, self.before(RANDOM_STATE).await?)),
+            false => None,
+        };
+        let training = tokio::task::spawn_blocking(move || {
+            let (bytes, mut tuning) = train(&subjects, &mut control)?;
+            if let Some(mut control) = other {
+                tuning.from_random = Some(compared(&tuning, from_random(&subjects, &mut control)?));
+            }
+            Ok::<_, MethodError>((bytes, tuning))
+        });
         let trained = training.await.map_err(|_| Stop::Broken("the training panicked".into()))?;
         self.halt.check()?;
         let (bytes, tuning) = trained?;
@@ -360,19 +454,22 @@ impl Context<'_> {
 }
 
 /// What was done, in one sentence.
-fn summary(method: &dyn Method, tuning: Option<&Tuning>, accuracy: f64) -> String {
-    let Some(tuning) = tuning else { return format!("{}: {:.1} % right", method.name(), 100.0 * accuracy) };
-    let first = tuning.mixtures.first().map_or(0.0, |first| first.held_out_accuracy);
-    format!(
-        "{}: {} weights trained over {} passes, of which pass {} was kept and {:.0} % of the way to it is served; right \
-         answers on {} rows that stopped the run: {:.1} %, linear probe {:.1} %",
-        method.name(),
-        tuning.weights,
-        tuning.epochs.len(),
-        tuning.kept_epoch,
-        100.0 * tuning.share,
-        tuning.stopped_by,
-        100.0 * accuracy,
-        100.0 * first
-    )
+fn summary(method: &dyn Method, tuning: Option<&Tuning>, accuracy: Option<f64>) -> String {
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    let mut said = method.name().to_owned();
+    if let Some(tuning) = tuning {
+        said += &format!(": {} weights trained over {} passes", tuning.weights, tuning.epochs.len());
+        if let Some(first) = tuning.mixtures.first() {
+            said += &format!(
+                ", of which pass {} was kept and {:.0} % of the way to it is served; right answers on {} rows that stopped \
+                 the run: {}, linear probe {}",
+                tuning.kept_epoch,
+                100.0 * tuning.share,
+                tuning.stopped_by,
+                percent(accuracy.unwrap_or_default()),
+                percent(first.held_out_accuracy)
+            );
+        }
+    }
+    said
 }

@@ -5,6 +5,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use ndarray::{Array2, ArrayView2, Axis};
 use thiserror::Error;
 
+use crate::error::MethodError;
+
 /// The right answers, one per row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Targets {
@@ -156,6 +158,15 @@ impl Examples {
         let features =
             if features.is_standard_layout() { features } else { features.as_standard_layout().to_owned() };
         Ok(Self { features, targets, classes, groups })
+    }
+
+    /// The same rows with features of another backbone.
+    ///
+    /// # Errors
+    ///
+    /// [`MethodError::Data`] as [`Examples::new`] says.
+    pub fn with_features(self, features: Array2<f32>) -> Result<Self, MethodError> {
+        Ok(Self::new(features, self.targets, self.classes, self.groups)?)
     }
 
     /// The features, `n × dim`, row-major.

@@ -62,6 +62,9 @@ pub enum MethodError {
     /// A graph cannot be trained or run.
     #[error("{0}")]
     Graph(String),
+    /// There is no room for what training keeps meanwhile.
+    #[error("there is no room for what training keeps")]
+    NoRoom,
     /// A number became infinite or undefined while fitting.
     #[error("fitting diverged")]
     Diverged,

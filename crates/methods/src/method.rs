@@ -228,6 +228,7 @@ pub static METHODS: &[&dyn Method] = &[
     &crate::tune::Full,
     &crate::tune::Partial,
     &crate::tune::Lora,
+    &crate::tune::SetFit,
 ];
 
 /// The method of that name; `supervised`, the OpenAI API's word, is `auto`.

@@ -7,7 +7,7 @@ use headstart_engine::{Runtime, Workbench};
 use headstart_methods::data::Targets;
 use headstart_methods::rng::Rng;
 use headstart_methods::tune::{
-    Choice, Delta, Feed, LowRank, Recipe, Role, Steps, Tunable, Tuned, What, Work, prepare, train,
+    Choice, Delta, Feed, Goal, LowRank, Recipe, Role, Steps, Tunable, Tuned, What, Work, prepare, train,
 };
 use headstart_methods::{Checkpoint, Control, MethodError, Unattended};
 use headstart_onnx::proto::{
@@ -102,7 +102,8 @@ fn workbench() -> Workbench {
     Workbench::new(Runtime::load(versions.last().map(|path| path.as_path())).unwrap(), 1)
 }
 
-const ALL: Choice = Choice { what: What::All, embeddings: false, multi_label: false, smoothing: 0.0 };
+const ALL: Choice =
+    Choice { what: What::All, prefix: false, embeddings: false, goal: Goal::Classes { smoothing: 0.0 } };
 
 fn tunable(bench: &Workbench) -> Tunable {
     prepare(&classifier(), ("features", "logits"), &ALL, bench).unwrap()
@@ -218,9 +219,9 @@ fn tuning_gets_more_rows_right_than_the_head_it_began_with() {
     let tuned = train(&data.work(&bench), &recipe(), &bench, &mut Unattended).unwrap();
     let (first, last) = (&tuned.mixes[0], tuned.mixes.last().unwrap());
     assert_eq!((first.share, last.share), (0.0, 1.0));
-    assert!(last.accuracy > first.accuracy + 0.2, "{} {}", first.accuracy, last.accuracy);
+    assert!(last.held_out.accuracy > first.held_out.accuracy + 0.2, "{first:?} {last:?}");
     assert!(tuned.epochs.last().unwrap().loss < tuned.epochs[0].loss);
-    assert!((last.accuracy - tuned.epochs[tuned.best].accuracy).abs() < 1e-9, "the best epoch's weights");
+    assert_eq!(Some(last.held_out), tuned.epochs[tuned.best].held_out, "the best epoch's weights");
 }
 
 /// Stops after so many steps, and keeps what the run can go on from.
@@ -368,9 +369,13 @@ fn rows_of_several_classes_are_learnt_one_class_by_one() {
     // Class 2 comes along with class 1.
     let rows = labels.iter().map(|label| if *label == 1 { vec![1, 2] } else { vec![*label] }).collect();
     let targets = Targets::Multi(rows);
-    let choice = Choice { multi_label: true, ..ALL };
+    let choice = Choice { goal: Goal::Labels, ..ALL };
     let tunable = prepare(&classifier(), ("features", "logits"), &choice, &bench).unwrap();
     let work = Work { tunable, targets: &targets, ..data.work(&bench) };
     let tuned = train(&work, &recipe(), &bench, &mut Unattended).unwrap();
-    assert!(tuned.mixes.last().unwrap().accuracy > tuned.mixes[0].accuracy + 0.1, "{:?}", tuned.mixes);
+    assert!(
+        tuned.mixes.last().unwrap().held_out.accuracy > tuned.mixes[0].held_out.accuracy + 0.1,
+        "{:?}",
+        tuned.mixes
+    );
 }

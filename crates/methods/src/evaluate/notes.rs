@@ -44,6 +44,9 @@ pub(crate) fn verdict(report: &Report) -> String {
             range(metrics.micro_f1),
         ),
     }];
+    let tuning = report.tuning.as_ref();
+    sentences.extend(tuning.and_then(|tuning| Some(tuning.gain.as_ref()?.sentence.clone())));
+    sentences.extend(tuning.and_then(|tuning| Some(tuning.from_random.as_ref()?.sentence.clone())));
     sentences.extend(report.transfer.as_ref().map(|transfer| transfer.sentence.clone()));
     sentences.join(" ")
 }

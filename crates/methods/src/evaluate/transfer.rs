@@ -240,7 +240,7 @@ pub(crate) fn interval(estimate: Estimate) -> String {
     format!("95 % interval {} to {}", with_sign(estimate.low), with_sign(estimate.high))
 }
 
-fn with_sign(share: f64) -> String {
+pub(crate) fn with_sign(share: f64) -> String {
     format!("{:+.1}", share * 100.0).replace('-', "−")
 }
 

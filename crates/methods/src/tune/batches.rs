@@ -1,7 +1,10 @@
 //! Which rows stand in which batch: every row once an epoch, like lengths together.
 
+use std::collections::BTreeMap;
+
 use headstart_types::tensor::Tensor;
 
+use crate::data::Targets;
 use crate::error::MethodError;
 use crate::rng::Rng;
 
@@ -38,6 +41,30 @@ pub(super) fn of_epoch(
     batches
 }
 
+/// Rows of one class that stand together in a batch of pairs.
+const ALIKE: usize = 4;
+
+/// The batches of one epoch whose rows are taken in pairs: some of one class in each, for pairs that are alike.
+pub(super) fn of_pairs(
+    rows: &[usize],
+    targets: &Targets,
+    size: usize,
+    (seed, epoch): (u64, usize),
+) -> Vec<Vec<usize>> {
+    let mut chance = Rng::stream(seed, epoch as u64);
+    let mut by_class: BTreeMap<Option<u32>, Vec<usize>> = BTreeMap::new();
+    for row in rows {
+        by_class.entry(targets.of(*row).first().copied()).or_default().push(*row);
+    }
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for mut rows in by_class.into_values() {
+        chance.shuffle(&mut rows);
+        groups.extend(rows.chunks(ALIKE).map(<[usize]>::to_vec));
+    }
+    chance.shuffle(&mut groups);
+    groups.chunks((size / ALIKE).max(1)).map(<[Vec<usize>]>::concat).collect()
+}
+
 /// Rows in the order of their lengths, for passes whose order does not matter.
 pub(super) fn by_length(rows: &[usize], feed: &dyn Feed, size: usize) -> Vec<Vec<usize>> {
     let mut order = rows.to_vec();
@@ -72,6 +99,22 @@ mod tests {
         assert_eq!(first, of_epoch(&rows, &feed, 8, (1, 0)));
         assert_ne!(first, of_epoch(&rows, &feed, 8, (1, 1)));
         assert_ne!(first, of_epoch(&rows, &feed, 8, (2, 0)));
+    }
+
+    #[test]
+    fn a_batch_of_pairs_has_rows_of_one_class_and_of_others() {
+        let rows: Vec<usize> = (0..48).collect();
+        let targets = Targets::Single((0..48).map(|row| row % 6).collect());
+        let batches = of_pairs(&rows, &targets, 24, (1, 0));
+        let mut seen = batches.concat();
+        seen.sort_unstable();
+        assert_eq!(seen, rows);
+        for batch in &batches {
+            let classes: std::collections::BTreeSet<u32> =
+                batch.iter().map(|row| targets.of(*row)[0]).collect();
+            assert_eq!(batch.len(), 24);
+            assert!((2..=6).contains(&classes.len()), "{batch:?}");
+        }
     }
 
     #[test]

@@ -41,12 +41,26 @@ pub enum What {
 pub struct Choice {
     /// Which weights.
     pub what: What,
+    /// Whether what stands before the last blocks is parted from them.
+    pub prefix: bool,
     /// Whether tables of embeddings are among them.
     pub embeddings: bool,
-    /// Whether classes are judged one by one.
-    pub multi_label: bool,
-    /// Share of a label's mass that goes to all classes alike.
-    pub smoothing: f64,
+    /// Towards what.
+    pub goal: Goal,
+}
+
+/// What a training makes better.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Goal {
+    /// The logits of each row's class, against those of the others.
+    Classes {
+        /// Share of a label's mass that goes to all classes alike.
+        smoothing: f64,
+    },
+    /// The logits of each class of a row, one by one.
+    Labels,
+    /// The features: rows of one class become alike, others do not. The head has no part in it.
+    Pairs,
 }
 
 /// What a trained weight is.

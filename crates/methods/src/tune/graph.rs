@@ -3,32 +3,51 @@
 use std::collections::HashSet;
 
 use headstart_onnx::proto::{Dimension, Model, Tensor, ValueInfo, element};
-use headstart_onnx_grad::losses::{BinaryCrossEntropy, CrossEntropy, Loss};
+use headstart_onnx_grad::losses::{BinaryCrossEntropy, Contrastive, CrossEntropy, Loss};
 use headstart_onnx_grad::{Graph, Options, differentiate, normalise};
 use headstart_types::runner::{Graphs, Runners, Trained};
 use prost::Message as _;
 
-use super::choose::{self, Choice, Found, Role};
+use super::choose::{self, Choice, Found, Goal, Role, What};
+use super::prefix::{self, Prefix};
 use super::probe::Asking;
 use crate::error::MethodError;
+use crate::rng::Rng;
 
 /// A classifier whose weights are inputs.
 #[derive(Debug, Clone)]
 pub struct Tunable {
+    /// What stands before the graphs, where the rows are to be taken through it once.
+    pub prefix: Option<Prefix>,
     /// What is run.
     pub graphs: Graphs,
     /// What is trained, with the values it starts from, in the order in which the graph uses it.
     pub weights: Vec<Trained>,
     /// What each of them is.
     pub roles: Vec<Role>,
-    /// The logits, `[rows, classes]`, of both graphs.
-    pub logits: String,
+    /// What both graphs give: logits, `[rows, classes]`, or the features where these are trained.
+    pub output: String,
     /// The loss.
     pub loss: String,
-    /// Inputs of the loss: what is right, and how much each row counts.
-    pub loss_inputs: [String; 2],
-    /// Whether classes are judged one by one.
-    pub multi_label: bool,
+    /// Inputs of the loss, in the order that it states.
+    pub loss_inputs: Vec<String>,
+    /// What is made better.
+    pub goal: Goal,
+}
+
+impl Tunable {
+    /// Takes away what the weights know: each one's values in another order, so that their spread stays; those of the head
+    /// become zero.
+    pub fn forget(&mut self, seed: u64) {
+        for (at, (weight, role)) in self.weights.iter_mut().zip(&self.roles).enumerate() {
+            match role {
+                Role::Head | Role::Up => weight.values.fill(0.0),
+                Role::Backbone(_) | Role::Down { .. } => {
+                    Rng::stream(seed, at as u64).shuffle(&mut weight.values);
+                }
+            }
+        }
+    }
 }
 
 /// Reads a classifier's file and makes of it what [`train`](super::train()) works on. Nodes behind `features`, the vector
@@ -45,19 +64,28 @@ pub fn prepare(
 ) -> Result<Tunable, MethodError> {
     let mut graph = open(classifier, &[features, logits])?;
     let features = &source(&graph, features);
+    let (prefix, choice) = match choice.what {
+        What::LastBlocks(count) if choice.prefix => {
+            let (prefix, rest) = prefix::split(graph, features, count, runners)?;
+            graph = rest;
+            // What is left is the last blocks.
+            let what = if prefix.is_some() { What::All } else { choice.what };
+            (prefix, &Choice { what, ..*choice })
+        }
+        What::All | What::LastBlocks(_) | What::LowRank(_) => (None, choice),
+    };
     let found = choose::weights(&mut graph, features, choice)?;
     let names: Vec<&str> = found.iter().map(|weight| weight.name.as_str()).collect();
-    let logits_name = || logits.to_owned();
-    let loss: Box<dyn Loss> = if choice.multi_label {
-        Box::new(BinaryCrossEntropy { logits: logits_name() })
-    } else {
-        Box::new(CrossEntropy { logits: logits_name(), smoothing: choice.smoothing })
+    let (output, loss): (&str, Box<dyn Loss>) = match choice.goal {
+        Goal::Classes { smoothing } => {
+            (logits, Box::new(CrossEntropy { logits: logits.to_owned(), smoothing }))
+        }
+        Goal::Labels => (logits, Box::new(BinaryCrossEntropy { logits: logits.to_owned() })),
+        Goal::Pairs => (features, Box::new(Contrastive { features: features.to_owned() })),
     };
-    let options = Options { outputs: vec![logits_name()], ..Options::default() };
+    let options = Options { outputs: vec![output.to_owned()], ..Options::default() };
     let training = differentiate(&graph, &*loss, &names, &Asking(runners), &options).map_err(refused)?;
-    let forward = with_inputs(graph, &found, logits);
-    let loss_inputs = <[String; 2]>::try_from(training.loss_inputs)
-        .map_err(|_| MethodError::Graph("the loss has other inputs than it should".into()))?;
+    let forward = with_inputs(graph, &found, output);
     let (mut trained, mut roles) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
     for weight in found {
         // A weight without a gradient has no part in the logits.
@@ -71,13 +99,14 @@ pub fn prepare(
         });
     }
     Ok(Tunable {
+        prefix,
         graphs: Graphs { training: training.model.encode_to_vec(), forward: forward.encode_to_vec() },
         weights: trained,
         roles,
-        logits: logits_name(),
+        output: output.to_owned(),
         loss: training.loss,
-        loss_inputs,
-        multi_label: choice.multi_label,
+        loss_inputs: training.loss_inputs,
+        goal: choice.goal,
     })
 }
 
@@ -102,14 +131,14 @@ fn source(graph: &Graph, value: &str) -> String {
     source.unwrap_or(value).to_owned()
 }
 
-/// The graph with weights as inputs, giving the logits alone.
-fn with_inputs(graph: Graph, weights: &[Found], logits: &str) -> Model {
+/// The graph with weights as inputs, giving one output alone.
+fn with_inputs(graph: Graph, weights: &[Found], output: &str) -> Model {
     let mut model = graph.into_model();
     if let Some(graph) = &mut model.graph {
         let names: HashSet<&str> = weights.iter().map(|weight| weight.name.as_str()).collect();
         let kept = |tensor: &Tensor| tensor.name.as_deref().is_none_or(|name| !names.contains(name));
         graph.initializer.retain(kept);
-        graph.output.retain(|output| output.name.as_deref() == Some(logits));
+        graph.output.retain(|given| given.name.as_deref() == Some(output));
         graph.input.extend(weights.iter().map(|weight| {
             let shape = weight.shape.iter().map(|size| Dimension::of(*size)).collect();
             ValueInfo::tensor(&weight.name, element::FLOAT, shape)

@@ -1,10 +1,10 @@
-//! The methods that train the backbone itself: `full`, `partial` and `lora`. Each begins with a linear probe.
+//! The methods that train the backbone itself: `full`, `partial`, `lora` and `setfit`. Each begins with a linear probe.
 
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::choose::{Choice, Role, What};
+use super::choose::{Choice, Goal, Role, What};
 use super::graph::Tunable;
 use super::low_rank::LowRank;
 use super::recipe::Recipe;
@@ -23,14 +23,47 @@ pub struct Plan {
     pub recipe: Recipe,
     /// Which of its weights.
     pub what: What,
+    /// Whether its features are trained by pairs of rows, and a head is fitted on them anew.
+    pub contrast: bool,
 }
 
 impl Plan {
     /// What is trained, and towards what.
     #[must_use]
     pub fn choice(&self, multi_label: bool) -> Choice {
-        let Recipe { embeddings, label_smoothing: smoothing, .. } = self.recipe;
-        Choice { what: self.what, embeddings, multi_label, smoothing }
+        let goal = match (self.contrast, multi_label) {
+            (true, _) => Goal::Pairs,
+            (false, true) => Goal::Labels,
+            (false, false) => Goal::Classes { smoothing: self.recipe.label_smoothing },
+        };
+        let Recipe { embeddings, augment, token_dropout, .. } = self.recipe;
+        // Rows that are varied come out of it otherwise in every pass.
+        let prefix = !augment && token_dropout == 0.0;
+        Choice { what: self.what, prefix, embeddings, goal }
+    }
+}
+
+/// How many times longer the steps from random weights are than those from pretrained ones, which know something to lose.
+const RANDOM_RATE: f32 = 10.0;
+
+impl Plan {
+    /// The same training of all weights from random ones: longer steps, alike for all of them.
+    #[must_use]
+    pub fn from_random(&self) -> Self {
+        let rate = match self.what {
+            What::All | What::LastBlocks(_) => self.recipe.learning_rate,
+            // Those of factors are not for weights.
+            What::LowRank(_) => Recipe::default().learning_rate,
+        };
+        let recipe = Recipe {
+            embeddings: true,
+            learning_rate: (rate * RANDOM_RATE).min(1.0),
+            head_rate: 1.0,
+            layer_decay: 1.0,
+            patience: self.recipe.epochs,
+            ..self.recipe.clone()
+        };
+        Self { recipe, what: What::All, contrast: self.contrast }
     }
 }
 
@@ -45,6 +78,10 @@ pub struct Partial;
 /// Trains factors of low rank beside the weights.
 #[derive(Debug, Clone, Copy)]
 pub struct Lora;
+
+/// Trains features by pairs of rows (Tunstall et al., "Efficient few-shot learning without prompts", 2022).
+#[derive(Debug, Clone, Copy)]
+pub struct SetFit;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -86,6 +123,11 @@ impl Checked for Factors {
     }
 }
 
+/// Passes and rows a step of the training by pairs: with eight rows of each of six classes some 80 steps, as many as the
+/// paper makes.
+const PAIRS_EPOCHS: usize = 40;
+const PAIRS_BATCH: usize = 24;
+
 /// Step size of factors: they start from nothing, and bear longer steps than weights that know something.
 const FACTORS_RATE: f64 = 5e-4;
 
@@ -118,7 +160,7 @@ fn probe(data: &FitData<'_>, seed: u64, control: &mut dyn Control) -> Result<Fit
 }
 
 macro_rules! method {
-    ($method:ident, $name:literal, $docs:literal, $own:ty, $names:expr, $defaults:expr, $what:expr) => {
+    ($method:ident, $name:literal, $docs:literal, $own:ty, $names:expr, $defaults:expr, $contrast:literal, $what:expr) => {
         impl Method for $method {
             fn name(&self) -> &'static str {
                 $name
@@ -149,7 +191,7 @@ macro_rules! method {
             fn plan(&self, params: &Params, seed: u64) -> Result<Option<Plan>, MethodError> {
                 let (recipe, own): (Recipe, $own) = read(params, $names)?;
                 let what: fn($own, u64) -> What = $what;
-                Ok(Some(Plan { recipe, what: what(own, seed) }))
+                Ok(Some(Plan { recipe, what: what(own, seed), contrast: $contrast }))
             }
         }
     };
@@ -162,16 +204,19 @@ method!(
     NoneOfItsOwn,
     &[],
     Map::new(),
+    false,
     |_, _| What::All
 );
 
 method!(
     Partial,
     "partial",
-    "Trains the backbone's last blocks together with the head, beginning with a linear probe.",
+    "Trains the backbone's last blocks together with the head, beginning with a linear probe. What stands before them is \
+     computed once, unless pictures or texts are varied.",
     Blocks,
     &["blocks"],
-    Map::new(),
+    Map::from_iter([("augment".to_owned(), json!(false))]),
+    false,
     |own, _| What::LastBlocks(own.blocks)
 );
 
@@ -182,7 +227,23 @@ method!(
     Factors,
     &["rank", "alpha"],
     Map::from_iter([("learning_rate".to_owned(), json!(FACTORS_RATE))]),
+    false,
     |own, seed| What::LowRank(LowRank { rank: own.rank, alpha: own.alpha, seed })
+);
+
+method!(
+    SetFit,
+    "setfit",
+    "For few examples: trains the backbone until rows of one class are alike and others are not, then fits a linear probe.",
+    NoneOfItsOwn,
+    &[],
+    Map::from_iter([
+        ("epochs".to_owned(), json!(PAIRS_EPOCHS)),
+        ("batch_size".to_owned(), json!(PAIRS_BATCH)),
+        ("layer_decay".to_owned(), json!(1.0)),
+    ]),
+    true,
+    |_, _| What::All
 );
 
 /// The head that a run ended with, to be applied to features of the backbone that the run made.
@@ -208,9 +269,18 @@ pub fn tuned_head(
             return Err(MethodError::Graph(format!("`{}` is no part of the head", weight.name)));
         }
     }
+    parts.backbone = backbone;
+    named(Head::new(parts)?, method, params)
+}
+
+/// A head as that of another method, with that method's hyperparameters.
+///
+/// # Errors
+/// None that a head which exists can have.
+pub fn named(head: Head, method: &dyn Method, params: &Params) -> Result<Head, MethodError> {
+    let mut parts = head.into_parts();
     method.name().clone_into(&mut parts.method);
     parts.hyperparameters = params.as_map().clone();
-    parts.backbone = backbone;
     Head::new(parts)
 }
 

@@ -51,6 +51,8 @@ pub struct Recipe {
     pub augment: bool,
     /// Share of a text's tokens that are left out at random in each step.
     pub token_dropout: f64,
+    /// Whether the same graph is trained from random weights too, for the report: it takes as long again.
+    pub from_random: bool,
     /// Steps between two checkpoints.
     pub checkpoint_steps: usize,
 }
@@ -73,6 +75,7 @@ impl Default for Recipe {
             embeddings: false,
             augment: true,
             token_dropout: 0.0,
+            from_random: false,
             checkpoint_steps: 100,
         }
     }
@@ -94,6 +97,7 @@ impl Checked for Recipe {
         within("clip", self.clip > 0.0 && self.clip.is_finite(), "above 0")?;
         within("label_smoothing", (0.0..0.5).contains(&self.label_smoothing), "0 to below 0.5")?;
         within("patience", (1..=1000).contains(&self.patience), "1 to 1000")?;
+        within("token_dropout", (0.0..0.9).contains(&self.token_dropout), "0 to below 0.9")?;
         within("checkpoint_steps", (1..=1_000_000).contains(&self.checkpoint_steps), "1 to 1000000")
     }
 }

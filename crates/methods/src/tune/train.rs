@@ -8,7 +8,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use super::batches::{self, Feed};
-use super::choose::Role;
+use super::choose::{Goal, Role};
 use super::graph::Tunable;
 use super::recipe::Recipe;
 use super::schedule;
@@ -19,7 +19,7 @@ use crate::error::MethodError;
 use crate::method::{Checkpoint, Control};
 use crate::optim::fused::{Optimiser, Pace};
 use crate::rng::Rng;
-use crate::score;
+use crate::score::accuracy;
 
 /// Steps in a row that were not finite before the run is given up.
 const MISSTEPS: u32 = 5;
@@ -41,7 +41,7 @@ pub struct Work<'a> {
     pub class_weights: Option<&'a [f32]>,
     /// Rows learnt from.
     pub learn: &'a [usize],
-    /// Rows that stop the run and choose among its weights; never learnt from.
+    /// Rows that stop the run and choose among its weights; never learnt from. Without any the last epoch is kept.
     pub tune: &'a [usize],
     /// What order and augmentation come of.
     pub seed: u64,
@@ -54,9 +54,16 @@ pub struct Work<'a> {
 pub struct Epoch {
     /// Mean loss of the rows learnt from, as the weights moved.
     pub loss: f64,
-    /// Share of the rows held out that were right.
+    /// How the rows held out fared; nothing where none are, or the head has no part.
+    pub held_out: Option<Score>,
+}
+
+/// How rows fare that are not learnt from.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// Share of the answers that were right.
     pub accuracy: f64,
-    /// Mean log loss of the rows held out.
+    /// Mean log loss.
     pub log_loss: f64,
 }
 
@@ -65,10 +72,8 @@ pub struct Epoch {
 pub struct Mixed {
     /// Share of the tuned weights: 0 is where the run began.
     pub share: f32,
-    /// Share of the rows held out that were right.
-    pub accuracy: f64,
-    /// Mean log loss of the rows held out.
-    pub log_loss: f64,
+    /// How the rows held out fare.
+    pub held_out: Score,
 }
 
 /// What a run ends with.
@@ -136,7 +141,13 @@ impl Run<'_> {
     fn epoch(&mut self, state: &mut State, control: &mut dyn Control) -> Result<(), MethodError> {
         let (epoch, size) = (state.epochs.len(), self.recipe.batch_size);
         let total = self.steps_an_epoch() * self.recipe.epochs;
-        let batches = batches::of_epoch(self.work.learn, self.work.feed, size, (self.work.seed, epoch));
+        let turn = (self.work.seed, epoch);
+        let batches = match self.work.tunable.goal {
+            Goal::Classes { .. } | Goal::Labels => {
+                batches::of_epoch(self.work.learn, self.work.feed, size, turn)
+            }
+            Goal::Pairs => batches::of_pairs(self.work.learn, self.work.targets, size, turn),
+        };
         for batch in batches.iter().skip(state.batch) {
             let loss = self.step(state, batch, total)?;
             state.batch += 1;
@@ -149,10 +160,14 @@ impl Run<'_> {
                 self.keep(state, done, control)?;
             }
         }
-        let (accuracy, log_loss) = self.score(self.work.tune)?;
+        let held_out = self.score(self.work.tune)?;
         let loss = state.loss / self.work.learn.len().max(1) as f64;
-        let ended = Epoch { loss, accuracy, log_loss };
-        let better = state.best().is_none_or(|best| (accuracy, -log_loss) > (best.accuracy, -best.log_loss));
+        let ended = Epoch { loss, held_out };
+        // Where nothing is held out the last epoch is the best.
+        let better = match (held_out, state.best().and_then(|best| best.held_out)) {
+            (Some(new), Some(best)) => (new.accuracy, -new.log_loss) > (best.accuracy, -best.log_loss),
+            (None, _) | (_, None) => true,
+        };
         state.epochs.push(ended);
         (state.batch, state.loss) = (0, 0.0);
         if better {
@@ -168,13 +183,12 @@ impl Run<'_> {
     /// Hands out what the run can go on from.
     fn keep(&mut self, state: &mut State, step: usize, control: &mut dyn Control) -> Result<(), MethodError> {
         state.weights = self.weights();
-        let metrics = state.epochs.last().map_or_else(Vec::new, |epoch| {
-            vec![
-                ("loss", epoch.loss),
-                ("held_out_accuracy", epoch.accuracy),
-                ("held_out_loss", epoch.log_loss),
-            ]
-        });
+        let last = state.epochs.last();
+        let held_out = last.and_then(|epoch| epoch.held_out);
+        let scores =
+            held_out.map(|score| [("held_out_accuracy", score.accuracy), ("held_out_loss", score.log_loss)]);
+        let metrics =
+            last.map(|epoch| ("loss", epoch.loss)).into_iter().chain(scores.into_iter().flatten()).collect();
         control.checkpoint(Checkpoint { step, state: state.write()?, head: None, metrics });
         Ok(())
     }
@@ -245,25 +259,50 @@ impl Run<'_> {
     }
 
     /// What the loss reads beside the batch.
-    fn answers(&self, rows: &[usize], whole: f32) -> [(String, Tensor); 2] {
-        let [answers, weights] = &self.work.tunable.loss_inputs;
+    fn answers(&self, rows: &[usize], whole: f32) -> Vec<(String, Tensor)> {
+        let names = self.work.tunable.loss_inputs.iter().cloned();
         let share = |row: &usize| self.weight_of(*row) / whole;
-        if !self.work.tunable.multi_label {
-            let class = |row: &usize| i64::from(self.of(*row).first().copied().unwrap_or_default());
-            let shares = rows.iter().map(share);
-            return [
-                (answers.clone(), integers(rows.iter().map(class))),
-                (weights.clone(), floats(vec![rows.len()], shares)),
-            ];
-        }
-        let classes = self.work.classes;
-        let has = |row: &usize, class: usize| self.of(*row).binary_search(&(class as u32)).is_ok();
-        let said =
-            rows.iter().flat_map(|row| (0..classes).map(move |class| f32::from(u8::from(has(row, class)))));
-        let shares =
-            rows.iter().flat_map(|row| std::iter::repeat_n(share(row) / classes.max(1) as f32, classes));
-        let shape = || vec![rows.len(), classes];
-        [(answers.clone(), floats(shape(), said)), (weights.clone(), floats(shape(), shares))]
+        let tensors = match self.work.tunable.goal {
+            Goal::Classes { .. } => {
+                let class = |row: &usize| self.of(*row).first().copied().unwrap_or_default() as usize;
+                vec![
+                    integers_of(rows.len(), rows.iter().map(class)),
+                    floats(vec![rows.len()], rows.iter().map(share)),
+                ]
+            }
+            Goal::Labels => {
+                let classes = self.work.classes;
+                let shape = || vec![rows.len(), classes];
+                let has = |row: usize, class| self.of(row).binary_search(&(class as u32)).is_ok();
+                let said = rows
+                    .iter()
+                    .flat_map(|row| (0..classes).map(move |class| if has(*row, class) { 1.0 } else { 0.0 }));
+                let each = |row: &usize| std::iter::repeat_n(share(row) / classes.max(1) as f32, classes);
+                vec![floats(shape(), said), floats(shape(), rows.iter().flat_map(each))]
+            }
+            Goal::Pairs => self.pairs(rows, rows.iter().map(share).sum()),
+        };
+        names.zip(tensors).collect()
+    }
+
+    /// All pairs of rows: which, whether they share a class, and how much each counts. Those that do and those that do not
+    /// count half each.
+    fn pairs(&self, rows: &[usize], share: f32) -> Vec<Tensor> {
+        let all = || (0..rows.len()).flat_map(|left| (left + 1..rows.len()).map(move |right| (left, right)));
+        let classes = |at: usize| rows.get(at).map_or(&[][..], |row| self.of(*row));
+        let alike: Vec<bool> = all()
+            .map(|(left, right)| classes(left).iter().any(|class| classes(right).contains(class)))
+            .collect();
+        let count = alike.len();
+        let same = alike.iter().filter(|alike| **alike).count();
+        let weight = |alike: &bool| share * 0.5 / if *alike { same } else { count - same } as f32;
+        let column = |place: fn((usize, usize)) -> usize| integers_of(count, all().map(place));
+        vec![
+            column(|(left, _)| left),
+            column(|(_, right)| right),
+            floats(vec![count], alike.iter().map(|alike| if *alike { 1.0 } else { 0.0 })),
+            floats(vec![count], alike.iter().map(weight)),
+        ]
     }
 
     fn of(&self, row: usize) -> &[u32] {
@@ -282,23 +321,26 @@ impl Run<'_> {
             .unwrap_or(1.0)
     }
 
-    /// Share of answers that are right, and the mean log loss.
-    fn score(&mut self, rows: &[usize]) -> Result<(f64, f64), MethodError> {
+    /// How rows fare; nothing where there are none, or what is trained are the features.
+    fn score(&mut self, rows: &[usize]) -> Result<Option<Score>, MethodError> {
+        if rows.is_empty() || self.work.tunable.goal == Goal::Pairs {
+            return Ok(None);
+        }
         let (mut right, mut loss) = (0.0, 0.0);
         for batch in batches::by_length(rows, self.work.feed, self.recipe.batch_size) {
             let inputs = self.work.feed.batch(&batch, None)?;
             let given: Vec<(&str, &Tensor)> =
                 inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-            let outputs = self.trainer.look(&given, &[&self.work.tunable.logits]).map_err(refused)?;
+            let outputs = self.trainer.look(&given, &[&self.work.tunable.output]).map_err(refused)?;
             let logits: Vec<f32> = outputs.first().map(|logits| values(logits).collect()).unwrap_or_default();
             let logits = Array2::from_shape_vec((batch.len(), logits.len() / batch.len().max(1)), logits)
                 .map_err(|_| MethodError::Graph("the graph gave other logits than one a class".into()))?;
             let targets = self.work.targets.select(&batch);
-            right += score::accuracy(logits.view(), &targets, None) * batch.len() as f64;
+            right += accuracy(logits.view(), &targets, None) * batch.len() as f64;
             loss += calibrate::loss(logits.view(), &targets, 1.0) * batch.len() as f64;
         }
         let count = rows.len().max(1) as f64;
-        Ok((right / count, loss / count))
+        Ok(Some(Score { accuracy: right / count, log_loss: loss / count }))
     }
 
     /// The best mix of the weights that the run began with and those it kept.
@@ -316,10 +358,13 @@ impl Run<'_> {
         };
         for share in SHARES {
             self.set(&mix(share));
-            let (accuracy, log_loss) = self.score(self.work.tune)?;
-            mixes.push(Mixed { share, accuracy, log_loss });
+            match self.score(self.work.tune)? {
+                Some(held_out) => mixes.push(Mixed { share, held_out }),
+                None => break,
+            }
         }
         let better = |a: &&Mixed, b: &&Mixed| {
+            let (a, b) = (a.held_out, b.held_out);
             a.accuracy.total_cmp(&b.accuracy).then(b.log_loss.total_cmp(&a.log_loss))
         };
         let share = mixes.iter().max_by(better).map_or(1.0, |mixed| mixed.share);
@@ -330,13 +375,15 @@ impl Run<'_> {
 }
 
 fn between(from: &[f32], to: &[f32], share: f32) -> Vec<f32> {
+    if share == 1.0 {
+        return to.to_vec();
+    }
     from.iter().zip(to).map(|(from, to)| from + share * (to - from)).collect()
 }
 
-fn integers(values: impl ExactSizeIterator<Item = i64>) -> Tensor {
-    let shape = vec![values.len()];
-    let bytes: Vec<u8> = values.flat_map(i64::to_le_bytes).collect();
-    Tensor { shape, values: Values::Fixed { datatype: DataType::Int64, bytes: bytes.into() } }
+fn integers_of(count: usize, values: impl Iterator<Item = usize>) -> Tensor {
+    let bytes: Vec<u8> = values.flat_map(|value| (value as i64).to_le_bytes()).collect();
+    Tensor { shape: vec![count], values: Values::Fixed { datatype: DataType::Int64, bytes: bytes.into() } }
 }
 
 fn floats(shape: Vec<usize>, values: impl Iterator<Item = f32>) -> Tensor {

@@ -49,6 +49,7 @@ impl Case {
             thresholds: None,
             out_of_sample: None,
             curve: None,
+            tuning: None,
             duplicates: None,
             stages: Vec::new(),
             warnings: Vec::new(),

@@ -16,4 +16,4 @@ pub use quality::{
 };
 pub use run::{BackboneUsed, ClassCounts, DatasetUsed, Run};
 pub use transfer::{Difference, LearningPoint, Quality, Transfer, Verdict};
-pub use tuning::{Mixture, Pass, Tuning};
+pub use tuning::{FromRandom, Mixture, Pass, Tuning};

@@ -23,7 +23,8 @@ pub struct Tuning {
     pub epochs: Vec<Pass>,
     /// The pass whose weights were kept, from 1.
     pub kept_epoch: usize,
-    /// What lies between the weights that the run began with and those that were kept.
+    /// What lies between the weights that the run began with and those that were kept; nothing where no item stopped it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mixtures: Vec<Mixture>,
     /// The share of the kept weights that is served; 0 is the linear probe on the backbone as it came.
     pub share: f64,
@@ -33,6 +34,26 @@ pub struct Tuning {
     /// What is served minus that linear probe, on the same held-out items.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gain: Option<Difference>,
+    /// The same graph trained from random weights, where the job asked for it (`from_random`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_random: Option<FromRandom>,
+}
+
+/// Pretrained against random weights of the same graph, on the items that stop a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FromRandom {
+    /// Shares of right answers from pretrained weights: before the first pass, and behind each.
+    pub pretrained: Vec<f64>,
+    /// The same from random ones.
+    pub random: Vec<f64>,
+    /// Before the first pass: pretrained minus random.
+    pub start: f64,
+    /// Over the first pass: what pretrained gain minus what random ones do.
+    pub slope: f64,
+    /// At the best pass of each: pretrained minus random.
+    pub asymptote: f64,
+    /// The same in words.
+    pub sentence: String,
 }
 
 /// One pass over the items learned from.
@@ -40,10 +61,12 @@ pub struct Tuning {
 pub struct Pass {
     /// Mean loss of the items learned from, as the weights moved.
     pub loss: f64,
-    /// Share of the right answers on the items that stop the run.
-    pub held_out_accuracy: f64,
+    /// Share of the right answers on the items that stop the run, where there are such and the head is trained along.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out_accuracy: Option<f64>,
     /// Mean log loss on them.
-    pub held_out_loss: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out_loss: Option<f64>,
 }
 
 /// Weights between those that a run began with and those it kept.

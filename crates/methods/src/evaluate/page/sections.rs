@@ -2,7 +2,7 @@
 
 use headstart_types::report::{
     Calibration, Duplicates, Groups, Metrics, MultiLabelMetrics, Reliability, Report, Run,
-    SingleLabelMetrics, Suspicious, Transfer, Twin,
+    SingleLabelMetrics, Suspicious, Transfer, Tuning, Twin,
 };
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -36,6 +36,7 @@ pub fn render(report: &Report) -> String {
                     @if let Some(gate) = &report.gate { p { (gate.message) "." } }
                     (notes(report))
                     (quality(report))
+                    @if let Some(tuning) = &report.tuning { (tuned(tuning)) }
                     (transfer(report))
                     (confusion(report))
                     (scores(report))
@@ -122,6 +123,37 @@ fn multi_label(metrics: &MultiLabelMetrics) -> Markup {
             @if let Some(precision) = metrics.mean_average_precision { li { "mean average precision " (percent(precision)) } }
         }
         (table(&["label"], &["precision", "recall", "F1", "average precision", "threshold", "items"], labels))
+    }
+}
+
+fn tuned(tuning: &Tuning) -> Markup {
+    let passes = tuning.epochs.iter().zip(1..).map(|(pass, number)| {
+        let kept = if number == tuning.kept_epoch { ", kept" } else { "" };
+        let none = || "–".to_owned();
+        let right = pass.held_out_accuracy.map_or_else(none, percent);
+        let loss = pass.held_out_loss.map_or_else(none, |loss| format!("{loss:.3}"));
+        (vec![format!("{number}{kept}")], vec![format!("{:.3}", pass.loss), right, loss])
+    });
+    let mixtures = tuning.mixtures.iter().map(|mixture| {
+        let served = if mixture.share == tuning.share { ", served" } else { "" };
+        let numbers = [percent(mixture.held_out_accuracy), format!("{:.3}", mixture.held_out_loss)];
+        (vec![format!("{}{served}", percent(mixture.share))], numbers.to_vec())
+    });
+    html! {
+        section id="tuning" {
+            h2 { "Did training the backbone help?" }
+            @if let Some(gain) = &tuning.gain { p class=(class(gain.verdict)) { (gain.sentence) } }
+            @if let Some(random) = &tuning.from_random { p { (random.sentence) } }
+            p.dim {
+                (tuning.weights) " weights trained on " (tuning.learned_from) " items, stopped by " (tuning.stopped_by)
+                " others; what was changed is stored in " (bytes(tuning.stored_bytes)) "."
+            }
+            (table(&["pass"], &["loss", "right, rows that stop the run", "log loss"], passes))
+            @if !tuning.mixtures.is_empty() {
+                h3 { "Between the weights it began with and those it kept" }
+                (table(&["share of the kept"], &["right, rows that stop the run", "log loss"], mixtures))
+            }
+        }
     }
 }
 
