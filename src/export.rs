@@ -10,7 +10,7 @@ use headstart_engine::{Folder, FolderError};
 use headstart_export::{Composed, ExportError, Subject, compose};
 use headstart_methods::{MethodError, artifact};
 use headstart_store::{Store, StoreError};
-use headstart_types::classifier::{ClassifierId, ClassifierVersion, Origin};
+use headstart_types::classifier::{ClassifierId, ClassifierVersion, Origin, untuned};
 
 use crate::config::Config;
 use crate::folders;
@@ -186,7 +186,7 @@ async fn write(config: &Config, arguments: ExportArguments) -> anyhow::Result<()
         bail!("`{}` names no version", arguments.model);
     };
     let version = store.version(&id, number).await?;
-    let backbone = variants::backbone(&version.backbone);
+    let backbone = untuned(&version.backbone);
     let folder = config.models.iter().map(|root| root.join(backbone)).find(|path| path.is_dir());
     let folder = match folder {
         Some(path) if variants::base(&version.backbone).is_some() => {

@@ -14,6 +14,7 @@ use headstart_methods::tune::Delta;
 use headstart_methods::{MethodError, artifact};
 use headstart_store::{Store, StoreError};
 use headstart_types::Manifest;
+use headstart_types::classifier::{TUNED, untuned};
 use headstart_types::ids::Sha256;
 use serde::{Deserialize, Serialize};
 
@@ -21,9 +22,6 @@ use crate::app::App;
 use crate::clock::now_ms;
 use crate::folders;
 use crate::rollout::LARGEST_ARTIFACT;
-
-/// What stands between a backbone's name and what tells its variants apart.
-const MARK: char = '+';
 
 /// Hexadecimal digits of a delta's digest in a variant's name.
 const DIGITS: usize = 16;
@@ -131,17 +129,12 @@ struct About {
 /// The name of the variant that a delta makes of a backbone.
 pub(crate) fn name(backbone: &str, delta: &[u8]) -> String {
     let digest = artifact::address(delta);
-    format!("{backbone}{MARK}{}", digest.get(..DIGITS).unwrap_or_default())
+    format!("{backbone}{TUNED}{}", digest.get(..DIGITS).unwrap_or_default())
 }
 
 /// The backbone that a variant was made of; nothing for a backbone itself.
 pub(crate) fn base(id: &str) -> Option<&str> {
-    id.split_once(MARK).map(|(base, _)| base)
-}
-
-/// The backbone behind a name: itself, or the one that a variant was made of.
-pub(crate) fn backbone(id: &str) -> &str {
-    base(id).unwrap_or(id)
+    id.split_once(TUNED).map(|(base, _)| base)
 }
 
 impl Variants {
@@ -168,7 +161,7 @@ pub(crate) fn hold(app: &Arc<App>, id: &str, artifact: &Sha256) -> Hold {
 /// # Errors
 /// [`VariantError`].
 pub(crate) async fn folder(app: &Arc<App>, id: &str) -> Result<Folder, VariantError> {
-    let base_name = backbone(id).to_owned();
+    let base_name = untuned(id).to_owned();
     let missing = || VariantError::NoBackbone(base_name.clone());
     let path = app.folder_of(&base_name).await.ok().flatten().ok_or_else(missing)?;
     let artifact = app.variants.known().artifacts.get(id).cloned().ok_or(VariantError::Unknown)?;

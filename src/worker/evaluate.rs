@@ -12,6 +12,7 @@ use headstart_methods::evaluate::learning_curve::{Curve, Ground, Learners, measu
 use headstart_methods::evaluate::transfer::Names;
 use headstart_methods::evaluate::{self, calibration};
 use headstart_methods::{FitData, Fitted, Unattended, method};
+use headstart_types::classifier::untuned;
 use headstart_types::job::Job;
 use headstart_types::manifest::BackboneSpec;
 use headstart_types::report::{
@@ -20,7 +21,6 @@ use headstart_types::report::{
 use ndarray::Array2;
 use serde_json::{Map, Value, json};
 
-use crate::variants;
 use crate::worker::control::{Halt, Stop};
 use crate::worker::fine_tune::Parts;
 use crate::worker::pace::{Pace, Part};
@@ -234,7 +234,7 @@ fn run(evidence: &Evidence) -> Run {
         classifier: Some(job.classifier.clone()),
         fine_tuned_model: None,
         backbone: BackboneUsed {
-            id: variants::backbone(&head.backbone.id).to_owned(),
+            id: untuned(&head.backbone.id).to_owned(),
             sha256: head.backbone.sha256.clone(),
             source_task: Some(evidence.backbone.source_task.clone()),
             original: evidence.backbone.original.clone(),

@@ -8,7 +8,7 @@ use headstart_datasets::{Example, HeldOut, Split, SplitPlan, Tuning, Use};
 use headstart_methods::artifact::Artifact;
 use headstart_methods::head::Backbone;
 use headstart_methods::tune::Plan;
-use headstart_methods::{FitData, Fitted, METHODS, Method, MethodError, Params, method, split};
+use headstart_methods::{FitData, Fitted, METHODS, Method, MethodError, Needs, Params, method, split};
 use headstart_store::{Scope, Store, StoreError};
 use headstart_tasks::features::{Features, FeaturesParams, Vector};
 use headstart_tasks::{Served, TaskError};
@@ -84,7 +84,7 @@ pub(super) async fn run(
         .ok_or_else(|| Stop::refused("invalid_value", unknown_method(&job.method), "method"))?;
     let params = method.check(&job.params.hyperparameters())?;
     let plan = method.plan(&params, job.seed.cast_unsigned())?;
-    let served = backbone(app, &job.model, plan.is_some()).await.map_err(|error| broken(&error))?;
+    let served = backbone(app, &job.model, method).await?;
     let files = files(store, job).await?;
     let pace = Arc::new(Pace::new(&Work {
         rows: count(&files),
@@ -150,11 +150,13 @@ async fn walk(cx: &Context<'_>, files: Arc<[Upload]>) -> Result<(), Stop> {
 }
 
 /// What the examples' features come of. What is trained is what a backbone of lower precision was made from.
-async fn backbone(app: &App, asked: &str, trained: bool) -> Result<Arc<Served>, TaskError> {
-    let served = app.tasks.catalog.get(asked).await?;
-    match &served.manifest().backbone.original {
-        Some(original) if trained => app.tasks.catalog.get(original).await,
-        Some(_) | None => Ok(served),
+async fn backbone(app: &App, asked: &str, method: &dyn Method) -> Result<Arc<Served>, Stop> {
+    let served = app.tasks.catalog.get(asked).await.map_err(|error| broken(&error))?;
+    match method.needs() {
+        Needs::Features => Ok(served),
+        Needs::Graph => app.tasks.trained(&served).await.map_err(|problem| {
+            Stop::refused("unsuitable_model", format!("`{asked}` cannot be trained: {problem}"), "model")
+        }),
     }
 }
 

@@ -53,13 +53,11 @@ impl<'a> Cached<'a> {
                     inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
                 let outputs = runner.run(&given, &[&prefix.value]).map_err(refused)?;
                 let (shape, bytes) = outputs.first().and_then(of_floats).ok_or_else(unexpected)?;
+                let own = prefix.of_a_row(shape, some.len()).ok_or_else(unexpected)?;
                 let each = bytes.len() / some.len();
-                if shape.first() != Some(&some.len()) || each == 0 {
-                    return Err(unexpected());
-                }
                 file.write_all(bytes).map_err(|error| Examples::unkept(&error))?;
                 for row in some {
-                    places.insert(*row, (end, shape.iter().skip(1).copied().collect()));
+                    places.insert(*row, (end, own.clone()));
                     end += each as u64;
                 }
             }
@@ -89,7 +87,7 @@ impl<'a> Cached<'a> {
             let value = self.read(*at, own.iter().product::<usize>() * size_of::<f32>())?;
             place(&value, own, target, &shape);
         }
-        let shape = std::iter::once(rows.len()).chain(shape).collect();
+        let shape = self.prefix.of_rows(shape, rows.len());
         Ok(Tensor { shape, values: Values::Fixed { datatype: DataType::Fp32, bytes: bytes.into() } })
     }
 }

@@ -18,14 +18,14 @@ use tempfile::TempDir;
 use crate::support::{TEXT, TestApp};
 
 /// A service with a store of its own.
-struct Lab {
-    service: TestApp,
-    store: Store,
+pub(crate) struct Lab {
+    pub(crate) service: TestApp,
+    pub(crate) store: Store,
     _folder: TempDir,
 }
 
 impl Lab {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let service = TestApp::start(&format!("data = {:?}\nworkers = 1", folder.path()));
         service.app.open_store().await.unwrap();
@@ -33,7 +33,7 @@ impl Lab {
         Self { service, store, _folder: folder }
     }
 
-    async fn upload(&self, csv: &str) -> FileId {
+    pub(crate) async fn upload(&self, csv: &str) -> FileId {
         let blob = self.store.blobs().put(csv.as_bytes()).await.unwrap();
         let path = self.store.blobs().path(&blob.sha256).await.unwrap();
         let source = Source::new(std::fs::File::open(path).unwrap(), "intents.csv").unwrap();
@@ -58,11 +58,25 @@ impl Lab {
         id
     }
 
-    async fn queue(&self, file: &FileId, method: &str, chance: u8) -> JobId {
+    pub(crate) async fn queue(&self, file: &FileId, method: &str, chance: u8) -> JobId {
+        self.queue_with(file, method, json!({}), chance).await
+    }
+
+    pub(crate) async fn queue_with(&self, file: &FileId, method: &str, given: Value, chance: u8) -> JobId {
+        self.queue_on(TEXT, file, (method, given), chance).await
+    }
+
+    pub(crate) async fn queue_on(
+        &self,
+        model: &str,
+        file: &FileId,
+        (method, given): (&str, Value),
+        chance: u8,
+    ) -> JobId {
         let new = NewJob {
             id: JobId::new(1, [chance; 10]),
             key: String::new(),
-            model: TEXT.into(),
+            model: model.into(),
             method: method.into(),
             classifier: "intents".into(),
             suffix: None,
@@ -70,7 +84,7 @@ impl Lab {
             validation_file: None,
             seed: 7,
             metadata: Default::default(),
-            params: JobParams { version: 1, value: json!({}) },
+            params: JobParams { version: 1, value: given },
             webhook: None,
             traceparent: None,
             validate_first: false,
@@ -78,7 +92,7 @@ impl Lab {
         self.store.create_job(&new, 10, 1).await.unwrap().id
     }
 
-    async fn ended(&self, id: &JobId) -> Job {
+    pub(crate) async fn ended(&self, id: &JobId) -> Job {
         loop {
             let job = self.store.job(Scope::All, id).await.unwrap();
             if job.state.is_final() {
@@ -90,7 +104,7 @@ impl Lab {
 }
 
 /// Three intents, fourteen sentences each, no two alike.
-fn intents() -> String {
+pub(crate) fn intents() -> String {
     let subjects = ["my order", "the parcel", "this jacket", "a lamp", "the phone", "our sofa", "the book"];
     let forms = [
         ("refund", ["I want my money back for {}", "please refund {}"]),
@@ -207,7 +221,7 @@ async fn a_split_is_for_the_bare_name(lab: &Lab) {
 }
 
 /// The artifact of a job's version.
-async fn artifact(lab: &Lab, job: &Job) -> Vec<u8> {
+pub(crate) async fn artifact(lab: &Lab, job: &Job) -> Vec<u8> {
     let id = ClassifierId { key: String::new(), name: job.classifier.clone() };
     let (_, number) = job.fine_tuned_model.as_ref().unwrap().split_once('@').unwrap();
     let version = lab.store.version(&id, number.parse().unwrap()).await.unwrap();

@@ -24,4 +24,5 @@ mod fine_tuning;
 mod operations;
 mod reports;
 mod support;
+mod tuning;
 mod validation_files;

@@ -6,6 +6,7 @@ import random
 import time
 
 import openai
+import pytest
 from service import PATIENCE_SECONDS, TEXT, Service, wait_until
 
 # Of one job: below the number of lost workers after which a job is given up.
@@ -55,11 +56,16 @@ class Life:
         return [datum["scores"] for datum in reply.json()["data"]]
 
 
-def test_jobs_killed_at_random_moments_end_with_the_numbers_of_an_undisturbed_one(tmp_path):
+# The second trains the backbone itself, and keeps where it stands every other step.
+BRIEFLY = {"epochs": 1, "batch_size": 24, "checkpoint_steps": 2, "learning_rate": 1e-3}
+
+
+@pytest.mark.parametrize(("name", "given", "kills"), [("mlp", {}, KILLS), ("lora", BRIEFLY, max(KILLS // 2, KILLS_A_JOB))])
+def test_jobs_killed_at_random_moments_end_with_the_numbers_of_an_undisturbed_one(tmp_path, name, given, kills):
     chance, life = random.Random(11), Life(tmp_path)
     content = "\n".join(json.dumps(row) for row in rows()).encode()
     file = life.client.files.create(file=("weather.jsonl", content), purpose="fine-tune")
-    method = {"type": "mlp", "mlp": {"hyperparameters": {}}}
+    method = {"type": name, name: {"hyperparameters": given}}
 
     def ask():
         body = {"method": method}
@@ -70,7 +76,7 @@ def test_jobs_killed_at_random_moments_end_with_the_numbers_of_an_undisturbed_on
     expected = life.answers(undisturbed.fine_tuned_model)
     took = max(undisturbed.finished_at - undisturbed.created_at, 1)
     killed = 0
-    while killed < KILLS:
+    while killed < kills:
         job = ask()
         for _ in range(KILLS_A_JOB):
             time.sleep(chance.uniform(0, 1.2 * took))

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use headstart_types::classifier::untuned;
 use headstart_types::manifest::{FeaturesSpec, Fit, ImageSpec};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -41,8 +42,10 @@ pub(crate) fn describe(
         ("classes", serde_json::to_string(&*head.classes)?),
         ("multi_label", head.multi_label.to_string()),
         ("temperature", head.temperature.to_string()),
-        ("backbone", backbone.id.clone()),
-        ("backbone_sha256", backbone.sha256.to_lowercase()),
+        ("backbone", untuned(&backbone.id).to_owned()),
+        // Of one that a job tuned, what it was tuned from.
+        ("backbone_sha256", head.backbone.sha256.to_lowercase()),
+        ("backbone_tuned", (untuned(&backbone.id) != backbone.id).to_string()),
         ("backbone_licence", backbone.licence.clone()),
         ("backbone_source_task", backbone.source_task.clone()),
         ("modality", backbone.modality.as_str().to_owned()),
@@ -86,7 +89,11 @@ fn text(subject: &Subject<'_>, outputs: &Outputs, reading: &str, notes: &[(&str,
         "Classifier `{}`, version {}, on the backbone `{}`.\n\n{reading}\n\n\
          Output `{}`: [items, classes], calibrated; the {squashed} of `{}`. Columns are in the order of \
          `headstart.classes`.",
-        subject.name, subject.version, subject.manifest.backbone.id, outputs.probabilities, outputs.logits,
+        subject.name,
+        subject.version,
+        untuned(&subject.manifest.backbone.id),
+        outputs.probabilities,
+        outputs.logits,
     );
     if head.thresholds.is_some() {
         text.push_str(" A class applies where its probability reaches its entry of `headstart.thresholds`.");

@@ -7,13 +7,14 @@ use headstart_engine::{Runtime, Workbench};
 use headstart_methods::data::Targets;
 use headstart_methods::rng::Rng;
 use headstart_methods::tune::{
-    Choice, Delta, Feed, Goal, LowRank, Recipe, Role, Steps, Tunable, Tuned, What, Work, prepare, train,
+    Choice, Delta, Feed, Goal, LowRank, Prefix, Recipe, Role, Steps, Tunable, Tuned, What, Work, prepare,
+    train,
 };
 use headstart_methods::{Checkpoint, Control, MethodError, Unattended};
 use headstart_onnx::proto::{
     Attribute, Dimension, Graph, Model, Node, OperatorSet, Tensor as Constant, ValueInfo, element,
 };
-use headstart_types::runner::Form;
+use headstart_types::runner::{Form, Trained};
 use headstart_types::tensor::{DataType, Tensor, Values};
 use prost::Message as _;
 
@@ -28,21 +29,40 @@ fn drawn(seed: u64, count: usize) -> Vec<f32> {
 
 /// `x [N, 4]` → a layer with tanh, the features → a head, the logits.
 fn classifier() -> Vec<u8> {
-    let transposed = || vec![Attribute::int("transB", 1)];
+    with_layers(Vec::new(), "x", Vec::new())
+}
+
+/// The same behind another layer with tanh.
+fn deeper_classifier() -> Vec<u8> {
+    let transposed = vec![Attribute::int("transB", 1)];
     let nodes = vec![
-        Node::new("Gemm", &["x", "layer.weight", "layer.bias"], &["hidden"], transposed()),
+        Node::new("Gemm", &["x", "first.weight", "first.bias"], &["first"], transposed),
+        Node::new("Tanh", &["first"], &["between"], Vec::new()),
+    ];
+    let weights = vec![
+        Constant::floats("first.weight", &[WIDTH, WIDTH], drawn(5, WIDTH * WIDTH)),
+        Constant::floats("first.bias", &[WIDTH], drawn(6, WIDTH)),
+    ];
+    with_layers(nodes, "between", weights)
+}
+
+fn with_layers(mut nodes: Vec<Node>, given: &str, mut weights: Vec<Constant>) -> Vec<u8> {
+    let transposed = || vec![Attribute::int("transB", 1)];
+    nodes.extend([
+        Node::new("Gemm", &[given, "layer.weight", "layer.bias"], &["hidden"], transposed()),
         Node::new("Tanh", &["hidden"], &["features"], Vec::new()),
         Node::new("Gemm", &["features", "rows", "bias"], &["logits"], transposed()),
-    ];
+    ]);
+    weights.extend([
+        Constant::floats("layer.weight", &[HIDDEN, WIDTH], drawn(1, HIDDEN * WIDTH)),
+        Constant::floats("layer.bias", &[HIDDEN], drawn(2, HIDDEN)),
+        Constant::floats("rows", &[CLASSES, HIDDEN], drawn(3, CLASSES * HIDDEN)),
+        Constant::floats("bias", &[CLASSES], drawn(4, CLASSES)),
+    ]);
     let graph = Graph {
         name: Some("classifier".to_owned()),
         node: nodes,
-        initializer: vec![
-            Constant::floats("layer.weight", &[HIDDEN, WIDTH], drawn(1, HIDDEN * WIDTH)),
-            Constant::floats("layer.bias", &[HIDDEN], drawn(2, HIDDEN)),
-            Constant::floats("rows", &[CLASSES, HIDDEN], drawn(3, CLASSES * HIDDEN)),
-            Constant::floats("bias", &[CLASSES], drawn(4, CLASSES)),
-        ],
+        initializer: weights,
         input: vec![ValueInfo::tensor(
             "x",
             element::FLOAT,
@@ -378,4 +398,88 @@ fn rows_of_several_classes_are_learnt_one_class_by_one() {
         "{:?}",
         tuned.mixes
     );
+}
+
+/// Rows as what stands before the last block gave them.
+struct Through<'a> {
+    prefix: &'a Prefix,
+    values: Vec<f32>,
+}
+
+impl Feed for Through<'_> {
+    fn length(&self, _: usize) -> usize {
+        1
+    }
+
+    fn batch(&self, rows: &[usize], _: Option<&mut Rng>) -> Result<Vec<(String, Tensor)>, MethodError> {
+        let of = |row: &usize| &self.values[row * WIDTH..(row + 1) * WIDTH];
+        let bytes: Vec<u8> = rows.iter().flat_map(of).flat_map(|value| value.to_le_bytes()).collect();
+        let shape = self.prefix.of_rows(vec![WIDTH], rows.len());
+        let values = Values::Fixed { datatype: DataType::Fp32, bytes: bytes.into() };
+        Ok(vec![(self.prefix.value.clone(), Tensor { shape, values })])
+    }
+}
+
+#[test]
+fn blocks_trained_behind_what_was_computed_once_end_as_those_trained_behind_the_whole_graph() {
+    let bench = workbench();
+    let data = Data::new();
+    let prepared = |prefix| {
+        let choice = Choice { what: What::LastBlocks(1), prefix, ..ALL };
+        prepare(&deeper_classifier(), ("features", "logits"), &choice, &bench).unwrap()
+    };
+    let (whole, mut parted) = (prepared(false), prepared(true));
+    assert_eq!(whole.prefix, None);
+    let prefix = parted.prefix.take().unwrap();
+    assert_eq!((prefix.value.as_str(), prefix.joined, prefix.rest.len()), ("between", false, 0));
+    let values = answers(&bench, &prefix.model, &data.points, "between");
+    let feed = Through { prefix: &prefix, values };
+    let recipe = Recipe { epochs: 3, ..recipe() };
+    let run = |tunable, feed: &dyn Feed| {
+        let work = Work { tunable, feed, ..data.work(&bench) };
+        train(&work, &recipe, &bench, &mut Unattended).unwrap()
+    };
+    let (whole, parted) = (run(whole, &data.points), run(parted, &feed));
+    let names: Vec<&str> = parted.weights.iter().map(|weight| weight.name.as_str()).collect();
+    assert_eq!(names, ["layer.weight", "layer.bias", "rows", "bias"]);
+    for (one, other) in whole.weights.iter().zip(&parted.weights) {
+        assert_eq!(one.name, other.name);
+        assert!(farthest(&one.values, &other.values) < 1e-5, "{}", one.name);
+    }
+}
+
+#[test]
+fn pairs_bring_rows_of_one_class_together_and_others_apart() {
+    let bench = workbench();
+    let data = Data::new();
+    let choice = Choice { goal: Goal::Pairs, ..ALL };
+    let tunable = prepare(&classifier(), ("features", "logits"), &choice, &bench).unwrap();
+    assert!(!tunable.roles.contains(&Role::Head), "the head has no part in it");
+    let delta = |weights: &[Trained]| Delta::between(&tunable, weights).unwrap();
+    let work = Work { tunable: tunable.clone(), tune: &[], ..data.work(&bench) };
+    let recipe = Recipe { epochs: 8, batch_size: 24, ..recipe() };
+    let tuned = train(&work, &recipe, &bench, &mut Unattended).unwrap();
+    assert!(tuned.mixes.is_empty() && tuned.best == 7 && tuned.epochs[0].held_out.is_none());
+    assert!(tuned.epochs[7].loss < 0.8 * tuned.epochs[0].loss, "{:?}", tuned.epochs);
+    let Targets::Single(labels) = &data.targets else { panic!() };
+    // The gap between mean cosines of pairs of one class and of two, on rows that were not learnt from.
+    let gap = |file: &[u8]| {
+        let features = answers(&bench, file, &data.points, "features");
+        let cosine = |a: usize, b: usize| {
+            let row = |at: usize| &features[at * HIDDEN..(at + 1) * HIDDEN];
+            let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+            dot(row(a), row(b)) / (dot(row(a), row(a)) * dot(row(b), row(b))).sqrt()
+        };
+        let (mut same, mut other) = ((0.0, 0), (0.0, 0));
+        for a in 300..400 {
+            for b in a + 1..400 {
+                let sum = if labels[a] == labels[b] { &mut same } else { &mut other };
+                *sum = (sum.0 + cosine(a, b), sum.1 + 1);
+            }
+        }
+        same.0 / same.1 as f32 - other.0 / other.1 as f32
+    };
+    let before = gap(&delta(&tunable.weights).graft(&classifier(), "features").unwrap());
+    let after = gap(&delta(&tuned.weights).graft(&classifier(), "features").unwrap());
+    assert!(after > 1.5 * before, "{before} {after}");
 }

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use headstart_methods::artifact::Artifact;
 use headstart_methods::head::{HeadId, Stack};
 use headstart_telemetry::{ShadowFamily, ShadowMetrics};
+use headstart_types::classifier::untuned;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -315,7 +316,7 @@ impl Classifiers {
         chosen.first().map(|chosen| {
             let artifact = &chosen.version.artifact;
             Described {
-                backbone: chosen.version.artifact.backbone().id.clone(),
+                backbone: untuned(&chosen.version.backbone).to_owned(),
                 method: artifact.method().to_owned(),
                 labels: Arc::clone(artifact.labels()),
                 multi_label: artifact.multi_label(),

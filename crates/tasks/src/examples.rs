@@ -1,13 +1,40 @@
 //! Examples as inputs of a backbone's graph, for a training: what a request's items become on their way to the engine.
 
+use std::sync::Arc;
+
 use headstart_engine::Input;
 use headstart_media::{Limits, MediaError};
 use headstart_types::payload::Truncate;
 use headstart_types::tensor::Tensor;
 
 use crate::catalog::{Encoder, Served};
+use crate::context::TaskContext;
 use crate::error::TaskError;
 use crate::reader::Reader;
+
+impl TaskContext {
+    /// What is trained where a backbone is to be: itself, or what it was made from at higher precision.
+    ///
+    /// # Errors
+    /// Why it cannot be trained.
+    pub async fn trained(&self, served: &Arc<Served>) -> Result<Arc<Served>, String> {
+        let trained = match &served.manifest().backbone.original {
+            Some(original) => self.catalog.get(original).await.map_err(|error| error.to_string())?,
+            None => Arc::clone(served),
+        };
+        let manifest = trained.manifest();
+        if manifest.words.is_some() {
+            return Err("a table of word vectors is no graph".into());
+        }
+        if manifest.audio.is_some() {
+            return Err("backbones of sounds cannot be trained yet".into());
+        }
+        if !manifest.backbone.external.is_empty() {
+            return Err("its graph has weights in other files".into());
+        }
+        Ok(trained)
+    }
+}
 
 impl Served {
     /// A text as its graph reads it, cut as requests' texts are where nothing else is asked.

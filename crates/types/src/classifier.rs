@@ -17,6 +17,15 @@ pub struct ClassifierId {
     pub name: String,
 }
 
+/// What stands between a backbone's id and what tells apart the backbones that jobs made of it. No folder's id may hold it.
+pub const TUNED: char = '+';
+
+/// The backbone behind an id: itself, or the one that a job made it of.
+#[must_use]
+pub fn untuned(backbone: &str) -> &str {
+    backbone.split_once(TUNED).map_or(backbone, |(id, _)| id)
+}
+
 /// Where a version comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headstart_types::classifier::{AuditRow, Classifier, ClassifierVersion, Origin};
+use headstart_types::classifier::{AuditRow, Classifier, ClassifierVersion, Origin, untuned};
 use headstart_types::gate::Comparison;
 use headstart_types::ids::JobId;
 use serde::Serialize;
@@ -155,7 +155,7 @@ impl VersionObject {
             version: version.number,
             created_at: seconds(version.created_at),
             origin: version.origin,
-            backbone: version.backbone,
+            backbone: untuned(&version.backbone).to_owned(),
             backbone_sha256: version.backbone_sha256,
             job: version.job.map(String::from),
             training_file: version.training_file.map(String::from),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use headstart_datasets::Inspection;
-use headstart_methods::{METHODS, Method, MethodError, Params, method};
+use headstart_methods::{METHODS, Method, MethodError, Needs, Params, method};
 use headstart_types::file::FileRow;
 use headstart_types::ids::JobId;
 use headstart_types::job::{JobParams, NewJob, Promote, ReportParams};
@@ -120,6 +120,19 @@ pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -
         Err(ApiError::invalid(field, problem))
     };
     check("training_file", &learned)?;
+    if asked.method.needs() == Needs::Graph {
+        let trained = visible.app.tasks.trained(&served).await.map_err(|problem| {
+            ApiError::invalid(
+                "method",
+                format!("`{}` cannot train `{model}`: {problem}", asked.method.name()),
+            )
+        })?;
+        if learned.modality != Some(trained.modality()) {
+            let reads = trained.modality().as_str();
+            let problem = format!("`{}` trains what reads {reads}", asked.method.name());
+            return Err(ApiError::invalid("training_file", problem));
+        }
+    }
     let classes: Vec<String> = learned.summary.classes.iter().map(|class| class.label.clone()).collect();
     let named = asked.method.check_classes(&asked.params, &classes);
     named.map_err(|error| refused(&asked.prefix, error))?;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use headstart_onnx::proto::{Dimension, Model, Tensor, ValueInfo, element};
 use headstart_onnx_grad::losses::{BinaryCrossEntropy, Contrastive, CrossEntropy, Loss};
-use headstart_onnx_grad::{Graph, Options, differentiate, normalise};
+use headstart_onnx_grad::{Graph, Options, Sizes, differentiate, normalise};
 use headstart_types::runner::{Graphs, Runners, Trained};
 use prost::Message as _;
 
@@ -64,17 +64,13 @@ pub fn prepare(
 ) -> Result<Tunable, MethodError> {
     let mut graph = open(classifier, &[features, logits])?;
     let features = &source(&graph, features);
-    let (prefix, choice) = match choice.what {
-        What::LastBlocks(count) if choice.prefix => {
-            let (prefix, rest) = prefix::split(graph, features, count, runners)?;
-            graph = rest;
-            // What is left is the last blocks.
-            let what = if prefix.is_some() { What::All } else { choice.what };
-            (prefix, &Choice { what, ..*choice })
-        }
-        What::All | What::LastBlocks(_) | What::LowRank(_) => (None, choice),
-    };
-    let found = choose::weights(&mut graph, features, choice)?;
+    let (mut prefix, mut sizes, mut choice) = (None, Sizes::default(), *choice);
+    if let (What::LastBlocks(count), true) = (choice.what, choice.prefix) {
+        (prefix, graph, sizes) = prefix::split(graph, features, count, runners)?;
+        // What is left is the last blocks.
+        choice.what = if prefix.is_some() { What::All } else { choice.what };
+    }
+    let found = choose::weights(&mut graph, features, &choice)?;
     let names: Vec<&str> = found.iter().map(|weight| weight.name.as_str()).collect();
     let (output, loss): (&str, Box<dyn Loss>) = match choice.goal {
         Goal::Classes { smoothing } => {
@@ -83,7 +79,7 @@ pub fn prepare(
         Goal::Labels => (logits, Box::new(BinaryCrossEntropy { logits: logits.to_owned() })),
         Goal::Pairs => (features, Box::new(Contrastive { features: features.to_owned() })),
     };
-    let options = Options { outputs: vec![output.to_owned()], ..Options::default() };
+    let options = Options { outputs: vec![output.to_owned()], sizes, ..Options::default() };
     let training = differentiate(&graph, &*loss, &names, &Asking(runners), &options).map_err(refused)?;
     let forward = with_inputs(graph, &found, output);
     let (mut trained, mut roles) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));

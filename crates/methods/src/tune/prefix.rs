@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use headstart_onnx::proto::{Dimension, ValueInfo, element};
+use headstart_onnx::proto::{Dimension, Model, ValueInfo, element};
 use headstart_onnx_grad::{Facts, Graph, Sizes};
 use headstart_types::runner::Runners;
 use prost::Message as _;
@@ -17,67 +17,106 @@ use crate::error::MethodError;
 pub struct Prefix {
     /// An ONNX file that takes the classifier's inputs.
     pub model: Vec<u8>,
-    /// What it gives, and the rest takes in its place: 32-bit floats, the first axis the rows.
+    /// What it gives, and the rest takes in its place: 32-bit floats, row after row.
     pub value: String,
+    /// Whether its first axis is that of the rows and another in one.
+    pub joined: bool,
     /// The classifier's inputs that the rest takes as well.
     pub rest: Vec<String>,
 }
 
-/// Parts a graph before its last `count` blocks; the graph as it is where these are all blocks there are.
+impl Prefix {
+    /// The shape of one row's part of a value of so many rows; nothing for a value that has not so many.
+    pub fn of_a_row(&self, shape: &[usize], rows: usize) -> Option<Vec<usize>> {
+        let (first, rest) = shape.split_first()?;
+        let each = first.checked_div(rows).filter(|each| each * rows == *first && *each > 0)?;
+        let own = if self.joined { Some(each) } else { None };
+        (self.joined || each == 1).then(|| own.into_iter().chain(rest.iter().copied()).collect())
+    }
+
+    /// The shape of a value of so many rows, of which each has that shape.
+    pub fn of_rows(&self, mut row: Vec<usize>, rows: usize) -> Vec<usize> {
+        match row.first_mut() {
+            Some(first) if self.joined => *first *= rows,
+            Some(_) | None => row.insert(0, rows),
+        }
+        row
+    }
+}
+
+/// Parts a graph before its last `count` blocks, and tells the sizes that stand for each other in the rest; the graph as
+/// it is where these are all blocks there are, or what carries on between them does not lie row after row.
 pub(super) fn split(
     graph: Graph,
     features: &str,
     count: usize,
     runners: &dyn Runners,
-) -> Result<(Option<Prefix>, Graph), MethodError> {
-    let Some(value) = blocks::cut(&graph, features, count)? else { return Ok((None, graph)) };
+) -> Result<(Option<Prefix>, Graph, Sizes), MethodError> {
+    let whole = |graph| Ok((None, graph, Sizes::default()));
+    let Some(value) = blocks::cut(&graph, features, count)? else { return whole(graph) };
     let facts = Facts::learn(&graph, &Asking(runners), &Sizes::default()).map_err(refused)?;
     let fact = facts.of(&value).map_err(refused)?;
-    if fact.elements != element::FLOAT || fact.size(0).is_some() {
-        return Ok((None, graph));
+    let free = free(&graph, &facts);
+    let (Some((_, batch)), Some(first)) = (free.first(), fact.pair(0)) else { return whole(graph) };
+    let times = |other: &[usize; 2]| [batch[0] * other[0], batch[1] * other[1]];
+    let joined = free.iter().skip(1).any(|(_, other)| times(other) == first);
+    if fact.elements != element::FLOAT || !(joined || first == *batch) {
+        return whole(graph);
     }
-    let dimensions = fact.pairs().into_iter().map(|pair| dimension(&graph, &facts, pair)).collect();
+    let mut sizes = Sizes { dimensions: free.iter().cloned().collect(), ..Sizes::default() };
+    let mut dimensions = Vec::with_capacity(fact.rank());
+    for (axis, pair) in fact.pairs().into_iter().enumerate() {
+        let known = free.iter().find(|(_, known)| *known == pair);
+        dimensions.push(match known {
+            _ if pair[0] == pair[1] => Dimension::of(pair[0]),
+            Some((name, _)) => Dimension::named(name),
+            None => {
+                let name = format!("{value}/{axis}");
+                sizes.dimensions.insert(name.clone(), pair);
+                Dimension::named(&name)
+            }
+        });
+    }
     let mut front = graph.clone();
     front.set_outputs(vec![ValueInfo { name: Some(value.clone()), ..ValueInfo::default() }]);
     front.prune();
-    let mut model = front.into_model();
-    if let Some(graph) = &mut model.graph {
-        let read: HashSet<&str> = graph.node.iter().flat_map(|node| node.reads_all()).collect();
-        graph.input.retain(|input| input.name.as_deref().is_some_and(|name| read.contains(name)));
-    }
-    let front = model.encode_to_vec();
+    let front = with_inputs_read(front.into_model()).encode_to_vec();
     let mut model = graph.into_model();
-    let mut rest = Vec::new();
     if let Some(graph) = &mut model.graph {
         graph.node.retain(|node| !node.output.contains(&value));
         graph.input.push(ValueInfo::tensor(&value, element::FLOAT, dimensions));
     }
     let mut back = Graph::new(model).map_err(refused)?;
     back.prune();
-    let mut model = back.into_model();
+    let back = Graph::new(with_inputs_read(back.into_model())).map_err(refused)?;
+    let names = back.inputs().iter().filter_map(|input| input.name.clone());
+    let rest = names.filter(|name| *name != value).collect();
+    Ok((Some(Prefix { model: front, value, joined, rest }), back, sizes))
+}
+
+/// The sizes of inputs that are not fixed, by their names, the rows' first.
+fn free(graph: &Graph, facts: &Facts) -> Vec<(String, [usize; 2])> {
+    let mut free: Vec<(String, [usize; 2])> = Vec::new();
+    for input in graph.inputs() {
+        let fact = input.name.as_deref().and_then(|name| facts.of(name).ok());
+        for (axis, dimension) in input.dimensions().unwrap_or_default().iter().enumerate() {
+            let (name, pair) = (dimension.dim_param.clone(), fact.and_then(|fact| fact.pair(axis)));
+            if let (Some(name), Some(pair)) = (name, pair)
+                && free.iter().all(|(known, _)| *known != name)
+            {
+                free.push((name, pair));
+            }
+        }
+    }
+    free
+}
+
+/// A model without the inputs that nothing reads.
+fn with_inputs_read(mut model: Model) -> Model {
     if let Some(graph) = &mut model.graph {
         let read: HashSet<String> =
             graph.node.iter().flat_map(|node| node.reads_all()).map(str::to_owned).collect();
         graph.input.retain(|input| input.name.as_deref().is_some_and(|name| read.contains(name)));
-        rest.extend(graph.input.iter().filter_map(|input| input.name.clone()).filter(|name| *name != value));
     }
-    let back = Graph::new(model).map_err(refused)?;
-    Ok((Some(Prefix { model: front, value, rest }), back))
-}
-
-/// A size as the file writes it: fixed, or by the name that an input's size has.
-fn dimension(graph: &Graph, facts: &Facts, pair: [usize; 2]) -> Dimension {
-    if pair[0] == pair[1] {
-        return Dimension::of(pair[0]);
-    }
-    for input in graph.inputs() {
-        let name = input.name.as_deref().unwrap_or_default();
-        for (axis, dimension) in input.dimensions().unwrap_or_default().iter().enumerate() {
-            let same = facts.of(name).ok().and_then(|fact| fact.pair(axis)) == Some(pair);
-            if same && dimension.dim_param.is_some() {
-                return dimension.clone();
-            }
-        }
-    }
-    Dimension::named(&format!("size_{}", pair[0]))
+    model
 }
