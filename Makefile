@@ -58,7 +58,7 @@ manifests:
 
 # Throughput and latency against ONNX Runtime called directly, in one run, BENCH=sound-throughput for sounds; BENCH=fine-tuning, image-backbones,
 # sound: what classifiers get right; BENCH=words: word vectors, or one part of that, BENCH="words calibration"; BENCH=soak: half an
-# hour of clients of every kind, and sums that must come out even.
+# hour of clients of every kind, and sums that must come out even; BENCH=tuning, or "tuning CASE": backbones trained.
 bench: build
 ifneq ($(filter fine-tuning image-backbones,$(BENCH)),)
 	$(PYTHON) benches/fine_tuning/run.py $(BENCH)
@@ -66,6 +66,8 @@ else ifneq ($(filter sound sound-throughput,$(BENCH)),)
 	$(PYTHON) benches/sound/run.py $(BENCH)
 else ifneq ($(filter soak,$(BENCH)),)
 	$(PYTHON) benches/soak/run.py $(filter-out soak,$(BENCH))
+else ifeq ($(firstword $(BENCH)),tuning)
+	$(PYTHON) benches/tuning/run.py $(wordlist 2,$(words $(BENCH)),$(BENCH))
 else ifeq ($(firstword $(BENCH)),words)
 	$(PYTHON) benches/words/run.py $(wordlist 2,$(words $(BENCH)),$(BENCH))
 else

@@ -424,7 +424,8 @@ impl Context<'_> {
             turns,
             examples,
             seed: self.job.seed.cast_unsigned(),
-            threads: threads(),
+            // Whoever waits at the terminal has all cores.
+            threads: if self.app.steps_back() { threads() } else { 2 * threads() },
         };
         let mut control = self.control(TUNE_STATE, self.before(TUNE_STATE).await?);
         let other = match plan.recipe.from_random {

@@ -13,7 +13,7 @@ use crate::support::{TEXT, TEXT_INT8};
 
 /// A few short passes, as many steps as there is time for in a test.
 fn short() -> Value {
-    json!({"epochs": 2, "batch_size": 8, "checkpoint_steps": 2, "learning_rate": 1e-3})
+    json!({"epochs": 2, "batch_size": 8, "checkpoint_steps": 2, "learning_rate": 1e-3, "share": 1.0})
 }
 
 async fn report(lab: &Lab, job: &Job) -> Value {
@@ -48,9 +48,9 @@ async fn a_tuned_backbone_answers_for_its_classifier_alone_and_its_report_weighs
     // It is no backbone that anybody lists, and its version names the one that it was made of.
     let models = lab.service.get("/v1/models").await.ok().to_string();
     assert!(!models.contains('+'), "{models}");
-    let versions = lab.service.get("/v1/classifiers/intents/versions").await.ok();
+    let versions = lab.service.get("/v1/classifiers/intents").await.ok();
     let named: Vec<&Value> =
-        versions["data"].as_array().unwrap().iter().map(|version| &version["backbone"]).collect();
+        versions["versions"].as_array().unwrap().iter().map(|version| &version["backbone"]).collect();
     assert_eq!(named, [TEXT, TEXT], "{versions}");
     rollout.abort();
     workers.stop().await;

@@ -24,7 +24,7 @@ METHODS = ("linear_probe", "mlp", "prototype", "auto")
 FITTED = METHODS[:3]
 # Those that train the backbone itself: their files hold other weights than its own.
 TUNED = {(TEXT, "full"), (TEXT, "lora"), (IMAGE, "partial")}
-BRIEFLY = {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, "patience": 1}
+BRIEFLY = {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, "share": 1.0}
 
 TEXT_KINDS = [(TEXT, method) for method in FITTED] + [(FAST_TEXT, method) for method in METHODS]
 TEXT_KINDS += [(FAST_TEXT, f"{method}, several labels") for method in FITTED]

@@ -3,6 +3,7 @@
 
 mod support;
 
+use headstart_methods::tune::{Goal, LowRank, What};
 use headstart_methods::{
     FitData, Fitted, METHODS, MethodError, Unattended, artifact,
     data::{Examples, Targets},
@@ -178,10 +179,45 @@ fn a_wrong_hyperparameter_is_named() {
 
 #[test]
 fn resolved_hyperparameters_resolve_to_themselves() {
-    assert_eq!(METHODS.iter().map(|method| method.name()).collect::<Vec<_>>(), NAMES);
+    let names: Vec<&str> = METHODS.iter().map(|method| method.name()).collect();
+    assert_eq!(names, [&NAMES[..], &["full", "partial", "lora", "setfit"]].concat());
     for method in METHODS {
         let once = method.check(&Map::new()).unwrap();
         assert_eq!(method.check(once.as_map()).unwrap(), once);
+    }
+}
+
+#[test]
+fn methods_that_train_the_backbone_say_how_and_refuse_what_others_take() {
+    let plan = |name: &str, given: serde_json::Value| {
+        let method = method(name).unwrap();
+        let params = method.check(given.as_object().unwrap()).unwrap();
+        method.plan(&params, 7).unwrap()
+    };
+    assert!(plan("linear_probe", json!({})).is_none() && plan("auto", json!({})).is_none());
+    let lora = plan("lora", json!({"rank": 4, "epochs": 9, "learning_rate": "auto"})).unwrap();
+    assert_eq!(lora.what, What::LowRank(LowRank { rank: 4, alpha: 16.0, seed: 7 }));
+    assert_eq!((lora.recipe.epochs, lora.recipe.learning_rate), (9, 5e-4));
+    assert_eq!(plan("full", json!({})).unwrap().recipe.learning_rate, 5e-5);
+    let partial = plan("partial", json!({"blocks": 2})).unwrap();
+    assert_eq!((partial.what, partial.choice(false).prefix), (What::LastBlocks(2), true));
+    assert!(
+        !plan("partial", json!({"augment": true})).unwrap().choice(false).prefix,
+        "varied rows are not kept"
+    );
+    assert_eq!(plan("setfit", json!({})).unwrap().choice(true).goal, Goal::Pairs);
+    for (name, given, path) in [
+        ("full", json!({"rank": 4}), "hyperparameters.rank"),
+        ("lora", json!({"rank": 0}), "hyperparameters.rank"),
+        ("lora", json!({"blocks": 1}), "hyperparameters.blocks"),
+        ("partial", json!({"blocks": -1}), "hyperparameters.blocks"),
+        ("setfit", json!({"optimiser": "lion"}), "hyperparameters.optimiser"),
+        ("full", json!({"epochs": 0}), "hyperparameters.epochs"),
+    ] {
+        match method(name).unwrap().check(given.as_object().unwrap()) {
+            Err(MethodError::Hyperparameter { path: found, .. }) => assert_eq!(found, path),
+            other => panic!("{name} {given}: {other:?}"),
+        }
     }
 }
 

@@ -101,7 +101,7 @@ fn data(bench: &Bench) -> anyhow::Result<Vec<Data>> {
     let rows = bench.scale.training_rows.saturating_add(1);
     let bytes = text.split_inclusive('\n').take(rows).collect::<String>().into_bytes();
     let name = if photos.is_some() { "TREC-6" } else { "examples" };
-    let methods = &["linear_probe", "mlp"];
+    let methods = &["linear_probe", "mlp", "lora"];
     let mut all =
         vec![Data { name, file: "texts.csv", bytes, backbone: TEXT_BACKBONES[0], methods, jobs: 1 }];
     if let (Some(path), false) = (photos, bench.options.quick) {
@@ -148,7 +148,7 @@ fn measure(
         "–".into(),
         "–".into(),
     ]);
-    for stage in ["features", "fit", "evaluate", WHOLE] {
+    for stage in ["features", "fit", "tune", "evaluate", WHOLE] {
         let Some((seconds, blocks)) = samples.stages.get(stage) else { continue };
         let during = blocks.quantiles();
         table.row(vec![

@@ -61,6 +61,7 @@ impl Plan {
             head_rate: 1.0,
             layer_decay: 1.0,
             patience: self.recipe.epochs,
+            share: None,
             ..self.recipe.clone()
         };
         Self { recipe, what: What::All, contrast: self.contrast }

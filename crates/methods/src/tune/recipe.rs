@@ -45,6 +45,8 @@ pub struct Recipe {
     pub label_smoothing: f64,
     /// Epochs without a better score on the rows held out before the end.
     pub patience: usize,
+    /// Share of the tuned weights that is served, the rest being the first ones; what held-out rows like best where null.
+    pub share: Option<f32>,
     /// Whether tables of embeddings are trained too.
     pub embeddings: bool,
     /// Whether pictures are varied at random: parts of them, mirrored or not.
@@ -72,6 +74,7 @@ impl Default for Recipe {
             clip: 1.0,
             label_smoothing: 0.0,
             patience: 2,
+            share: None,
             embeddings: false,
             augment: true,
             token_dropout: 0.0,
@@ -97,6 +100,7 @@ impl Checked for Recipe {
         within("clip", self.clip > 0.0 && self.clip.is_finite(), "above 0")?;
         within("label_smoothing", (0.0..0.5).contains(&self.label_smoothing), "0 to below 0.5")?;
         within("patience", (1..=1000).contains(&self.patience), "1 to 1000")?;
+        within("share", self.share.is_none_or(|share| (0.0..=1.0).contains(&share)), "0 to 1, or null")?;
         within("token_dropout", (0.0..0.9).contains(&self.token_dropout), "0 to below 0.9")?;
         within("checkpoint_steps", (1..=1_000_000).contains(&self.checkpoint_steps), "1 to 1000000")
     }

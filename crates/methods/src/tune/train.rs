@@ -367,7 +367,8 @@ impl Run<'_> {
             let (a, b) = (a.held_out, b.held_out);
             a.accuracy.total_cmp(&b.accuracy).then(b.log_loss.total_cmp(&a.log_loss))
         };
-        let share = mixes.iter().max_by(better).map_or(1.0, |mixed| mixed.share);
+        let best = || mixes.iter().max_by(better).map_or(1.0, |mixed| mixed.share);
+        let share = self.recipe.share.unwrap_or_else(best);
         let served = first.iter().zip(mix(share));
         let weights = served.map(|(weight, values)| Trained { values, ..weight.clone() }).collect();
         Ok(Tuned { weights, epochs: state.epochs, best: state.best_epoch, mixes, share })

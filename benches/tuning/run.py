@@ -1,0 +1,141 @@
+"""What training the backbone itself gains over a linear probe on it, by `headstart train`. Standard library only.
+
+    python3 benches/tuning/run.py [NAME…]
+
+Data comes from the folder that HEADSTART_TEST_DATA names; without it there is nothing to measure. Names are those of CASES.
+"""
+
+import csv
+import gzip
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BINARY = ROOT / "target/release/headstart"
+TEXT, IMAGE = "all-minilm-l6-v2", "efficientnet-lite0"
+DRAWS = 5
+PICTURES = {"epochs": 20, "batch_size": 16, "learning_rate": 3e-4, "layer_decay": 1.0, "patience": 20}
+
+# What is trained on what, how often with other draws or seeds, and the least mean accuracy that was to be reached.
+CASES = {
+    "sst2-full": ("sst2", TEXT, "full", {}, 1, 0.875),
+    "sst2-lora": ("sst2", TEXT, "lora", {}, 1, 0.86),
+    "sst2-random": ("sst2", TEXT, "full", {"from_random": True}, 1, None),
+    "amazon-full": ("amazon", TEXT, "full", {}, 1, None),
+    "trec8-setfit": ("trec8", TEXT, "setfit", {}, DRAWS, 0.65),
+    "sst2-8-setfit": ("sst2_8", TEXT, "setfit", {}, DRAWS, None),
+    "sketch-partial": ("sketch", IMAGE, "partial", PICTURES, 3, 0.75),
+    "sketch-full": ("sketch", IMAGE, "full", PICTURES, 3, 0.75),
+    "ants-full": ("hymenoptera", IMAGE, "full", PICTURES, 1, None),
+}
+
+
+def rows(path):
+    opened = gzip.open(path, "rt", newline="", encoding="utf-8") if path.suffix == ".gz" else open(path, newline="", encoding="utf-8")
+    with opened as file:
+        return list(csv.DictReader(file))
+
+
+def written(path, parts):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label", "split"])
+        writer.writerows((row["text"], row["label"], split) for split, some in parts for row in some)
+    return path
+
+
+def few(all_rows, count, draw):
+    """So many rows of each label."""
+    chance, by_label = random.Random(draw), {}
+    for row in all_rows:
+        by_label.setdefault(row["label"], []).append(row)
+    return [row for label in sorted(by_label) for row in chance.sample(by_label[label], count)]
+
+
+def data_file(name, draw, data, folder):
+    """The file that is trained on: its test split is the set's own."""
+    text, path = data / "text", folder / f"{name}-{draw}.csv"
+    match name:
+        case "sst2":
+            parts = [("train", rows(text / "sst2_train.csv")), ("val", rows(text / "sst2_dev.csv")), ("test", rows(text / "sst2_test.csv"))]
+            return written(path, parts)
+        case "sst2_8":
+            return written(path, [("train", few(rows(text / "sst2_train.csv"), 8, draw)), ("test", rows(text / "sst2_test.csv"))])
+        case "trec8":
+            return written(path, [("train", few(rows(text / "trec6_train.csv"), 8, draw)), ("test", rows(text / "trec6_test.csv"))])
+        case "amazon":
+            found = rows(text / "amazon_reviews_4_domains.csv.gz")
+            return written(path, [(split, [row for row in found if row["split"] == split]) for split in ("train", "test")])
+        case "hymenoptera":
+            return data / "images/hymenoptera.zip"
+        case "sketch":
+            return sketches(data / "images/pacs_sample.zip", folder / "sketch.zip")
+    raise ValueError(name)
+
+
+def sketches(source, target):
+    """The sketches of PACS alone, parted as the sample parts them."""
+    with zipfile.ZipFile(source) as given, zipfile.ZipFile(target, "w") as made:
+        listed = csv.DictReader(given.read("pacs/manifest.csv").decode().splitlines())
+        for row in (row for row in listed if row["domain"] == "sketch"):
+            place = f"sketch/{row['split']}/{row['class']}/{Path(row['path']).name}"
+            made.writestr(place, given.read(f"pacs/{row['path']}"))
+    return target
+
+
+def trained(file, backbone, method, hyperparameters, seed):
+    """The report of a job on a data folder of its own, and the seconds it took."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [BINARY, "train", file, "--backbone", backbone, "--method", method, "--json", "--seed", str(seed)]
+        command += ["--hyperparameters", json.dumps(hyperparameters), "--data", folder, "--log", "error", "--budget-seconds", "20"]
+        started = time.monotonic()
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(done.stderr)
+        return json.loads(done.stdout), time.monotonic() - started
+
+
+def main():
+    data = os.environ.get("HEADSTART_TEST_DATA")
+    if not data:
+        raise SystemExit("HEADSTART_TEST_DATA names no folder: there is nothing to measure")
+    names = sys.argv[1:] or list(CASES)
+    print("| case | method | accuracy | linear probe | gain, points (95 % interval) | at least | seconds | stored |")
+    print("|---|---|---:|---:|---:|---:|---:|---:|", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            case(name, Path(data) / "datasets", Path(folder))
+
+
+def case(name, data, folder):
+    which, backbone, method, hyperparameters, draws, least = CASES[name]
+    runs = []
+    for draw in range(draws):
+        file = data_file(which, draw, data, folder)
+        runs.append(trained(file, backbone, method, hyperparameters, draw))
+    reports = [report for report, _ in runs]
+    right = [report["metrics"]["accuracy"]["value"] for report in reports]
+    probe = [report["tuning"]["frozen"]["value"] for report in reports]
+    first = reports[0]["tuning"]
+    gain = first["gain"]["estimate"]
+    interval = f"{100 * gain['value']:+.1f} ({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f})"
+    if draws > 1:
+        gains = [100 * (after - before) for after, before in zip(right, probe, strict=True)]
+        interval = f"{statistics.mean(gains):+.1f}, {min(gains):+.1f} to {max(gains):+.1f} over {draws} draws"
+    seconds = statistics.mean(seconds for _, seconds in runs)
+    figures = [f"{statistics.mean(right):.3f}", f"{statistics.mean(probe):.3f}", interval, least or "", f"{seconds:.0f}"]
+    print(f"| {name} | `{method}` | {' | '.join(map(str, figures))} | {first['stored_bytes'] / 1e6:.1f} MB |", flush=True)
+    if random_run := first.get("from_random"):
+        print(f"\n{random_run['sentence']}\n{random_run['pretrained']}\n{random_run['random']}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
