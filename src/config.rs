@@ -48,7 +48,7 @@ pub struct Options {
     /// Threads that run models [default: the cores the process may use]
     #[arg(long, env = "HEADSTART_LANES", value_name = "N")]
     pub lanes: Option<usize>,
-    /// Threads that parse requests and write answers [default: half the cores, at least two]
+    /// Threads that parse requests and write answers [default: half the cores]
     #[arg(long, env = "HEADSTART_HTTP_THREADS", value_name = "N")]
     pub http_threads: Option<usize>,
     /// Most items waiting or being computed, per backbone [default: 4096]
@@ -323,7 +323,7 @@ impl Config {
             cuda_device: options.cuda_device.unwrap_or(0),
             require_cuda: options.require_cuda.unwrap_or(false),
             lanes: options.lanes.unwrap_or(cores),
-            http_threads: options.http_threads.unwrap_or((cores / 2).max(2)),
+            http_threads: options.http_threads.unwrap_or((cores / 2).max(1)),
             queue_items: options.queue_items.unwrap_or(4096),
             max_items: options.max_items.unwrap_or(2048),
             max_labels: options.max_labels.unwrap_or(1000),

@@ -9,31 +9,16 @@ are installed once into a virtual environment under target/. Data comes from the
 without it there is nothing to measure.
 """
 
-import hashlib
 import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ENVIRONMENT = HERE.parents[1] / "target" / "fine-tuning-venv"
-REQUIREMENTS = HERE / "requirements.txt"
+sys.path.insert(0, str(HERE.parents[1] / "tests" / "python"))
+
+from run import Suite  # noqa: E402
+
 SCRIPTS = {"fine-tuning": "accuracy.py", "image-backbones": "image_backbones.py", "scikit-learn": "scikit_learn.py"}
-
-
-def python():
-    """The environment's interpreter; made anew unless it was made from the same requirements."""
-    interpreter, stamp = ENVIRONMENT / "bin" / "python", ENVIRONMENT / "requirements.sha256"
-    wanted = hashlib.sha256(sys.version.encode() + REQUIREMENTS.read_bytes()).hexdigest()
-    if interpreter.exists() and stamp.exists() and stamp.read_text() == wanted:
-        return interpreter
-    shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
-    install = ["install", "--quiet", "--no-compile", "--disable-pip-version-check", "--only-binary=:all:", "--require-hashes"]
-    subprocess.run([str(interpreter), "-m", "pip", *install, "--requirement", str(REQUIREMENTS)], check=True)
-    stamp.write_text(wanted)
-    return interpreter
 
 
 def main():
@@ -42,7 +27,7 @@ def main():
     if not os.environ.get("HEADSTART_TEST_DATA"):
         print("HEADSTART_TEST_DATA is not set: nothing to measure")
         return
-    interpreter = str(python())
+    interpreter = str(Suite("fine-tuning", HERE, HERE / "requirements.txt").python())
     os.execv(interpreter, [interpreter, str(HERE / SCRIPTS[sys.argv[1]]), *sys.argv[2:]])
 
 

@@ -5,6 +5,7 @@ import csv
 import os
 import platform
 import subprocess
+import sys
 import tempfile
 import urllib.request
 from pathlib import Path
@@ -31,6 +32,8 @@ def server(*more_models):
                     break
             yield address
         finally:
+            if (ended := process.poll()) is not None:
+                print(f"the server had ended by itself: {ended}", file=sys.stderr)
             process.kill()
             process.wait()
 

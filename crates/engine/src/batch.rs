@@ -1,9 +1,14 @@
 //! Which waiting items run together: the oldest first, then those of like length, within a cost budget.
+//!
+//! Raw tensors share a call only where their shapes are the same, so that the oldest may have few like it: the largest
+//! group goes first there, for as long as the oldest has not waited too long. Calls of the smaller groups, which are the
+//! dear ones, come when they have grown.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::call::Entry;
+use crate::call::{Entry, Input};
 
 /// What one call may hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,6 +28,12 @@ const LONG: usize = 64;
 
 /// How many of the oldest items are looked at for like lengths: bounds the time under the queue's lock.
 const WINDOW: usize = 256;
+
+/// How many of the oldest are looked at for the largest group: each is compared with every group.
+const GROUPED: usize = 64;
+
+/// Raw tensors that have waited so long go before larger groups.
+const PATIENCE: Duration = Duration::from_millis(30);
 
 impl Limits {
     /// Budgets for the CPU: calls are at their best between 64 and 512 padded tokens, and padding eats the gain.
@@ -56,16 +67,16 @@ pub(crate) struct Picked {
     pub(crate) cancelled: usize,
 }
 
-/// Takes the oldest live entry and those nearest to it in length that may join it and `limits` allow, at most `share`
-/// entries.
+/// Takes the oldest live entry, or the oldest of the largest group, and those nearest to it in length that may join it and
+/// `limits` allow, at most `share` entries.
 pub(crate) fn pick(queue: &mut VecDeque<Entry>, limits: &Limits, share: usize, now: Instant) -> Picked {
     let mut picked = Picked::default();
     drop_dead(queue, now, &mut picked);
-    let Some(oldest) = queue.pop_front() else { return picked };
-    let target = oldest.input.length();
-    let mut items = oldest.input.items();
+    let Some(first) = queue.remove(leader(queue, limits, now)) else { return picked };
+    let target = first.input.length();
+    let mut items = first.input.items();
     if share <= 1 || items >= limits.items || queue.is_empty() {
-        picked.batch.push(oldest);
+        picked.batch.push(first);
         return picked;
     }
 
@@ -73,7 +84,7 @@ pub(crate) fn pick(queue: &mut VecDeque<Entry>, limits: &Limits, share: usize, n
         .iter()
         .take(WINDOW)
         .enumerate()
-        .filter(|(_, entry)| oldest.input.joins(&entry.input))
+        .filter(|(_, entry)| first.input.joins(&entry.input))
         .map(|(index, entry)| (entry.input.length().abs_diff(target), index))
         .collect();
     nearest.sort_unstable();
@@ -94,11 +105,30 @@ pub(crate) fn pick(queue: &mut VecDeque<Entry>, limits: &Limits, share: usize, n
             chosen.push(index);
         }
     }
-    picked.batch.push(oldest);
+    picked.batch.push(first);
     // From the back, so that the earlier indices stay right.
     chosen.sort_unstable_by(|left, right| right.cmp(left));
     picked.batch.extend(chosen.into_iter().filter_map(|index| queue.remove(index)));
     picked
+}
+
+/// The place of the entry that the next call is made for.
+fn leader(queue: &VecDeque<Entry>, limits: &Limits, now: Instant) -> usize {
+    let Some(oldest) = queue.front() else { return 0 };
+    let waited = now.saturating_duration_since(oldest.queued_at);
+    if !matches!(oldest.input, Input::Tensors(_)) || waited >= PATIENCE {
+        return 0;
+    }
+    // The place of each group's oldest, and its items.
+    let mut groups: Vec<(usize, usize)> = Vec::new();
+    for (place, entry) in queue.iter().take(GROUPED).enumerate() {
+        match groups.iter_mut().find(|(oldest, _)| queue[*oldest].input.joins(&entry.input)) {
+            Some((_, items)) => *items += entry.input.items(),
+            None => groups.push((place, entry.input.items())),
+        }
+    }
+    let largest = groups.iter().max_by_key(|(place, items)| (*items.min(&limits.items), Reverse(*place)));
+    largest.map_or(0, |(place, _)| *place)
 }
 
 /// Removes items without a waiting client or past their deadline from the part of the queue that is looked at.
@@ -223,6 +253,31 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(pick(&mut waiting, &Limits::CPU_RAW, 8, Instant::now()).batch.len(), 1);
         }
+    }
+
+    #[test]
+    fn the_shape_of_most_rows_goes_first_until_the_oldest_has_waited() {
+        let shapes =
+            || raw(&[(&[1, 5], Some(1)), (&[1, 4], Some(1)), (&[2, 6], Some(2)), (&[1, 4], Some(1))]);
+        let (mut waiting, _replies) = shapes();
+        let now = waiting[3].queued_at;
+        let sizes: Vec<(usize, usize)> = std::iter::from_fn(|| {
+            let batch = pick(&mut waiting, &Limits::CPU_RAW, 8, now).batch;
+            batch.first().map(|entry| (entry.input.length(), batch.len()))
+        })
+        .collect();
+        assert_eq!(sizes, [(4, 2), (6, 1), (5, 1)]);
+        let (mut waiting, _replies) = shapes();
+        let late = waiting[0].queued_at + PATIENCE;
+        assert_eq!(lengths(&pick(&mut waiting, &Limits::CPU_RAW, 8, late).batch), [5]);
+    }
+
+    #[test]
+    fn a_group_beyond_what_a_call_holds_counts_as_that() {
+        let (mut waiting, _replies) = raw(&[(&[2, 5], Some(2)), (&[8, 4], Some(8))]);
+        let limits = Limits { items: 2, ..Limits::CPU_RAW };
+        let now = waiting[1].queued_at;
+        assert_eq!(lengths(&pick(&mut waiting, &limits, 8, now).batch), [5]);
     }
 
     #[test]

@@ -63,9 +63,9 @@ impl Tensors {
 
     /// Whether rows of both may share a call: all dimensions but the first are the same.
     pub(crate) fn joins(&self, other: &Self) -> bool {
-        let row = |tensor: &Tensor| tensor.shape.get(1..).map(<[usize]>::to_vec);
-        let pairs = || self.inputs.iter().zip(&other.inputs);
-        self.rows.is_some() && other.rows.is_some() && pairs().all(|(one, two)| row(one) == row(two))
+        let mut pairs = self.inputs.iter().zip(&other.inputs);
+        let alike = |(one, two): (&Tensor, &Tensor)| one.shape.get(1..) == two.shape.get(1..);
+        self.rows.is_some() && other.rows.is_some() && pairs.all(alike)
     }
 }
 

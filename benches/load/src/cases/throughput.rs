@@ -118,7 +118,7 @@ pub(crate) fn sounds(bench: &Bench) -> anyhow::Result<String> {
         writeln!(notes, "- {name}: WAV, median {median:.0} kB, largest {most:.0} kB, sent as raw bodies.")?;
     }
     let samples = samples.map(|files| {
-        let plans = plan::in_order(files.len());
+        let plans = plan::for_sounds(files.len());
         Sample::new(files, plans)
     });
     let mut subject =

@@ -22,6 +22,9 @@ pub(crate) trait Embedder: Send + Sized {
     /// ONNX Runtime's message, or the decoder's.
     fn embed(&mut self, items: &[&Self::Item]) -> anyhow::Result<Vec<Vec<f32>>>;
 
+    /// Takes on what a plan says of its runs.
+    fn follow(&mut self, _plan: &Plan) {}
+
     /// What the server says in their place: one vector an item of a request, read from the answer's body.
     ///
     /// # Errors
@@ -68,6 +71,7 @@ impl<E: Embedder> Sessions<E> {
             Layout::Lanes => self.lanes.as_mut_slice(),
             Layout::Wide => std::slice::from_mut(&mut self.wide),
         };
+        lanes.iter_mut().for_each(|lane| lane.follow(plan));
         // Buffers and caches first, as the server has them warm too.
         run(lanes, &plan.groups[..plan.groups.len().min(8)], items, 0.0)?;
         let own = Process::new(std::process::id());

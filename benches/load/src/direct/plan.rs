@@ -9,6 +9,12 @@ const FAIR_GROUPS: [usize; 3] = [1, 4, 8];
 /// Group sizes of the sorted corpus; the best counts.
 const SORTED_GROUPS: [usize; 3] = [4, 8, 16];
 
+/// Windows of sounds that a run of the server holds at most.
+pub(super) const SERVED_WINDOWS: usize = 4;
+
+/// Windows of sounds that a run holds at most, for one sound a call; the best counts.
+const WINDOWS: [usize; 6] = [1, 2, SERVED_WINDOWS, 8, 16, 32];
+
 /// How calls share the cores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Layout {
@@ -38,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) size: usize,
     /// Indices of the items of each call.
     pub(crate) groups: Vec<Vec<usize>>,
+    /// Windows of sounds a run holds at most; anything else is one run a call.
+    pub(crate) windows: Option<usize>,
 }
 
 impl Plan {
@@ -46,25 +54,31 @@ impl Plan {
             Layout::Lanes => format!("{cores} sessions × 1 thread"),
             Layout::Wide => format!("1 session × {cores} threads"),
         };
-        format!("groups of {}, {layout}", self.size)
+        let runs = self.windows.map_or(String::new(), |windows| format!(", {windows} windows a run"));
+        format!("groups of {}, {layout}{runs}", self.size)
     }
 }
 
 /// Every plan for items of these lengths.
 pub(crate) fn for_lengths(lengths: &[usize]) -> Vec<Plan> {
     let order: Vec<usize> = (0..lengths.len()).collect();
-    let mut plans =
-        vec![Plan { role: Role::Singles, layout: Layout::Lanes, size: 1, groups: cut(&order, 1) }];
+    let mut plans = vec![Plan {
+        role: Role::Singles,
+        layout: Layout::Lanes,
+        size: 1,
+        groups: cut(&order, 1),
+        windows: None,
+    }];
     for size in FAIR_GROUPS {
         let groups: Vec<Vec<usize>> =
             order.chunks(WINDOW).flat_map(|window| cut(&by_length(window, lengths), size)).collect();
         for layout in [Layout::Lanes, Layout::Wide] {
-            plans.push(Plan { role: Role::Fair, layout, size, groups: groups.clone() });
+            plans.push(Plan { role: Role::Fair, layout, size, groups: groups.clone(), windows: None });
         }
     }
     for size in SORTED_GROUPS {
         let groups = cut(&by_length(&order, lengths), size);
-        plans.push(Plan { role: Role::Sorted, layout: Layout::Lanes, size, groups });
+        plans.push(Plan { role: Role::Sorted, layout: Layout::Lanes, size, groups, windows: None });
     }
     plans
 }
@@ -78,7 +92,7 @@ pub(crate) fn for_equals(sizes: &[usize]) -> Vec<Plan> {
             let runs = window.chunk_by(|left, right| sizes[*left] == sizes[*right]);
             runs.flat_map(|run| cut(run, size)).collect::<Vec<_>>()
         });
-        Plan { role, layout, size, groups: equals.collect() }
+        Plan { role, layout, size, groups: equals.collect(), windows: None }
     };
     let mut plans = vec![Plan { groups: cut(&order, 1), ..of(Role::Singles, Layout::Lanes, 1) }];
     for size in FAIR_GROUPS {
@@ -90,13 +104,19 @@ pub(crate) fn for_equals(sizes: &[usize]) -> Vec<Plan> {
 /// Plans for items of one size, which gain nothing from sharing a call on a CPU: only the layout differs.
 pub(crate) fn one_by_one(items: usize) -> Vec<Plan> {
     let order: Vec<usize> = (0..items).collect();
-    let plan = |layout| Plan { role: Role::Fair, layout, size: 1, groups: cut(&order, 1) };
+    let plan = |layout| Plan { role: Role::Fair, layout, size: 1, groups: cut(&order, 1), windows: None };
     vec![plan(Layout::Lanes), plan(Layout::Wide)]
 }
 
-/// Plans for items that share a call whatever their sizes, in the order of arrival.
-pub(crate) fn in_order(items: usize) -> Vec<Plan> {
-    for_equals(&vec![0; items])
+/// Plans for sounds, which share a call whatever their lengths, in the order of arrival: those of one sound a call with any number of
+/// windows a run, the others with as many as the server's.
+pub(crate) fn for_sounds(sounds: usize) -> Vec<Plan> {
+    let plans = for_equals(&vec![0; sounds]).into_iter().flat_map(|plan| {
+        let choices: &[usize] =
+            if plan.role == Role::Fair && plan.size == 1 { &WINDOWS } else { &[SERVED_WINDOWS] };
+        choices.iter().map(move |windows| Plan { windows: Some(*windows), ..plan.clone() })
+    });
+    plans.collect()
 }
 
 fn by_length(indices: &[usize], lengths: &[usize]) -> Vec<usize> {
@@ -135,7 +155,12 @@ mod tests {
     #[test]
     fn every_plan_computes_every_item_once() {
         let lengths: Vec<usize> = (0..100).map(|index| index * 37 % 61).collect();
-        for plan in for_lengths(&lengths).into_iter().chain(one_by_one(100)).chain(for_equals(&lengths)) {
+        for plan in for_lengths(&lengths)
+            .into_iter()
+            .chain(one_by_one(100))
+            .chain(for_equals(&lengths))
+            .chain(for_sounds(100))
+        {
             let mut seen: Vec<usize> = plan.groups.concat();
             seen.sort_unstable();
             assert_eq!(seen, (0..100).collect::<Vec<_>>(), "{:?}", plan.role);

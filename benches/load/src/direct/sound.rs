@@ -9,14 +9,12 @@ use ort::session::Session;
 use ort::value::TensorRef;
 
 use super::lanes::Embedder;
+use super::plan::{Plan, SERVED_WINDOWS};
 use super::session::{self, Readout};
 use crate::backbone::Backbone;
 
 /// The server's own defaults.
 const LIMITS: Limits = Limits { max_pixels: 0, max_bytes: 64 << 20, max_seconds: 60 };
-
-/// Windows of one run: more are not faster on a CPU.
-const WINDOWS: usize = 8;
 
 /// The two sessions of a backbone of sounds.
 pub(crate) struct SoundEmbedder {
@@ -28,6 +26,8 @@ pub(crate) struct SoundEmbedder {
     windows: WindowSpec,
     readout: Readout,
     frames: Vec<f32>,
+    /// Windows of one run at most.
+    windows_at_once: usize,
 }
 
 impl SoundEmbedder {
@@ -50,6 +50,7 @@ impl SoundEmbedder {
             windows: audio.row_windows().with_context(|| lacks("cuts no windows"))?,
             readout: Readout::new(&backbone.manifest.output)?,
             frames: Vec::new(),
+            windows_at_once: SERVED_WINDOWS,
         })
     }
 
@@ -77,6 +78,10 @@ impl SoundEmbedder {
 impl Embedder for SoundEmbedder {
     type Item = Vec<u8>;
 
+    fn follow(&mut self, plan: &Plan) {
+        self.windows_at_once = plan.windows.unwrap_or(self.windows_at_once);
+    }
+
     fn embed(&mut self, items: &[&Vec<u8>]) -> anyhow::Result<Vec<Vec<f32>>> {
         self.frames.clear();
         let counts: anyhow::Result<Vec<usize>> = items.iter().map(|item| self.cut(item)).collect();
@@ -84,7 +89,7 @@ impl Embedder for SoundEmbedder {
         let input = self.session.inputs().first().context("the graph has no input")?.name().to_owned();
         let (length, bands) = (self.windows.length, self.stage_spec.bands);
         let mut rows = Vec::new();
-        for windows in self.frames.chunks(WINDOWS * length * bands) {
+        for windows in self.frames.chunks(self.windows_at_once * length * bands) {
             let shape = [windows.len() / (length * bands), length, bands, 1];
             let tensor = TensorRef::from_array_view((shape, windows))?;
             let outputs = self.session.run(vec![(input.as_str(), tensor)])?;

@@ -1,8 +1,11 @@
 //! Bodies of the open inference protocol, and what stands behind them as bytes.
 
-use axum::body::Bytes;
+use std::convert::Infallible;
+
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{AppendHeaders, IntoResponse, Response};
+use futures_util::stream;
 use headstart_tasks::tensors::{NamedTensor, TensorData, TensorForm};
 use headstart_types::tensor::{DataType, Values};
 use headstart_types::tensor_data::write_binary;
@@ -223,8 +226,9 @@ pub(crate) fn answer(
         let datatype: DataType = tensor.values.datatype();
         let (parameters, data) = if wishes.binary(&name) {
             let bytes = write_binary(&tensor.values);
-            binary.extend_from_slice(&bytes);
-            (Some(BinarySize { binary_data_size: bytes.len() }), None)
+            let binary_data_size = bytes.len();
+            binary.push(bytes);
+            (Some(BinarySize { binary_data_size }), None)
         } else {
             (None, Some(tensor.values))
         };
@@ -238,16 +242,22 @@ pub(crate) fn answer(
     }
     let only_json = outputs.iter().all(|output| output.parameters.is_none());
     let written = serde_json::to_vec(&InferAnswer { id, model_name, model_version: VERSION, outputs });
-    let mut body = written.map_err(|error| {
+    let body = written.map_err(|error| {
         tracing::error!(%error, "an answer could not be written");
         ApiError::internal()
     })?;
     if only_json {
         return Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response());
     }
-    let length = HeaderValue::from(body.len());
-    body.append(&mut binary);
-    let mut response = ([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response();
-    response.headers_mut().insert(HEADER_LENGTH, length);
-    Ok(response)
+    let lengths = [
+        (HEADER_LENGTH, HeaderValue::from(body.len())),
+        (
+            header::CONTENT_LENGTH,
+            HeaderValue::from(body.len() + binary.iter().map(Bytes::len).sum::<usize>()),
+        ),
+    ];
+    // Outputs go to the socket from where they lie.
+    let parts = std::iter::once(body.into()).chain(binary).map(Ok::<Bytes, Infallible>);
+    let body = Body::from_stream(stream::iter(parts));
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], AppendHeaders(lengths), body).into_response())
 }
