@@ -3,6 +3,7 @@
 //!
 //! One load at a time: what is there and what has to go is decided on one state of things.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -132,8 +133,13 @@ impl Shared {
             // Another who waited had it loaded, or it was unloaded meanwhile.
             return catalog.at_hand(id);
         }
+        // What is nowhere is not even on its way.
+        let path = match variants::base(id) {
+            Some(_) => None,
+            None => Some(app.folder_of(id).await?.ok_or_else(|| TaskError::UnknownModel(id.to_owned()))?),
+        };
         let underway = Underway::new(&app, id);
-        let loaded = match folder(&app, id).await {
+        let loaded = match folder(&app, id, path).await {
             Ok(folder) => self.load_folder(&app, id, folder).await,
             Err(error) => Err(error),
         };
@@ -159,9 +165,9 @@ impl Shared {
     }
 }
 
-/// A backbone's folder, read, or that of what a job made of one.
-async fn folder(app: &Arc<App>, id: &str) -> Result<Folder, TaskError> {
-    if variants::base(id).is_some() {
+/// A backbone's folder at its path, read, or without one that of what a job made of a backbone.
+async fn folder(app: &Arc<App>, id: &str, path: Option<PathBuf>) -> Result<Folder, TaskError> {
+    let Some(path) = path else {
         return match variants::folder(app, id).await {
             Ok(folder) => Ok(folder),
             Err(VariantError::Unknown) => Err(TaskError::UnknownModel(id.to_owned())),
@@ -170,8 +176,7 @@ async fn folder(app: &Arc<App>, id: &str) -> Result<Folder, TaskError> {
                 Err(TaskError::BrokenModel { id: id.to_owned(), reason: error.reason() })
             }
         };
-    }
-    let path = app.folder_of(id).await?.ok_or_else(|| TaskError::UnknownModel(id.to_owned()))?;
+    };
     match spawn_blocking(move || folders::open(&path)).await {
         Ok(Ok(folder)) => Ok(folder),
         Ok(Err(error)) => Err(broken(app, id, LoadError::Engine(error.into())).await),

@@ -213,6 +213,7 @@ fn methods_that_train_the_backbone_say_how_and_refuse_what_others_take() {
         ("partial", json!({"blocks": -1}), "hyperparameters.blocks"),
         ("setfit", json!({"optimiser": "lion"}), "hyperparameters.optimiser"),
         ("full", json!({"epochs": 0}), "hyperparameters.epochs"),
+        ("setfit", json!({"from_random": true}), "hyperparameters.from_random"),
     ] {
         match method(name).unwrap().check(given.as_object().unwrap()) {
             Err(MethodError::Hyperparameter { path: found, .. }) => assert_eq!(found, path),

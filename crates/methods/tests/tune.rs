@@ -1,5 +1,12 @@
 //! A small classifier tuned by ONNX Runtime, beside the same arithmetic in 64 bits.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
 use std::ops::ControlFlow;
 use std::path::Path;
 

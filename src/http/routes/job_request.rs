@@ -1,9 +1,11 @@
 //! What a client asks of a new job, checked field by field before there is a row.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use headstart_datasets::Inspection;
 use headstart_methods::{METHODS, Method, MethodError, Needs, Params, method};
+use headstart_tasks::Served;
 use headstart_types::file::FileRow;
 use headstart_types::ids::JobId;
 use headstart_types::job::{JobParams, NewJob, Promote, ReportParams};
@@ -120,19 +122,7 @@ pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -
         Err(ApiError::invalid(field, problem))
     };
     check("training_file", &learned)?;
-    if asked.method.needs() == Needs::Graph {
-        let trained = visible.app.tasks.trained(&served).await.map_err(|problem| {
-            ApiError::invalid(
-                "method",
-                format!("`{}` cannot train `{model}`: {problem}", asked.method.name()),
-            )
-        })?;
-        if learned.modality != Some(trained.modality()) {
-            let reads = trained.modality().as_str();
-            let problem = format!("`{}` trains what reads {reads}", asked.method.name());
-            return Err(ApiError::invalid("training_file", problem));
-        }
-    }
+    trainable(visible, (&served, &model), asked.method, &learned).await?;
     let classes: Vec<String> = learned.summary.classes.iter().map(|class| class.label.clone()).collect();
     let named = asked.method.check_classes(&asked.params, &classes);
     named.map_err(|error| refused(&asked.prefix, error))?;
@@ -167,6 +157,27 @@ pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -
         traceparent: None,
         validate_first: false,
     })
+}
+
+/// Whether a method that trains the backbone itself can train this one on what the file holds.
+async fn trainable(
+    visible: &Visible,
+    (served, model): (&Arc<Served>, &str),
+    method: &dyn Method,
+    learned: &Inspection,
+) -> Result<(), ApiError> {
+    match method.needs() {
+        Needs::Features => return Ok(()),
+        Needs::Graph => {}
+    }
+    let trained = visible.app.tasks.trained(served).await.map_err(|problem| {
+        ApiError::invalid("method", format!("`{}` cannot train `{model}`: {problem}", method.name()))
+    })?;
+    if learned.modality == Some(trained.modality()) {
+        return Ok(());
+    }
+    let problem = format!("`{}` trains what reads {}", method.name(), trained.modality().as_str());
+    Err(ApiError::invalid("training_file", problem))
 }
 
 /// A file that serves its purpose, and what was found in it.

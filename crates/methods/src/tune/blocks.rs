@@ -67,9 +67,8 @@ fn candidates(graph: &Graph, features: &str) -> Vec<(usize, String)> {
     let mut alive: HashSet<&str> = HashSet::new();
     let mut found = Vec::new();
     for (at, node) in graph.nodes().iter().enumerate() {
-        let reads = |name: &String| {
-            made.contains(name.as_str()) || graph.constant(name).is_some_and(|tensor| is_weight(tensor))
-        };
+        let reads =
+            |name: &String| made.contains(name.as_str()) || graph.constant(name).is_some_and(is_weight);
         if node.input.iter().any(reads) {
             made.extend(node.output.iter().map(String::as_str));
             alive.extend(node.output.iter().map(String::as_str));

@@ -176,6 +176,9 @@ macro_rules! method {
             }
 
             fn check(&self, given: &Map<String, Value>) -> Result<Params, MethodError> {
+                if $contrast && given.get("from_random").and_then(Value::as_bool) == Some(true) {
+                    return Err(hyperparameter("from_random", "is for methods that train the head along"));
+                }
                 resolved::<$own>(given, $names, $defaults)
             }
 
