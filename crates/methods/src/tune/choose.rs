@@ -30,7 +30,7 @@ const LEARNING: [&str; 11] = [
 pub enum What {
     /// All of them.
     All,
-    /// Those of so many blocks before the head, see [`blocks`](super::blocks()); a third of all where 0 is said.
+    /// Those of so many blocks before the head, see the module `blocks`; a third of all where 0 is said.
     LastBlocks(usize),
     /// None; factors of low rank are added to every matrix.
     LowRank(LowRank),
