@@ -213,6 +213,33 @@ fn a_tokenizer_that_does_not_fit_its_backbone_is_refused_at_load() {
     assert_eq!(load().with_vocabulary(30_528).unwrap().vocabulary(), 30_528);
 }
 
+/// Merges whose whole is longer than any word of the vocabulary: the library indexes past a buffer of that length.
+const MERGED_BEYOND: &str =
+    r#"{"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": [["a", "b"]]}}"#;
+
+/// An added token that takes the white space behind it, and one of white space that takes what stands before it: between
+/// them the library cuts a text backwards.
+const CUT_BACKWARDS: &str = r#"{"version": "1.0", "added_tokens": [
+    {"id": 0, "content": "a", "special": false, "single_word": false, "lstrip": false, "rstrip": true, "normalized": false},
+    {"id": 1, "content": " ", "special": false, "single_word": false, "lstrip": true, "rstrip": false, "normalized": false}
+], "model": {"type": "WordLevel", "vocab": {"a": 0, " ": 1, "b": 2}, "unk_token": "b"}}"#;
+
+#[test]
+fn a_file_or_text_that_the_tokeniser_library_panics_over_is_an_error() {
+    let spec = TextSpec { tokenizer: "tokenizer.json".into(), max_tokens: 8, ..TextSpec::default() };
+    let refused = TextEncoder::load(MERGED_BEYOND.as_bytes(), &spec).err().unwrap();
+    assert!(matches!(refused, MediaError::Tokenizer(_)), "{refused}");
+
+    let encoder = TextEncoder::load(CUT_BACKWARDS.as_bytes(), &spec).unwrap();
+    assert_eq!(encoder.encode("a", None, Truncate::End).unwrap().ids, [0]);
+    for refused in [encoder.encode("a  b", None, Truncate::End).err(), encoder.content("a  b").err()] {
+        let refused = refused.unwrap();
+        assert!(matches!(refused, MediaError::Tokenizer(_)), "{refused}");
+    }
+    // What happened to one text is nothing to the next.
+    assert_eq!(encoder.encode("b", None, Truncate::End).unwrap().ids, [2]);
+}
+
 #[test]
 fn a_pair_stands_between_special_tokens_with_segments_and_each_side_is_cut_as_asked() {
     let spec =
