@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use headstart_engine::{Class, EngineError};
 use headstart_methods::artifact::Artifact;
+use headstart_tasks::features::{Features, FeaturesParams, FloatVector, Vector};
 use headstart_tasks::{Caller, Task, TaskContext, TaskError, labels_given};
 use headstart_types::Payload;
 
@@ -33,6 +34,30 @@ pub(super) async fn ask<T: Task>(
     let caller = Caller { deadline: None, class: Class::Bulk, key: "" };
     let done = until_there_is_room(halt, || T::run(tasks, params(), caller)).await?;
     Ok(done.map(|done| done.answer))
+}
+
+/// The features that a backbone gives items, in their order.
+///
+/// # Errors
+/// The job's stop, or what the task refuses.
+pub(super) async fn features(
+    tasks: &TaskContext,
+    halt: &Halt,
+    model: &str,
+    input: &Payload,
+) -> Result<Vec<FloatVector>, Stop> {
+    let params = || FeaturesParams {
+        model: Some(model.to_owned()),
+        input: Some(input.clone()),
+        ..FeaturesParams::default()
+    };
+    let answer = ask::<Features>(tasks, halt, params).await?;
+    let answer = answer.map_err(|error| Stop::Broken(error.to_string()))?;
+    let float = |vector| match vector {
+        Vector::Float(vector) => Ok(vector),
+        Vector::Base64(_) => Err(Stop::Broken("features came as base64".into())),
+    };
+    answer.data.into_iter().map(|datum| float(datum.embedding)).collect()
 }
 
 /// The labels that a version gives items.

@@ -10,7 +10,6 @@ use headstart_methods::head::Backbone;
 use headstart_methods::tune::Plan;
 use headstart_methods::{FitData, Fitted, METHODS, Method, MethodError, Needs, Params, method, split};
 use headstart_store::{Scope, Store, StoreError};
-use headstart_tasks::features::{Features, FeaturesParams, Vector};
 use headstart_tasks::{Served, TaskError};
 use headstart_types::Payload;
 use headstart_types::classifier::{NewVersion, Origin};
@@ -264,8 +263,7 @@ impl Context<'_> {
         }
         let table = builder.finish().ok_or_else(|| Stop::Broken("features of different widths".into()))?;
         let bytes = table.to_bytes().map_err(|error| Stop::Broken(error.to_string()))?;
-        let blob = self.store.blobs().put(&bytes).await?.sha256;
-        self.store.put_step(self.lease, &self.step(FEATURES), &blob, now_ms()).await?;
+        self.keep(FEATURES, &bytes).await?;
         Ok(table)
     }
 
@@ -301,18 +299,9 @@ impl Context<'_> {
         while let Some(batch) = reading.next().await? {
             let count = batch.len();
             let (rows, input) = unpack(batch, split);
-            let params = || FeaturesParams {
-                model: Some(self.served.id().to_owned()),
-                input: Some(input.clone()),
-                ..FeaturesParams::default()
-            };
-            let answer =
-                bulk::ask::<Features>(tasks, self.halt, params).await?.map_err(|error| broken(&error))?;
-            for (row, embedding) in rows.into_iter().zip(answer.data) {
-                let Vector::Float(vector) = embedding.embedding else {
-                    return Err(Stop::Broken("features came as base64".into()));
-                };
-                builder.add(row, vector.as_slice());
+            let features = bulk::features(tasks, self.halt, self.served.id(), &input).await?;
+            for (row, features) in rows.into_iter().zip(features) {
+                builder.add(row, features.as_slice());
             }
             counted.done += count;
             self.pace.count(counted.done, counted.total);
@@ -351,6 +340,13 @@ impl Context<'_> {
             state,
             pace: Arc::clone(&self.pace),
         }
+    }
+
+    /// Makes a step's output durable; where it lies.
+    pub(super) async fn keep(&self, step: &str, bytes: &[u8]) -> Result<Sha256, Stop> {
+        let blob = self.store.blobs().put(bytes).await?.sha256;
+        self.store.put_step(self.lease, &self.step(step), &blob, now_ms()).await?;
+        Ok(blob)
     }
 
     /// The output of a step that was done before.

@@ -13,15 +13,13 @@ use headstart_methods::artifact;
 use headstart_methods::data::Targets;
 use headstart_methods::evaluate::tuned::compared;
 use headstart_methods::head::{Backbone, Head};
-use headstart_methods::tune::{self, Delta, Feed, Plan, Tuned, Work};
+use headstart_methods::tune::{self, Delta, Feed, Plan, Tunable, Tuned, Work};
 use headstart_methods::{Control, FitData, Fitted, Method, MethodError, Params, Unattended, split};
-use headstart_tasks::features::{Features, FeaturesParams, Vector};
 use headstart_types::ids::Sha256;
 use headstart_types::report::{Mixture, Pass, Tuning};
 use ndarray::{Array2, Axis};
 
 use crate::app::App;
-use crate::clock::now_ms;
 use crate::variants;
 use crate::worker::bulk;
 use crate::worker::control::{Halt, Stop};
@@ -95,6 +93,32 @@ pub(super) struct Subjects {
     pub(super) threads: usize,
 }
 
+impl Subjects {
+    fn bench(&self) -> Result<Workbench, MethodError> {
+        let missing = || MethodError::Graph("ONNX Runtime is not loaded".into());
+        Ok(Workbench::new(Runtime::loaded().ok_or_else(missing)?, self.threads))
+    }
+
+    fn tunable(&self, plan: &Plan, bench: &Workbench) -> Result<Tunable, MethodError> {
+        let choice = plan.choice(self.head.parts().multi_label);
+        tune::prepare(&classifier(&self.folder, &self.head)?, NAMES, &choice, bench)
+    }
+
+    fn work<'a>(&'a self, tunable: Tunable, feed: &'a dyn Feed) -> Work<'a> {
+        Work {
+            tunable,
+            feed,
+            targets: &self.targets,
+            classes: self.head.classes().len(),
+            class_weights: None,
+            learn: &self.turns.learn,
+            tune: &self.turns.stop,
+            seed: self.seed,
+            threads: self.threads,
+        }
+    }
+}
+
 /// Trains. Blocking, and long. Returns the head with what was changed, as they are stored, and how it went.
 ///
 /// # Errors
@@ -103,13 +127,9 @@ pub(super) fn train(
     subjects: &Subjects,
     control: &mut dyn Control,
 ) -> Result<(Vec<u8>, Tuning), MethodError> {
-    let Subjects { head, method, params, plan, targets, turns, examples, .. } = subjects;
-    let file = classifier(&subjects.folder, head)?;
-    let runtime = Runtime::loaded().ok_or_else(|| MethodError::Graph("ONNX Runtime is not loaded".into()))?;
-    let bench = Workbench::new(runtime, subjects.threads);
-    let multi_label = head.parts().multi_label;
-    let mut tunable = tune::prepare(&file, NAMES, &plan.choice(multi_label), &bench)?;
-    drop(file);
+    let Subjects { head, method, params, plan, turns, examples, .. } = subjects;
+    let bench = subjects.bench()?;
+    let mut tunable = subjects.tunable(plan, &bench)?;
     let prefix = tunable.prefix.take();
     let cached = match &prefix {
         Some(prefix) => {
@@ -119,17 +139,7 @@ pub(super) fn train(
         None => None,
     };
     let feed: &dyn Feed = cached.as_ref().map_or(examples, |cached| cached);
-    let work = Work {
-        tunable,
-        feed,
-        targets,
-        classes: head.classes().len(),
-        class_weights: None,
-        learn: &turns.learn,
-        tune: &turns.stop,
-        seed: subjects.seed,
-        threads: subjects.threads,
-    };
+    let work = subjects.work(tunable, feed);
     let tuned = tune::train(&work, &plan.recipe, &bench, control)?;
     let delta = Delta::between(&work.tunable, &tuned.weights)?.to_bytes()?;
     let manifest = &subjects.folder.manifest().backbone;
@@ -147,24 +157,10 @@ pub(super) fn train(
 /// # Errors
 /// [`MethodError`], as the training says.
 fn from_random(subjects: &Subjects, control: &mut dyn Control) -> Result<Vec<f64>, MethodError> {
-    let Subjects { head, plan, targets, turns, examples, .. } = subjects;
-    let file = classifier(&subjects.folder, head)?;
-    let runtime = Runtime::loaded().ok_or_else(|| MethodError::Graph("ONNX Runtime is not loaded".into()))?;
-    let bench = Workbench::new(runtime, subjects.threads);
-    let plan = plan.from_random();
-    let mut tunable = tune::prepare(&file, NAMES, &plan.choice(head.parts().multi_label), &bench)?;
+    let (plan, bench) = (subjects.plan.from_random(), subjects.bench()?);
+    let mut tunable = subjects.tunable(&plan, &bench)?;
     tunable.forget(subjects.seed);
-    let work = Work {
-        tunable,
-        feed: examples,
-        targets,
-        classes: head.classes().len(),
-        class_weights: None,
-        learn: &turns.learn,
-        tune: &turns.stop,
-        seed: subjects.seed,
-        threads: subjects.threads,
-    };
+    let work = subjects.work(tunable, &subjects.examples);
     let tuned = tune::train(&work, &plan.recipe, &bench, control)?;
     let first = tuned.mixes.first().map(|mixed| mixed.held_out.accuracy);
     let passes = tuned.epochs.iter().filter_map(|epoch| Some(epoch.held_out?.accuracy));
@@ -254,17 +250,8 @@ pub(super) async fn features(
             let places: Vec<Option<usize>> =
                 batch.iter().map(|example| wanted.get(&example.place).copied()).collect();
             let input = payload(batch.into_iter().map(|example| example.content));
-            let params = || FeaturesParams {
-                model: Some(model.to_owned()),
-                input: Some(input.clone()),
-                ..FeaturesParams::default()
-            };
-            let answer = bulk::ask::<Features>(&app.tasks, halt, params).await?;
-            let answer = answer.map_err(|error| Stop::Broken(error.to_string()))?;
-            for (place, embedding) in places.into_iter().zip(answer.data) {
-                let Vector::Float(values) = embedding.embedding else {
-                    return Err(Stop::Broken("features came as text".into()));
-                };
+            let given = bulk::features(&app.tasks, halt, model, &input).await?;
+            for (place, values) in places.into_iter().zip(given) {
                 let Some(place) = place else { continue };
                 let values = values.as_slice();
                 let same = values.len() == table.head.dim;
@@ -443,14 +430,10 @@ impl Context<'_> {
         self.halt.check()?;
         let (bytes, tuning) = trained?;
         let told = serde_json::to_vec(&tuning).map_err(|error| Stop::Broken(error.to_string()))?;
-        for (step, bytes) in [(TUNING, &told), (TUNED, &bytes)] {
-            let blob = self.store.blobs().put(bytes).await?.sha256;
-            self.store.put_step(self.lease, &self.step(step), &blob, now_ms()).await?;
-            if step == TUNED {
-                return Ok((blob, bytes.clone(), Some(tuning)));
-            }
-        }
-        Err(Stop::Broken("what was tuned was not kept".into()))
+        self.keep(TUNING, &told).await?;
+        // Behind what is told of it: with this the step is done.
+        let blob = self.keep(TUNED, &bytes).await?;
+        Ok((blob, bytes, Some(tuning)))
     }
 }
 
