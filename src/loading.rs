@@ -135,7 +135,8 @@ impl Shared {
         }
         // What is nowhere is not even on its way.
         let path = match variants::base(id) {
-            Some(_) => None,
+            Some(_) if variants::is_known(&app, id) => None,
+            Some(_) => return Err(TaskError::UnknownModel(id.to_owned())),
             None => Some(app.folder_of(id).await?.ok_or_else(|| TaskError::UnknownModel(id.to_owned()))?),
         };
         let underway = Underway::new(&app, id);

@@ -88,7 +88,10 @@ impl Rollout {
         // The revision first: what is written while rows are read counts as not loaded.
         let revision = *store.changes().borrow();
         match self.try_catch_up(&store).await {
-            Ok(()) => drop(self.loaded.send_replace(revision)),
+            Ok(()) => {
+                variants::know_all(&self.app);
+                self.loaded.send_replace(revision);
+            }
             Err(error) => tracing::error!(%error, "the registry could not be read"),
         }
         self.count_jobs(&store).await;

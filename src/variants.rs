@@ -100,6 +100,8 @@ struct Known {
     artifacts: HashMap<String, Sha256>,
     /// Those of jobs that have not ended.
     held: HashMap<String, usize>,
+    /// Whether all versions of the data folder are known here: a worker alone follows no registry.
+    complete: bool,
 }
 
 /// Keeps a variant known for as long as it lives.
@@ -154,6 +156,16 @@ pub(crate) fn hold(app: &Arc<App>, id: &str, artifact: &Sha256) -> Hold {
     *app.variants.known().held.entry(id.to_owned()).or_default() += 1;
     know(app, id, artifact);
     Hold { app: Arc::clone(app), id: id.to_owned() }
+}
+
+/// Says that the variants of all versions are known by now.
+pub(crate) fn know_all(app: &App) {
+    app.variants.known().complete = true;
+}
+
+/// Whether it can be asked.
+pub(crate) fn is_known(app: &App, id: &str) -> bool {
+    app.variants.known().artifacts.contains_key(id)
 }
 
 /// A variant's folder, made where it is not there.
@@ -259,7 +271,7 @@ fn manifest(base: &Folder, id: &str, graph_sha256: String) -> Manifest {
     manifest
 }
 
-/// Forgets variants that no version and no job here uses, and removes folders of those that nobody knows.
+/// Forgets variants that no version and no job here uses; removes folders of those that nobody knows, where all are known.
 pub(crate) async fn sweep(app: &Arc<App>) -> std::io::Result<()> {
     let used: BTreeSet<String> =
         app.tasks.classifiers.backbones().into_iter().filter(|id| base(id).is_some()).collect();
@@ -275,7 +287,13 @@ pub(crate) async fn sweep(app: &Arc<App>) -> std::io::Result<()> {
         let entry = app.tasks.catalog.forget(&id);
         let _ = tokio::task::spawn_blocking(move || drop(entry)).await;
     }
-    let known: BTreeSet<String> = app.variants.known().artifacts.keys().cloned().collect();
+    let known: BTreeSet<String> = {
+        let known = app.variants.known();
+        if !known.complete {
+            return Ok(());
+        }
+        known.artifacts.keys().cloned().collect()
+    };
     let root = app.config.data.join(FOLDER);
     let now = Duration::from_millis(now_ms().unsigned_abs());
     let removing = tokio::task::spawn_blocking(move || remove_unknown(&root, &known, now));

@@ -96,9 +96,10 @@ def test_a_new_folder_is_found_and_an_unknown_one_is_not(client, server, models)
     client.load_model("newcomer")
     numpy.testing.assert_allclose(given(server, "newcomer"), expected(5), rtol=1e-6)
     client.unload_model("newcomer")
-    for path in ("/v1/models/none/load", "/v1/models/none/unload", "/v1/models/..%2Faffine/load"):
+    for path in ("/v1/models/none/load", "/v1/models/none/unload", "/v1/models/..%2Faffine/load", "/v1/models/affine+0123456789abcdef/load"):
         answer = server.post(path, {})
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found"), answer.text
+    assert {one["name"] for one in client.get_model_repository_index()} == set(index), "asking makes no entry"
 
 
 def test_a_changed_folder_is_loaded_anew_without_a_failed_request(server, models):
