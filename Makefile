@@ -6,7 +6,7 @@ SERVER  = target/release/headstart
 # Tests and benches load ONNX Runtime too; it must not send usage events from there either.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: serve build setup test check verify prove fmt lint docs tidy openapi manifests bench fuzz backbones
+.PHONY: serve build setup test check verify prove fmt lint docs tidy openapi manifests bench bench-train fuzz backbones
 
 # Serve the bundled backbones on 127.0.0.1:8080.
 serve: build
@@ -73,6 +73,11 @@ else ifeq ($(firstword $(BENCH)),words)
 else
 	$(CARGO) run --release --locked --package headstart-load -- $(BENCH)
 endif
+
+# Whole training steps beside PyTorch eager on the same cores; BENCH="--case minilm-16x32" for one case. Fetches PyTorch, once.
+bench-train: setup
+	$(CARGO) build --release --locked --package headstart-bench-training
+	$(PYTHON) benches/training/run.py $(BENCH)
 
 # Feed bytes of every kind to whatever reads bytes from outside: SECONDS each, FUZZ_TARGET alone where it is named.
 SECONDS ?= 600

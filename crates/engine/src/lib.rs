@@ -11,6 +11,7 @@ mod engine;
 mod error;
 mod examples;
 mod folder;
+pub mod kernels;
 mod lane;
 mod memory;
 mod outputs;

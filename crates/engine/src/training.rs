@@ -6,6 +6,7 @@ use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::builder::{BuilderResult, GraphOptimizationLevel};
 use ort::session::{IoBinding, Session};
 
+use crate::kernels;
 use crate::runtime::Runtime;
 use crate::signature::Signature;
 use crate::tensors;
@@ -39,7 +40,10 @@ impl Workbench {
         };
         let builder = step(builder.with_optimization_level(level))?;
         let builder = step(builder.with_intra_threads(self.threads))?;
-        let builder = step(builder.with_inter_threads(1))?;
+        let mut builder = step(builder.with_inter_threads(1))?;
+        if let Some(operators) = kernels::operators(self.threads).map_err(|error| error.to_string())? {
+            builder = step(builder.with_operators(operators))?;
+        }
         // Serving shares these cores; a thread that spins takes them from it.
         let mut builder = step(builder.with_intra_op_spinning(false))?;
         builder.commit_from_memory(model).map_err(|error| error.to_string())
@@ -55,6 +59,10 @@ impl Runners for Workbench {
         let training = self.open(&graphs.training, Form::Optimised)?;
         let forward = self.open(&graphs.forward, Form::Optimised)?;
         Ok(Box::new(Training::new(training, forward, weights)?))
+    }
+
+    fn has_kernels(&self) -> bool {
+        kernels::available()
     }
 }
 

@@ -8,6 +8,7 @@ use headstart_onnx::proto::{Attribute, Dimension, Node, Tensor, ValueInfo, eleme
 
 use crate::error::GradError;
 use crate::graph::Graph;
+use crate::lower::{Lowering, Portable};
 use crate::parts::{Part, join};
 use crate::probe::{Fact, Facts};
 
@@ -20,6 +21,7 @@ pub(crate) const EMITTED: &str = "back/";
 /// The graph that comes of differentiation, while nodes are added to it.
 pub struct Emit<'a> {
     facts: &'a Facts,
+    lowering: &'static dyn Lowering,
     target: Graph,
     /// Values between what is trained and the loss.
     wanted: HashSet<String>,
@@ -32,10 +34,16 @@ pub struct Emit<'a> {
 }
 
 impl<'a> Emit<'a> {
-    pub(crate) fn new(graph: &Graph, facts: &'a Facts, wanted: HashSet<String>) -> Self {
+    pub(crate) fn new(
+        graph: &Graph,
+        facts: &'a Facts,
+        wanted: HashSet<String>,
+        lowering: &'static dyn Lowering,
+    ) -> Self {
         let mut target = graph.clone();
         target.nodes.clear();
-        Self { facts, target, wanted, gradients: HashMap::new(), parts: HashMap::new(), made: HashMap::new() }
+        let (gradients, parts, made) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { facts, lowering, target, wanted, gradients, parts, made }
     }
 
     pub(crate) fn finish(self) -> Graph {
@@ -73,6 +81,58 @@ impl<'a> Emit<'a> {
         let names: [&str; N] = std::array::from_fn(|at| outputs[at].as_str());
         self.target.nodes.push(Node::new(op, inputs, &names, attributes));
         outputs
+    }
+
+    /// Adds a node of another operator set than ONNX's own; the names of its values.
+    pub fn node_from<const N: usize>(
+        &mut self,
+        (set, op): (&str, &str),
+        inputs: &[&str],
+        attributes: Vec<Attribute>,
+    ) -> [String; N] {
+        let outputs = std::array::from_fn(|at| self.target.fresh(&format!("{EMITTED}{op}/{at}")));
+        let names: [&str; N] = std::array::from_fn(|at| outputs[at].as_str());
+        self.target.nodes.push(Node::new(op, inputs, &names, attributes).from_set(set));
+        outputs
+    }
+
+    /// The product of two matrices of elements like those of the forward value `like`, either of them read as if it were
+    /// transposed, and what is added to it: a list to each row, or as much as there is.
+    ///
+    /// # Errors
+    /// [`GradError::Unknown`].
+    pub fn matrix_product(
+        &mut self,
+        (left, turn_left): (&str, bool),
+        (right, turn_right): (&str, bool),
+        sum: Option<&str>,
+        like: &str,
+    ) -> Result<String, GradError> {
+        let output = self.fresh(&format!("{EMITTED}Gemm"));
+        self.matrix_product_named((left, turn_left), (right, turn_right), sum, (like, &output))?;
+        Ok(output)
+    }
+
+    /// The same, under a name that is known.
+    ///
+    /// # Errors
+    /// [`GradError::Unknown`].
+    pub fn matrix_product_named(
+        &mut self,
+        (left, turn_left): (&str, bool),
+        (right, turn_right): (&str, bool),
+        sum: Option<&str>,
+        (like, output): (&str, &str),
+    ) -> Result<(), GradError> {
+        let single = self.fact(like)?.elements == element::FLOAT;
+        let (set, op) = if single { self.lowering.product() } else { Portable.product() };
+        let operands: Vec<&str> = [left, right].into_iter().chain(sum).collect();
+        let told = vec![
+            Attribute::int("transA", i64::from(turn_left)),
+            Attribute::int("transB", i64::from(turn_right)),
+        ];
+        self.push(Node::new(op, &operands, &[output], told).from_set(set));
+        Ok(())
     }
 
     /// Adds a node as it is, its outputs named already.

@@ -10,7 +10,7 @@ use crate::emit::{EMITTED, Emit};
 use crate::error::{GradError, Unsupported};
 use crate::graph::Graph;
 use crate::losses::Loss;
-use crate::lower::{Lowering, Portable};
+use crate::lower::{KERNELS, Lowering, Portable};
 use crate::ops::{NEWEST_OPSET, OLDEST_OPSET, OPS, OWN_SET, Op};
 use crate::probe::{Fact, Facts, Probe, Sizes};
 use crate::site::Site;
@@ -87,7 +87,7 @@ pub fn differentiate(
     let graph = &graph;
     let wanted = wanted(graph, &facts, trainable, &read);
     let rules = rules(graph, &facts, &wanted, options.lowering)?;
-    let mut emit = Emit::new(graph, &facts, wanted);
+    let mut emit = Emit::new(graph, &facts, wanted, options.lowering);
     let mut kept: HashMap<usize, Vec<String>> = HashMap::new();
     for (at, node) in graph.nodes().iter().enumerate() {
         match rules.get(&at) {
@@ -242,6 +242,9 @@ fn finish(
     target.set_outputs(outputs);
     target.prune();
     target.import(CONTRIBUTED.0, CONTRIBUTED.1);
+    if target.nodes.iter().any(|node| node.set() == KERNELS) {
+        target.import(KERNELS, 1);
+    }
     target.raise_format(8);
     Ok(TrainingGraph { model: target.into_model(), loss, loss_inputs, gradients })
 }

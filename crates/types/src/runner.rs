@@ -32,6 +32,11 @@ pub trait Runners: Sync {
     /// # Errors
     /// [`RunnerError`] also where a weight or gradient is not the graph's.
     fn trainer(&self, graphs: &Graphs, weights: Vec<Trained>) -> Result<Box<dyn Trainer>, RunnerError>;
+
+    /// Whether graphs may use operators of the domain `headstart.kernels`, and are faster with them.
+    fn has_kernels(&self) -> bool {
+        false
+    }
 }
 
 /// How a graph is run.

@@ -26,5 +26,6 @@ pub use graph::{Tunable, prepare};
 pub use low_rank::LowRank;
 pub use methods::{Full, Lora, Partial, Plan, SetFit, calibrated, named, tuned_head};
 pub use prefix::Prefix;
+pub use probe::Asking;
 pub use recipe::{Recipe, Steps};
 pub use train::{Epoch, Mixed, Score, Tuned, Work, train};

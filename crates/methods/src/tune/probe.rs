@@ -18,7 +18,8 @@ const TYPES: [(i32, DataType); 8] = [
     (element::UINT8, DataType::Uint8),
 ];
 
-pub(super) struct Asking<'a>(pub(super) &'a dyn Runners);
+/// Asks whoever is given about shapes.
+pub struct Asking<'a>(pub &'a dyn Runners);
 
 impl Probe for Asking<'_> {
     fn run(

@@ -18,7 +18,7 @@ use crate::site::Site;
 /// Windows over an image below which turning the weight costs more than it saves.
 const FEW_WINDOWS: usize = 400;
 
-pub(super) struct Conv;
+pub(crate) struct Conv;
 
 impl Op for Conv {
     fn name(&self) -> &'static str {
@@ -73,14 +73,14 @@ fn kernel_of(site: &Site<'_>) -> Result<(Windows, [i64; 2]), GradError> {
 }
 
 /// The shape of the weight, which must not depend on the graph's inputs.
-pub(super) fn weight_sizes(site: &Site<'_>) -> Result<Vec<i64>, GradError> {
+pub(crate) fn weight_sizes(site: &Site<'_>) -> Result<Vec<i64>, GradError> {
     let sizes = site.input_fact(1)?.sizes();
     let sizes = sizes.ok_or_else(|| site.refuse("the shape of its weight depends on the graph's inputs"))?;
     Ok(sizes.into_iter().map(|size| size as i64).collect())
 }
 
 /// Gives the bias of an image its gradient.
-pub(super) fn give_bias(bias: &str, d: &str, spatial: usize, emit: &mut Emit<'_>) {
+pub(crate) fn give_bias(bias: &str, d: &str, spatial: usize, emit: &mut Emit<'_>) {
     if emit.wants(bias) {
         let axes: Vec<i64> = std::iter::once(0).chain(2..spatial as i64 + 2).collect();
         let sum = emit.sum(d, &axes, false);

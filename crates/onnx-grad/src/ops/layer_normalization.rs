@@ -12,7 +12,7 @@ use crate::emit::Emit;
 use crate::error::GradError;
 use crate::site::Site;
 
-pub(super) struct LayerNormalization;
+pub(crate) struct LayerNormalization;
 
 impl Op for LayerNormalization {
     fn name(&self) -> &'static str {

@@ -47,11 +47,10 @@ pub(super) fn rows_times_matrix(
     // Not the shape of the product itself: that is only made here.
     let sizes = [emit.sizes_of(a, &stack)?, emit.sizes_of(b, &[1])?];
     let a = rows(a, a, emit)?;
-    let operands: Vec<&str> = [a.as_str(), b].into_iter().chain(bias).collect();
     if site.output_fact(0)?.rank() == 2 {
-        emit.push(Node::new("Gemm", &operands, &[y], Vec::new()));
+        emit.matrix_product_named((&a, false), (b, false), bias, (y, y))?;
     } else {
-        let flat = emit.node("Gemm", &operands);
+        let flat = emit.matrix_product((&a, false), (b, false), bias, y)?;
         let shape = emit.list(&sizes);
         emit.push(Node::new("Reshape", &[&flat, &shape], &[y], Vec::new()));
     }
@@ -65,9 +64,7 @@ pub(super) fn one_matrix(site: &Site<'_>, d: &str, emit: &mut Emit<'_>) -> Resul
     if emit.wants(a) {
         let pending = emit.take_pending(a);
         let pending = pending.map(|pending| rows(&pending, a, emit)).transpose()?;
-        let told = vec![Attribute::int("transB", 1)];
-        let operands: Vec<&str> = [d.as_str(), b].into_iter().chain(pending.as_deref()).collect();
-        let flat = emit.node_with("Gemm", &operands, told);
+        let flat = emit.matrix_product((&d, false), (b, true), pending.as_deref(), a)?;
         let da = if site.input_fact(0)?.rank() == 2 {
             flat
         } else {
@@ -78,7 +75,7 @@ pub(super) fn one_matrix(site: &Site<'_>, d: &str, emit: &mut Emit<'_>) -> Resul
     }
     if emit.wants(b) {
         let a = rows(a, a, emit)?;
-        let db = emit.node_with("Gemm", &[&a, &d], vec![Attribute::int("transA", 1)]);
+        let db = emit.matrix_product((&a, true), (&d, false), None, b)?;
         emit.give(b, db);
     }
     Ok(())

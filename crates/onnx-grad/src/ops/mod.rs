@@ -8,7 +8,7 @@ mod cast;
 mod ceil;
 mod clip;
 mod concat;
-mod conv;
+pub(crate) mod conv;
 mod conv_transpose;
 mod cum_sum;
 mod depth_to_space;
@@ -35,7 +35,7 @@ mod hard_sigmoid;
 mod hard_swish;
 mod identity;
 mod instance_normalization;
-mod layer_normalization;
+pub(crate) mod layer_normalization;
 mod leaky_relu;
 mod linear;
 mod log;
@@ -90,7 +90,7 @@ mod trilu;
 mod unsqueeze;
 mod weight_gradient;
 mod r#where;
-mod windows;
+pub(crate) mod windows;
 
 pub use op::Op;
 

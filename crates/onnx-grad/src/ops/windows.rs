@@ -11,15 +11,15 @@ use crate::probe::Fact;
 use crate::site::Site;
 
 /// Axes before the spatial ones: batch and channels.
-pub(super) const LEAD: usize = 2;
+pub(crate) const LEAD: usize = 2;
 
 /// How windows slide; one number for each spatial axis.
-pub(super) struct Windows {
-    pub(super) kernel: Vec<i64>,
-    pub(super) strides: Vec<i64>,
-    pub(super) dilations: Vec<i64>,
+pub(crate) struct Windows {
+    pub(crate) kernel: Vec<i64>,
+    pub(crate) strides: Vec<i64>,
+    pub(crate) dilations: Vec<i64>,
     /// Padding before the image and behind it.
-    pub(super) pads: [Vec<i64>; 2],
+    pub(crate) pads: [Vec<i64>; 2],
     /// The slack; nothing where it depends on the graph's inputs.
     pub(super) slack: Vec<Option<i64>>,
 }
@@ -29,7 +29,7 @@ impl Windows {
     ///
     /// # Errors
     /// [`GradError::Unsupported`] where the padding depends on the graph's inputs.
-    pub(super) fn of(site: &Site<'_>, kernel: Vec<i64>) -> Result<Self, GradError> {
+    pub(crate) fn of(site: &Site<'_>, kernel: Vec<i64>) -> Result<Self, GradError> {
         let (image, windows) = (site.input_fact(0)?, site.output_fact(0)?);
         let spatial = image.rank().saturating_sub(LEAD);
         let mut read = Self {
@@ -57,22 +57,22 @@ impl Windows {
     }
 
     /// How many elements of the image a window spans along an axis.
-    pub(super) fn extent(&self, axis: usize) -> i64 {
+    pub(crate) fn extent(&self, axis: usize) -> i64 {
         (self.kernel[axis] - 1) * self.dilations[axis] + 1
     }
 
     /// The number of taps.
-    pub(super) fn taps(&self) -> i64 {
+    pub(crate) fn taps(&self) -> i64 {
         self.kernel.iter().product()
     }
 
     /// The number of spatial axes.
-    pub(super) fn rank(&self) -> usize {
+    pub(crate) fn rank(&self) -> usize {
         self.kernel.len()
     }
 
     /// Both paddings in one list, as nodes are told them.
-    pub(super) fn padding(&self) -> Vec<i64> {
+    pub(crate) fn padding(&self) -> Vec<i64> {
         self.pads.concat()
     }
 

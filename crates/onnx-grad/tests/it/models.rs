@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use headstart_onnx::Limits;
 use headstart_onnx::proto::{Attribute, Model, Node, Tensor, ValueInfo, element};
 use headstart_onnx_grad::losses::CrossEntropy;
+use headstart_onnx_grad::lower::{Lowering, Portable};
 use headstart_onnx_grad::{Graph, Options, TrainingGraph, differentiate, normalise, widen};
 use ort::session::builder::GraphOptimizationLevel;
 
 use crate::support::data::{Chance, Data};
-use crate::support::runtime::{Loaded, Runtime};
+use crate::support::runtime::{Loaded, Runtime, lowerings};
 
 /// Lists of signs that a gradient is multiplied with.
 const SIGNS: usize = 8;
@@ -61,8 +62,18 @@ fn with_head(mut graph: Graph) -> (Graph, String) {
 
 /// Trains every weight with cross-entropy.
 fn training(graph: &Graph, logits: &str, trainable: &[String]) -> TrainingGraph {
+    training_in(&Portable, graph, logits, trainable)
+}
+
+/// The same, written by a lowering.
+fn training_in(
+    lowering: &'static dyn Lowering,
+    graph: &Graph,
+    logits: &str,
+    trainable: &[String],
+) -> TrainingGraph {
     let loss = CrossEntropy { logits: logits.to_owned(), smoothing: 0.0 };
-    let options = Options { outputs: vec![logits.to_owned()], ..Options::default() };
+    let options = Options { outputs: vec![logits.to_owned()], lowering, ..Options::default() };
     let trainable: Vec<&str> = trainable.iter().map(String::as_str).collect();
     differentiate(graph, &loss, &trainable, &Runtime, &options).unwrap()
 }
@@ -163,17 +174,17 @@ fn minilm_as_bundled_has_the_gradients_of_pytorch_in_float64() {
     let mut graph = backbone("all-minilm-l6-v2");
     widen(&mut graph, "embeddings.word_embeddings.weight.float16").unwrap();
     let (graph, logits) = with_head(graph);
-    let training = training(&graph, &logits, &weights(&graph));
-    assert_eq!(training.gradients.len(), 103);
-    for level in [GraphOptimizationLevel::All, GraphOptimizationLevel::Disable] {
+    for (lowering, level) in lowerings() {
+        let training = training_in(lowering, &graph, &logits, &weights(&graph));
+        assert_eq!(training.gradients.len(), 103);
         let outputs = run(&training, &graph, level, &texts(3, 9), &[1, 0, 3], &mean(3));
         compare("all-minilm-l6-v2", &reference("all-minilm-l6-v2"), &training, &outputs, 1e-4, 5e-6);
     }
 }
 
 /// Gradients of the image backbone for two pictures of noise.
-fn pictured(graph: &Graph) -> (TrainingGraph, BTreeMap<String, Data>) {
-    let training = training(graph, "logits", &weights(graph));
+fn pictured(graph: &Graph, lowering: &'static dyn Lowering) -> (TrainingGraph, BTreeMap<String, Data>) {
+    let training = training_in(lowering, graph, "logits", &weights(graph));
     let mut chance = Chance::of("image");
     let pixels: Vec<f64> = (0..2 * 3 * 224 * 224).map(|_| chance.number()).collect();
     let given = vec![("image".to_owned(), Data::floats(&[2, 3, 224, 224], &pixels, element::FLOAT))];
@@ -183,7 +194,7 @@ fn pictured(graph: &Graph) -> (TrainingGraph, BTreeMap<String, Data>) {
 
 #[test]
 fn efficientnet_as_bundled_has_the_gradients_of_pytorch_in_float64() {
-    let (training, outputs) = pictured(&backbone("efficientnet-lite0"));
+    let (training, outputs) = pictured(&backbone("efficientnet-lite0"), &Portable);
     assert_eq!(training.gradients.len(), 100);
     // Among millions of values some lie so near a bound of `Clip` that the last bit decides, and each such decision moves a
     // whole gradient by a thousandth. The next test is without.
@@ -200,8 +211,10 @@ fn efficientnet_without_kinks_has_the_gradients_of_pytorch_in_float64() {
     model.graph.as_mut().unwrap().initializer.extend(constants);
     let mut graph = Graph::new(model).unwrap();
     normalise(&mut graph).unwrap();
-    let (training, outputs) = pictured(&graph);
-    compare("smooth", &reference("smooth"), &training, &outputs, 1e-4, 5e-6);
+    for (lowering, _) in lowerings().into_iter().filter(|(_, level)| *level == GraphOptimizationLevel::All) {
+        let (training, outputs) = pictured(&graph, lowering);
+        compare("smooth", &reference("smooth"), &training, &outputs, 1e-4, 5e-6);
+    }
 }
 
 /// `6·σ(x - 3)` in the place of `min(max(x, 0), 6)`.

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use headstart_onnx::Limits;
 use headstart_onnx::proto::{Model, element};
 use headstart_onnx_grad::losses::WeightedSum;
+use headstart_onnx_grad::lower::{Lowering, Portable};
 use headstart_onnx_grad::{Graph, Options, differentiate, normalise};
-use ort::session::builder::GraphOptimizationLevel;
 use serde_json::Value;
 
 use crate::models::compare;
 use crate::support::data::{Chance, Data};
-use crate::support::runtime::{Loaded, Runtime};
+use crate::support::runtime::{Loaded, Runtime, lowerings};
 
 /// The numbers from -1 to 1 that some words stand for, scaled and moved.
 fn drawn(words: &str, count: usize, offset: f64, scale: f64) -> Vec<f64> {
@@ -53,8 +53,13 @@ fn check(name: &str) {
     let trainable: Vec<&str> =
         reference["gradients"].as_object().unwrap().keys().map(String::as_str).collect();
     let loss = WeightedSum { values: vec![output.clone()] };
-    let training = differentiate(&graph, &loss, &trainable, &Runtime, &Options::default()).unwrap();
-    assert_eq!(training.gradients.len(), trainable.len());
+    let made = |lowering: &'static dyn Lowering| {
+        let options = Options { lowering, ..Options::default() };
+        let training = differentiate(&graph, &loss, &trainable, &Runtime, &options).unwrap();
+        assert_eq!(training.gradients.len(), trainable.len());
+        training
+    };
+    let training = made(&Portable);
     let shape = sizes(&reference["batch"]["shape"]);
     let pixels = drawn(reference["batch"]["words"].as_str().unwrap(), shape.iter().product(), 0.0, 1.0);
     let input = graph.inputs()[0].name.clone().unwrap();
@@ -67,7 +72,8 @@ fn check(name: &str) {
         let values = tensor.to_numbers().unwrap();
         given.push((weight.clone(), Data::floats(&tensor.shape().unwrap(), &values, element::FLOAT)));
     }
-    for level in [GraphOptimizationLevel::All, GraphOptimizationLevel::Disable] {
+    for (lowering, level) in lowerings() {
+        let training = made(lowering);
         let outputs = Loaded::at(&training.model, level).unwrap().run(&given).unwrap();
         compare(name, &reference, &training, &outputs.into_iter().collect(), 1e-4, 5e-6);
     }

@@ -7,11 +7,12 @@ use std::path::Path;
 use headstart_onnx::Limits;
 use headstart_onnx::proto::{Model, Tensor, element};
 use headstart_onnx_grad::losses::WeightedSum;
+use headstart_onnx_grad::lower::{Lowering, Portable};
 use headstart_onnx_grad::{Graph, Options, Sizes, TrainingGraph, differentiate, normalise};
 use ort::session::builder::GraphOptimizationLevel;
 
 use crate::support::data::Data;
-use crate::support::runtime::{Loaded, Runtime};
+use crate::support::runtime::{Loaded, Runtime, lowerings};
 
 /// The samples that the two runs of a probe give a model of sounds: it needs more than a few.
 const SAMPLES: [usize; 2] = [203, 251];
@@ -31,7 +32,7 @@ struct Whole {
 }
 
 impl Whole {
-    fn of(name: &str) -> Self {
+    fn of(name: &str, lowering: &'static dyn Lowering) -> Self {
         let mut graph = read(name);
         normalise(&mut graph).unwrap();
         let reference = read(&format!("{name}.gradients"));
@@ -47,7 +48,7 @@ impl Whole {
             let samples = input.dimensions().unwrap()[1].dim_param.clone().unwrap();
             sizes.dimensions.insert(samples, SAMPLES);
         }
-        let options = Options { sizes, outputs: values.clone(), ..Options::default() };
+        let options = Options { sizes, lowering, outputs: values.clone() };
         let weights: Vec<&str> = weights.iter().map(String::as_str).collect();
         let training = differentiate(&graph, &WeightedSum { values }, &weights, &Runtime, &options);
         let training = training.unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -122,9 +123,9 @@ fn data(tensor: &Tensor) -> Data {
 /// Checks a model as both exporters write it.
 fn check(name: &str) {
     for exporter in ["legacy", "dynamo"] {
-        let whole = Whole::of(&format!("{name}.{exporter}"));
-        whole.check(GraphOptimizationLevel::All);
-        whole.check(GraphOptimizationLevel::Disable);
+        for (lowering, level) in lowerings() {
+            Whole::of(&format!("{name}.{exporter}"), lowering).check(level);
+        }
     }
 }
 
@@ -147,7 +148,7 @@ fn a_vision_transformer_has_the_gradients_of_pytorch_in_float64() {
 fn queries_keys_and_values_of_one_product_get_one_gradient() {
     check("multihead");
     for exporter in ["legacy", "dynamo"] {
-        let whole = Whole::of(&format!("multihead.{exporter}"));
+        let whole = Whole::of(&format!("multihead.{exporter}"), &Portable);
         let nodes = whole.training.model.graph.unwrap().node;
         let padded = nodes.iter().filter(|node| node.is("Pad")).count();
         assert_eq!(padded, 0, "{exporter}: what cuts a value up is put together by one node");

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use headstart_onnx::proto::{Model, element};
+use headstart_onnx_grad::lower::{Kernels, Lowering, Portable};
 use headstart_onnx_grad::{Observed, Probe, ProbeError, Sample};
 use ort::environment::Environment;
 use ort::session::builder::GraphOptimizationLevel;
@@ -13,6 +14,17 @@ use ort::value::{DynValue, Tensor, TensorElementType};
 use prost::Message as _;
 
 use super::data::{Data, Values};
+
+/// In which nodes gradients can be written here, and how far the runtime may rewrite them: the kernels of the service where the
+/// machine has them.
+pub(crate) fn lowerings() -> Vec<(&'static dyn Lowering, GraphOptimizationLevel)> {
+    let mut all: Vec<(&'static dyn Lowering, GraphOptimizationLevel)> =
+        vec![(&Portable, GraphOptimizationLevel::All), (&Portable, GraphOptimizationLevel::Disable)];
+    if headstart_engine::kernels::available() {
+        all.push((&Kernels, GraphOptimizationLevel::All));
+    }
+    all
+}
 
 /// The library is loaded once a process.
 fn environment() -> &'static Environment {
@@ -49,10 +61,12 @@ impl Loaded {
 
     pub(crate) fn at(model: &Model, level: GraphOptimizationLevel) -> Result<Self, String> {
         let make = || -> ort::Result<Session> {
-            Session::builder(environment())?
-                .with_optimization_level(level)?
-                .with_intra_threads(1)?
-                .commit_from_memory(&model.encode_to_vec())
+            let mut builder =
+                Session::builder(environment())?.with_optimization_level(level)?.with_intra_threads(2)?;
+            if let Some(operators) = headstart_engine::kernels::operators(2)? {
+                builder = builder.with_operators(operators)?;
+            }
+            builder.commit_from_memory(&model.encode_to_vec())
         };
         make().map(Self).map_err(|error| error.to_string())
     }
