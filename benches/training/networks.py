@@ -70,9 +70,12 @@ class Classifier(nn.Module):
         held = self.bert.state_dict()
         self.bert.load_state_dict({name: oriented(name, weights) if name in weights else held[name] for name in held})
         self.head = nn.Linear(WIDTH, 2)
-        for layer in self.bert.encoder.layer if rank else []:
+        for layer in self.bert.encoder.layer:
             attention = layer.attention.self
-            attention.query, attention.value = Factors(attention.query, rank), Factors(attention.value, rank)
+            # The file's queries are scaled already.
+            attention.scaling = 1.0
+            if rank:
+                attention.query, attention.value = Factors(attention.query, rank), Factors(attention.value, rank)
 
     def forward(self, ids, mask):
         hidden = self.bert(input_ids=ids, attention_mask=mask).last_hidden_state
