@@ -179,20 +179,22 @@ def cut(model, value):
         for at, name in enumerate(node.input):
             if name == "input_ids":
                 node.input[at] = "attention_mask"
-    model.graph.node.extend(nodes)
+    flat = helper.make_node("Reshape", ["hidden_states", f"integers_-1_{WIDTH}"], [value])
+    model.graph.node.extend([flat, *nodes])
+    needed.add(f"integers_-1_{WIDTH}")
     for tensor in [tensor for tensor in model.graph.initializer if tensor.name not in needed]:
         model.graph.initializer.remove(tensor)
     for given in [given for given in model.graph.input if given.name != "attention_mask"]:
         model.graph.input.remove(given)
-    model.graph.input.append(helper.make_tensor_value_info(value, TensorProto.FLOAT, ["rows", WIDTH]))
+    sizes = [size.dim_param for size in model.graph.input[0].type.tensor_type.shape.dim]
+    model.graph.input.append(helper.make_tensor_value_info("hidden_states", TensorProto.FLOAT, [*sizes, WIDTH]))
 
 
 def hidden(module, first, ids, mask):
     """What the first layers make of a batch, as the cached graph reads it."""
     with torch.no_grad():
         states = module.bert(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
-    name = f"encoder.layer.{first - 1}.output.LayerNorm.output"
-    return {name: states[first].reshape(-1, WIDTH).numpy(), "attention_mask": mask.numpy()}
+    return {"hidden_states": states[first].numpy(), "attention_mask": mask.numpy()}
 
 
 def tokens(rows, length):
