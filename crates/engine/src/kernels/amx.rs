@@ -74,7 +74,7 @@ impl Machine for Tiles {
     const ROWS: usize = 2 * LANES;
 
     fn size(lanes: usize, depth: usize) -> usize {
-        lanes.next_multiple_of(LANES) / LANES * depth.div_ceil(STEP) * PARTS * TILE
+        lanes.div_ceil(LANES) * depth.div_ceil(STEP) * PARTS * TILE
     }
 
     fn begin() {

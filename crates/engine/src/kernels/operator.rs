@@ -81,7 +81,7 @@ impl Threads for Pool<'_> {
         if parts < 2 {
             return (0..parts).for_each(part);
         }
-        if self.context.par_for(parts, 0, |at| part(at)).is_err() {
+        if self.context.par_for(parts, 0, part).is_err() {
             // The runtime has no threads to lend: the work is done all the same.
             (0..parts).for_each(part);
         }

@@ -146,7 +146,7 @@ fn clip_gradient<'a>(context: &KernelContext<'a>, threads: usize) -> Result<Boxe
 
 fn softmax_gradient<'a>(_context: &KernelContext<'a>, threads: usize) -> Result<BoxedKernel<'a>> {
     let each = |width: usize| (RUN / width).max(1) * width;
-    Ok(backward(threads, each, |dx, y, width| rows::softmax(dx, y, width)))
+    Ok(backward(threads, each, rows::softmax))
 }
 
 /// Reads `dy`, `x`, scale, means and inverse deviations; makes `dx` and the gradients of scale and bias.

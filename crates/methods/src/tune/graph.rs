@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use headstart_onnx::proto::{Dimension, Model, Tensor, ValueInfo, element};
 use headstart_onnx_grad::losses::{BinaryCrossEntropy, Contrastive, CrossEntropy, Loss};
+use headstart_onnx_grad::lower::{Kernels, Lowering, Portable};
 use headstart_onnx_grad::{Graph, Options, Sizes, differentiate, normalise};
 use headstart_types::runner::{Graphs, Runners, Trained};
 use prost::Message as _;
@@ -79,7 +80,8 @@ pub fn prepare(
         Goal::Labels => (logits, Box::new(BinaryCrossEntropy { logits: logits.to_owned() })),
         Goal::Pairs => (features, Box::new(Contrastive { features: features.to_owned() })),
     };
-    let options = Options { outputs: vec![output.to_owned()], sizes, ..Options::default() };
+    let lowering: &dyn Lowering = if runners.has_kernels() { &Kernels } else { &Portable };
+    let options = Options { outputs: vec![output.to_owned()], sizes, lowering };
     let training = differentiate(&graph, &*loss, &names, &Asking(runners), &options).map_err(refused)?;
     let forward = with_inputs(graph, &found, output);
     let (mut trained, mut roles) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
