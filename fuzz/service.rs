@@ -87,11 +87,8 @@ impl Service {
         words(&models.join(WORDS));
         graph(&models.join(PICTURES), PICTURES, &pictures(), PICTURES_MANIFEST);
         graph(&models.join(TENSORS), TENSORS, &tensors(), "modality = \"tensor\"\n");
-        let options = format!(
-            "models = [{models:?}]\ndata = {:?}\nlanes = 1\ncache-bytes = 1000000\nkey-rate = 0\n\
-             max-body-bytes = 1000000\nmax-image-pixels = 65536\nmax-audio-seconds = 1\nsweep-seconds = 0\n",
-            folder.path().join("data"),
-        );
+        let data = folder.path().join("data");
+        let options = format!("models = [{models:?}]\ndata = {data:?}\n{}", include_str!("service.toml"));
         let options = options_file::parse(&options).expect("good options");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let app = Arc::new(App::new(Config::resolve(options).expect("good options")).expect("an app"));

@@ -97,6 +97,12 @@ mod tests {
     }
 
     #[test]
+    fn the_fuzz_targets_start_the_service_with_options_that_there_are() {
+        let options = include_str!("../fuzz/service.toml");
+        crate::config::Config::resolve(parse(options).unwrap()).unwrap();
+    }
+
+    #[test]
     fn a_broken_line_is_not_repeated() {
         for text in ["api_keys = \"a:infer:very-secret", "api_keys = [\"a:infer:very-secret\"]"] {
             let refusal = parse(text).unwrap_err();
