@@ -10,7 +10,7 @@ use headstart_datasets::{Limits, Place};
 use headstart_engine::{Folder, FolderError, Runtime, Workbench};
 use headstart_export::{Subject, compose};
 use headstart_methods::artifact;
-use headstart_methods::data::Targets;
+use headstart_methods::data::{self, Targets};
 use headstart_methods::evaluate::tuned::compared;
 use headstart_methods::head::{Backbone, Head};
 use headstart_methods::tune::{self, Delta, Feed, Plan, Tunable, Tuned, Work};
@@ -327,7 +327,10 @@ impl Context<'_> {
                 let tuning = self.before(TUNING).await?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
                 (blob.clone(), bytes, tuning)
             }
-            _ => self.train(plan, files, table, turns, fitted).await?,
+            _ => {
+                let head = self.start(table, parts, &turns, fitted).await?;
+                self.train(plan, files, table, turns, head).await?
+            }
         };
         let broken = || Stop::Broken("what was tuned cannot be read".into());
         let (head, delta) = artifact::load_tuned(&bytes)?.ok_or_else(broken)?;
@@ -377,12 +380,30 @@ impl Context<'_> {
             Some(features) => Some(table.examples(&parts.tune)?.with_features(features)?),
             None => None,
         };
+        let fitted = self.fit_at_once(train, validation, backbone).await?;
+        Ok(Fitted { head: tune::named(fitted.head, self.method, &self.params)?, ..fitted })
+    }
+
+    /// The head that training begins with: of the rows learnt from alone, as those that stop the run are to judge it.
+    async fn start(&self, table: &Table, parts: &Parts, turns: &Turns, fitted: &Fitted) -> Result<Head, Stop> {
+        if turns.stop.is_empty() || !parts.tune.is_empty() {
+            return Ok(fitted.head.clone());
+        }
+        let backbone = fitted.head.parts().backbone.clone();
+        Ok(self.fit_at_once(table.examples(&turns.learn)?, None, backbone).await?.head)
+    }
+
+    async fn fit_at_once(
+        &self,
+        train: data::Examples,
+        validation: Option<data::Examples>,
+        backbone: Backbone,
+    ) -> Result<Fitted, Stop> {
         let (method, params, seed) = (self.method, self.params.clone(), self.job.seed.cast_unsigned());
         let fitting = tokio::task::spawn_blocking(move || {
             let data =
                 FitData { train: &train, validation: validation.as_ref(), backbone, threads: threads() };
-            let fitted = method.fit(&data, &params, seed, &mut Unattended)?;
-            Ok::<_, MethodError>(Fitted { head: tune::named(fitted.head, method, &params)?, ..fitted })
+            method.fit(&data, &params, seed, &mut Unattended)
         });
         Ok(fitting.await.map_err(|_| Stop::Broken("the fit panicked".into()))??)
     }
@@ -394,7 +415,7 @@ impl Context<'_> {
         files: &[Upload],
         table: &Table,
         turns: Turns,
-        fitted: &Fitted,
+        head: Head,
     ) -> Result<(Sha256, Vec<u8>, Option<Tuning>), Stop> {
         let limits = self.app.dataset_limits();
         let (wanted, recipe) = (turns.all(), &plan.recipe);
@@ -403,7 +424,7 @@ impl Context<'_> {
             Examples::read(&self.served, (files, &limits), (table, &wanted), recipe, place).await?;
         let subjects = Subjects {
             folder: self.served.folder().clone(),
-            head: fitted.head.clone(),
+            head,
             method: self.method,
             params: self.params.clone(),
             plan: plan.clone(),
