@@ -42,6 +42,9 @@ const NAMES: (&str, &str) = ("embedding", "logits");
 /// Of the rows to learn from, the share that stops the run where the file names none.
 const HELD_OUT: f64 = 0.1;
 
+/// Fewer rows stop no run: which of many passes they like is chance, and the rows are better learnt from.
+const FEWEST: usize = 50;
+
 /// The rows of a run: learnt from, and never learnt from but asked after every epoch.
 pub(super) struct Turns {
     pub(super) learn: Vec<usize>,
@@ -49,13 +52,17 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    /// The file's own rows for tuning where it has such, else a seeded stratified tenth of those to learn from.
+    /// The file's own rows for tuning where it has such, else a seeded stratified tenth of those to learn from where that is
+    /// worth asking. Two runs can only be compared by rows that neither learns from: where that is wanted there are some.
     ///
     /// # Errors
     /// [`MethodError`] when rows are too few to hold any out.
-    pub(super) fn of(table: &Table, parts: &Parts, seed: u64) -> Result<Self, MethodError> {
+    pub(super) fn of(table: &Table, parts: &Parts, seed: u64, compared: bool) -> Result<Self, MethodError> {
         if !parts.tune.is_empty() {
             return Ok(Self { learn: parts.learn.clone(), stop: parts.tune.clone() });
+        }
+        if !compared && (parts.learn.len() as f64 * HELD_OUT) < FEWEST as f64 {
+            return Ok(Self::none(parts));
         }
         let targets = table.targets().select(&parts.learn);
         let groups = table.head.groups.as_ref();
@@ -64,6 +71,11 @@ impl Turns {
         let drawn = split::hold_out(&targets, table.head.classes.len(), groups.as_deref(), HELD_OUT, seed)?;
         let rows = |of: &[usize]| of.iter().filter_map(|at| parts.learn.get(*at).copied()).collect();
         Ok(Self { learn: rows(&drawn.train), stop: rows(&drawn.held_out) })
+    }
+
+    /// All rows are learnt from.
+    pub(super) fn none(parts: &Parts) -> Self {
+        Self { learn: parts.learn.clone(), stop: Vec::new() }
     }
 
     /// The numbers that a fit gives the rows that stop the run: places among the rows learnt from, or behind the last.
@@ -318,8 +330,8 @@ impl Context<'_> {
     ) -> Result<Made, Stop> {
         let turns = match plan.contrast {
             // Nothing is chosen by held-out rows: all are learnt from.
-            true => Turns { learn: parts.learn.clone(), stop: Vec::new() },
-            false => Turns::of(table, parts, self.job.seed.cast_unsigned())?,
+            true => Turns::none(parts),
+            false => Turns::of(table, parts, self.job.seed.cast_unsigned(), plan.recipe.from_random)?,
         };
         let (stop, numbers) = (turns.stop.clone(), turns.numbered(parts));
         let (blob, bytes, tuning) = match (self.done.get(&self.step(TUNED)), self.before(TUNED).await?) {
@@ -346,6 +358,9 @@ impl Context<'_> {
             let learned = of(parts.learn.clone()).await?;
             let tuned_on = if parts.tune.is_empty() { None } else { Some(of(parts.tune.clone()).await?) };
             self.refit(table, parts, (learned, tuned_on), backbone).await?
+        } else if stop.is_empty() {
+            let head = tune::uncalibrated(head)?;
+            Fitted { head, held_out: None, summary: String::new(), metrics: BTreeMap::new() }
         } else {
             let stopping = of(stop.clone()).await?;
             let targets = table.targets().select(&stop);
@@ -385,7 +400,13 @@ impl Context<'_> {
     }
 
     /// The head that training begins with: of the rows learnt from alone, as those that stop the run are to judge it.
-    async fn start(&self, table: &Table, parts: &Parts, turns: &Turns, fitted: &Fitted) -> Result<Head, Stop> {
+    async fn start(
+        &self,
+        table: &Table,
+        parts: &Parts,
+        turns: &Turns,
+        fitted: &Fitted,
+    ) -> Result<Head, Stop> {
         if turns.stop.is_empty() || !parts.tune.is_empty() {
             return Ok(fitted.head.clone());
         }
@@ -462,9 +483,10 @@ impl Context<'_> {
 fn summary(method: &dyn Method, tuning: Option<&Tuning>, accuracy: Option<f64>) -> String {
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     let mut said = method.name().to_owned();
-    if let Some(tuning) = tuning {
-        said += &format!(": {} weights trained over {} passes", tuning.weights, tuning.epochs.len());
-        if let Some(first) = tuning.mixtures.first() {
+    let Some(tuning) = tuning else { return said };
+    said += &format!(": {} weights trained over {} passes", tuning.weights, tuning.epochs.len());
+    match tuning.mixtures.first() {
+        Some(first) => {
             said += &format!(
                 ", of which pass {} was kept and {:.0} % of the way to it is served; right answers on {} rows that stopped \
                  the run: {}, linear probe {}",
@@ -475,6 +497,7 @@ fn summary(method: &dyn Method, tuning: Option<&Tuning>, accuracy: Option<f64>) 
                 percent(first.held_out_accuracy)
             );
         }
+        None => said += &format!(" of all {} rows: nothing was held out to stop them", tuning.learned_from),
     }
     said
 }

@@ -241,6 +241,7 @@ fn finish(
     outputs.insert(0, ValueInfo::tensor(&loss, elements, Vec::new()));
     target.set_outputs(outputs);
     target.prune();
+    options.lowering.fuse(&mut target);
     target.import(CONTRIBUTED.0, CONTRIBUTED.1);
     if target.nodes.iter().any(|node| node.set() == KERNELS) {
         target.import(KERNELS, 1);

@@ -21,18 +21,18 @@ pub(super) struct Convolution {
 }
 
 impl Convolution {
-    /// The windows, `[batch, outer, …]`.
+    /// The windows, `[batch, outer, …]`, kept between bounds where there are any.
     pub(super) fn forward(
         &self,
         x: &[f32],
-        weight: &[f32],
-        bias: Option<&[f32]>,
+        (weight, bias): (&[f32], Option<&[f32]>),
+        bounds: Option<[f32; 2]>,
         y: &mut [f32],
         threads: &impl Threads,
     ) {
         let sliding = self.sliding;
         if self.alone {
-            return depthwise::forward(self, x, weight, bias, y, threads);
+            return depthwise::forward(self, x, (weight, bias), bounds, y, threads);
         }
         let depth = self.inner * sliding.taps();
         let product = Product {
@@ -45,6 +45,7 @@ impl Convolution {
             by_row: bias,
             by_column: None,
             add: false,
+            bounds,
         };
         if sliding.is_pointwise() {
             let plane = Matrix::new(x, sliding.pixels(), true).stacked(self.inner * sliding.pixels());
@@ -78,6 +79,7 @@ impl Convolution {
             by_row: None,
             by_column: None,
             add: false,
+            bounds: None,
         };
         if sliding.is_pointwise() {
             return product.run(dx, threads);
@@ -120,17 +122,19 @@ impl Convolution {
         (sliding.strides == [1, 1]).then_some(Sliding { before, image, windows, ..sliding })
     }
 
-    /// The gradients of weight and bias.
+    /// The gradients of the weight, and of the bias where there is room for it.
     pub(super) fn weight_gradient(
         &self,
         dy: &[f32],
         x: &[f32],
         dw: &mut [f32],
-        db: &mut [f32],
+        db: Option<&mut [f32]>,
         threads: &impl Threads,
     ) {
         let sliding = self.sliding;
-        self.bias_gradient(dy, db, threads);
+        if let Some(db) = db {
+            self.bias_gradient(dy, db, threads);
+        }
         if self.alone {
             return depthwise::weight_gradient(self, dy, x, dw, threads);
         }
@@ -147,6 +151,7 @@ impl Convolution {
             by_row: None,
             by_column: None,
             add: false,
+            bounds: None,
         };
         product.run(dw, threads);
     }

@@ -174,8 +174,8 @@ fn with_zeros<T>(layout: &Layout, work: impl FnOnce(&mut [f32]) -> T) -> T {
 pub(super) fn forward(
     convolution: &Convolution,
     x: &[f32],
-    weight: &[f32],
-    bias: Option<&[f32]>,
+    (weight, bias): (&[f32], Option<&[f32]>),
+    bounds: Option<[f32; 2]>,
     y: &mut [f32],
     threads: &impl Threads,
 ) {
@@ -183,6 +183,7 @@ pub(super) fn forward(
     let (layout, taps) = (Layout::of(sliding), sliding.taps());
     let (places, step) = (layout.taps(sliding), layout.step(sliding));
     // Several planes at a time: what is padding is made once for all of them.
+    let bounds = bounds.unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
     let planes = (convolution.batch * convolution.inner).div_ceil(threads.count().max(1) * 8);
     parts(threads, y, planes * sliding.count(), |part, y| {
         with_zeros(&layout, |laid| {
@@ -192,19 +193,19 @@ pub(super) fn forward(
                 layout.lay(sliding, &x[at * sliding.pixels()..][..sliding.pixels()], laid);
                 let start = bias.map_or(0.0, |bias| bias[channel]);
                 let weight = &weight[channel * taps..][..taps];
-                correlate(laid, weight, (&places, step), start, (y, sliding.windows[1]));
+                correlate(laid, weight, (&places, step), (start, bounds), (y, sliding.windows[1]));
             }
         });
     });
 }
 
-/// `y[row][column] = start + Σ weight[tap]·laid[row·step + place[tap] + column]`.
+/// `y[row][column] = start + Σ weight[tap]·laid[row·step + place[tap] + column]`, between bounds.
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 fn correlate(
     laid: &[f32],
     weight: &[f32],
     (places, step): (&[usize], usize),
-    start: f32,
+    (start, [low, high]): (f32, [f32; 2]),
     (y, across): (&mut [f32], usize),
 ) {
     for (row, y) in y.chunks_exact_mut(across).enumerate() {
@@ -215,6 +216,11 @@ fn correlate(
                 for (sum, value) in sums.iter_mut().zip(met) {
                     *sum += weight * value;
                 }
+            }
+            for sum in &mut sums {
+                // What is no number stays so.
+                *sum = if *sum < low { low } else { *sum };
+                *sum = if *sum > high { high } else { *sum };
             }
             match <&mut [f32; LANES]>::try_from(&mut *y) {
                 Ok(y) => *y = sums,
@@ -236,7 +242,14 @@ pub(super) fn image_gradient(
     if let Some(back) = convolution.turned() {
         let reversed: Vec<f32> =
             weight.chunks_exact(sliding.taps()).flat_map(|taps| taps.iter().rev().copied()).collect();
-        return forward(&Convolution { sliding: back, ..*convolution }, dy, &reversed, None, dx, threads);
+        return forward(
+            &Convolution { sliding: back, ..*convolution },
+            dy,
+            (&reversed, None),
+            None,
+            dx,
+            threads,
+        );
     }
     let (layout, taps) = (Layout::of(sliding), sliding.taps());
     let (places, step) = (layout.taps(sliding), layout.step(sliding));

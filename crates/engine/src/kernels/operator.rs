@@ -36,7 +36,8 @@ pub(super) struct Described<R> {
     pub(super) name: &'static str,
     /// Inputs that must be there, and those behind them that may be left out.
     pub(super) inputs: [usize; 2],
-    pub(super) outputs: usize,
+    /// Outputs likewise.
+    pub(super) outputs: [usize; 2],
     pub(super) threads: usize,
     pub(super) make: Make,
     pub(super) reuse: PhantomData<R>,
@@ -58,7 +59,9 @@ impl<R: Reuse> Operator for Described<R> {
     }
 
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        (0..self.outputs).map(|_| OperatorOutput::required(TensorElementType::Float32))
+        let [needed, more] = self.outputs;
+        let needed = (0..needed).map(|_| OperatorOutput::required(TensorElementType::Float32));
+        needed.chain((0..more).map(|_| OperatorOutput::optional(TensorElementType::Float32)))
     }
 
     fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> Result<BoxedKernel<'attr>> {
@@ -137,6 +140,12 @@ impl<'a> Call<'a> {
         let shape: Vec<i64> = shape.iter().map(|size| *size as i64).collect();
         let made = self.context.output(at, shape)?;
         made.map(Made).ok_or_else(|| Error::new("an output is left out"))
+    }
+
+    /// The output at a place, where it is not left out.
+    pub(super) fn optional_output(&self, at: usize, shape: &[usize]) -> Result<Option<Made<'a>>> {
+        let there = at < self.context.num_outputs()?;
+        there.then(|| self.output(at, shape)).transpose()
     }
 
     /// The first output, and an input of its shape that may lie in the same place: nothing where it does.

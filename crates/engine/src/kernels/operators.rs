@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use ort::operator::{BoxedKernel, ComputeContext, KernelContext, OperatorDomain};
+use ort::operator::{BoxedKernel, ComputeContext, Kernel as _, KernelContext, OperatorDomain};
 use ort::{Error, Result};
 
 use super::convolution::Convolution;
@@ -23,7 +23,7 @@ pub(super) fn domain(name: &str, threads: usize) -> Result<OperatorDomain> {
     fn described<R: Reuse>(
         name: &'static str,
         inputs: [usize; 2],
-        outputs: usize,
+        outputs: [usize; 2],
         make: Make,
         threads: usize,
         reuse: PhantomData<R>,
@@ -33,15 +33,15 @@ pub(super) fn domain(name: &str, threads: usize) -> Result<OperatorDomain> {
     let (fresh, first) = (PhantomData::<Fresh>, PhantomData::<InPlaceOf<0>>);
     let third = PhantomData::<InPlaceOf<2>>;
     OperatorDomain::new(name)?
-        .add(described("Product", [2, 1], 1, product, threads, third))?
-        .add(described("Gelu", [1, 0], 1, gelu, threads, fresh))?
-        .add(described("GeluGradient", [2, 0], 1, gelu_gradient, threads, first))?
-        .add(described("ClipGradient", [2, 0], 1, clip_gradient, threads, first))?
-        .add(described("SoftmaxGradient", [2, 0], 1, softmax_gradient, threads, first))?
-        .add(described("LayerNormGradient", [5, 0], 3, layer_norm_gradient, threads, first))?
-        .add(described("Conv", [2, 1], 1, conv, threads, fresh))?
-        .add(described("ConvImageGradient", [2, 0], 1, conv_image_gradient, threads, fresh))?
-        .add(described("ConvWeightGradient", [2, 0], 2, conv_weight_gradient, threads, fresh))
+        .add(described("Product", [2, 1], [1, 0], product, threads, third))?
+        .add(described("Gelu", [1, 0], [1, 0], gelu, threads, fresh))?
+        .add(described("GeluGradient", [2, 0], [1, 0], gelu_gradient, threads, first))?
+        .add(described("ClipGradient", [2, 0], [1, 1], clip_gradient, threads, first))?
+        .add(described("SoftmaxGradient", [2, 0], [1, 0], softmax_gradient, threads, first))?
+        .add(described("LayerNormGradient", [5, 0], [3, 0], layer_norm_gradient, threads, first))?
+        .add(described("Conv", [2, 1], [1, 0], conv, threads, fresh))?
+        .add(described("ConvImageGradient", [2, 0], [1, 0], conv_image_gradient, threads, fresh))?
+        .add(described("ConvWeightGradient", [2, 0], [1, 1], conv_weight_gradient, threads, fresh))
 }
 
 fn number<'a, T: ort::operator::FromKernelContext<'a>>(context: &KernelContext<'a>, name: &str) -> Result<T> {
@@ -89,6 +89,7 @@ fn product<'a>(context: &KernelContext<'a>, threads: usize) -> Result<BoxedKerne
             by_row: None,
             by_column: bias.map(|bias| bias.values()).transpose()?,
             add: whole,
+            bounds: None,
         };
         product.run(y.values()?, &pool);
         Ok(())
@@ -139,9 +140,36 @@ fn gelu_gradient<'a>(_context: &KernelContext<'a>, threads: usize) -> Result<Box
     Ok(backward(threads, |_| RUN, |dx, x, _| curves::gelu_slope(dx, x)))
 }
 
+/// Reads `dy` and `y`; makes `dx`, and where it is wanted the sum of each channel.
 fn clip_gradient<'a>(context: &KernelContext<'a>, threads: usize) -> Result<BoxedKernel<'a>> {
     let bounds = [number(context, "low")?, number(context, "high")?];
-    Ok(backward(threads, |_| RUN, move |dx, y, _| curves::within(dx, y, bounds)))
+    let mut alone = backward(threads, |_| RUN, move |dx, y, _| curves::within(dx, y, bounds));
+    Ok(Box::new(move |context: &ComputeContext| {
+        let call = Call { context };
+        let y = call.input(1)?;
+        let (shape, y) = (y.shape()?, y.values()?);
+        let channels = shape.get(1).copied().unwrap_or(0);
+        let Some(mut sums) = call.optional_output(1, &[channels])? else { return alone.compute(context) };
+        let (mut dx, elsewhere) = call.output_over(0)?;
+        let dx = dx.values()?;
+        if y.len() != dx.len() {
+            return Err(Error::new("a gradient does not fit its value"));
+        }
+        let plane = shape.iter().skip(2).product();
+        let mut found = vec![0.0; shape.iter().take(2).product()];
+        pairs(&Pool { context, count: threads }, (dx, plane), (&mut found, 1), |at, dx, found| {
+            let run = at * plane..at * plane + dx.len();
+            if let Some(dy) = elsewhere {
+                dx.copy_from_slice(&dy[run.clone()]);
+            }
+            curves::within(dx, &y[run], bounds);
+            found[0] = rows::total(dx);
+        });
+        let sums = sums.values()?;
+        sums.fill(0.0);
+        rows::add_rows(&found, sums);
+        Ok(())
+    }))
 }
 
 fn softmax_gradient<'a>(_context: &KernelContext<'a>, threads: usize) -> Result<BoxedKernel<'a>> {
@@ -233,6 +261,7 @@ impl Told {
 /// Reads `x`, the weight, and a bias where there is one.
 fn conv<'a>(context: &KernelContext<'a>, threads: usize) -> Result<BoxedKernel<'a>> {
     let told = Told::read(context)?;
+    let bounds = context.get("low").zip(context.get("high")).map(|(low, high)| [low, high]);
     Ok(Box::new(move |context: &ComputeContext| {
         let call = Call { context };
         let (x, weight, bias) = (call.input(0)?, call.input(1)?, call.optional(2)?);
@@ -241,7 +270,7 @@ fn conv<'a>(context: &KernelContext<'a>, threads: usize) -> Result<BoxedKernel<'
         let mut y = call.output(0, &[convolution.batch, convolution.outer, down, across])?;
         let bias = bias.as_ref().map(|bias| bias.values()).transpose()?;
         let pool = Pool { context, count: threads };
-        convolution.forward(x.values()?, weight.values()?, bias, y.values()?, &pool);
+        convolution.forward(x.values()?, (weight.values()?, bias), bounds, y.values()?, &pool);
         Ok(())
     }))
 }
@@ -267,7 +296,7 @@ fn conv_image_gradient<'a>(context: &KernelContext<'a>, threads: usize) -> Resul
     }))
 }
 
-/// Reads `dy` and `x`; is told the kernel's size. Makes the gradients of weight and bias.
+/// Reads `dy` and `x`; is told the kernel's size. Makes the gradient of the weight, and of the bias where it is wanted.
 fn conv_weight_gradient<'a>(context: &KernelContext<'a>, threads: usize) -> Result<BoxedKernel<'a>> {
     let (told, shape) = (Told::read(context)?, number::<Vec<i64>>(context, "weight")?);
     let shape: Vec<usize> = shape.into_iter().filter_map(|size| usize::try_from(size).ok()).collect();
@@ -279,9 +308,10 @@ fn conv_weight_gradient<'a>(context: &KernelContext<'a>, threads: usize) -> Resu
             return Err(Error::new("a convolution's gradient does not fit"));
         }
         let mut dw = call.output(0, &shape)?;
-        let mut db = call.output(1, &[convolution.outer])?;
+        let mut db = call.optional_output(1, &[convolution.outer])?;
+        let db = db.as_mut().map(|db| db.values()).transpose()?;
         let pool = Pool { context, count: threads };
-        convolution.weight_gradient(dy.values()?, x.values()?, dw.values()?, db.values()?, &pool);
+        convolution.weight_gradient(dy.values()?, x.values()?, dw.values()?, db, &pool);
         Ok(())
     }))
 }

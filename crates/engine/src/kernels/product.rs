@@ -42,6 +42,8 @@ pub(super) struct Product<'a> {
     pub(super) by_column: Option<&'a [f32]>,
     /// Whether the result is added to what is there.
     pub(super) add: bool,
+    /// Between which numbers the result is kept.
+    pub(super) bounds: Option<[f32; 2]>,
 }
 
 /// Where the tiles of a result go.
@@ -151,7 +153,7 @@ impl Product<'_> {
         let columns = first..(first + COLUMNS).min(self.columns);
         let right = &mut right[..M::size(COLUMNS, depth.len())];
         M::pack_right((self.right, stack), columns.clone(), depth.clone(), scratch, right);
-        let begins = depth.start == 0;
+        let (begins, ends) = (depth.start == 0, depth.end >= self.depth);
         let size = M::size(M::ROWS, depth.len());
         for (at, row) in rows.clone().step_by(M::ROWS).enumerate() {
             let count = M::ROWS.min(rows.end - row);
@@ -159,6 +161,7 @@ impl Product<'_> {
                 by_row: self.by_row.filter(|_| begins).map(|bias| &bias[row..row + count]),
                 by_column: self.by_column.filter(|_| begins).map(|bias| &bias[columns.clone()]),
                 add: self.add || !begins,
+                bounds: self.bounds.filter(|_| ends),
             };
             let left = &left[at * size..][..size];
             let place = (stack * self.rows + row) * self.columns + first;

@@ -20,6 +20,12 @@ fn sum(width: usize, value: impl Fn(usize) -> f32) -> f32 {
     (whole..width).map(value).sum::<f32>() + sums.iter().sum::<f32>()
 }
 
+/// `Σ values`.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+pub(super) fn total(values: &[f32]) -> f32 {
+    sum(values.len(), |at| values[at])
+}
+
 /// `dx = y·(dy - Σ dy·y)` for each row of `width`, in the place of `dy`.
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 pub(super) fn softmax(dx: &mut [f32], y: &[f32], width: usize) {

@@ -79,6 +79,7 @@ fn products() {
             by_row: None,
             by_column: Some(&bias),
             add: true,
+            bounds: None,
         };
         let mut c = start.clone();
         product.run(&mut c, &Own(2));
@@ -153,6 +154,9 @@ fn convolutions_and_their_gradients_are_those_of_their_definition() {
     each_kind(convolve);
 }
 
+/// Where the windows are cut off.
+const BOUNDS: [f32; 2] = [-0.5, 1.5];
+
 fn convolve() {
     for convolution in convolutions() {
         let Convolution { batch, inner, outer, alone, sliding } = convolution;
@@ -169,15 +173,16 @@ fn convolve() {
             dx[image] += of(&dy, window) * of(&w, weight);
             dw[weight] += of(&dy, window) * of(&x, image);
         });
+        y.iter_mut().for_each(|y| *y = y.clamp(f64::from(BOUNDS[0]), f64::from(BOUNDS[1])));
         let mut db = vec![0.0; outer];
         (0..dy.len()).for_each(|at| db[by_channel(at)] += of(&dy, at));
         let run = |threads: usize| {
             let threads = &Own(threads);
             let [mut y2, mut dx2, mut dw2, mut db2] =
                 [y.len(), dx.len(), dw.len(), db.len()].map(|size| vec![f32::NAN; size]);
-            convolution.forward(&x, &w, Some(&bias), &mut y2, threads);
+            convolution.forward(&x, (&w, Some(&bias)), Some(BOUNDS), &mut y2, threads);
             convolution.image_gradient(&dy, &w, &mut dx2, &mut Vec::new(), threads);
-            convolution.weight_gradient(&dy, &x, &mut dw2, &mut db2, threads);
+            convolution.weight_gradient(&dy, &x, &mut dw2, Some(&mut db2), threads);
             [y2, dx2, dw2, db2]
         };
         let found = run(2);

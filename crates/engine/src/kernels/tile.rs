@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::{
     __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
-    _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_max_ps, _mm512_min_ps, _mm512_set1_ps, _mm512_setzero_ps,
 };
 
 use super::simd::LANES;
@@ -23,6 +23,8 @@ pub(super) struct End<'a> {
     pub(super) by_column: Option<&'a [f32]>,
     /// Whether what is there already is added.
     pub(super) add: bool,
+    /// Between which numbers the results are kept.
+    pub(super) bounds: Option<[f32; 2]>,
 }
 
 /// `out[row * pitch + column] (+)= Σ left[k * HIGH + row]·right[k * WIDE + column]` for `rows` by `columns` of a tile.
@@ -135,6 +137,10 @@ unsafe fn store(
         }
         if end.add {
             value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask, place));
+        }
+        if let Some([low, high]) = end.bounds {
+            // In this order what is no number stays so.
+            value = _mm512_min_ps(_mm512_set1_ps(high), _mm512_max_ps(_mm512_set1_ps(low), value));
         }
         _mm512_mask_storeu_ps(place, mask, value);
     }

@@ -288,6 +288,14 @@ pub fn named(head: Head, method: &dyn Method, params: &Params) -> Result<Head, M
     Head::new(parts)
 }
 
+/// A head as its training left it, where no rows are left to calibrate it by: probabilities are those that the loss saw.
+///
+/// # Errors
+/// None that a head which exists can have.
+pub fn uncalibrated(head: Head) -> Result<Head, MethodError> {
+    head.calibrated(1.0, None)
+}
+
 /// A head fitted anew to what it gives rows that it did not learn from; the figures of a fit, the rows' numbers among them.
 ///
 /// # Errors

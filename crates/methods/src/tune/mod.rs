@@ -24,7 +24,7 @@ pub use choose::{Choice, Goal, Role, What};
 pub use delta::Delta;
 pub use graph::{Tunable, prepare};
 pub use low_rank::LowRank;
-pub use methods::{Full, Lora, Partial, Plan, SetFit, calibrated, named, tuned_head};
+pub use methods::{Full, Lora, Partial, Plan, SetFit, calibrated, named, tuned_head, uncalibrated};
 pub use prefix::Prefix;
 pub use probe::Asking;
 pub use recipe::{Recipe, Steps};

@@ -5,12 +5,12 @@
 //! |---|---|---|
 //! | `Product` | `A`, `B`, what is added (left out, a list, or as large as the result); `transA`, `transB` | `A'·B' + C` |
 //! | `Gelu`, `GeluGradient` | `x`; `dy`, `x` | `y`; `dx` |
-//! | `ClipGradient` | `dy`, `y`; `low`, `high` | `dx`: `dy` where `low < y < high`, else 0 |
+//! | `ClipGradient` | `dy`, `y`; `low`, `high` | `dx`: `dy` where `low < y < high`, else 0; where it is wanted, its sum over all axes but the second |
 //! | `SoftmaxGradient` | `dy`, `y` | `dx`, along the last axis |
 //! | `LayerNormGradient` | `dy`, `x`, scale, mean, inverse deviation | `dx`, and the gradients of scale and bias |
-//! | `Conv` | `x`, `W`, bias; `strides`, `dilations`, `pads` | `y` |
+//! | `Conv` | `x`, `W`, bias; `strides`, `dilations`, `pads`; `low`, `high` where `y` is kept between them | `y` |
 //! | `ConvImageGradient` | `dy`, `W`; these and `size`, the image's without the batch | `dx` |
-//! | `ConvWeightGradient` | `dy`, `x`; these and `weight`, its shape | `dW`, and the gradient of the bias |
+//! | `ConvWeightGradient` | `dy`, `x`; these and `weight`, its shape | `dW`, and where it is wanted the gradient of the bias |
 //!
 //! All are of 32-bit floats; convolutions have two spatial axes, and one group or one for each channel.
 
@@ -19,6 +19,7 @@ use headstart_onnx::proto::{Attribute, element};
 use super::{KERNELS, Lowering};
 use crate::emit::Emit;
 use crate::error::GradError;
+use crate::graph::Graph;
 use crate::ops::Op;
 use crate::ops::conv::{give_bias, weight_sizes};
 use crate::ops::layer_normalization::LayerNormalization;
@@ -52,6 +53,10 @@ impl Lowering for Kernels {
 
     fn product(&self) -> (&'static str, &'static str) {
         (KERNELS, "Product")
+    }
+
+    fn fuse(&self, graph: &mut Graph) {
+        super::fuse::fuse(graph);
     }
 }
 

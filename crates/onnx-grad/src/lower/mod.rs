@@ -1,12 +1,14 @@
 //! Lowerings: in which nodes forward and backward are written. [`Portable`] writes ordinary nodes and always works; others
 //! may replace what it writes for single nodes where their runtime has something faster.
 
+mod fuse;
 mod kernels;
 mod portable;
 
 pub use kernels::Kernels;
 pub use portable::Portable;
 
+use crate::graph::Graph;
 use crate::ops::Op;
 use crate::site::Site;
 
@@ -26,4 +28,7 @@ pub trait Lowering: Sync {
     fn product(&self) -> (&'static str, &'static str) {
         ("", "Gemm")
     }
+
+    /// Joins nodes of the whole graph, once all are written and its outputs are stated.
+    fn fuse(&self, _graph: &mut Graph) {}
 }

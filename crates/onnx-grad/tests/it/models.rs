@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use headstart_onnx::Limits;
 use headstart_onnx::proto::{Attribute, Model, Node, Tensor, ValueInfo, element};
 use headstart_onnx_grad::losses::CrossEntropy;
-use headstart_onnx_grad::lower::{Lowering, Portable};
+use headstart_onnx_grad::lower::{Kernels, Lowering, Portable};
 use headstart_onnx_grad::{Graph, Options, TrainingGraph, differentiate, normalise, widen};
 use ort::session::builder::GraphOptimizationLevel;
 
@@ -199,6 +199,22 @@ fn efficientnet_as_bundled_has_the_gradients_of_pytorch_in_float64() {
     // Among millions of values some lie so near a bound of `Clip` that the last bit decides, and each such decision moves a
     // whole gradient by a thousandth. The next test is without.
     compare("efficientnet-lite0", &reference("efficientnet-lite0"), &training, &outputs, 5e-3, 2e-3);
+}
+
+#[test]
+fn bounds_of_windows_are_kept_by_the_convolution_and_its_biases_are_summed_with_their_gradient() {
+    let graph = backbone("efficientnet-lite0");
+    let written = |lowering| {
+        let model = training_in(lowering, &graph, "logits", &weights(&graph)).model;
+        let nodes = model.graph.unwrap().node;
+        let count = |op: &str| nodes.iter().filter(|node| node.op() == op).count();
+        let summing =
+            nodes.iter().filter(|node| node.op() == "ClipGradient" && node.output.len() == 2).count();
+        (count("Clip"), count("ClipGradient"), summing)
+    };
+    let (clips, ..) = written(&Portable);
+    assert!(clips > 0);
+    assert_eq!(written(&Kernels), (0, clips, clips));
 }
 
 #[test]

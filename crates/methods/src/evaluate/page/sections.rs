@@ -145,8 +145,9 @@ fn tuned(tuning: &Tuning) -> Markup {
             @if let Some(gain) = &tuning.gain { p class=(class(gain.verdict)) { (gain.sentence) } }
             @if let Some(random) = &tuning.from_random { p { (random.sentence) } }
             p.dim {
-                (tuning.weights) " weights trained on " (tuning.learned_from) " items, stopped by " (tuning.stopped_by)
-                " others; what was changed is stored in " (bytes(tuning.stored_bytes)) "."
+                (tuning.weights) " weights trained on " (tuning.learned_from) " items, "
+                @if tuning.stopped_by > 0 { "stopped by " (tuning.stopped_by) " others" } @else { "none held out to stop it" }
+                "; what was changed is stored in " (bytes(tuning.stored_bytes)) "."
             }
             (table(&["pass"], &["loss", "right, rows that stop the run", "log loss"], passes))
             @if !tuning.mixtures.is_empty() {
