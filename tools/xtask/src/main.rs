@@ -3,6 +3,7 @@
 mod arrows;
 mod documented;
 mod files;
+mod locks;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -16,7 +17,7 @@ fn main() -> ExitCode {
         let _ = writeln!(out, "usage: headstart-xtask tidy");
         return ExitCode::FAILURE;
     }
-    let checks = [files::check(&root), arrows::check(&root), documented::check(&root)];
+    let checks = [files::check(&root), arrows::check(&root), documented::check(&root), locks::check(&root)];
     let mut broken = 0;
     for check in checks {
         match check {
