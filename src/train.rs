@@ -46,7 +46,7 @@ pub struct TrainArguments {
     /// The backbone [default: the first in order of name that reads the examples]
     #[arg(long, value_name = "NAME")]
     backbone: Option<String>,
-    /// How the classifier is fitted: auto, linear_probe, mlp, prototype
+    /// How the classifier is fitted: auto, linear_probe, mlp, prototype, or with the backbone: full, partial, lora, setfit
     #[arg(long, value_name = "METHOD", default_value = "auto")]
     method: String,
     /// The method's hyperparameters as a JSON object

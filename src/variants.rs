@@ -77,6 +77,20 @@ pub(crate) enum VariantError {
 }
 
 impl VariantError {
+    /// Whether it was for want of room in the data folder.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            Self::Write { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+            Self::Store(error) => matches!(error, StoreError::DiskFull),
+            Self::Unknown
+            | Self::OtherBackbone { .. }
+            | Self::NoBackbone(_)
+            | Self::Folder(_)
+            | Self::Method(_)
+            | Self::CutOff => false,
+        }
+    }
+
     /// What is wrong, for clients: no path of the machine.
     pub(crate) fn reason(&self) -> String {
         match self {

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use headstart_methods::{Checkpoint, Control, MethodError, artifact};
 use headstart_store::{Store, StoreError};
+use headstart_types::ids::Sha256;
 use headstart_types::job::{JobError, Lease, NewEvent};
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
@@ -106,6 +107,8 @@ pub(super) struct FitControl {
     /// The step that the fit's state is kept under.
     pub(super) step: String,
     pub(super) state: Option<Vec<u8>>,
+    /// Where the state lies that the next one replaces, and a time at which it was there.
+    pub(super) last: Option<(Sha256, i64)>,
     pub(super) pace: Arc<Pace>,
 }
 
@@ -134,11 +137,18 @@ impl Control for FitControl {
         let metrics: Map<String, Value> =
             checkpoint.metrics.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
         let (store, lease, step) = (self.store.clone(), self.lease.clone(), self.step.clone());
-        self.write(async move {
+        let last = self.last.take();
+        self.last = self.write(async move {
             let state = store.blobs().put(&checkpoint.state).await?.sha256;
             // A row is no older than its blob.
             let now = now_ms();
             store.put_step(&lease, &step, &state, now).await?;
+            // Of a backbone a state is some hundred megabytes: the sweep comes too late for the one before.
+            if let Some((last, at)) = last
+                && let Err(error) = store.discard(&last, at).await
+            {
+                tracing::warn!(%error, "the state before stays until the next sweep");
+            }
             if let Some(bytes) = checkpoint.head.as_ref().and_then(|head| artifact::save(head).ok()) {
                 let artifact = store.blobs().put(&bytes).await?.sha256;
                 let metrics = Value::Object(metrics.clone());
@@ -147,7 +157,7 @@ impl Control for FitControl {
                 let event = NewEvent { data: Some(metrics), ..NewEvent::info(message) };
                 store.add_event(&lease, &event, now).await?;
             }
-            Ok(())
+            Ok((state, now))
         });
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use headstart_datasets::{Example, HeldOut, Split, SplitPlan, Tuning, Use};
 use headstart_methods::artifact::Artifact;
 use headstart_methods::head::Backbone;
-use headstart_methods::tune::Plan;
+use headstart_methods::tune::{Plan, Recipe};
 use headstart_methods::{FitData, Fitted, METHODS, Method, MethodError, Needs, Params, method, split};
 use headstart_store::{Scope, Store, StoreError};
 use headstart_tasks::{Served, TaskError};
@@ -28,7 +28,7 @@ use crate::worker::reading::{Upload, payload};
 use crate::worker::rival::Rows;
 use crate::worker::stages::Stages;
 use crate::worker::table::{Row, Table, TableBuilder};
-use crate::worker::tune::Made;
+use crate::worker::tune::{Ground, Made, Turns};
 use crate::worker::zero_shot::{self, Zeroth};
 use crate::worker::{bulk, overlap, raw};
 
@@ -42,6 +42,7 @@ const LARGEST_STEP: u64 = 16 << 30;
 const TRIES: usize = 8;
 
 /// What every step has at hand.
+#[derive(Clone)]
 pub(super) struct Context<'a> {
     pub(super) app: &'a Arc<App>,
     pub(super) store: &'a Store,
@@ -85,13 +86,16 @@ pub(super) async fn run(
     let plan = method.plan(&params, job.seed.cast_unsigned())?;
     let served = backbone(app, &job.model, method).await?;
     let files = files(store, job).await?;
+    let may_tune = method.may_tune(&params)?.is_some_and(|within| !within.is_zero());
+    let passes =
+        plan.as_ref().map_or(if may_tune { Recipe::default().epochs } else { 0 }, |plan| plan.recipe.epochs);
     let pace = Arc::new(Pace::new(&Work {
         rows: count(&files),
         classes: files.first().map_or(0, |file| file.inspection.summary.classes.len()),
         modality: files.first().and_then(|file| file.inspection.modality).unwrap_or(served.modality()),
         budget: Duration::from_secs(u64::from(job.params.report().budget_seconds)),
         told: job.progress,
-        passes: plan.as_ref().map_or(0, |plan| plan.recipe.epochs),
+        passes,
     }));
     let pace_of_all = Arc::clone(&pace);
     let cx = Context { app, store, lease, job, halt, served, done, pace, method, params, plan };
@@ -123,15 +127,10 @@ async fn walk(cx: &Context<'_>, files: Arc<[Upload]>) -> Result<(), Stop> {
     let duplicates = stages.measure("compare", rows, cx.compare(&files, &table, &parts)).await?;
     pace.begin(Part::Fit);
     let learned = parts.learn.len() as u64;
-    let fitted = Arc::new(stages.measure("fit", learned, cx.fit(&table, &parts)).await?);
+    let fitted = Arc::new(stages.measure("fit", learned, cx.fit(FIT_STATE, &table, &parts)).await?);
     cx.say(fitted.summary.clone()).await?;
-    let version = match &cx.plan {
-        Some(plan) => {
-            pace.begin(Part::Tune);
-            stages.measure("tune", learned, cx.tune(plan, &files, &table, &parts, &fitted)).await?
-        }
-        None => Made::head(&fitted, &table, &parts),
-    };
+    let ground = Ground { files: &files, table: &table, parts: &parts };
+    let version = cx.version(&ground, &fitted, &mut stages).await?;
     let version = Arc::new(version);
     let until = Instant::now() + Duration::from_secs(u64::from(job.params.report().budget_seconds));
     pace.begin(Part::ZeroShot);
@@ -309,16 +308,40 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Fits the head on a thread of its own.
-    async fn fit(&self, table: &Arc<Table>, parts: &Parts) -> Result<Fitted, Stop> {
+    /// The version on what was fitted on frozen features: the backbone is trained where the method trains it, or where the
+    /// method leaves it open and it pays.
+    async fn version(
+        &self,
+        ground: &Ground<'_>,
+        fitted: &Arc<Fitted>,
+        stages: &mut Stages,
+    ) -> Result<Made, Stop> {
+        let Ground { table, parts, .. } = *ground;
+        let learned = parts.learn.len() as u64;
+        match (&self.plan, self.method.may_tune(&self.params)?) {
+            (Some(plan), _) => {
+                self.pace.begin(Part::Tune);
+                let turns = Turns::planned(plan, table, parts, self.job.seed.cast_unsigned())?;
+                stages.measure("tune", learned, self.tune(plan, ground, turns, fitted)).await
+            }
+            (None, None) => Ok(Made::head(fitted, table, parts)),
+            (None, Some(Duration::ZERO)) => self.not_trained(ground, fitted, "`tune_seconds` is 0").await,
+            (None, Some(within)) => {
+                stages.measure("tune", learned, self.where_it_pays(within, ground, fitted)).await
+            }
+        }
+    }
+
+    /// Fits the head on a thread of its own; its state is kept under a step.
+    pub(super) async fn fit(&self, step: &str, table: &Table, parts: &Parts) -> Result<Fitted, Stop> {
         self.halt.check()?;
         let (method, params) = (self.method, self.params.clone());
         let manifest = &self.served.manifest().backbone;
         let backbone = Backbone { id: manifest.id.clone(), sha256: manifest.sha256.clone() };
-        let state = self.before(FIT_STATE).await?;
+        let state = self.before(step).await?;
         let train = table.examples(&parts.learn)?;
         let validation = if parts.tune.is_empty() { None } else { Some(table.examples(&parts.tune)?) };
-        let mut control = self.control(FIT_STATE, state);
+        let mut control = self.control(step, state);
         let (seed, threads) = (self.job.seed.cast_unsigned(), threads());
         let fitting = tokio::task::spawn_blocking(move || {
             let data = FitData { train: &train, validation: validation.as_ref(), backbone, threads };
@@ -338,6 +361,7 @@ impl Context<'_> {
             halt: Arc::clone(self.halt),
             step: self.step(step),
             state,
+            last: self.done.get(&self.step(step)).map(|last| (last.clone(), now_ms())),
             pace: Arc::clone(&self.pace),
         }
     }
@@ -433,7 +457,7 @@ impl Context<'_> {
         let artifact = blobs.put(&version.to_bytes()?).await?.sha256;
         let backbone = &version.fitted.head.parts().backbone;
         for _ in 0..TRIES {
-            let ended = held_out.end((self.store, &self.app.tasks), self.job, self.halt).await?;
+            let ended = held_out.end((self.store, self.app), self.job, self.halt).await?;
             let verdict = ended.comparison.as_ref().map(|comparison| comparison.verdict);
             let report = Report { gate: ended.comparison, ..report.clone() };
             let listed = evaluate::listed(&report);

@@ -9,15 +9,16 @@ use headstart_methods::artifact::Artifact;
 use headstart_methods::few_shot;
 use headstart_methods::gate::{Answered, Evidence, Rival, Versions};
 use headstart_store::{Ending, Expected, Store};
-use headstart_tasks::TaskContext;
 use headstart_tasks::few_shot::{image_content, sound_content, text_content};
 use headstart_types::classifier::{ClassifierId, ClassifierVersion};
 use headstart_types::gate::Comparison;
 use headstart_types::job::{Job, Level, NewEvent, Promote};
 use serde_json::json;
 
+use crate::app::App;
 use crate::gate::{self, Standing};
 use crate::rollout::LARGEST_ARTIFACT;
+use crate::variants;
 use crate::worker::control::{Halt, Stop};
 use crate::worker::rival::{self, Rows, Said};
 
@@ -61,7 +62,7 @@ impl Answers {
     /// The job's stop, or what the store said.
     pub(super) async fn end(
         &self,
-        (store, tasks): (&Store, &TaskContext),
+        (store, app): (&Store, &Arc<App>),
         job: &Job,
         halt: &Halt,
     ) -> Result<Ended, Stop> {
@@ -73,7 +74,7 @@ impl Answers {
             theirs = known(gate::evidence_of(store, production).await).flatten();
             // Without it nobody knows which of the rows production learned from.
             if theirs.is_some() {
-                let said = self.production_says(store, tasks, production, halt).await?;
+                let said = self.production_says(store, app, production, halt).await?;
                 evidence.rival = said.map(|said| Rival { version: production.number, said });
             }
         }
@@ -98,7 +99,7 @@ impl Answers {
     async fn production_says(
         &self,
         store: &Store,
-        tasks: &TaskContext,
+        app: &Arc<App>,
         production: &ClassifierVersion,
         halt: &Halt,
     ) -> Result<Option<Said>, Stop> {
@@ -107,8 +108,11 @@ impl Answers {
         let Some(artifact) = loaded.map(Arc::new) else { return Ok(None) };
         let same_features = artifact.backbone() == self.version.backbone();
         if matches!(*artifact, Artifact::FewShot(_)) || !same_features {
+            let backbone = &artifact.backbone().id;
+            // A worker alone follows no registry, and knows of no backbone that other jobs tuned.
+            let _held = variants::base(backbone).map(|_| variants::hold(app, backbone, &production.artifact));
             let version = (production.model_name(), artifact);
-            return Ok(known(self.rows.ask(tasks, halt, &version).await?));
+            return Ok(known(self.rows.ask(&app.tasks, halt, &version).await?));
         }
         let rows = Arc::clone(&self.rows);
         let asking = tokio::task::spawn_blocking(move || rival::by_features(&artifact, &rows.scored));

@@ -1,6 +1,7 @@
 //! Background work: jobs are claimed from the store, done step by step, and given back when the process stops.
 
 mod alone;
+mod auto;
 mod bulk;
 mod control;
 mod evaluate;
@@ -12,6 +13,7 @@ mod pace;
 mod prefix;
 mod raw;
 mod reading;
+mod rehearsal;
 mod rival;
 mod run;
 mod stages;

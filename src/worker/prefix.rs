@@ -16,7 +16,7 @@ use headstart_types::tensor::{DataType, Tensor, Values};
 use crate::worker::examples::Examples;
 
 /// Rows taken through at a time.
-const BATCH: usize = 32;
+pub(super) const BATCH: usize = 32;
 
 /// Rows as the rest of the graph takes them.
 pub(super) struct Cached<'a> {

@@ -40,42 +40,60 @@ const TUNING: &str = "tuning";
 const NAMES: (&str, &str) = ("embedding", "logits");
 
 /// Of the rows to learn from, the share that stops the run where the file names none.
-const HELD_OUT: f64 = 0.1;
+pub(super) const HELD_OUT: f64 = 0.1;
 
 /// Fewer rows stop no run: which of many passes they like is chance, and the rows are better learnt from.
 const FEWEST: usize = 50;
 
-/// The rows of a run: learnt from, and never learnt from but asked after every epoch.
+/// What a job works on.
+pub(super) struct Ground<'a> {
+    pub(super) files: &'a [Upload],
+    pub(super) table: &'a Arc<Table>,
+    pub(super) parts: &'a Parts,
+}
+
+/// The rows of a run: learnt from, and never learnt from but asked after every epoch or, where features alone are trained,
+/// behind the last.
 pub(super) struct Turns {
     pub(super) learn: Vec<usize>,
     pub(super) stop: Vec<usize>,
 }
 
 impl Turns {
-    /// The file's own rows for tuning where it has such, else a seeded stratified tenth of those to learn from where that is
-    /// worth asking. Two runs can only be compared by rows that neither learns from: where that is wanted there are some.
+    /// The rows of a plan. Where features alone are trained nothing is chosen by held-out rows, and none are drawn; else a
+    /// tenth is where that is worth asking. Two runs can only be compared by rows that neither learns from: where that is
+    /// wanted there are some.
     ///
     /// # Errors
     /// [`MethodError`] when rows are too few to hold any out.
-    pub(super) fn of(table: &Table, parts: &Parts, seed: u64, compared: bool) -> Result<Self, MethodError> {
-        if !parts.tune.is_empty() {
+    pub(super) fn planned(
+        plan: &Plan,
+        table: &Table,
+        parts: &Parts,
+        seed: u64,
+    ) -> Result<Self, MethodError> {
+        let few = parts.learn.len() as f64 * HELD_OUT < FEWEST as f64;
+        if plan.contrast || (parts.tune.is_empty() && few && !plan.recipe.from_random) {
             return Ok(Self { learn: parts.learn.clone(), stop: parts.tune.clone() });
         }
-        if !compared && (parts.learn.len() as f64 * HELD_OUT) < FEWEST as f64 {
-            return Ok(Self::none(parts));
+        Self::of(table, parts, HELD_OUT, seed)
+    }
+
+    /// The file's own rows for tuning where it has such, else a seeded stratified share of those to learn from.
+    ///
+    /// # Errors
+    /// [`MethodError`] when rows are too few to hold any out.
+    pub(super) fn of(table: &Table, parts: &Parts, share: f64, seed: u64) -> Result<Self, MethodError> {
+        if !parts.tune.is_empty() {
+            return Ok(Self { learn: parts.learn.clone(), stop: parts.tune.clone() });
         }
         let targets = table.targets().select(&parts.learn);
         let groups = table.head.groups.as_ref();
         let groups: Option<Vec<u32>> =
             groups.map(|groups| parts.learn.iter().filter_map(|row| groups.get(*row).copied()).collect());
-        let drawn = split::hold_out(&targets, table.head.classes.len(), groups.as_deref(), HELD_OUT, seed)?;
+        let drawn = split::hold_out(&targets, table.head.classes.len(), groups.as_deref(), share, seed)?;
         let rows = |of: &[usize]| of.iter().filter_map(|at| parts.learn.get(*at).copied()).collect();
         Ok(Self { learn: rows(&drawn.train), stop: rows(&drawn.held_out) })
-    }
-
-    /// All rows are learnt from.
-    pub(super) fn none(parts: &Parts) -> Self {
-        Self { learn: parts.learn.clone(), stop: Vec::new() }
     }
 
     /// The numbers that a fit gives the rows that stop the run: places among the rows learnt from, or behind the last.
@@ -116,13 +134,22 @@ impl Subjects {
         tune::prepare(&classifier(&self.folder, &self.head)?, NAMES, &choice, bench)
     }
 
-    fn work<'a>(&'a self, tunable: Tunable, feed: &'a dyn Feed) -> Work<'a> {
+    fn class_weights(&self) -> Result<Option<Vec<[f32; 2]>>, MethodError> {
+        self.plan.class_weights(&self.targets.select(&self.turns.learn), self.head.classes())
+    }
+
+    fn work<'a>(
+        &'a self,
+        tunable: Tunable,
+        feed: &'a dyn Feed,
+        class_weights: Option<&'a [[f32; 2]]>,
+    ) -> Work<'a> {
         Work {
             tunable,
             feed,
             targets: &self.targets,
             classes: self.head.classes().len(),
-            class_weights: None,
+            class_weights,
             learn: &self.turns.learn,
             tune: &self.turns.stop,
             seed: self.seed,
@@ -151,7 +178,8 @@ pub(super) fn train(
         None => None,
     };
     let feed: &dyn Feed = cached.as_ref().map_or(examples, |cached| cached);
-    let work = subjects.work(tunable, feed);
+    let class_weights = subjects.class_weights()?;
+    let work = subjects.work(tunable, feed, class_weights.as_deref());
     let tuned = tune::train(&work, &plan.recipe, &bench, control)?;
     let delta = Delta::between(&work.tunable, &tuned.weights)?.to_bytes()?;
     let manifest = &subjects.folder.manifest().backbone;
@@ -172,7 +200,8 @@ fn from_random(subjects: &Subjects, control: &mut dyn Control) -> Result<Vec<f64
     let (plan, bench) = (subjects.plan.from_random(), subjects.bench()?);
     let mut tunable = subjects.tunable(&plan, &bench)?;
     tunable.forget(subjects.seed);
-    let work = subjects.work(tunable, &subjects.examples);
+    let class_weights = subjects.class_weights()?;
+    let work = subjects.work(tunable, &subjects.examples, class_weights.as_deref());
     let tuned = tune::train(&work, &plan.recipe, &bench, control)?;
     let first = tuned.mixes.first().map(|mixed| mixed.held_out.accuracy);
     let passes = tuned.epochs.iter().filter_map(|epoch| Some(epoch.held_out?.accuracy));
@@ -223,7 +252,7 @@ fn described(tuned: &Tuned, (weights, stored_bytes): (u64, u64), turns: &Turns) 
         weights,
         stored_bytes,
         learned_from: turns.learn.len(),
-        stopped_by: turns.stop.len(),
+        stopped_by: if tuned.mixes.is_empty() { 0 } else { turns.stop.len() },
         epochs: tuned.epochs.iter().map(pass).collect(),
         kept_epoch: tuned.best + 1,
         mixtures: tuned.mixes.iter().map(mixture).collect(),
@@ -302,6 +331,13 @@ impl Made {
         Self { fitted: Arc::clone(fitted), scored, tuning: None, frozen: None, delta: None, _held: None }
     }
 
+    /// The same, whose summary ends with a reason.
+    pub(super) fn because(self, why: &str) -> Self {
+        let fitted = (*self.fitted).clone();
+        let summary = format!("{}. {why}", fitted.summary);
+        Self { fitted: Arc::new(Fitted { summary, ..fitted }), ..self }
+    }
+
     /// What is stored of it.
     ///
     /// # Errors
@@ -323,17 +359,12 @@ impl Context<'_> {
     pub(super) async fn tune(
         &self,
         plan: &Plan,
-        files: &[Upload],
-        table: &Table,
-        parts: &Parts,
+        ground: &Ground<'_>,
+        turns: Turns,
         fitted: &Fitted,
     ) -> Result<Made, Stop> {
-        let turns = match plan.contrast {
-            // Nothing is chosen by held-out rows: all are learnt from.
-            true => Turns::none(parts),
-            false => Turns::of(table, parts, self.job.seed.cast_unsigned(), plan.recipe.from_random)?,
-        };
-        let (stop, numbers) = (turns.stop.clone(), turns.numbered(parts));
+        let Ground { files, table, parts } = *ground;
+        let (learn, stop, numbers) = (turns.learn.clone(), turns.stop.clone(), turns.numbered(parts));
         let (blob, bytes, tuning) = match (self.done.get(&self.step(TUNED)), self.before(TUNED).await?) {
             (Some(blob), Some(bytes)) => {
                 let tuning = self.before(TUNING).await?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -341,30 +372,40 @@ impl Context<'_> {
             }
             _ => {
                 let head = self.start(table, parts, &turns, fitted).await?;
-                self.train(plan, files, table, turns, head).await?
+                self.train(plan, ground, turns, head).await?
             }
         };
         let broken = || Stop::Broken("what was tuned cannot be read".into());
         let (head, delta) = artifact::load_tuned(&bytes)?.ok_or_else(broken)?;
         let backbone = head.parts().backbone.clone();
         let held = variants::hold(self.app, &backbone.id, &blob);
+        // Made here, where a full disk lets the job wait: features of a backbone that cannot be had are a broken service.
+        variants::folder(self.app, &backbone.id).await.map_err(|error| match error.is_full() {
+            true => Stop::NoRoom,
+            false => Stop::Broken(error.to_string()),
+        })?;
         let limits = self.app.dataset_limits();
         let of = |rows: Vec<usize>| {
             let (app, id, halt, limits) = (self.app, backbone.id.clone(), self.halt, &limits);
             async move { features(app, &id, (files, limits), (table, &rows), halt).await }
         };
         let scored = of(parts.score.clone()).await?;
+        let stopping = of(stop.clone()).await?;
         let made = if plan.contrast {
-            let learned = of(parts.learn.clone()).await?;
-            let tuned_on = if parts.tune.is_empty() { None } else { Some(of(parts.tune.clone()).await?) };
-            self.refit(table, parts, (learned, tuned_on), backbone).await?
+            let learned = table.examples(&learn)?.with_features(of(learn).await?)?;
+            let held_out = match stop.is_empty() {
+                true => None,
+                false => Some((table.examples(&stop)?.with_features(stopping)?, numbers)),
+            };
+            self.refit(learned, held_out, backbone).await?
         } else if stop.is_empty() {
             let head = tune::uncalibrated(head)?;
             Fitted { head, held_out: None, summary: String::new(), metrics: BTreeMap::new() }
         } else {
-            let stopping = of(stop.clone()).await?;
-            let targets = table.targets().select(&stop);
-            let (head, held_out, accuracy) = tune::calibrated(head, stopping.view(), &targets, numbers)?;
+            let targets = table.targets();
+            let weights = plan.class_weights(&targets.select(&learn), &table.head.classes)?;
+            let known = (&targets.select(&stop), weights.as_deref());
+            let (head, held_out, accuracy) = tune::calibrated(head, stopping.view(), known, numbers)?;
             let metrics = BTreeMap::from([("accuracy".to_owned(), accuracy)]);
             Fitted { head, held_out: Some(held_out), summary: String::new(), metrics }
         };
@@ -382,20 +423,18 @@ impl Context<'_> {
         })
     }
 
-    /// Fits the method's head on features that the backbone gives now.
+    /// Fits the method's head on features that the backbone gives now. Rows that are held out come with their numbers.
     async fn refit(
         &self,
-        table: &Table,
-        parts: &Parts,
-        (learned, tuned_on): (Array2<f32>, Option<Array2<f32>>),
+        train: data::Examples,
+        held_out: Option<(data::Examples, Vec<usize>)>,
         backbone: Backbone,
     ) -> Result<Fitted, Stop> {
-        let train = table.examples(&parts.learn)?.with_features(learned)?;
-        let validation = match tuned_on {
-            Some(features) => Some(table.examples(&parts.tune)?.with_features(features)?),
-            None => None,
-        };
-        let fitted = self.fit_at_once(train, validation, backbone).await?;
+        let (validation, numbers) = held_out.unzip();
+        let mut fitted = self.fit_at_once(train, validation, backbone).await?;
+        if let (Some(held_out), Some(numbers)) = (&mut fitted.held_out, numbers) {
+            held_out.rows = numbers;
+        }
         Ok(Fitted { head: tune::named(fitted.head, self.method, &self.params)?, ..fitted })
     }
 
@@ -429,21 +468,24 @@ impl Context<'_> {
         Ok(fitting.await.map_err(|_| Stop::Broken("the fit panicked".into()))??)
     }
 
-    /// Trains on a thread of its own and keeps what comes of it as the step's output.
-    async fn train(
+    /// What is trained, with the rows' contents at hand.
+    ///
+    /// # Errors
+    /// The job's stop, or when a file changed since it was inspected.
+    pub(super) async fn subjects(
         &self,
         plan: &Plan,
-        files: &[Upload],
-        table: &Table,
+        ground: &Ground<'_>,
         turns: Turns,
         head: Head,
-    ) -> Result<(Sha256, Vec<u8>, Option<Tuning>), Stop> {
+    ) -> Result<Subjects, Stop> {
+        let Ground { files, table, .. } = *ground;
         let limits = self.app.dataset_limits();
         let (wanted, recipe) = (turns.all(), &plan.recipe);
         let place = (self.app.config.data.as_path(), &**self.halt);
         let examples =
             Examples::read(&self.served, (files, &limits), (table, &wanted), recipe, place).await?;
-        let subjects = Subjects {
+        Ok(Subjects {
             folder: self.served.folder().clone(),
             head,
             method: self.method,
@@ -455,7 +497,18 @@ impl Context<'_> {
             seed: self.job.seed.cast_unsigned(),
             // Whoever waits at the terminal has all cores.
             threads: if self.app.steps_back() { threads() } else { 2 * threads() },
-        };
+        })
+    }
+
+    /// Trains on a thread of its own and keeps what comes of it as the step's output.
+    async fn train(
+        &self,
+        plan: &Plan,
+        ground: &Ground<'_>,
+        turns: Turns,
+        head: Head,
+    ) -> Result<(Sha256, Vec<u8>, Option<Tuning>), Stop> {
+        let subjects = self.subjects(plan, ground, turns, head).await?;
         let mut control = self.control(TUNE_STATE, self.before(TUNE_STATE).await?);
         let other = match plan.recipe.from_random {
             true => Some(self.control(RANDOM_STATE, self.before(RANDOM_STATE).await?)),
@@ -483,10 +536,9 @@ impl Context<'_> {
 fn summary(method: &dyn Method, tuning: Option<&Tuning>, accuracy: Option<f64>) -> String {
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     let mut said = method.name().to_owned();
-    let Some(tuning) = tuning else { return said };
-    said += &format!(": {} weights trained over {} passes", tuning.weights, tuning.epochs.len());
-    match tuning.mixtures.first() {
-        Some(first) => {
+    if let Some(tuning) = tuning {
+        said += &format!(": {} weights trained over {} passes", tuning.weights, tuning.epochs.len());
+        if let Some(first) = tuning.mixtures.first() {
             said += &format!(
                 ", of which pass {} was kept and {:.0} % of the way to it is served; right answers on {} rows that stopped \
                  the run: {}, linear probe {}",
@@ -497,7 +549,6 @@ fn summary(method: &dyn Method, tuning: Option<&Tuning>, accuracy: Option<f64>) 
                 percent(first.held_out_accuracy)
             );
         }
-        None => said += &format!(" of all {} rows: nothing was held out to stop them", tuning.learned_from),
     }
     said
 }

@@ -1,6 +1,7 @@
 //! A file becomes a job, a job a version, a version an answer.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use headstart::clock::now_ms;
@@ -21,16 +22,24 @@ use crate::support::{TEXT, TestApp};
 pub(crate) struct Lab {
     pub(crate) service: TestApp,
     pub(crate) store: Store,
-    _folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 impl Lab {
     pub(crate) async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::on(Arc::new(tempfile::tempdir().unwrap())).await
+    }
+
+    /// Another service on the same data folder.
+    pub(crate) async fn beside(&self) -> Self {
+        Self::on(Arc::clone(&self.folder)).await
+    }
+
+    async fn on(folder: Arc<TempDir>) -> Self {
         let service = TestApp::start(&format!("data = {:?}\nworkers = 1", folder.path()));
         service.app.open_store().await.unwrap();
         let store = service.app.store().unwrap().clone();
-        Self { service, store, _folder: folder }
+        Self { service, store, folder }
     }
 
     pub(crate) async fn upload(&self, csv: &str) -> FileId {

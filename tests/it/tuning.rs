@@ -1,10 +1,14 @@
 //! Backbones that jobs train: what answers, what is kept of it, and what a stop on the way changes.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use headstart::clock::now_ms;
 use headstart::rollout::Rollout;
 use headstart::worker::Workers;
 use headstart_store::Scope;
+use headstart_types::ids::{FileId, JobId};
 use headstart_types::job::{Job, JobState};
 use serde_json::{Value, json};
 
@@ -93,4 +97,188 @@ async fn a_tuning_that_is_stopped_at_any_step_ends_with_the_bytes_of_an_undistur
     assert_eq!(disturbed.state, JobState::Succeeded, "{:?}", disturbed.error);
     assert!(stops > 1, "it was never stopped on its way");
     assert!(artifact(&lab, &disturbed).await == expected, "other bytes after {stops} stops");
+}
+
+/// Methods that train the backbone, and how.
+fn methods() -> [(&'static str, Value); 4] {
+    // Of all weights a state is large: one is enough.
+    let all = json!({"epochs": 2, "batch_size": 8, "checkpoint_steps": 5, "learning_rate": 1e-3});
+    let pairs = json!({"epochs": 2, "batch_size": 8, "checkpoint_steps": 5, "learning_rate": 1e-4});
+    let partial =
+        json!({"epochs": 2, "batch_size": 8, "checkpoint_steps": 2, "learning_rate": 1e-3, "blocks": 2});
+    [("full", all), ("partial", partial), ("lora", short()), ("setfit", pairs)]
+}
+
+/// Returns once the job has kept where its training stands.
+async fn trains(lab: &Lab, id: &JobId) {
+    loop {
+        let steps = lab.store.steps(id).await.unwrap();
+        if steps.keys().any(|name| name.starts_with("tune-")) {
+            return;
+        }
+        let job = lab.store.job(Scope::All, id).await.unwrap();
+        assert!(!job.state.is_final(), "it ended before it could be stopped: {job:?}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// A job behind all others has ended: the worker holds none of them any more.
+async fn worker_is_free(lab: &Lab, file: &FileId, chance: u8) {
+    assert_eq!(lab.ended(&lab.queue(file, "prototype", chance).await).await.state, JobState::Succeeded);
+}
+
+/// All files of the data folder but the database's own.
+fn kept(lab: &Lab) -> BTreeSet<PathBuf> {
+    let mut folders = vec![lab.service.app.config.data.clone()];
+    let mut files = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else if folder != lab.service.app.config.data {
+                files.insert(entry.path());
+            }
+        }
+    }
+    files
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tuning_paused_midway_ends_with_the_bytes_of_an_undisturbed_one_and_a_cancelled_one_leaves_nothing()
+{
+    let lab = Lab::new().await;
+    let file = lab.upload(&intents()).await;
+    let workers = Workers::start(&lab.service.app).unwrap();
+    for (at, (method, given)) in (0..).map(|at| 10 * at).zip(methods()) {
+        let queue = async |chance: u8| lab.queue_with(&file, method, given.clone(), at + chance).await;
+        let undisturbed = lab.ended(&queue(1).await).await;
+        assert_eq!(undisturbed.state, JobState::Succeeded, "{method}: {:?}", undisturbed.error);
+
+        let paused = queue(2).await;
+        trains(&lab, &paused).await;
+        lab.store.pause(Scope::All, &paused, now_ms()).await.unwrap();
+        worker_is_free(&lab, &file, at + 3).await;
+        assert_eq!(lab.store.job(Scope::All, &paused).await.unwrap().state, JobState::Paused);
+        lab.store.resume(Scope::All, &paused, now_ms()).await.unwrap();
+        let paused = lab.ended(&paused).await;
+        assert_eq!(paused.state, JobState::Succeeded, "{method}: {:?}", paused.error);
+        assert!(artifact(&lab, &paused).await == artifact(&lab, &undisturbed).await, "{method}: other bytes");
+
+        worker_is_free(&lab, &file, at + 4).await;
+        let before = kept(&lab);
+        let cancelled = queue(5).await;
+        trains(&lab, &cancelled).await;
+        lab.store.cancel(Scope::All, &cancelled, now_ms()).await.unwrap();
+        // A state that was being written when the job was cancelled has no row: it is the sweep's. The worker, which lets
+        // go of the rest, leaves it to the next job's end where it meets a sweep.
+        while !kept(&lab).is_subset(&before) {
+            lab.store.collect_blobs(0, now_ms()).await.unwrap();
+            lab.store.clear_steps().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        worker_is_free(&lab, &file, at + 6).await;
+        let cancelled = lab.store.job(Scope::All, &cancelled).await.unwrap();
+        assert_eq!((cancelled.state, cancelled.fine_tuned_model), (JobState::Cancelled, None), "{method}");
+    }
+    workers.stop().await;
+}
+
+/// Of a sentence's two animals the first counts. Frozen features know which two there are, and hardly which comes first.
+fn roles() -> String {
+    let animals = ["cat", "dog", "horse", "cow", "sheep", "goat", "duck", "goose"];
+    let verbs = ["followed", "watched", "called", "found", "passed", "met", "saw"];
+    let mut csv = "text,label\n".to_owned();
+    for (number, first) in animals.iter().enumerate() {
+        for (at, second) in
+            (0..15).zip(animals.iter().cycle().skip(number + 1).filter(|second| *second != first))
+        {
+            csv.push_str(&format!(
+                "the {first} {} the {second},{first}\n",
+                verbs[(at + at / 7) % verbs.len()]
+            ));
+        }
+    }
+    csv
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn auto_trains_the_backbone_where_there_is_time_and_rows_speak_for_it() {
+    let lab = Lab::new().await;
+    let file = lab.upload(&roles()).await;
+    let workers = Workers::start(&lab.service.app).unwrap();
+    let job = lab.ended(&lab.queue_with(&file, "auto", json!({"tune_seconds": 3600}), 1).await).await;
+    assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
+    let report = report(&lab, &job).await;
+    let reason = report["run"]["method_reason"].as_str().unwrap();
+    assert_eq!(
+        (&report["run"]["method"], &report["run"]["backbone"]["id"]),
+        (&json!("setfit"), &json!(TEXT)),
+        "{reason}"
+    );
+    for said in ["96 rows for 8 classes are few", "`tune_seconds` is 3600", "right with setfit alone"] {
+        assert!(reason.contains(said), "{reason}");
+    }
+    assert!(report["tuning"]["weights"].as_u64().unwrap() > 10_000_000, "{report}");
+    let events =
+        lab.service.get(&format!("/v1/fine_tuning/jobs/{}/events?limit=100", job.id)).await.ok().to_string();
+    assert!(events.contains("the backbone is trained by setfit") && events.contains("is kept"), "{events}");
+
+    let again = lab.queue_with(&file, "auto", json!({"tune_seconds": 3600}), 2).await;
+    trains(&lab, &again).await;
+    workers.stop().await;
+    let workers = Workers::start(&lab.service.app).unwrap();
+    let again = lab.ended(&again).await;
+    assert!(
+        artifact(&lab, &again).await == artifact(&lab, &job).await,
+        "a worker that took it over ends elsewhere"
+    );
+
+    let short = lab.ended(&lab.queue_with(&file, "auto", json!({"tune_seconds": 1}), 3).await).await;
+    not_trained(&lab, &short, "setfit would take some").await;
+    workers.stop().await;
+}
+
+/// The job's version reads features of the backbone as it came, and its report says why.
+async fn not_trained(lab: &Lab, job: &Job, why: &str) {
+    assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
+    let report = report(lab, job).await;
+    let reason = report["run"]["method_reason"].as_str().unwrap();
+    assert!(reason.contains("the backbone was not trained: ") && reason.contains(why), "{reason}");
+    assert_eq!(report["tuning"], Value::Null);
+    let events =
+        lab.service.get(&format!("/v1/fine_tuning/jobs/{}/events?limit=100", job.id)).await.ok().to_string();
+    assert!(events.contains("the backbone was not trained") && events.contains(why), "{events}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn auto_says_why_it_does_not_train_the_backbone() {
+    let lab = Lab::new().await;
+    let file = lab.upload(&intents()).await;
+    let workers = Workers::start(&lab.service.app).unwrap();
+    let seconds = || json!({"tune_seconds": 3600});
+    not_trained(&lab, &lab.ended(&lab.queue(&file, "auto", 1).await).await, "`tune_seconds` is 0").await;
+    let easy = lab.queue_with(&file, "auto", seconds(), 2).await;
+    not_trained(&lab, &lab.ended(&easy).await, "a gain could not be told from chance").await;
+    let int8 = lab.queue_on(TEXT_INT8, &file, ("auto", seconds()), 3).await;
+    not_trained(&lab, &lab.ended(&int8).await, "at low precision").await;
+    workers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_follows_no_registry_asks_a_tuned_production_version() {
+    let lab = Lab::new().await;
+    let file = lab.upload(&intents()).await;
+    let workers = Workers::start(&lab.service.app).unwrap();
+    let first = lab.ended(&lab.queue_with(&file, "lora", short(), 1).await).await;
+    assert_eq!(first.state, JobState::Succeeded, "{:?}", first.error);
+    workers.stop().await;
+    // Another process on the data folder: it has not seen the job that made version 1.
+    let other = lab.beside().await;
+    let workers = Workers::start(&other.service.app).unwrap();
+    let second = other.ended(&other.queue_with(&file, "prototype", json!({}), 2).await).await;
+    assert_eq!(second.state, JobState::Succeeded, "{:?}", second.error);
+    workers.stop().await;
+    let gate = json!({"gate": true});
+    let reply = other.service.ask("", "POST", "/v1/classifiers/intents/versions/2/promote", gate).await;
+    assert!(reply.text().contains("\"basis\":\"asked\""), "{}", reply.text());
 }

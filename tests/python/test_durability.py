@@ -56,11 +56,13 @@ class Life:
         return [datum["scores"] for datum in reply.json()["data"]]
 
 
-# The second trains the backbone itself, and keeps where it stands every other step.
+# Trains the backbone itself, and keeps where it stands every other step.
 BRIEFLY = {"epochs": 1, "batch_size": 24, "checkpoint_steps": 2, "learning_rate": 1e-3}
+# Of pairs of few rows; what is kept of all weights is large.
+PAIRS = {"epochs": 1, "batch_size": 24, "checkpoint_steps": 5, "learning_rate": 1e-4}
 
 
-@pytest.mark.parametrize(("name", "given", "kills"), [("mlp", {}, KILLS), ("lora", BRIEFLY, max(KILLS // 2, KILLS_A_JOB))])
+@pytest.mark.parametrize(("name", "given", "kills"), [("mlp", {}, KILLS), *((name, given, max(KILLS // 2, KILLS_A_JOB)) for name, given in (("lora", BRIEFLY), ("partial", BRIEFLY), ("setfit", PAIRS)))])
 def test_jobs_killed_at_random_moments_end_with_the_numbers_of_an_undisturbed_one(tmp_path, name, given, kills):
     chance, life = random.Random(11), Life(tmp_path)
     content = "\n".join(json.dumps(row) for row in rows()).encode()

@@ -7,7 +7,8 @@ import subprocess
 
 import openai
 import pytest
-from service import TEXT, Service, wait_until
+import small_encoders
+from service import BINARY, TEXT, Service, environment, wait_until
 
 MEGABYTE = 1 << 20
 DISK_MEGABYTES = 24
@@ -133,3 +134,112 @@ def test_a_start_on_a_full_disk_says_so(disk):
         Service(disk.parent)
     ballast.unlink()
     Service(disk.parent).stop()
+
+
+SMALL = "small-bert"
+# Some seconds of many steps; a state of the training now and then, or none.
+LONG = {"epochs": 40, "batch_size": 8, "patience": 1000, "learning_rate": 1e-3}
+STATES, NO_STATES = LONG | {"checkpoint_steps": 20}, LONG | {"checkpoint_steps": 1_000_000}
+# More than rows and delta of that training take, less than the graph that is made of the delta.
+BELOW_A_GRAPH = 96 * 1024
+
+
+@pytest.fixture(scope="module")
+def small_bert(tmp_path_factory):
+    """A folder with one small encoder, which leaves room on a small disk."""
+    root = tmp_path_factory.mktemp("small-bert")
+    source = small_encoders.write(small_encoders.KINDS[0], root / "source", longest=30)
+    command = [BINARY, "import", source, "--id", SMALL, "--models", root / "models"]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment())
+    assert done.returncode == 0, done.stderr
+    return root / "models"
+
+
+class Tuning:
+    """Jobs on a small encoder, and the numbers that undisturbed ones end with."""
+
+    def __init__(self, service, count=300):
+        self.service = service
+        words = "the cat is about money ?".split()
+        chance = random.Random(8)
+        rows = (" ".join(chance.choices(words, k=20)) for _ in range(count))
+        content = "\n".join(json.dumps({"text": text, "label": ("a", "b")[text.count("cat") > 3]}) for text in rows).encode()
+        self.file = upload(service, "cats.jsonl", content).json()["id"]
+
+    def ask(self, method, given):
+        body = {"model": SMALL, "training_file": self.file, "suffix": "cats", "seed": 3, "method": {"type": method, method: {"hyperparameters": given}}}
+        reply = self.service.post("/v1/fine_tuning/jobs", body)
+        assert reply.status_code == 200, reply.text
+        return reply.json()["id"]
+
+    def state(self, id):
+        return self.service.http.get(f"/v1/fine_tuning/jobs/{id}").json()
+
+    def finished(self, id):
+        done = wait_until(lambda: (job := self.state(id))["status"] in ENDED and job, f"{id} ends")
+        assert done["status"] == "succeeded", done
+        return self.answers(done["fine_tuned_model"])
+
+    def answers(self, model):
+        asked = {"model": model, "input": ["the cat", "cat cat cat cat ?", "money is about the cat"]}
+        reply = wait_until(lambda: (reply := self.service.post("/v1/classify", asked)).status_code == 200 and reply, f"{model} answers")
+        return [datum["scores"] for datum in reply.json()["data"]]
+
+    def is_tuned(self, id):
+        """The head is fitted: what comes next is the training."""
+        events = self.service.http.get(f"/v1/fine_tuning/jobs/{id}/events", params={"limit": 100}).json()["data"]
+        return any("logistic regression" in event["message"] for event in events)
+
+    def met(self):
+        return sum(self.service.log().count(line) for line in MET_BY_A_WORKER)
+
+    def waits(self, id, before):
+        wait_until(lambda: self.met() > before, "the worker meets the full disk")
+        assert self.state(id)["status"] in {"queued", "running"}, "nothing has gone wrong with the job itself"
+
+
+@pytest.fixture
+def tuning(disk, small_bert):
+    running = Service(disk.parent, "--lease-seconds", 2, models=small_bert)
+    yield Tuning(running)
+    assert "a job broke" not in running.log(), running.log()
+    running.stop()
+    assert not list((disk / "variants").glob(".*")), "nothing half written stays"
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "leave"),
+    [
+        ("full", STATES, 0), ("partial", STATES, 0), ("lora", STATES, 0), ("setfit", STATES, 0),
+        ("full", NO_STATES, 0), ("lora", NO_STATES, BELOW_A_GRAPH),
+    ],
+)
+def test_a_training_that_meets_a_full_disk_waits_and_ends_with_the_numbers_of_an_undisturbed_one(tuning, disk, method, given, leave):
+    expected = tuning.finished(tuning.ask(method, given))
+    before = tuning.met()
+    job = tuning.ask(method, given)
+    wait_until(lambda: tuning.is_tuned(job), "it is trained")
+    ballast = fill(disk, leave)
+    try:
+        tuning.waits(job, before)
+        assert tuning.answers("cats") == expected, "what was there before goes on answering"
+    finally:
+        ballast.unlink()
+    assert tuning.finished(job) == expected
+    assert parts(disk) == []
+
+
+def test_blocks_that_are_not_trained_and_find_no_room_for_what_they_give_let_the_job_wait(disk, small_bert):
+    service = Service(disk.parent, "--lease-seconds", 2, models=small_bert)
+    tuning = Tuning(service, count=2500)
+    before = tuning.met()
+    # Of each row 22 tokens of 24 numbers: five megabytes. All that comes before is smaller.
+    ballast = fill(disk, 3 * MEGABYTE)
+    try:
+        job = tuning.ask("partial", {"epochs": 1, "blocks": 1})
+        tuning.waits(job, before)
+        assert tuning.is_tuned(job)
+    finally:
+        ballast.unlink()
+    tuning.finished(job)
+    service.stop()

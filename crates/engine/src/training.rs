@@ -1,5 +1,7 @@
 //! Graphs run for methods: as they are, or forward and backward with weights that stay in place.
 
+use std::sync::{Mutex, PoisonError};
+
 use headstart_types::runner::{Form, Graphs, Runner, RunnerError, Runners, Trained, Trainer, Weight};
 use headstart_types::tensor::Tensor;
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
@@ -10,6 +12,10 @@ use crate::kernels;
 use crate::runtime::Runtime;
 use crate::signature::Signature;
 use crate::tensors;
+
+/// Held while a session is made: ONNX Runtime notes a domain of operators for the whole process when it first sees it, and
+/// fails where two threads do so at once.
+static OPENING: Mutex<()> = Mutex::new(());
 
 /// Opens graphs on the CPU, apart from the lanes that serve.
 pub struct Workbench {
@@ -46,6 +52,7 @@ impl Workbench {
         }
         // Serving shares these cores; a thread that spins takes them from it.
         let mut builder = step(builder.with_intra_op_spinning(false))?;
+        let _alone = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
         builder.commit_from_memory(model).map_err(|error| error.to_string())
     }
 }

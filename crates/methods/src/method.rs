@@ -1,6 +1,6 @@
 //! What a training method is, how a fit is steered, and the table of all methods.
 
-use std::{collections::BTreeMap, ops::ControlFlow};
+use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
 
 use ndarray::Array2;
 use serde::{Serialize, de::DeserializeOwned};
@@ -202,6 +202,16 @@ pub trait Method: Sync {
     /// [`MethodError::Hyperparameter`] for hyperparameters of another method.
     fn plan(&self, params: &Params, seed: u64) -> Result<Option<Plan>, MethodError> {
         let _ = (params, seed);
+        Ok(None)
+    }
+
+    /// How long training the backbone may take where the method leaves it to held-out rows whether it is trained, see
+    /// [`auto`](crate::auto); nothing where the method itself says so.
+    ///
+    /// # Errors
+    /// [`MethodError::Hyperparameter`] for hyperparameters of another method.
+    fn may_tune(&self, params: &Params) -> Result<Option<Duration>, MethodError> {
+        let _ = params;
         Ok(None)
     }
 

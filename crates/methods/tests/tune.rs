@@ -17,13 +17,14 @@ use headstart_methods::tune::{
     Choice, Delta, Feed, Goal, LowRank, Prefix, Recipe, Role, Steps, Tunable, Tuned, What, Work, prepare,
     train,
 };
-use headstart_methods::{Checkpoint, Control, MethodError, Unattended};
+use headstart_methods::{Checkpoint, Control, MethodError, Unattended, method};
 use headstart_onnx::proto::{
     Attribute, Dimension, Graph, Model, Node, OperatorSet, Tensor as Constant, ValueInfo, element,
 };
 use headstart_types::runner::{Form, Trained};
 use headstart_types::tensor::{DataType, Tensor, Values};
 use prost::Message as _;
+use serde_json::{Map, Value, json};
 
 const WIDTH: usize = 4;
 const HIDDEN: usize = 6;
@@ -188,8 +189,9 @@ fn bits(tuned: &Tuned) -> Vec<Vec<u32>> {
     tuned.weights.iter().map(|weight| weight.values.iter().map(|value| value.to_bits()).collect()).collect()
 }
 
-/// The mean cross-entropy of some rows in 64 bits, for weights in the order layer, its bias, rows, bias.
-fn loss(weights: &[Vec<f64>], points: &[[f32; WIDTH]], labels: &[u32]) -> f64 {
+/// The mean cross-entropy of some rows in 64 bits, each counted as its class is, for weights in the order layer, its bias,
+/// rows, bias.
+fn loss(weights: &[Vec<f64>], points: &[[f32; WIDTH]], labels: &[u32], counts: &[[f32; 2]; CLASSES]) -> f64 {
     let layer = |given: &[f64], rows: &[f64], bias: &[f64]| -> Vec<f64> {
         let dot = |row: &[f64]| row.iter().zip(given).map(|(weight, value)| weight * value).sum::<f64>();
         rows.chunks(given.len()).zip(bias).map(|(row, bias)| dot(row) + bias).collect()
@@ -198,16 +200,25 @@ fn loss(weights: &[Vec<f64>], points: &[[f32; WIDTH]], labels: &[u32]) -> f64 {
         let given: Vec<f64> = point.iter().map(|value| f64::from(*value)).collect();
         let hidden: Vec<f64> = layer(&given, &weights[0], &weights[1]).iter().map(|sum| sum.tanh()).collect();
         let logits = layer(&hidden, &weights[2], &weights[3]);
-        logits.iter().map(|logit| logit.exp()).sum::<f64>().ln() - logits[*label as usize]
+        let count = f64::from(counts[*label as usize][1]);
+        let loss = logits.iter().map(|logit| logit.exp()).sum::<f64>().ln() - logits[*label as usize];
+        (count * loss, count)
     };
-    points.iter().zip(labels).map(of).sum::<f64>() / points.len() as f64
+    let sums: Vec<(f64, f64)> = points.iter().zip(labels).map(of).collect();
+    sums.iter().map(|(loss, _)| loss).sum::<f64>() / sums.iter().map(|(_, count)| count).sum::<f64>()
 }
 
 #[test]
 fn one_step_moves_every_weight_against_its_gradient() {
+    moves_against_the_gradient(None, [[1.0; 2]; CLASSES]);
+    let counts = [[9.0, 2.0], [9.0, 0.5], [9.0, 4.0]];
+    moves_against_the_gradient(Some(&counts), counts);
+}
+
+fn moves_against_the_gradient(class_weights: Option<&[[f32; 2]]>, counts: [[f32; 2]; CLASSES]) {
     let bench = workbench();
     let data = Data::new();
-    let work = Work { learn: &data.learn[..16], ..data.work(&bench) };
+    let work = Work { learn: &data.learn[..16], class_weights, ..data.work(&bench) };
     let rate = 0.1;
     let one = Recipe { epochs: 1, learning_rate: rate, optimiser: Steps::Sgd, warm_up: 0.0, ..recipe() };
     let names: Vec<&str> = work.tunable.weights.iter().map(|weight| weight.name.as_str()).collect();
@@ -223,20 +234,63 @@ fn one_step_moves_every_weight_against_its_gradient() {
     let tuned = train(&work, &one, &bench, &mut Unattended).unwrap();
     let Targets::Single(labels) = &data.targets else { panic!() };
     let (points, labels) = (&data.points.0[..16], &labels[..16]);
-    assert!((tuned.epochs[0].loss - loss(&before, points, labels)).abs() < 1e-5);
+    assert!((tuned.epochs[0].loss - loss(&before, points, labels, &counts)).abs() < 1e-5);
     let share = f64::from(tuned.share);
     for (at, weight) in tuned.weights.iter().enumerate() {
         for (place, found) in weight.values.iter().enumerate() {
             let moved = |by: f64| {
                 let mut weights = before.clone();
                 weights[at][place] += by;
-                loss(&weights, points, labels)
+                loss(&weights, points, labels, &counts)
             };
             let gradient = (moved(1e-5) - moved(-1e-5)) / 2e-5;
             let expected = before[at][place] - share * f64::from(rate) * gradient;
             assert!((f64::from(*found) - expected).abs() < 1e-6, "{} {place}", weight.name);
         }
     }
+}
+
+#[test]
+fn balanced_weights_let_a_rare_class_count_as_much_as_a_frequent_one() {
+    let bench = workbench();
+    let data = Data::new();
+    let Targets::Single(labels) = &data.targets else { panic!() };
+    let (rare, others): (Vec<usize>, Vec<usize>) = (0..400).partition(|row| labels[*row] == 1);
+    let learn: Vec<usize> = others.iter().chain(&rare[..8]).copied().collect();
+    let given = Map::from_iter([("class_weight".to_owned(), json!("balanced"))]);
+    let full = method("full").unwrap();
+    let plan = full.plan(&full.check(&given).unwrap(), 5).unwrap().unwrap();
+    let classes = ["a", "b", "c"].map(str::to_owned);
+    let learned = data.targets.select(&learn);
+    let weights = plan.class_weights(&learned, &classes).unwrap().unwrap();
+    for ([_, weight], count) in weights.iter().zip(learned.counts(CLASSES)) {
+        assert!((weight * count as f32 - learn.len() as f32 / 3.0).abs() < 1e-3, "{weight} for {count} rows");
+    }
+    let lost = |class_weights| {
+        let work = Work { learn: &learn, tune: &rare[8..], class_weights, ..data.work(&bench) };
+        let tuned = train(&work, &recipe(), &bench, &mut Unattended).unwrap();
+        tuned.epochs.last().unwrap().held_out.unwrap().log_loss
+    };
+    let (alike, balanced) = (lost(None), lost(Some(&weights)));
+    assert!(balanced < 0.7 * alike, "loss of the rare class {balanced}, {alike} where all rows count alike");
+}
+
+#[test]
+fn of_several_labels_each_side_of_each_label_has_its_weight() {
+    let full = method("full").unwrap();
+    let classes = ["a", "b"].map(str::to_owned);
+    let targets = Targets::Multi(vec![vec![0], vec![0, 1], vec![0], vec![]]);
+    let weights = |given: Value| {
+        let given = Map::from_iter([("class_weight".to_owned(), given)]);
+        let plan = full.plan(&full.check(&given).unwrap(), 5).unwrap().unwrap();
+        plan.class_weights(&targets, &classes).unwrap()
+    };
+    assert_eq!(weights(json!(null)), None);
+    assert_eq!(weights(json!({"b": 3})), Some(vec![[1.0, 1.0], [1.0, 3.0]]));
+    assert_eq!(weights(json!("balanced")), Some(vec![[2.0, 2.0 / 3.0], [2.0 / 3.0, 2.0]]));
+    let given = Map::from_iter([("class_weight".to_owned(), json!({"c": 3}))]);
+    let refused = full.check_classes(&full.check(&given).unwrap(), &classes).unwrap_err().to_string();
+    assert!(refused.contains("hyperparameters.class_weight.c"), "{refused}");
 }
 
 #[test]
@@ -290,7 +344,7 @@ fn a_run_that_is_resumed_ends_with_the_same_bytes() {
 fn parts_of_a_step_add_up_to_it() {
     let bench = workbench();
     let data = Data::new();
-    let weights = [1.0, 3.0, 0.5];
+    let weights = [[1.0, 1.0], [1.0, 3.0], [1.0, 0.5]];
     let work = Work { class_weights: Some(&weights), ..data.work(&bench) };
     let whole = train(&work, &Recipe { epochs: 2, ..recipe() }, &bench, &mut Unattended).unwrap();
     let parts = Recipe { epochs: 2, accumulate: 3, ..recipe() };

@@ -39,7 +39,8 @@ pub(crate) struct JobRequest {
     training_file: Option<String>,
     /// Id of a file for tuning and stopping. It needs no more than right rows, and no class that `training_file` has not.
     validation_file: Option<String>,
-    /// How the classifier is fitted: `{"type": T, T: {"hyperparameters": {…}}}`. `supervised` means `auto`.
+    /// How the classifier is fitted: `{"type": T, T: {"hyperparameters": {…}}}`. `supervised` means `auto`, which trains the
+    /// backbone itself only within its hyperparameter `tune_seconds`, 0 unless given.
     #[schema(value_type = Option<Object>)]
     method: Option<Map<String, Value>>,
     /// In place of `method.supervised.hyperparameters`, for older clients.

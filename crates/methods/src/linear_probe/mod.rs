@@ -26,7 +26,7 @@ use crate::{
 use basis::Basis;
 use objective::Answers;
 use search::{Fold, Found, Problem};
-use weights::ClassWeight;
+pub(crate) use weights::ClassWeight;
 
 /// The method; see the module.
 #[derive(Debug, Clone, Copy)]

@@ -9,7 +9,7 @@ use crate::{data::Targets, error::MethodError, method::hyperparameter};
 
 /// The checked hyperparameter `class_weight`.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum ClassWeight {
+pub(crate) enum ClassWeight {
     Equal,
     /// Inversely to frequency: `n / (classes · n_class)`, as scikit-learn does.
     Balanced,
@@ -18,7 +18,7 @@ pub(super) enum ClassWeight {
 }
 
 impl ClassWeight {
-    pub(super) fn read(value: &Value) -> Result<Self, MethodError> {
+    pub(crate) fn read(value: &Value) -> Result<Self, MethodError> {
         let wrong = |problem: &str| hyperparameter("class_weight", problem);
         match value {
             Value::Null => Ok(Self::Equal),
@@ -41,7 +41,7 @@ impl ClassWeight {
     }
 
     /// Checks that every class named exists.
-    pub(super) fn check_names(&self, classes: &[String]) -> Result<(), MethodError> {
+    pub(crate) fn check_names(&self, classes: &[String]) -> Result<(), MethodError> {
         let Self::Given(given) = self else { return Ok(()) };
         match given.keys().find(|name| !classes.contains(name)) {
             Some(name) => {
@@ -97,6 +97,24 @@ impl ClassWeight {
         }
         let weights = self.by_class(classes, &targets.counts(classes.len()));
         Some(weights.into_iter().map(f64::from).collect())
+    }
+
+    /// What an answer weighs for rows without and with each class, for rows like these; `None` where all weigh the same. Of
+    /// rows with one class each the second number alone counts.
+    pub(crate) fn of_rows(&self, targets: &Targets, classes: &[String]) -> Option<Vec<[f32; 2]>> {
+        let counts = targets.counts(classes.len());
+        let pairs = match (self, targets) {
+            (Self::Equal, _) => return None,
+            (Self::Balanced, Targets::Multi(rows)) => {
+                let sides =
+                    |with: &usize| balanced(&[rows.len() - with, *with]).try_into().unwrap_or([1.0, 1.0]);
+                counts.iter().map(sides).collect()
+            }
+            (Self::Balanced | Self::Given(_), _) => {
+                self.by_class(classes, &counts).into_iter().map(|weight| [1.0, weight]).collect()
+            }
+        };
+        Some(pairs)
     }
 
     fn by_class(&self, classes: &[String], counts: &[usize]) -> Vec<f32> {

@@ -8,11 +8,11 @@ use super::choose::{Choice, Goal, Role, What};
 use super::graph::Tunable;
 use super::low_rank::LowRank;
 use super::recipe::Recipe;
-use super::train::Tuned;
+use super::train::{SHARES, Tuned};
 use crate::data::Targets;
 use crate::error::MethodError;
 use crate::head::{Backbone, Head, HeadParts};
-use crate::linear_probe::LinearProbe;
+use crate::linear_probe::{ClassWeight, LinearProbe};
 use crate::method::{Checked, Control, FitData, Fitted, HeldOut, Method, Needs, Params, hyperparameter};
 use crate::score::{self, Score};
 
@@ -40,6 +40,35 @@ impl Plan {
         // Rows that are varied come out of it otherwise in every pass.
         let prefix = !augment && token_dropout == 0.0;
         Choice { what: self.what, prefix, embeddings, goal }
+    }
+}
+
+impl Plan {
+    /// What an answer weighs, of rows without and with each class; `None` where all weigh the same. `learned` is what is
+    /// right of the rows learnt from.
+    ///
+    /// # Errors
+    /// [`MethodError::Hyperparameter`].
+    pub fn class_weights(
+        &self,
+        learned: &Targets,
+        classes: &[String],
+    ) -> Result<Option<Vec<[f32; 2]>>, MethodError> {
+        Ok(ClassWeight::read(&self.recipe.class_weight)?.of_rows(learned, classes))
+    }
+}
+
+/// A pass forward as a share of a step, which goes forward and backward.
+const LOOK: f64 = 1.0 / 3.0;
+
+impl Plan {
+    /// How many steps the training takes on so many rows; looks at the rows that stop it are counted as parts of steps.
+    #[must_use]
+    pub fn steps(&self, learn: usize, stop: usize) -> f64 {
+        let Recipe { epochs, batch_size, .. } = self.recipe;
+        let batches = |rows: usize| rows.div_ceil(batch_size.max(1)) as f64;
+        let looks = if self.contrast { 0 } else { epochs + SHARES.len() };
+        epochs as f64 * batches(learn) + LOOK * looks as f64 * batches(stop)
     }
 }
 
@@ -156,8 +185,16 @@ fn read<T: Checked>(params: &Params, own: &[&str]) -> Result<(Recipe, T), Method
 }
 
 /// The linear probe that training begins with.
-fn probe(data: &FitData<'_>, seed: u64, control: &mut dyn Control) -> Result<Fitted, MethodError> {
-    LinearProbe.fit(data, &LinearProbe.check(&Map::new())?, seed, control)
+fn probe(
+    data: &FitData<'_>,
+    params: &Params,
+    seed: u64,
+    control: &mut dyn Control,
+) -> Result<Fitted, MethodError> {
+    let shared =
+        |(name, value): (&String, &Value)| (name == "class_weight").then(|| (name.clone(), value.clone()));
+    let given = params.as_map().iter().filter_map(shared).collect();
+    LinearProbe.fit(data, &LinearProbe.check(&given)?, seed, control)
 }
 
 macro_rules! method {
@@ -185,11 +222,16 @@ macro_rules! method {
             fn fit(
                 &self,
                 data: &FitData<'_>,
-                _params: &Params,
+                params: &Params,
                 seed: u64,
                 control: &mut dyn Control,
             ) -> Result<Fitted, MethodError> {
-                probe(data, seed, control)
+                probe(data, params, seed, control)
+            }
+
+            fn check_classes(&self, params: &Params, classes: &[String]) -> Result<(), MethodError> {
+                let (recipe, _): (Recipe, $own) = read(params, $names)?;
+                ClassWeight::read(&recipe.class_weight)?.check_names(classes)
             }
 
             fn plan(&self, params: &Params, seed: u64) -> Result<Option<Plan>, MethodError> {
@@ -296,6 +338,11 @@ pub fn uncalibrated(head: Head) -> Result<Head, MethodError> {
     head.calibrated(1.0, None)
 }
 
+/// What rows of each class weigh when they are scored.
+pub(super) fn of_rows(class_weights: Option<&[[f32; 2]]>) -> Option<Vec<f64>> {
+    class_weights.map(|weights| weights.iter().map(|[_, with]| f64::from(*with)).collect())
+}
+
 /// A head fitted anew to what it gives rows that it did not learn from; the figures of a fit, the rows' numbers among them.
 ///
 /// # Errors
@@ -303,11 +350,11 @@ pub fn uncalibrated(head: Head) -> Result<Head, MethodError> {
 pub fn calibrated(
     head: Head,
     features: ArrayView2<'_, f32>,
-    targets: &Targets,
+    (targets, class_weights): (&Targets, Option<&[[f32; 2]]>),
     rows: Vec<usize>,
 ) -> Result<(Head, HeldOut, f64), MethodError> {
     let logits = head.logits(features)?;
-    let score = Score::of(logits.view(), targets, None);
+    let score = Score::of(logits.view(), targets, of_rows(class_weights).as_deref());
     let head = score::calibrated(head, &logits, targets, score.temperature)?;
     Ok((head, HeldOut { rows, logits }, score.accuracy))
 }

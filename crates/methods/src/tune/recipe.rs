@@ -1,8 +1,10 @@
 //! The numbers that say how a backbone is tuned.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::MethodError;
+use crate::linear_probe::ClassWeight;
 use crate::method::{Checked, hyperparameter};
 use crate::optim::fused::Rule;
 
@@ -43,6 +45,8 @@ pub struct Recipe {
     pub clip: f32,
     /// Share of a label's mass that goes to all classes alike.
     pub label_smoothing: f64,
+    /// What a mistake weighs by class, as the linear probe has it: `null`, `"balanced"`, or a number a class.
+    pub class_weight: Value,
     /// Epochs without a better score on the rows held out before the end.
     pub patience: usize,
     /// Share of the tuned weights that is served, the rest being the first ones; what held-out rows like best where null.
@@ -55,7 +59,7 @@ pub struct Recipe {
     pub token_dropout: f64,
     /// Whether the same graph is trained from random weights too, for the report: it takes as long again.
     pub from_random: bool,
-    /// Steps between two checkpoints.
+    /// Steps between two checkpoints, at least.
     pub checkpoint_steps: usize,
 }
 
@@ -73,6 +77,7 @@ impl Default for Recipe {
             warm_up: 0.1,
             clip: 1.0,
             label_smoothing: 0.0,
+            class_weight: Value::Null,
             patience: 2,
             share: None,
             embeddings: false,
@@ -102,7 +107,8 @@ impl Checked for Recipe {
         within("patience", (1..=1000).contains(&self.patience), "1 to 1000")?;
         within("share", self.share.is_none_or(|share| (0.0..=1.0).contains(&share)), "0 to 1, or null")?;
         within("token_dropout", (0.0..0.9).contains(&self.token_dropout), "0 to below 0.9")?;
-        within("checkpoint_steps", (1..=1_000_000).contains(&self.checkpoint_steps), "1 to 1000000")
+        within("checkpoint_steps", (1..=1_000_000).contains(&self.checkpoint_steps), "1 to 1000000")?;
+        ClassWeight::read(&self.class_weight).map(|_| ())
     }
 }
 

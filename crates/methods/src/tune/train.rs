@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::batches::{self, Feed};
 use super::choose::{Goal, Role};
 use super::graph::Tunable;
+use super::methods::of_rows;
 use super::recipe::Recipe;
 use super::schedule;
 use super::state::State;
@@ -25,7 +26,7 @@ use crate::score::accuracy;
 const MISSTEPS: u32 = 5;
 
 /// Shares of the tuned weights that are tried against the first ones.
-const SHARES: [f32; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
+pub(super) const SHARES: [f32; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
 
 /// What a run works on.
 pub struct Work<'a> {
@@ -37,8 +38,9 @@ pub struct Work<'a> {
     pub targets: &'a Targets,
     /// How many classes there are.
     pub classes: usize,
-    /// How much a row of each class counts; all alike where absent. A row of several classes counts once.
-    pub class_weights: Option<&'a [f32]>,
+    /// How much an answer counts, of rows without and with each class; all alike where absent. Of rows with one class each
+    /// the second number alone counts, of pairs none does.
+    pub class_weights: Option<&'a [[f32; 2]]>,
     /// Rows learnt from.
     pub learn: &'a [usize],
     /// Rows that stop the run and choose among its weights; never learnt from. Without any the last epoch is kept.
@@ -108,7 +110,8 @@ pub fn train(
         None => State::new(Optimiser::new(recipe.rule(), &sizes), &work.tunable.weights),
     };
     let trainer = runners.trainer(&work.tunable.graphs, work.tunable.weights.clone()).map_err(refused)?;
-    let mut run = Run { work, recipe, trainer };
+    let mut run = Run { work, recipe, trainer, kept: 0 };
+    run.kept = run.steps_an_epoch() * state.epochs.len() + state.batch;
     run.set(&state.weights);
     while state.epochs.len() < recipe.epochs && state.stale < recipe.patience {
         run.epoch(&mut state, control)?;
@@ -120,6 +123,8 @@ struct Run<'a> {
     work: &'a Work<'a>,
     recipe: &'a Recipe,
     trainer: Box<dyn Trainer>,
+    /// The step after which what the run can go on from was last handed out.
+    kept: usize,
 }
 
 impl Run<'_> {
@@ -156,7 +161,7 @@ impl Run<'_> {
             if control.progress(done, total, &[("loss", loss)]) == ControlFlow::Break(()) {
                 return Err(MethodError::Cancelled);
             }
-            if done.is_multiple_of(self.recipe.checkpoint_steps) && state.batch < batches.len() {
+            if state.batch < batches.len() {
                 self.keep(state, done, control)?;
             }
         }
@@ -180,8 +185,12 @@ impl Run<'_> {
         self.keep(state, self.steps_an_epoch() * (epoch + 1), control)
     }
 
-    /// Hands out what the run can go on from.
+    /// Hands out what the run can go on from, where enough steps were done since it last did: of a backbone it is large.
     fn keep(&mut self, state: &mut State, step: usize, control: &mut dyn Control) -> Result<(), MethodError> {
+        if step < self.kept + self.recipe.checkpoint_steps {
+            return Ok(());
+        }
+        self.kept = step;
         state.weights = self.weights();
         let last = state.epochs.last();
         let held_out = last.and_then(|epoch| epoch.held_out);
@@ -197,7 +206,7 @@ impl Run<'_> {
     fn step(&mut self, state: &mut State, batch: &[usize], total: usize) -> Result<f64, MethodError> {
         let step = self.steps_an_epoch() * state.epochs.len() + state.batch;
         let mut chance = Rng::stream(self.work.seed.wrapping_add(1), step as u64);
-        let whole: f32 = batch.iter().map(|row| self.weight_of(*row)).sum();
+        let whole: f32 = batch.iter().flat_map(|row| self.weights_of(*row)).sum();
         let each = batch.len().div_ceil(self.recipe.accumulate);
         let (mut loss, mut sums) = (0.0, Vec::new());
         for part in batch.chunks(each) {
@@ -261,26 +270,19 @@ impl Run<'_> {
     /// What the loss reads beside the batch.
     fn answers(&self, rows: &[usize], whole: f32) -> Vec<(String, Tensor)> {
         let names = self.work.tunable.loss_inputs.iter().cloned();
-        let share = |row: &usize| self.weight_of(*row) / whole;
+        let shares = rows.iter().flat_map(|row| self.weights_of(*row)).map(|weight| weight / whole);
         let tensors = match self.work.tunable.goal {
             Goal::Classes { .. } => {
                 let class = |row: &usize| self.of(*row).first().copied().unwrap_or_default() as usize;
-                vec![
-                    integers_of(rows.len(), rows.iter().map(class)),
-                    floats(vec![rows.len()], rows.iter().map(share)),
-                ]
+                vec![integers_of(rows.len(), rows.iter().map(class)), floats(vec![rows.len()], shares)]
             }
             Goal::Labels => {
-                let classes = self.work.classes;
-                let shape = || vec![rows.len(), classes];
-                let has = |row: usize, class| self.of(row).binary_search(&(class as u32)).is_ok();
-                let said = rows
-                    .iter()
-                    .flat_map(|row| (0..classes).map(move |class| if has(*row, class) { 1.0 } else { 0.0 }));
-                let each = |row: &usize| std::iter::repeat_n(share(row) / classes.max(1) as f32, classes);
-                vec![floats(shape(), said), floats(shape(), rows.iter().flat_map(each))]
+                let shape = || vec![rows.len(), self.work.classes];
+                let said = rows.iter().flat_map(|row| self.has(*row));
+                let said = said.map(|has| if has { 1.0 } else { 0.0 });
+                vec![floats(shape(), said), floats(shape(), shares)]
             }
-            Goal::Pairs => self.pairs(rows, rows.iter().map(share).sum()),
+            Goal::Pairs => self.pairs(rows, shares.sum()),
         };
         names.zip(tensors).collect()
     }
@@ -309,16 +311,25 @@ impl Run<'_> {
         self.work.targets.of(row)
     }
 
-    fn weight_of(&self, row: usize) -> f32 {
-        let weight = |class: &u32| {
-            let weights = self.work.class_weights?;
-            weights.get(*class as usize).copied()
+    /// Whether a row has each class.
+    fn has(&self, row: usize) -> impl Iterator<Item = bool> {
+        let of = self.of(row);
+        (0..self.work.classes).map(move |class| of.binary_search(&(class as u32)).is_ok())
+    }
+
+    /// What a row's answers weigh: one number, or one for each class where they are given one by one.
+    fn weights_of(&self, row: usize) -> Vec<f32> {
+        let weight = |class: usize, has: bool| {
+            let pair = self.work.class_weights.and_then(|weights| weights.get(class));
+            pair.map_or(1.0, |[without, with]| if has { *with } else { *without })
         };
-        self.of(row)
-            .iter()
-            .filter_map(weight)
-            .fold(None, |most: Option<f32>, weight| Some(most.map_or(weight, |most| most.max(weight))))
-            .unwrap_or(1.0)
+        match self.work.tunable.goal {
+            Goal::Classes { .. } => {
+                vec![self.of(row).first().map_or(1.0, |class| weight(*class as usize, true))]
+            }
+            Goal::Labels => self.has(row).enumerate().map(|(class, has)| weight(class, has)).collect(),
+            Goal::Pairs => vec![1.0],
+        }
     }
 
     /// How rows fare; nothing where there are none, or what is trained are the features.
@@ -326,21 +337,23 @@ impl Run<'_> {
         if rows.is_empty() || self.work.tunable.goal == Goal::Pairs {
             return Ok(None);
         }
-        let (mut right, mut loss) = (0.0, 0.0);
+        let (mut order, mut all) = (Vec::with_capacity(rows.len()), Vec::new());
         for batch in batches::by_length(rows, self.work.feed, self.recipe.batch_size) {
             let inputs = self.work.feed.batch(&batch, None)?;
             let given: Vec<(&str, &Tensor)> =
                 inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
             let outputs = self.trainer.look(&given, &[&self.work.tunable.output]).map_err(refused)?;
-            let logits: Vec<f32> = outputs.first().map(|logits| values(logits).collect()).unwrap_or_default();
-            let logits = Array2::from_shape_vec((batch.len(), logits.len() / batch.len().max(1)), logits)
-                .map_err(|_| MethodError::Graph("the graph gave other logits than one a class".into()))?;
-            let targets = self.work.targets.select(&batch);
-            right += accuracy(logits.view(), &targets, None) * batch.len() as f64;
-            loss += calibrate::loss(logits.view(), &targets, 1.0) * batch.len() as f64;
+            all.extend(outputs.first().into_iter().flat_map(values));
+            order.extend(batch);
         }
-        let count = rows.len().max(1) as f64;
-        Ok(Some(Score { accuracy: right / count, log_loss: loss / count }))
+        let logits = Array2::from_shape_vec((order.len(), self.work.classes), all)
+            .map_err(|_| MethodError::Graph("the graph gave other logits than one a class".into()))?;
+        let targets = self.work.targets.select(&order);
+        let weights = of_rows(self.work.class_weights);
+        Ok(Some(Score {
+            accuracy: accuracy(logits.view(), &targets, weights.as_deref()),
+            log_loss: calibrate::loss(logits.view(), &targets, 1.0),
+        }))
     }
 
     /// The best mix of the weights that the run began with and those it kept.

@@ -1,6 +1,8 @@
 //! Picks the method by the amount of data and by held-out answers, and says why.
 
-use std::{collections::BTreeMap, ops::ControlFlow};
+mod tuning;
+
+use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
 
 use ndarray::Axis;
 use serde::{Deserialize, Serialize};
@@ -10,22 +12,37 @@ use crate::{
     data::{Examples, Targets},
     error::MethodError,
     linear_probe::LinearProbe,
-    method::{Checked, Checkpoint, Control, FitData, Fitted, HeldOut, Method, Params},
+    method::{Checked, Checkpoint, Control, FitData, Fitted, HeldOut, Method, Params, hyperparameter},
     mlp::Mlp,
     prototype::Prototype,
     score::largest,
 };
 
+pub use tuning::{Deciding, Judged, choose, deciding, judge, leaves_room};
+
 /// The method; see the module.
 #[derive(Debug, Clone, Copy)]
 pub struct Auto;
 
-/// Without hyperparameters: whoever wants to set some names the method.
+/// Without those of the methods that it tries: whoever wants to set some names the method.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Hyperparameters {}
+struct Hyperparameters {
+    /// Seconds that training the backbone may take; it stays as it is where 0.
+    tune_seconds: u64,
+}
 
-impl Checked for Hyperparameters {}
+/// A week.
+const MOST_SECONDS: u64 = 7 * 24 * 60 * 60;
+
+impl Checked for Hyperparameters {
+    fn check(&self) -> Result<(), MethodError> {
+        if self.tune_seconds <= MOST_SECONDS {
+            return Ok(());
+        }
+        Err(hyperparameter("tune_seconds", format!("must be 0 to {MOST_SECONDS}")))
+    }
+}
 
 /// With fewer rows than this a class, class means are all that can be trusted.
 const FEW_A_CLASS: f64 = 4.0;
@@ -39,11 +56,17 @@ impl Method for Auto {
     }
 
     fn docs(&self) -> &'static str {
-        "Tries the methods that the amount of data allows, keeps the best on held-out rows, and says why."
+        "Tries the methods that the amount of data allows, keeps the best on held-out rows, and says why; with `tune_seconds` \
+         above 0 also one that trains the backbone, where that is believed to take no longer."
     }
 
     fn check(&self, given: &Map<String, Value>) -> Result<Params, MethodError> {
         Params::resolved::<Hyperparameters>(given)
+    }
+
+    fn may_tune(&self, params: &Params) -> Result<Option<Duration>, MethodError> {
+        let given: Hyperparameters = Params::checked(params.as_map())?;
+        Ok(Some(Duration::from_secs(given.tune_seconds)))
     }
 
     fn fit(
