@@ -66,12 +66,7 @@ impl Turns {
     ///
     /// # Errors
     /// [`MethodError`] when rows are too few to hold any out.
-    pub(super) fn planned(
-        plan: &Plan,
-        table: &Table,
-        parts: &Parts,
-        seed: u64,
-    ) -> Result<Self, MethodError> {
+    pub(super) fn planned(plan: &Plan, table: &Table, parts: &Parts, seed: u64) -> Result<Self, MethodError> {
         let few = parts.learn.len() as f64 * HELD_OUT < FEWEST as f64;
         if plan.contrast || (parts.tune.is_empty() && few && !plan.recipe.from_random) {
             return Ok(Self { learn: parts.learn.clone(), stop: parts.tune.clone() });
