@@ -214,7 +214,7 @@ fn correlate(
             for (weight, place) in weight.iter().zip(places) {
                 let met = &laid[row * step + place + chunk * LANES..][..LANES];
                 for (sum, value) in sums.iter_mut().zip(met) {
-                    *sum += weight * value;
+                    *sum = weight.mul_add(*value, *sum);
                 }
             }
             for sum in &mut sums {
@@ -275,7 +275,7 @@ fn spread(
         for (weight, place) in weight.iter().zip(places) {
             let met = &mut laid[row * step + place..][..across];
             for (sum, value) in met.iter_mut().zip(dy) {
-                *sum += weight * value;
+                *sum = weight.mul_add(*value, *sum);
             }
         }
     }
@@ -319,11 +319,15 @@ fn meet(
     for (row, dy) in dy.chunks_exact(across).enumerate() {
         for (chunk, dy) in dy.chunks(LANES).enumerate() {
             let mut values = [0.0; LANES];
-            values[..dy.len()].copy_from_slice(dy);
+            // Most are whole: two vector moves, and no call.
+            match dy.first_chunk() {
+                Some(whole) => values = *whole,
+                None => values[..dy.len()].copy_from_slice(dy),
+            }
             for (sum, place) in sums.iter_mut().zip(places) {
                 let met = &laid[row * step + place + chunk * LANES..][..LANES];
                 for ((sum, value), met) in sum.iter_mut().zip(&values).zip(met) {
-                    *sum += value * met;
+                    *sum = value.mul_add(*met, *sum);
                 }
             }
         }

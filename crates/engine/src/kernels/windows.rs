@@ -181,10 +181,18 @@ pub(super) struct Planes<'a> {
 
 impl Operand for Planes<'_> {
     fn pack(&self, _stack: usize, lanes: Range<usize>, depth: Range<usize>, side: Side, out: &mut [f32]) {
+        let plane = |image: usize, lane: usize| &self.images[(image * self.channels + lane) * self.pixels..];
+        if let Side::ByDepth(width) = side {
+            // Turned from where they lie.
+            by_image(depth.clone(), self.pixels, |image, pixels, at| {
+                let rows = &plane(image, lanes.start)[pixels.start..];
+                turn_all(rows, self.pixels, [lanes.len(), pixels.len()], width, &mut out[at * width..]);
+            });
+            return out[depth.len() * width..].fill(0.0);
+        }
         let gather = |lane: usize, row: &mut [f32]| {
             by_image(depth.clone(), self.pixels, |image, pixels, at| {
-                let plane = &self.images[(image * self.channels + lane) * self.pixels..];
-                row[at..at + pixels.len()].copy_from_slice(&plane[pixels]);
+                row[at..at + pixels.len()].copy_from_slice(&plane(image, lane)[pixels]);
             });
         };
         pack_lanes(lanes, depth.len(), side, gather, out);
