@@ -302,6 +302,16 @@ impl App {
         listed.map_err(|error| TaskError::Engine(error.into()))
     }
 
+    /// Where backbones run, and are trained.
+    pub(crate) fn device(&self) -> Device {
+        match self.config.device {
+            DeviceName::Cpu => Device::Cpu,
+            DeviceName::Cuda => {
+                Device::Cuda { id: self.config.cuda_device, required: self.config.require_cuda }
+            }
+        }
+    }
+
     /// Starts the engine.
     ///
     /// # Errors
@@ -310,13 +320,9 @@ impl App {
         let config = &self.config;
         let runtime = Runtime::load(config.onnxruntime.as_deref())?;
         tracing::info!(library = %runtime.path().display(), "ONNX Runtime loaded");
-        let device = match config.device {
-            DeviceName::Cpu => Device::Cpu,
-            DeviceName::Cuda => Device::Cuda { id: config.cuda_device, required: config.require_cuda },
-        };
         let options = EngineOptions {
             lanes: Some(config.lanes),
-            device,
+            device: self.device(),
             queue_items: config.queue_items,
             bulk_steps_back: self.steps_back,
         };

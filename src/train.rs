@@ -113,6 +113,7 @@ async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> 
         None => None,
     };
     let modality = inspection.modality.context("the file has no examples")?;
+    let params = method.check_for(modality, &given)?;
     app.load().await?;
     let chosen = backbone(&app, arguments.backbone.as_deref(), modality)
         .await
@@ -134,7 +135,10 @@ async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> 
         validation_file: validation.map(|file| file.id),
         seed: arguments.seed,
         metadata: Default::default(),
-        params: JobParams::new(given, ReportParams { budget_seconds: arguments.budget_seconds }),
+        params: JobParams::new(
+            params.as_map().clone(),
+            ReportParams { budget_seconds: arguments.budget_seconds },
+        ),
         webhook: None,
         traceparent: None,
         validate_first: false,

@@ -153,7 +153,7 @@ impl Context<'_> {
 
     /// The same job as another method's, with the defaults of its hyperparameters.
     fn delegate(&self, chosen: &'static dyn Method) -> Result<Self, Stop> {
-        let params = chosen.check(&Map::new())?;
+        let params = chosen.check_for(self.served.modality(), &Map::new())?;
         let plan = chosen.plan(&params, self.job.seed.cast_unsigned())?;
         Ok(Self { method: chosen, params, plan, ..self.clone() })
     }

@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 use headstart_datasets::{Limits, Place};
-use headstart_engine::{Folder, FolderError, Runtime, Workbench};
+use headstart_engine::{Device, Folder, FolderError, Runtime, Workbench};
 use headstart_export::{Subject, compose};
 use headstart_methods::artifact;
 use headstart_methods::data::{self, Targets};
@@ -116,12 +116,14 @@ pub(super) struct Subjects {
     pub(super) examples: Examples,
     pub(super) seed: u64,
     pub(super) threads: usize,
+    pub(super) device: Device,
 }
 
 impl Subjects {
     fn bench(&self) -> Result<Workbench, MethodError> {
         let missing = || MethodError::Graph("ONNX Runtime is not loaded".into());
-        Ok(Workbench::new(Runtime::loaded().ok_or_else(missing)?, self.threads))
+        let bench = Workbench::new(Runtime::loaded().ok_or_else(missing)?, self.threads);
+        bench.on(self.device).map_err(|error| MethodError::Graph(error.to_string()))
     }
 
     fn tunable(&self, plan: &Plan, bench: &Workbench) -> Result<Tunable, MethodError> {
@@ -492,6 +494,7 @@ impl Context<'_> {
             seed: self.job.seed.cast_unsigned(),
             // Whoever waits at the terminal has all cores.
             threads: if self.app.steps_back() { threads() } else { 2 * threads() },
+            device: self.app.device(),
         })
     }
 

@@ -11,6 +11,10 @@ mod engine;
 mod error;
 mod examples;
 mod folder;
+#[cfg(target_arch = "x86_64")]
+pub mod kernels;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "no_kernels.rs"]
 pub mod kernels;
 mod lane;
 mod memory;

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use headstart_types::manifest::Manifest;
 use ort::ep;
-use ort::session::builder::{BuilderResult, GraphOptimizationLevel};
+use ort::session::builder::{BuilderResult, GraphOptimizationLevel, SessionBuilder};
 use ort::session::{OutputSelector, RunOptions, Session, SessionInputValue, SessionOutputs};
 use ort::value::Outlet;
 
@@ -231,14 +231,19 @@ fn commit(runtime: &Runtime, file: &Path, threads: usize, cuda: Option<i32>) -> 
     // Spinning is the runtime's default; it burns the quota that other lanes need.
     let mut builder = step(builder.with_intra_op_spinning(false))?;
     if let Some(id) = cuda {
-        // Without `error_on_failure` the runtime falls back to the CPU and says nothing.
-        let provider = ep::CUDA::default().with_device_id(id).build().error_on_failure();
-        builder = step(builder.with_execution_providers([provider]))?;
+        builder = on_cuda(builder, id)?;
     }
     builder.commit_from_file(file).map_err(|error| error.to_string())
 }
 
+/// A builder whose sessions run on an NVIDIA GPU, and fail where they cannot.
+pub(crate) fn on_cuda(builder: SessionBuilder, id: i32) -> Result<SessionBuilder, String> {
+    // Without `error_on_failure` the runtime falls back to the CPU and says nothing.
+    let provider = ep::CUDA::default().with_device_id(id).build().error_on_failure();
+    builder.with_execution_providers([provider]).map_err(|error| error.to_string())
+}
+
 /// The end of a loader's message is the part that names the missing library.
-fn last_clause(message: &str) -> &str {
+pub(crate) fn last_clause(message: &str) -> &str {
     message.rsplit("with error: ").next().unwrap_or(message).trim()
 }

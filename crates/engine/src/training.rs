@@ -4,12 +4,15 @@ use std::sync::{Mutex, PoisonError};
 
 use headstart_types::runner::{Form, Graphs, Runner, RunnerError, Runners, Trained, Trainer, Weight};
 use headstart_types::tensor::Tensor;
-use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
+use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::builder::{BuilderResult, GraphOptimizationLevel};
 use ort::session::{IoBinding, Session};
 
+use crate::engine::Device;
+use crate::error::EngineError;
 use crate::kernels;
 use crate::runtime::Runtime;
+use crate::session::{last_clause, on_cuda};
 use crate::signature::Signature;
 use crate::tensors;
 
@@ -17,17 +20,36 @@ use crate::tensors;
 /// fails where two threads do so at once.
 static OPENING: Mutex<()> = Mutex::new(());
 
-/// Opens graphs on the CPU, apart from the lanes that serve.
+/// Opens graphs apart from the lanes that serve.
 pub struct Workbench {
     runtime: Runtime,
     threads: usize,
+    /// The GPU that graphs run on, where they do.
+    cuda: Option<i32>,
 }
 
 impl Workbench {
-    /// Graphs will run on so many threads each.
+    /// Graphs will run on the CPU, on so many threads each.
     #[must_use]
     pub fn new(runtime: Runtime, threads: usize) -> Self {
-        Self { runtime, threads }
+        Self { runtime, threads, cuda: None }
+    }
+
+    /// The same on a device: where a GPU is not usable and not required, still on the CPU.
+    ///
+    /// # Errors
+    /// [`EngineError::Cuda`] when CUDA is required and not usable.
+    pub fn on(self, device: Device) -> Result<Self, EngineError> {
+        let Device::Cuda { id, required } = device else { return Ok(self) };
+        let builder = Session::builder(self.runtime.environment()).map_err(|error| error.to_string());
+        match builder.and_then(|builder| on_cuda(builder, id)) {
+            Ok(_) => Ok(Self { cuda: Some(id), ..self }),
+            Err(message) if required => Err(EngineError::Cuda(last_clause(&message).to_owned())),
+            Err(message) => {
+                tracing::warn!(reason = last_clause(&message), "CUDA is not usable; training on the CPU");
+                Ok(self)
+            }
+        }
     }
 
     fn open(&self, model: &[u8], form: Form) -> Result<Bound, RunnerError> {
@@ -47,7 +69,9 @@ impl Workbench {
         let builder = step(builder.with_optimization_level(level))?;
         let builder = step(builder.with_intra_threads(self.threads))?;
         let mut builder = step(builder.with_inter_threads(1))?;
-        if let Some(operators) = kernels::operators(self.threads).map_err(|error| error.to_string())? {
+        if let Some(id) = self.cuda {
+            builder = on_cuda(builder, id)?;
+        } else if let Some(operators) = kernels::operators(self.threads).map_err(|error| error.to_string())? {
             builder = step(builder.with_operators(operators))?;
         }
         // Serving shares these cores; a thread that spins takes them from it.
@@ -65,11 +89,11 @@ impl Runners for Workbench {
     fn trainer(&self, graphs: &Graphs, weights: Vec<Trained>) -> Result<Box<dyn Trainer>, RunnerError> {
         let training = self.open(&graphs.training, Form::Optimised)?;
         let forward = self.open(&graphs.forward, Form::Optimised)?;
-        Ok(Box::new(Training::new(training, forward, weights)?))
+        Ok(Box::new(Training::new(training, forward, weights, self.cuda.is_some())?))
     }
 
     fn has_kernels(&self) -> bool {
-        kernels::available()
+        self.cuda.is_none() && kernels::available()
     }
 }
 
@@ -135,15 +159,25 @@ struct Training {
     bound: Bound,
     forward: Bound,
     weights: Vec<Pair>,
+    /// Whether a graph reads copies of its weights, which are taken when these are bound: then they are bound anew once
+    /// they have changed.
+    copies: bool,
+    changed: bool,
 }
 
 /// A weight and its gradient, where the graph reads the one and writes the other.
 struct Pair {
+    name: String,
     values: ort::value::Tensor<f32>,
     gradient: ort::value::Tensor<f32>,
 }
 
 impl Pair {
+    fn bind(&self, graph: &mut Bound) -> Result<(), RunnerError> {
+        let bind = graph.binding.bind_input(&self.name, &self.values);
+        bind.map_err(|error| wrong(&self.name, error.to_string()))
+    }
+
     fn weight(&mut self) -> Weight<'_> {
         let (_, values) = self.values.extract_tensor_mut();
         let (_, gradient) = self.gradient.extract_tensor_mut();
@@ -152,7 +186,12 @@ impl Pair {
 }
 
 impl Training {
-    fn new(mut bound: Bound, mut forward: Bound, weights: Vec<Trained>) -> Result<Self, RunnerError> {
+    fn new(
+        mut bound: Bound,
+        mut forward: Bound,
+        weights: Vec<Trained>,
+        copies: bool,
+    ) -> Result<Self, RunnerError> {
         let mut pairs = Vec::with_capacity(weights.len());
         for weight in weights {
             if weight.shape.iter().product::<usize>() != weight.values.len() {
@@ -161,33 +200,45 @@ impl Training {
                     format!("has {} values, not {:?}", weight.values.len(), weight.shape),
                 ));
             }
-            let made = || ort::value::Tensor::<f32>::new(bound.session.allocator(), weight.shape.as_slice());
-            let mut pair = Pair { values: made().map_err(refused)?, gradient: made().map_err(refused)? };
+            let made = || ort::value::Tensor::<f32>::new(&Allocator::default(), weight.shape.as_slice());
+            let (values, gradient) = (made().map_err(refused)?, made().map_err(refused)?);
+            let mut pair = Pair { name: weight.name, values, gradient };
             pair.values.extract_tensor_mut().1.copy_from_slice(&weight.values);
             pair.gradient.extract_tensor_mut().1.fill(0.0);
-            let named = |name: &str, error: ort::Error| wrong(name, error.to_string());
-            let bind = bound.binding.bind_input(&weight.name, &pair.values);
-            bind.map_err(|error| named(&weight.name, error))?;
-            let bind = forward.binding.bind_input(&weight.name, &pair.values);
-            bind.map_err(|error| named(&weight.name, error))?;
+            pair.bind(&mut bound)?;
+            pair.bind(&mut forward)?;
             let bind = bound.binding.bind_output(&weight.gradient, &mut pair.gradient);
-            bind.map_err(|error| named(&weight.gradient, error))?;
+            bind.map_err(|error| wrong(&weight.gradient, error.to_string()))?;
             pairs.push(pair);
         }
-        Ok(Self { bound, forward, weights: pairs })
+        Ok(Self { bound, forward, weights: pairs, copies, changed: false })
+    }
+
+    /// Sees to it that both graphs read the weights as they are.
+    fn refresh(&mut self) -> Result<(), RunnerError> {
+        if std::mem::take(&mut self.changed) && self.copies {
+            for pair in &self.weights {
+                pair.bind(&mut self.bound)?;
+                pair.bind(&mut self.forward)?;
+            }
+        }
+        Ok(())
     }
 }
 
 impl Trainer for Training {
     fn step(&mut self, batch: &[(&str, &Tensor)], outputs: &[&str]) -> Result<Vec<Tensor>, RunnerError> {
+        self.refresh()?;
         self.bound.call(batch, outputs)
     }
 
     fn look(&mut self, batch: &[(&str, &Tensor)], outputs: &[&str]) -> Result<Vec<Tensor>, RunnerError> {
+        self.refresh()?;
         self.forward.call(batch, outputs)
     }
 
     fn weights(&mut self) -> Vec<Weight<'_>> {
+        self.changed = true;
         self.weights.iter_mut().map(Pair::weight).collect()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
 
+use headstart_types::payload::Modality;
 use ndarray::Array2;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -184,6 +185,24 @@ pub trait Method: Sync {
     ///
     /// [`MethodError::Hyperparameter`] naming the field.
     fn check(&self, given: &Map<String, Value>) -> Result<Params, MethodError>;
+
+    /// What suits a backbone of one modality better than the usual values.
+    fn defaults(&self, reads: Modality) -> Map<String, Value> {
+        let _ = reads;
+        Map::new()
+    }
+
+    /// [`Method::check`] for a backbone of one modality: what is absent or says `"auto"` takes that modality's default.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    fn check_for(&self, reads: Modality, given: &Map<String, Value>) -> Result<Params, MethodError> {
+        let open = |name: &String| given.get(name).is_none_or(|value| value.as_str() == Some("auto"));
+        let mut filled = given.clone();
+        filled.extend(self.defaults(reads).into_iter().filter(|(name, _)| open(name)));
+        self.check(&filled)
+    }
 
     /// Whether hyperparameters that name classes name such as there are.
     ///

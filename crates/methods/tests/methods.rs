@@ -9,6 +9,7 @@ use headstart_methods::{
     data::{Examples, Targets},
     method, prototype,
 };
+use headstart_types::payload::Modality;
 use ndarray::{Array2, s};
 use serde_json::{Map, Value, json};
 use support::{BACKBONE, Recorder, accuracy, blobs, examples, two_labels};
@@ -185,6 +186,19 @@ fn resolved_hyperparameters_resolve_to_themselves() {
         let once = method.check(&Map::new()).unwrap();
         assert_eq!(method.check(once.as_map()).unwrap(), once);
     }
+}
+
+#[test]
+fn what_is_not_given_depends_on_what_the_backbone_reads() {
+    let method = method("partial").unwrap();
+    let recipe = |reads, given: serde_json::Value| {
+        let params = method.check_for(reads, given.as_object().unwrap()).unwrap();
+        let recipe = method.plan(&params, 7).unwrap().unwrap().recipe;
+        (recipe.epochs, recipe.learning_rate)
+    };
+    assert_eq!(recipe(Modality::Text, json!({})), (3, 5e-5));
+    assert_eq!(recipe(Modality::Image, json!({"learning_rate": "auto"})), (20, 3e-4));
+    assert_eq!(recipe(Modality::Image, json!({"epochs": 2})), (2, 3e-4));
 }
 
 #[test]

@@ -10,7 +10,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use headstart_engine::{Runtime, Workbench};
+use headstart_engine::{Device, Runtime, Workbench};
 use headstart_methods::data::Targets;
 use headstart_methods::rng::Rng;
 use headstart_methods::tune::{
@@ -21,7 +21,7 @@ use headstart_methods::{Checkpoint, Control, MethodError, Unattended, method};
 use headstart_onnx::proto::{
     Attribute, Dimension, Graph, Model, Node, OperatorSet, Tensor as Constant, ValueInfo, element,
 };
-use headstart_types::runner::{Form, Trained};
+use headstart_types::runner::{Form, Runners as _, Trained};
 use headstart_types::tensor::{DataType, Tensor, Values};
 use prost::Message as _;
 use serde_json::{Map, Value, json};
@@ -543,4 +543,15 @@ fn pairs_bring_rows_of_one_class_together_and_others_apart() {
     let before = gap(&delta(&tunable.weights).graft(&classifier(), "features").unwrap());
     let after = gap(&delta(&tuned.weights).graft(&classifier(), "features").unwrap());
     assert!(after > 1.5 * before, "{before} {after}");
+}
+
+#[test]
+fn without_a_usable_gpu_training_stays_on_the_cpu_unless_the_gpu_is_required() {
+    let cuda = |required| Device::Cuda { id: 0, required };
+    let bench = workbench();
+    let kernels = bench.has_kernels();
+    let bench = bench.on(cuda(false)).unwrap();
+    assert_eq!(bench.has_kernels(), kernels, "it goes on as before");
+    let refused = bench.on(cuda(true)).err().unwrap().to_string();
+    assert!(refused.starts_with("cuda is required but not usable: "), "{refused}");
 }

@@ -10,6 +10,7 @@ use headstart_types::file::FileRow;
 use headstart_types::ids::JobId;
 use headstart_types::job::{JobParams, NewJob, Promote, ReportParams};
 use headstart_types::object;
+use headstart_types::payload::Modality;
 use headstart_types::webhook::Webhook;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -96,7 +97,7 @@ pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -
     let served = visible.app.tasks.catalog.get(&model).await?;
     served.check_features("model")?;
     let training = request.training_file.ok_or_else(|| missing("training_file"))?;
-    let asked = fit(request.method, request.hyperparameters)?;
+    let asked = fit(served.modality(), request.method, request.hyperparameters)?;
     let seed = match request.seed {
         Some(seed) if seed < 0 => {
             return Err(ApiError::invalid("seed", "`seed` must be a whole number of at least 0"));
@@ -222,11 +223,15 @@ struct Asked {
     prefix: String,
 }
 
-fn fit(given: Option<Map<String, Value>>, older: Option<Map<String, Value>>) -> Result<Asked, ApiError> {
+fn fit(
+    reads: Modality,
+    given: Option<Map<String, Value>>,
+    older: Option<Map<String, Value>>,
+) -> Result<Asked, ApiError> {
     let older = without_auto(older.unwrap_or_default());
     let Some(given) = given else {
         let method = method("auto").ok_or_else(ApiError::internal)?;
-        return resolved(method, "", &older);
+        return resolved((method, reads), "", &older);
     };
     if !older.is_empty() {
         let problem = "`hyperparameters` belongs into `method` where there is one";
@@ -250,7 +255,7 @@ fn fit(given: Option<Map<String, Value>>, older: Option<Map<String, Value>>) -> 
     let body = object(format!("method.{kind}"), given.get(kind))?;
     let fields = object(format!("method.{kind}.hyperparameters"), body.get("hyperparameters"))?;
     let fields = if kind == "supervised" { without_auto(fields) } else { fields };
-    resolved(found, &format!("method.{kind}."), &fields)
+    resolved((found, reads), &format!("method.{kind}."), &fields)
 }
 
 fn without_auto(mut fields: Map<String, Value>) -> Map<String, Value> {
@@ -261,11 +266,11 @@ fn without_auto(mut fields: Map<String, Value>) -> Map<String, Value> {
 }
 
 fn resolved(
-    method: &'static dyn Method,
+    (method, reads): (&'static dyn Method, Modality),
     prefix: &str,
     fields: &Map<String, Value>,
 ) -> Result<Asked, ApiError> {
-    let params = method.check(fields).map_err(|error| refused(prefix, error))?;
+    let params = method.check_for(reads, fields).map_err(|error| refused(prefix, error))?;
     Ok(Asked { method, params, prefix: prefix.to_owned() })
 }
 

@@ -7,6 +7,7 @@ use headstart_onnx_grad::{Graph, widen};
 
 use super::blocks;
 use super::graph::refused;
+use super::initial::Initial;
 use super::low_rank::{self, LowRank};
 use crate::error::MethodError;
 
@@ -89,6 +90,7 @@ pub(super) struct Found {
     pub(super) shape: Vec<usize>,
     pub(super) values: Vec<f32>,
     pub(super) role: Role,
+    pub(super) initial: Initial,
 }
 
 /// What is trained, in the order in which the graph uses it. Makes of it constants of 32-bit floats, and adds the factors
@@ -133,14 +135,15 @@ fn constants(
     let mut names = Vec::new();
     for (at, node) in graph.nodes().iter().enumerate() {
         let in_head = head.contains(&at);
-        for name in node.input.iter().filter(|_| learns(node, choice)) {
+        for (place, name) in node.input.iter().enumerate().filter(|_| learns(node, choice)) {
             if graph.constant(name).is_some() && seen.insert(name.clone()) && (in_head || at >= from) {
-                names.push((name.clone(), in_head, node.is("Gather")));
+                names.push((name.clone(), in_head, (at, place)));
             }
         }
     }
     let mut found = Vec::with_capacity(names.len());
-    for (name, in_head, gathered) in names {
+    for (name, in_head, (at, place)) in names {
+        let gathered = graph.nodes().get(at).is_some_and(|node| node.is("Gather"));
         let elements = graph.constant(&name).map(headstart_onnx::proto::Tensor::elements);
         if gathered && matches!(elements, Some(element::HALF | element::BFLOAT16)) {
             widen(graph, &name).map_err(refused)?;
@@ -153,7 +156,9 @@ fn constants(
         let (shape, values) = (tensor.shape().map_err(read)?, tensor.to_numbers().map_err(read)?);
         let values = values.into_iter().map(|value| value as f32).collect();
         let role = if in_head { Role::Head } else { Role::Backbone(0.0) };
-        found.push(Found { name, shape, values, role });
+        let Some(node) = graph.nodes().get(at) else { continue };
+        let initial = Initial::of(node, place, &shape);
+        found.push(Found { name, shape, values, role, initial });
     }
     Ok(found)
 }

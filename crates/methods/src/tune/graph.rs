@@ -10,6 +10,7 @@ use headstart_types::runner::{Graphs, Runners, Trained};
 use prost::Message as _;
 
 use super::choose::{self, Choice, Found, Goal, Role, What};
+use super::initial::Initial;
 use super::prefix::{self, Prefix};
 use super::probe::Asking;
 use crate::error::MethodError;
@@ -26,6 +27,8 @@ pub struct Tunable {
     pub weights: Vec<Trained>,
     /// What each of them is.
     pub roles: Vec<Role>,
+    /// How each is drawn where nothing is known yet.
+    pub initial: Vec<Initial>,
     /// What both graphs give: logits, `[rows, classes]`, or the features where these are trained.
     pub output: String,
     /// The loss.
@@ -37,16 +40,12 @@ pub struct Tunable {
 }
 
 impl Tunable {
-    /// Takes away what the weights know: each one's values in another order, so that their spread stays; those of the head
-    /// become zero.
+    /// Takes away what the weights know: they are drawn as before any training, and those of the head become zero.
     pub fn forget(&mut self, seed: u64) {
-        for (at, (weight, role)) in self.weights.iter_mut().zip(&self.roles).enumerate() {
-            match role {
-                Role::Head | Role::Up => weight.values.fill(0.0),
-                Role::Backbone(_) | Role::Down { .. } => {
-                    Rng::stream(seed, at as u64).shuffle(&mut weight.values);
-                }
-            }
+        let drawn = self.roles.iter().zip(&self.initial);
+        for (at, (weight, (role, initial))) in self.weights.iter_mut().zip(drawn).enumerate() {
+            let initial = if *role == Role::Head { Initial::Constant(0.0) } else { *initial };
+            initial.fill(&mut weight.values, &mut Rng::stream(seed, at as u64));
         }
     }
 }
@@ -84,11 +83,14 @@ pub fn prepare(
     let options = Options { outputs: vec![output.to_owned()], sizes, lowering };
     let training = differentiate(&graph, &*loss, &names, &Asking(runners), &options).map_err(refused)?;
     let forward = with_inputs(graph, &found, output);
-    let (mut trained, mut roles) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
+    let count = found.len();
+    let mut trained = Vec::with_capacity(count);
+    let (mut roles, mut initial) = (Vec::with_capacity(count), Vec::with_capacity(count));
     for weight in found {
         // A weight without a gradient has no part in the logits.
         let Some(gradient) = training.gradients.get(&weight.name) else { continue };
         roles.push(weight.role);
+        initial.push(weight.initial);
         trained.push(Trained {
             name: weight.name,
             gradient: gradient.clone(),
@@ -101,6 +103,7 @@ pub fn prepare(
         graphs: Graphs { training: training.model.encode_to_vec(), forward: forward.encode_to_vec() },
         weights: trained,
         roles,
+        initial,
         output: output.to_owned(),
         loss: training.loss,
         loss_inputs: training.loss_inputs,

@@ -6,6 +6,7 @@ use headstart_onnx_grad::Graph;
 
 use super::choose::{Found, Role, behind};
 use super::graph::refused;
+use super::initial::Initial;
 use crate::error::MethodError;
 use crate::rng::Rng;
 
@@ -61,16 +62,17 @@ pub(super) fn add(graph: &mut Graph, features: &str, given: LowRank) -> Result<V
             Node::new("MatMul", &[&name("scaled"), &up], &[&name("wide")], Vec::new()),
             Node::new("Add", &[&name("base"), &name("wide")], &[&output], Vec::new()),
         ]);
-        // As layers are commonly begun: uniform within 1/√inputs.
-        let bound = 1.0 / (target.inputs.max(1) as f64).sqrt();
-        let drawn = (0..target.inputs * given.rank).map(|_| ((chance.unit() * 2.0 - 1.0) * bound) as f32);
         let role = Role::Down { of: target.weight.clone(), scale, transposed: target.transposed };
-        for (name, shape, values, role) in [
-            (down, vec![target.inputs, given.rank], drawn.collect::<Vec<f32>>(), role),
-            (up, vec![given.rank, target.outputs], vec![0.0; given.rank * target.outputs], Role::Up),
+        let initial = Initial::Uniform(1.0 / (target.inputs.max(1) as f32).sqrt());
+        let mut values = vec![0.0; target.inputs * given.rank];
+        initial.fill(&mut values, &mut chance);
+        let zeros = vec![0.0; given.rank * target.outputs];
+        for (name, shape, values, role, initial) in [
+            (down, vec![target.inputs, given.rank], values, role, initial),
+            (up, vec![given.rank, target.outputs], zeros, Role::Up, Initial::Constant(0.0)),
         ] {
             inner.initializer.push(Tensor::floats(&name, &shape, values.iter().copied()));
-            found.push(Found { name, shape, values, role });
+            found.push(Found { name, shape, values, role, initial });
         }
     }
     *graph = Graph::new(model).map_err(refused)?;

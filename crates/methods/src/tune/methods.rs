@@ -1,5 +1,6 @@
 //! The methods that train the backbone itself: `full`, `partial`, `lora` and `setfit`. Each begins with a linear probe.
 
+use headstart_types::payload::Modality;
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -161,6 +162,23 @@ const PAIRS_BATCH: usize = 24;
 /// Step size of factors: they start from nothing, and bear longer steps than weights that know something.
 const FACTORS_RATE: f64 = 5e-4;
 
+/// Step sizes for networks of pictures. Few weights overfit sooner.
+const PICTURES_RATE: f64 = 1e-3;
+const LAST_BLOCKS_RATE: f64 = 3e-4;
+
+/// What such networks are trained by: their sets are small and their first layers far from what is new, so that they take
+/// more passes and all layers the same steps.
+fn pictures(learning_rate: f64) -> Map<String, Value> {
+    let fields = [
+        ("epochs", json!(20)),
+        ("batch_size", json!(16)),
+        ("learning_rate", json!(learning_rate)),
+        ("layer_decay", json!(1.0)),
+        ("head_rate", json!(1.0)),
+    ];
+    fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+}
+
 /// A method's own hyperparameters and those of the recipe, both complete.
 fn resolved<T: Checked>(
     given: &Map<String, Value>,
@@ -198,7 +216,7 @@ fn probe(
 }
 
 macro_rules! method {
-    ($method:ident, $name:literal, $docs:literal, $own:ty, $names:expr, $defaults:expr, $contrast:literal, $what:expr) => {
+    ($method:ident, $name:literal, $docs:literal, $own:ty, $names:expr, $defaults:expr, $pictures:expr, $contrast:literal, $what:expr) => {
         impl Method for $method {
             fn name(&self) -> &'static str {
                 $name
@@ -217,6 +235,13 @@ macro_rules! method {
                     return Err(hyperparameter("from_random", "is for methods that train the head along"));
                 }
                 resolved::<$own>(given, $names, $defaults)
+            }
+
+            fn defaults(&self, reads: Modality) -> Map<String, Value> {
+                match reads {
+                    Modality::Image => $pictures,
+                    Modality::Text | Modality::Audio | Modality::Tensor => Map::new(),
+                }
             }
 
             fn fit(
@@ -250,6 +275,7 @@ method!(
     NoneOfItsOwn,
     &[],
     Map::new(),
+    pictures(PICTURES_RATE),
     false,
     |_, _| What::All
 );
@@ -262,6 +288,7 @@ method!(
     Blocks,
     &["blocks"],
     Map::from_iter([("augment".to_owned(), json!(false))]),
+    pictures(LAST_BLOCKS_RATE),
     false,
     |own, _| What::LastBlocks(own.blocks)
 );
@@ -273,6 +300,7 @@ method!(
     Factors,
     &["rank", "alpha"],
     Map::from_iter([("learning_rate".to_owned(), json!(FACTORS_RATE))]),
+    Map::new(),
     false,
     |own, seed| What::LowRank(LowRank { rank: own.rank, alpha: own.alpha, seed })
 );
@@ -288,6 +316,7 @@ method!(
         ("batch_size".to_owned(), json!(PAIRS_BATCH)),
         ("layer_decay".to_owned(), json!(1.0)),
     ]),
+    Map::new(),
     true,
     |_, _| What::All
 );
