@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use headstart_engine::{Device, Engine, EngineError, EngineOptions, FolderError, Runtime};
+use headstart_engine::{Device, Engine, EngineError, EngineOptions, Runtime};
 use headstart_store::{Store, StoreError};
 use headstart_tasks::{Entry, LoadError, Meter, Served, TaskContext, TaskError, TaskLimits};
 use headstart_telemetry::Metrics;
@@ -287,17 +287,7 @@ impl App {
     /// [`TaskError::Engine`] when a models folder cannot be listed.
     pub(crate) async fn folders(self: &Arc<Self>) -> Result<Vec<PathBuf>, TaskError> {
         let app = Arc::clone(self);
-        let listed = tokio::task::spawn_blocking(move || {
-            let mut found: Vec<PathBuf> = Vec::new();
-            for root in &app.config.models {
-                for folder in folders::list(root)? {
-                    if found.iter().all(|known| known.file_name() != folder.file_name()) {
-                        found.push(folder);
-                    }
-                }
-            }
-            Ok::<_, FolderError>(found)
-        });
+        let listed = tokio::task::spawn_blocking(move || folders::list_all(&app.config.models));
         let listed = listed.await.map_err(|_| TaskError::Bug("the models folders were not read"))?;
         listed.map_err(|error| TaskError::Engine(error.into()))
     }

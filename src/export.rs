@@ -189,9 +189,9 @@ async fn write(config: &Config, arguments: ExportArguments) -> anyhow::Result<()
     let backbone = untuned(&version.backbone);
     let folder = config.models.iter().map(|root| root.join(backbone)).find(|path| path.is_dir());
     let folder = match folder {
-        Some(path) if variants::base(&version.backbone).is_some() => {
+        Some(_) if variants::base(&version.backbone).is_some() => {
             let variant = (version.backbone.as_str(), &version.artifact);
-            Some(variants::in_folder(&store, data, path, variant).await?)
+            Some(variants::in_folders(&store, config, variant).await?)
         }
         folder => folder.map(|path| folders::open(&path)).transpose()?,
     };

@@ -19,6 +19,22 @@ pub fn list(root: &Path) -> Result<Vec<PathBuf>, FolderError> {
     })
 }
 
+/// The folders under several roots that hold a backbone; of two of one name the first.
+///
+/// # Errors
+/// As [`list`].
+pub fn list_all(roots: &[PathBuf]) -> Result<Vec<PathBuf>, FolderError> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    for root in roots {
+        for folder in list(root)? {
+            if found.iter().all(|known| known.file_name() != folder.file_name()) {
+                found.push(folder);
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Opens a folder. One without a manifest is understood by its own files, and what they leave open is logged.
 ///
 /// # Errors

@@ -22,6 +22,7 @@ pub mod loading;
 pub mod models;
 mod names;
 pub mod options_file;
+mod precision;
 pub mod pull;
 mod purge;
 pub mod rollout;

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use headstart_engine::{Folder, FolderError};
+use headstart_methods::head::Backbone;
 use headstart_methods::tune::Delta;
 use headstart_methods::{MethodError, artifact};
 use headstart_store::{Store, StoreError};
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::clock::now_ms;
+use crate::config::Config;
 use crate::folders;
 use crate::rollout::LARGEST_ARTIFACT;
 
@@ -42,17 +44,17 @@ pub(crate) enum VariantError {
     #[error("no version here was tuned to it")]
     Unknown,
     /// The backbone is another than the one that was tuned.
-    #[error("it was tuned from `{backbone}` with sha-256 {tuned}, the one here has {found}")]
+    #[error("it was made of `{backbone}` with sha-256 {made_of}, the one here has {found}")]
     OtherBackbone {
-        /// The backbone.
+        /// The backbone, or its original.
         backbone: String,
-        /// The digest it was tuned from.
-        tuned: String,
+        /// The digest it was made of.
+        made_of: String,
         /// The digest of the backbone at hand.
         found: String,
     },
-    /// There is no folder of the backbone.
-    #[error("its backbone `{0}` is not here")]
+    /// There is no folder of the backbone, or of its original.
+    #[error("it is made of the backbone `{0}`, which is not here")]
     NoBackbone(String),
     /// The store.
     #[error(transparent)]
@@ -187,36 +189,34 @@ pub(crate) fn is_known(app: &App, id: &str) -> bool {
 /// # Errors
 /// [`VariantError`].
 pub(crate) async fn folder(app: &Arc<App>, id: &str) -> Result<Folder, VariantError> {
-    let base_name = untuned(id).to_owned();
-    let missing = || VariantError::NoBackbone(base_name.clone());
-    let path = app.folder_of(&base_name).await.ok().flatten().ok_or_else(missing)?;
     let artifact = app.variants.known().artifacts.get(id).cloned().ok_or(VariantError::Unknown)?;
     let store = app.store().ok_or(VariantError::Unknown)?;
-    in_folder(store, &app.config.data, path, (id, &artifact)).await
+    in_folders(store, &app.config, (id, &artifact)).await
 }
 
-/// The same of the backbone's folder at `path`, for a data folder and the bytes that hold the delta.
+/// The same without an app, for the bytes that hold the delta.
 ///
 /// # Errors
 /// [`VariantError`].
-pub(crate) async fn in_folder(
+pub(crate) async fn in_folders(
     store: &Store,
-    data: &Path,
-    path: PathBuf,
+    config: &Config,
     (id, artifact): (&str, &Sha256),
 ) -> Result<Folder, VariantError> {
-    let place = data.join(FOLDER).join(id);
+    let (place, roots, name) =
+        (config.data.join(FOLDER).join(id), config.models.clone(), untuned(id).to_owned());
     let found = tokio::task::spawn_blocking(move || {
-        let base = folders::open(&path)?;
-        Ok::<_, VariantError>((made(&base, &place), base, place))
+        let folders = Backbones(folders::list_all(&roots)?);
+        let base = folders.open(&name)?;
+        Ok::<_, VariantError>((made(&base, &place), folders, base, place))
     });
-    let (made, base, place) = found.await.map_err(|_| VariantError::CutOff)??;
+    let (made, folders, base, place) = found.await.map_err(|_| VariantError::CutOff)??;
     if let Some(folder) = made {
         return Ok(folder);
     }
     let bytes = store.blobs().read(artifact, LARGEST_ARTIFACT).await?;
     let id = id.to_owned();
-    let making = tokio::task::spawn_blocking(move || make(&base, &place, &id, &bytes));
+    let making = tokio::task::spawn_blocking(move || make(&folders, &base, &place, (&id, &bytes)));
     making.await.map_err(|_| VariantError::CutOff)?
 }
 
@@ -228,20 +228,48 @@ fn made(base: &Folder, place: &Path) -> Option<Folder> {
     same.then(|| Folder::with_manifest(place, manifest(base, id, about.graph_sha256)))
 }
 
-/// Makes a variant's folder beside its place and moves it there whole. Another process may have been faster.
-fn make(base: &Folder, place: &Path, id: &str, artifact: &[u8]) -> Result<Folder, VariantError> {
-    let (head, delta) = artifact::load_tuned(artifact)?.ok_or(VariantError::Unknown)?;
-    let (tuned, found) =
-        (head.parts().backbone.sha256.clone(), base.manifest().backbone.sha256.to_lowercase());
-    if tuned != found {
-        let backbone = base.manifest().backbone.id.clone();
-        return Err(VariantError::OtherBackbone { backbone, tuned, found });
+/// The folders of all backbones.
+struct Backbones(Vec<PathBuf>);
+
+impl Backbones {
+    fn open(&self, id: &str) -> Result<Folder, VariantError> {
+        let path = self.0.iter().find(|path| path.file_name().is_some_and(|name| name == id));
+        Ok(folders::open(path.ok_or_else(|| VariantError::NoBackbone(id.to_owned()))?)?)
     }
-    let features = base.manifest().output.features.as_ref().ok_or(VariantError::Unknown)?;
-    let graph = base.verified_graph()?;
-    let graph = std::fs::read(&graph).map_err(|source| FolderError::Read { path: graph.clone(), source })?;
-    let graph = Delta::from_bytes(&delta)?.graft(&graph, &features.tensor)?;
-    let about = About { backbone_sha256: found, graph_sha256: artifact::address(&graph) };
+}
+
+/// A backbone's graph and the name of its features, once it is seen to be the one that something was made of.
+fn graph_of(folder: &Folder, made_of: &Backbone) -> Result<(Vec<u8>, String), VariantError> {
+    let found = folder.manifest().backbone.sha256.to_lowercase();
+    if made_of.sha256 != found {
+        let backbone = folder.manifest().backbone.id.clone();
+        return Err(VariantError::OtherBackbone { backbone, made_of: made_of.sha256.clone(), found });
+    }
+    let features = folder.manifest().output.features.as_ref().ok_or(VariantError::Unknown)?;
+    let path = folder.verified_graph()?;
+    let graph = std::fs::read(&path).map_err(|source| FolderError::Read { path, source })?;
+    Ok((graph, features.tensor.clone()))
+}
+
+/// Makes a variant's folder beside its place and moves it there whole. Another process may have been faster.
+fn make(
+    backbones: &Backbones,
+    base: &Folder,
+    place: &Path,
+    (id, artifact): (&str, &[u8]),
+) -> Result<Folder, VariantError> {
+    let (head, graft) = artifact::load_tuned(artifact)?.ok_or(VariantError::Unknown)?;
+    let made_of = &head.parts().backbone;
+    let (graph, features) = graph_of(base, made_of)?;
+    let delta = Delta::from_bytes(&graft.delta)?;
+    let graph = match &graft.original {
+        None => delta.graft(&graph, &features)?,
+        Some(original) => {
+            let (first, of_first) = graph_of(&backbones.open(&original.id)?, original)?;
+            delta.requantise((&first, &of_first), (&graph, &features))?
+        }
+    };
+    let about = About { backbone_sha256: made_of.sha256.clone(), graph_sha256: artifact::address(&graph) };
     let beside = place.with_file_name(format!(".{id}-{}", uuid::Uuid::now_v7().simple()));
     let write = |path: PathBuf, bytes: &[u8]| {
         std::fs::write(&path, bytes).map_err(|source| VariantError::Write { path, source })

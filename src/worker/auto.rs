@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use headstart_methods::auto::{self, Deciding};
 use headstart_methods::data::Targets;
+use headstart_methods::tune::Recipe;
 use headstart_methods::{Fitted, Method, MethodError, method};
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
+use crate::precision;
 use crate::worker::control::Stop;
 use crate::worker::fine_tune::Context;
 use crate::worker::pace::Part;
@@ -132,14 +134,16 @@ impl Context<'_> {
 
     /// Whether the job's backbone can be trained on what its files hold; why not, in words.
     async fn trainable(&self, ground: &Ground<'_>) -> Result<(), String> {
-        let id = self.served.id();
-        if let Some(original) = &self.served.manifest().backbone.original {
+        let (id, spec) = (self.served.id(), &self.served.manifest().backbone);
+        if let Some(original) = spec.original.as_ref().filter(|_| !spec.requantise) {
             return Err(format!(
                 "`{id}` is `{original}` at low precision, and only the original can be trained"
             ));
         }
         let cannot = |problem: String| format!("`{id}` cannot be trained: {problem}");
         let trained = self.app.tasks.trained(&self.served).await.map_err(cannot)?;
+        let embeddings = Recipe::default().embeddings;
+        precision::check(&self.served, &trained, embeddings).await.map_err(cannot)?;
         let reads = trained.modality();
         match ground.files.first().and_then(|file| file.inspection.modality) {
             Some(holds) if holds != reads => Err(format!(

@@ -71,7 +71,9 @@ impl From<MethodError> for Stop {
             | MethodError::Data(_)
             | MethodError::Split(_)
             | MethodError::Diverged => Self::refused("unsuitable_data", message, "training_file"),
-            MethodError::Graph(_) => Self::refused("unsuitable_model", message, "model"),
+            MethodError::Graph(_) | MethodError::Rounding { .. } => {
+                Self::refused("unsuitable_model", message, "model")
+            }
             MethodError::NoRoom => Self::NoRoom,
             MethodError::Cancelled
             | MethodError::Stored { .. }

@@ -124,9 +124,14 @@ fn of_the_backbone(evidence: &Evidence) -> Vec<Note> {
     let note = |code: &str, message: String| Note { code: code.to_owned(), message };
     let leans = format!("the backbone was trained on {}; what it leans to comes along", served.source_task);
     let quantised = served.original.as_ref().map(|original| {
+        let learned = match evidence.version.tuning {
+            Some(_) => {
+                "which answers, but for those of the passes that trained the original; what came of them was rounded again"
+            }
+            None => "which was learned from and which answers",
+        };
         let message = format!(
-            "`{}` is `{original}` at lower precision: all figures are those of the lower precision, which was learned \
-             from and which answers",
+            "`{}` is `{original}` at lower precision: all figures are those of the lower precision, {learned}",
             served.id
         );
         note("quantised", message)

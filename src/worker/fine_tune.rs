@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 
 use crate::app::App;
 use crate::clock::now_ms;
+use crate::precision;
 use crate::worker::control::{FIT_STATE, FitControl, Halt, Stop};
 use crate::worker::evaluate::{self, Evidence, Found};
 use crate::worker::held_out::Answers;
@@ -84,7 +85,7 @@ pub(super) async fn run(
         .ok_or_else(|| Stop::refused("invalid_value", unknown_method(&job.method), "method"))?;
     let params = method.check(&job.params.hyperparameters())?;
     let plan = method.plan(&params, job.seed.cast_unsigned())?;
-    let served = backbone(app, &job.model, method).await?;
+    let served = backbone(app, &job.model, method, plan.as_ref()).await?;
     let files = files(store, job).await?;
     let may_tune = method.may_tune(&params)?.is_some_and(|within| !within.is_zero());
     let passes =
@@ -147,15 +148,21 @@ async fn walk(cx: &Context<'_>, files: Arc<[Upload]>) -> Result<(), Stop> {
     cx.publish(&version, &report, &stages, &held_out).await
 }
 
-/// What the examples' features come of. What is trained is what a backbone of lower precision was made from.
-async fn backbone(app: &App, asked: &str, method: &dyn Method) -> Result<Arc<Served>, Stop> {
+/// What the examples' features come of, and the version will be made of.
+async fn backbone(
+    app: &App,
+    asked: &str,
+    method: &dyn Method,
+    plan: Option<&Plan>,
+) -> Result<Arc<Served>, Stop> {
     let served = app.tasks.catalog.get(asked).await.map_err(|error| broken(&error))?;
-    match method.needs() {
-        Needs::Features => Ok(served),
-        Needs::Graph => app.tasks.trained(&served).await.map_err(|problem| {
-            Stop::refused("unsuitable_model", format!("`{asked}` cannot be trained: {problem}"), "model")
-        }),
-    }
+    let (Needs::Graph, Some(plan)) = (method.needs(), plan) else { return Ok(served) };
+    let refused = |problem: String| {
+        Stop::refused("unsuitable_model", format!("`{asked}` cannot be trained: {problem}"), "model")
+    };
+    let trained = app.tasks.trained(&served).await.map_err(refused)?;
+    precision::check(&served, &trained, plan.recipe.embeddings).await.map_err(refused)?;
+    Ok(precision::answering(&served, trained))
 }
 
 impl Parts {

@@ -9,13 +9,15 @@ use std::sync::Arc;
 use headstart_datasets::{Limits, Place};
 use headstart_engine::{Device, Folder, FolderError, Runtime, Workbench};
 use headstart_export::{Subject, compose};
-use headstart_methods::artifact;
+use headstart_methods::artifact::{self, Graft};
 use headstart_methods::data::{self, Targets};
 use headstart_methods::evaluate::tuned::compared;
 use headstart_methods::head::{Backbone, Head};
 use headstart_methods::tune::{self, Delta, Feed, Plan, Tunable, Tuned, Work};
 use headstart_methods::{Control, FitData, Fitted, Method, MethodError, Params, Unattended, split};
+use headstart_types::classifier::untuned;
 use headstart_types::ids::Sha256;
+use headstart_types::manifest::BackboneSpec;
 use headstart_types::report::{Mixture, Pass, Tuning};
 use ndarray::{Array2, Axis};
 
@@ -107,6 +109,8 @@ impl Turns {
 /// What is trained, as the step that trains has it at hand.
 pub(super) struct Subjects {
     pub(super) folder: Folder,
+    /// What the version is to be made of: the same backbone, or one of low precision.
+    pub(super) answering: Backbone,
     pub(super) head: Head,
     pub(super) method: &'static dyn Method,
     pub(super) params: Params,
@@ -179,13 +183,19 @@ pub(super) fn train(
     let work = subjects.work(tunable, feed, class_weights.as_deref());
     let tuned = tune::train(&work, &plan.recipe, &bench, control)?;
     let delta = Delta::between(&work.tunable, &tuned.weights)?.to_bytes()?;
-    let manifest = &subjects.folder.manifest().backbone;
-    let backbone =
-        Backbone { id: variants::name(&manifest.id, &delta), sha256: manifest.sha256.to_lowercase() };
+    let Backbone { id, sha256 } = subjects.answering.clone();
+    let backbone = Backbone { id: variants::name(&id, &delta), sha256 };
     let head = tune::tuned_head(head, (&work.tunable, &tuned), backbone, (*method, params))?;
     let weights = work.tunable.weights.iter().map(|weight| weight.values.len() as u64).sum();
     let tuning = described(&tuned, (weights, delta.len() as u64), turns);
-    Ok((artifact::save_tuned(&head, &delta)?, tuning))
+    let trained = identity(&subjects.folder.manifest().backbone);
+    let graft = Graft { delta, original: Some(trained).filter(|trained| *trained != subjects.answering) };
+    Ok((artifact::save_tuned(&head, &graft)?, tuning))
+}
+
+/// What heads call a backbone.
+fn identity(backbone: &BackboneSpec) -> Backbone {
+    Backbone { id: backbone.id.clone(), sha256: backbone.sha256.to_lowercase() }
 }
 
 /// The same graph trained in the same way from random weights, for what transfer did: accuracies on the rows that stop the
@@ -316,7 +326,7 @@ pub(super) struct Made {
     /// The head that its training began with.
     pub(super) frozen: Option<Head>,
     /// What was changed of the backbone.
-    delta: Option<Vec<u8>>,
+    graft: Option<Graft>,
     /// Keeps the backbone known until the version is.
     _held: Option<variants::Hold>,
 }
@@ -325,7 +335,7 @@ impl Made {
     /// A head on the backbone as it came.
     pub(super) fn head(fitted: &Arc<Fitted>, table: &Table, parts: &Parts) -> Self {
         let scored = Arc::new(table.features.select(Axis(0), &parts.score));
-        Self { fitted: Arc::clone(fitted), scored, tuning: None, frozen: None, delta: None, _held: None }
+        Self { fitted: Arc::clone(fitted), scored, tuning: None, frozen: None, graft: None, _held: None }
     }
 
     /// The same, whose summary ends with a reason.
@@ -340,8 +350,8 @@ impl Made {
     /// # Errors
     /// [`MethodError::Stored`].
     pub(super) fn to_bytes(&self) -> Result<Vec<u8>, MethodError> {
-        match &self.delta {
-            Some(delta) => artifact::save_tuned(&self.fitted.head, delta),
+        match &self.graft {
+            Some(graft) => artifact::save_tuned(&self.fitted.head, graft),
             None => artifact::save(&self.fitted.head),
         }
     }
@@ -373,7 +383,7 @@ impl Context<'_> {
             }
         };
         let broken = || Stop::Broken("what was tuned cannot be read".into());
-        let (head, delta) = artifact::load_tuned(&bytes)?.ok_or_else(broken)?;
+        let (head, graft) = artifact::load_tuned(&bytes)?.ok_or_else(broken)?;
         let backbone = head.parts().backbone.clone();
         let held = variants::hold(self.app, &backbone.id, &blob);
         // Made here, where a full disk lets the job wait: features of a backbone that cannot be had are a broken service.
@@ -406,7 +416,8 @@ impl Context<'_> {
             let metrics = BTreeMap::from([("accuracy".to_owned(), accuracy)]);
             Fitted { head, held_out: Some(held_out), summary: String::new(), metrics }
         };
-        let summary = summary(self.method, tuning.as_ref(), made.metrics.get("accuracy").copied());
+        let accuracy = made.metrics.get("accuracy").copied();
+        let summary = summary(self.method, tuning.as_ref(), accuracy) + &precision(&graft, &made.head);
         self.say(summary.clone()).await?;
         let mut metrics = made.metrics.clone();
         metrics.extend(tuning.as_ref().map(|tuning: &Tuning| ("share".to_owned(), tuning.share)));
@@ -415,7 +426,7 @@ impl Context<'_> {
             scored: Arc::new(scored),
             tuning,
             frozen: Some(fitted.head.clone()),
-            delta: Some(delta),
+            graft: Some(graft),
             _held: Some(held),
         })
     }
@@ -480,10 +491,11 @@ impl Context<'_> {
         let limits = self.app.dataset_limits();
         let (wanted, recipe) = (turns.all(), &plan.recipe);
         let place = (self.app.config.data.as_path(), &**self.halt);
-        let examples =
-            Examples::read(&self.served, (files, &limits), (table, &wanted), recipe, place).await?;
+        let trained = self.app.tasks.trained(&self.served).await.map_err(Stop::Broken)?;
+        let examples = Examples::read(&trained, (files, &limits), (table, &wanted), recipe, place).await?;
         Ok(Subjects {
-            folder: self.served.folder().clone(),
+            folder: trained.folder().clone(),
+            answering: identity(&self.served.manifest().backbone),
             head,
             method: self.method,
             params: self.params.clone(),
@@ -528,6 +540,16 @@ impl Context<'_> {
         let blob = self.keep(TUNED, &bytes).await?;
         Ok((blob, bytes, Some(tuning)))
     }
+}
+
+/// What became of weights that were trained in full precision for a backbone of low precision.
+fn precision(graft: &Graft, head: &Head) -> String {
+    let Some(original) = &graft.original else { return String::new() };
+    format!(
+        "; trained were those of `{}`, rounded again for `{}`",
+        original.id,
+        untuned(&head.parts().backbone.id)
+    )
 }
 
 /// What was done, in one sentence.

@@ -27,16 +27,26 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) async fn new() -> Self {
-        Self::on(Arc::new(tempfile::tempdir().unwrap())).await
+        Self::with("").await
+    }
+
+    /// One with options of its own, as TOML.
+    pub(crate) async fn with(options: &str) -> Self {
+        Self::on(Arc::new(tempfile::tempdir().unwrap()), options).await
     }
 
     /// Another service on the same data folder.
     pub(crate) async fn beside(&self) -> Self {
-        Self::on(Arc::clone(&self.folder)).await
+        self.beside_with("").await
     }
 
-    async fn on(folder: Arc<TempDir>) -> Self {
-        let service = TestApp::start(&format!("data = {:?}\nworkers = 1", folder.path()));
+    /// The same with options of its own, as TOML.
+    pub(crate) async fn beside_with(&self, options: &str) -> Self {
+        Self::on(Arc::clone(&self.folder), options).await
+    }
+
+    async fn on(folder: Arc<TempDir>, options: &str) -> Self {
+        let service = TestApp::start(&format!("data = {:?}\nworkers = 1\n{options}", folder.path()));
         service.app.open_store().await.unwrap();
         let store = service.app.store().unwrap().clone();
         Self { service, store, folder }

@@ -23,6 +23,7 @@ mod exports;
 mod fine_tuning;
 mod operations;
 mod reports;
+mod requantised;
 mod support;
 mod tuning;
 mod validation_files;

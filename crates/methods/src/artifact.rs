@@ -140,6 +140,17 @@ const TUNED: &str = "tuned classifier";
 #[serde(deny_unknown_fields)]
 struct TunedDocument {
     tuned_classifier: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    original: Option<Backbone>,
+}
+
+/// What makes of a backbone the one that a head was tuned with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Graft {
+    /// The bytes of a [`Delta`](crate::tune::Delta).
+    pub delta: Vec<u8>,
+    /// What the delta is added to, where it is rounded for the head's backbone afterwards; that backbone itself otherwise.
+    pub original: Option<Backbone>,
 }
 
 /// The bytes of a head together with what was tuned of its backbone: a safetensors file that holds the two files.
@@ -147,25 +158,26 @@ struct TunedDocument {
 /// # Errors
 ///
 /// [`MethodError::Stored`] when the bytes cannot be built.
-pub fn save_tuned(head: &Head, delta: &[u8]) -> Result<Vec<u8>, MethodError> {
+pub fn save_tuned(head: &Head, graft: &Graft) -> Result<Vec<u8>, MethodError> {
     let mut writer = Writer::default();
     writer.bytes("head", &save(head)?);
-    writer.bytes("delta", delta);
-    writer.finish(TUNED, &TunedDocument { tuned_classifier: TUNED_FORMAT })
+    writer.bytes("delta", &graft.delta);
+    writer.finish(TUNED, &TunedDocument { tuned_classifier: TUNED_FORMAT, original: graft.original.clone() })
 }
 
-/// The head and the delta of [`save_tuned`]; nothing for a version whose backbone is as it came.
+/// The two that [`save_tuned`] wrote; nothing for a version whose backbone is as it came.
 ///
 /// # Errors
 ///
 /// [`MethodError::Stored`] naming what does not fit.
-pub fn load_tuned(bytes: &[u8]) -> Result<Option<(Head, Vec<u8>)>, MethodError> {
+pub fn load_tuned(bytes: &[u8]) -> Result<Option<(Head, Graft)>, MethodError> {
     let Ok(reader) = Reader::new(TUNED, bytes) else { return Ok(None) };
     let Ok(document) = reader.document::<TunedDocument>() else { return Ok(None) };
     if document.tuned_classifier != TUNED_FORMAT {
         return Err(reader.error(format!("format {} is not {TUNED_FORMAT}", document.tuned_classifier)));
     }
-    Ok(Some((load(reader.bytes("head")?)?, reader.bytes("delta")?.to_vec())))
+    let delta = reader.bytes("delta")?.to_vec();
+    Ok(Some((load(reader.bytes("head")?)?, Graft { delta, original: document.original })))
 }
 
 /// The content address of stored bytes: their SHA-256 in lower-case hexadecimal digits.

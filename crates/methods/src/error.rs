@@ -62,6 +62,14 @@ pub enum MethodError {
     /// A graph cannot be trained or run.
     #[error("{0}")]
     Graph(String),
+    /// A weight of a full-precision graph cannot be rounded for the graph of low precision that was made from it.
+    #[error("the weight `{weight}` cannot be rounded again: {problem}")]
+    Rounding {
+        /// Its name in the full-precision graph.
+        weight: String,
+        /// What stands in the way.
+        problem: &'static str,
+    },
     /// There is no room for what training keeps meanwhile.
     #[error("there is no room for what training keeps")]
     NoRoom,

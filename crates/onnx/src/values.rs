@@ -13,6 +13,13 @@ impl Tensor {
         Self::raw(name, element::DOUBLE, dims, raw)
     }
 
+    /// A tensor of signed bytes in row order.
+    #[must_use]
+    pub fn signed_bytes(name: &str, dims: &[usize], values: impl IntoIterator<Item = i8>) -> Self {
+        let raw: Vec<u8> = values.into_iter().map(i8::cast_unsigned).collect();
+        Self::raw(name, element::INT8, dims, raw)
+    }
+
     /// The type of its elements, of [`element`]; 0 where it is not stated.
     #[must_use]
     pub fn elements(&self) -> i32 {

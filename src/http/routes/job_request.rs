@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headstart_datasets::Inspection;
-use headstart_methods::{METHODS, Method, MethodError, Needs, Params, method};
+use headstart_methods::tune::Plan;
+use headstart_methods::{METHODS, Method, MethodError, Params, method};
 use headstart_tasks::Served;
 use headstart_types::file::FileRow;
 use headstart_types::ids::JobId;
@@ -21,7 +22,7 @@ use crate::http::error::ApiError;
 use crate::http::objects::file::inspection;
 use crate::http::routes::{files, upload};
 use crate::http::visible::Visible;
-use crate::{intake, names};
+use crate::{intake, names, precision};
 
 /// Most pairs of metadata, and the longest key and value in characters.
 const METADATA: (usize, usize, usize) = (16, 64, 512);
@@ -124,7 +125,9 @@ pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -
         Err(ApiError::invalid(field, problem))
     };
     check("training_file", &learned)?;
-    trainable(visible, (&served, &model), asked.method, &learned).await?;
+    let plan = asked.method.plan(&asked.params, seed.cast_unsigned());
+    let plan = plan.map_err(|error| refused(&asked.prefix, error))?;
+    trainable(visible, (&served, &model), (asked.method, plan.as_ref()), &learned).await?;
     let classes: Vec<String> = learned.summary.classes.iter().map(|class| class.label.clone()).collect();
     let named = asked.method.check_classes(&asked.params, &classes);
     named.map_err(|error| refused(&asked.prefix, error))?;
@@ -165,16 +168,16 @@ pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -
 async fn trainable(
     visible: &Visible,
     (served, model): (&Arc<Served>, &str),
-    method: &dyn Method,
+    (method, plan): (&dyn Method, Option<&Plan>),
     learned: &Inspection,
 ) -> Result<(), ApiError> {
-    match method.needs() {
-        Needs::Features => return Ok(()),
-        Needs::Graph => {}
-    }
-    let trained = visible.app.tasks.trained(served).await.map_err(|problem| {
-        ApiError::invalid("method", format!("`{}` cannot train `{model}`: {problem}", method.name()))
-    })?;
+    let Some(plan) = plan else { return Ok(()) };
+    let refused = |field: &str, problem: String| {
+        ApiError::invalid(field, format!("`{}` cannot train `{model}`: {problem}", method.name()))
+    };
+    let trained = visible.app.tasks.trained(served).await.map_err(|problem| refused("method", problem))?;
+    let checked = precision::check(served, &trained, plan.recipe.embeddings).await;
+    checked.map_err(|problem| refused("model", problem))?;
     if learned.modality == Some(trained.modality()) {
         return Ok(());
     }

@@ -185,6 +185,7 @@ fn copy(
             licence: arguments.licence().to_owned(),
             source_task: task.unwrap_or_else(|| "not stated: imported from an ONNX file".to_owned()),
             original: None,
+            requantise: false,
         },
         text: None,
         words: None,

@@ -214,6 +214,7 @@ fn manifest(
             licence: arguments.licence().to_owned(),
             source_task: arguments.source_task.clone().unwrap_or_else(|| trained.to_owned()),
             original: None,
+            requantise: false,
         },
         text: None,
         words: Some(words),

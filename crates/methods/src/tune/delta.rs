@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use half::f16;
 use headstart_onnx::proto::{Tensor, element};
-use headstart_onnx_grad::widen;
+use headstart_onnx_grad::{Graph, widen};
 use headstart_types::runner::Trained;
 use ndarray::{Array2, ArrayView2};
 use prost::Message as _;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::choose::Role;
 use super::graph::{Tunable, open, refused};
+use super::requantise::{self, Quantised, Weight};
 use crate::container::{Reader, Writer};
 use crate::error::MethodError;
 
@@ -147,24 +148,59 @@ impl Delta {
     pub fn graft(&self, backbone: &[u8], output: &str) -> Result<Vec<u8>, MethodError> {
         let mut graph = open(backbone, &[output])?;
         for (name, change) in &self.0 {
-            let missing = || MethodError::Graph(format!("the graph has no weight `{name}` that was tuned"));
-            let half = |tensor: &Tensor| matches!(tensor.elements(), element::HALF | element::BFLOAT16);
-            if half(graph.constant(name).ok_or_else(missing)?) {
-                widen(&mut graph, name).map_err(refused)?;
-            }
-            let tensor = graph.constant(name).ok_or_else(missing)?;
-            let read = |error: headstart_onnx::OnnxError| MethodError::Graph(error.to_string());
-            let (shape, values) = (tensor.shape().map_err(read)?, tensor.to_numbers().map_err(read)?);
-            let added = change.values(&shape).ok_or_else(missing)?;
-            let sums = values.iter().zip(added).map(|(value, added)| *value as f32 + added);
-            let tensor = Tensor::floats(name, &shape, sums);
-            graph.replace_constant(tensor).map_err(refused)?;
+            let Applied { shape, tuned, .. } = change.applied(name, &mut graph)?;
+            graph.replace_constant(Tensor::floats(name, &shape, tuned)).map_err(refused)?;
         }
         Ok(graph.into_model().encode_to_vec())
     }
+
+    /// A backbone of low precision with what tuning changed of its original, giving `output` alone: all weights that are not
+    /// in the delta stay bit for bit. `features` is what the original calls its output.
+    ///
+    /// # Errors
+    /// [`MethodError::Graph`] for an original that is not the one that was tuned; [`MethodError::Rounding`] for a weight that
+    /// is not found in the backbone, see [`can_be_rounded`](super::can_be_rounded).
+    pub fn requantise(
+        &self,
+        (original, features): (&[u8], &str),
+        (backbone, output): (&[u8], &str),
+    ) -> Result<Vec<u8>, MethodError> {
+        let mut graph = open(original, &[features])?;
+        let reads = requantise::reads(&graph);
+        let mut quantised = Quantised::open(backbone, output)?;
+        for (name, change) in &self.0 {
+            requantise::once(&reads, name)?;
+            let Applied { shape, first, tuned } = change.applied(name, &mut graph)?;
+            quantised.put(&Weight { name, shape: &shape, first: &first }, &tuned)?;
+        }
+        Ok(quantised.into_file())
+    }
+}
+
+/// A weight as it came and as tuning left it, in row order.
+struct Applied {
+    shape: Vec<usize>,
+    first: Vec<f32>,
+    tuned: Vec<f32>,
 }
 
 impl Change {
+    /// What it makes of the weight of that name.
+    fn applied(&self, name: &str, graph: &mut Graph) -> Result<Applied, MethodError> {
+        let missing = || MethodError::Graph(format!("the graph has no weight `{name}` that was tuned"));
+        let half = |tensor: &Tensor| matches!(tensor.elements(), element::HALF | element::BFLOAT16);
+        if half(graph.constant(name).ok_or_else(missing)?) {
+            widen(graph, name).map_err(refused)?;
+        }
+        let tensor = graph.constant(name).ok_or_else(missing)?;
+        let read = |error: headstart_onnx::OnnxError| MethodError::Graph(error.to_string());
+        let (shape, values) = (tensor.shape().map_err(read)?, tensor.to_numbers().map_err(read)?);
+        let first: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
+        let added = self.values(&shape).ok_or_else(missing)?;
+        let tuned = first.iter().zip(added).map(|(value, added)| value + added).collect();
+        Ok(Applied { shape, first, tuned })
+    }
+
     /// What is added to a weight of that shape, in row order; nothing where it has another shape.
     fn values(&self, of: &[usize]) -> Option<Vec<f32>> {
         match self {

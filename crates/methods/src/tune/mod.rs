@@ -16,6 +16,8 @@ mod methods;
 mod prefix;
 mod probe;
 mod recipe;
+mod requantise;
+mod rounding;
 mod schedule;
 mod state;
 mod train;
@@ -30,4 +32,5 @@ pub use methods::{Full, Lora, Partial, Plan, SetFit, calibrated, named, tuned_he
 pub use prefix::Prefix;
 pub use probe::Asking;
 pub use recipe::{Recipe, Steps};
+pub use requantise::can_be_rounded;
 pub use train::{Epoch, Mixed, Score, Tuned, Work, train};

@@ -187,6 +187,7 @@ impl Contents {
                 licence: self.licence(),
                 source_task: format!("not stated: the folder's configuration says `{}`", config.model_type),
                 original: None,
+                requantise: false,
             },
             text: None,
             words: None,

@@ -28,6 +28,9 @@ pub struct BackboneSpec {
     pub source_task: String,
     /// The full-precision backbone a quantised one was made from.
     pub original: Option<String>,
+    /// Whether what a job makes of the original is rounded again, so that it is served as fast as this backbone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub requantise: bool,
 }
 
 impl BackboneSpec {
@@ -42,6 +45,9 @@ impl BackboneSpec {
         }
         if !self.external.values().all(|digest| is_digest(digest)) {
             return refuse("backbone.external", "must hold 64 hexadecimal digits for each file");
+        }
+        if self.requantise && self.original.is_none() {
+            return refuse("backbone.requantise", "is for a backbone that has an `original`");
         }
         Ok(())
     }

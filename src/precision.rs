@@ -1,0 +1,41 @@
+//! Backbones of low precision in jobs that train the backbone itself: what is trained is the original, and what comes of it is
+//! rounded for the backbone again where its manifest says so.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use headstart_engine::Folder;
+use headstart_methods::tune;
+use headstart_tasks::Served;
+
+/// The backbone that a job's versions are made of, whose features it fits and judges: the one that is asked for where that is
+/// trained itself or rounded again, else the one that is trained.
+pub(crate) fn answering(asked: &Arc<Served>, trained: Arc<Served>) -> Arc<Served> {
+    if asked.manifest().backbone.requantise { Arc::clone(asked) } else { trained }
+}
+
+/// Whether all that may be trained can be rounded for the backbone that was asked for, where it is to be; tables of embeddings
+/// are among it where `embeddings` says so. Reads both graphs.
+///
+/// # Errors
+/// Why not, in words.
+pub(crate) async fn check(asked: &Served, trained: &Served, embeddings: bool) -> Result<(), String> {
+    if !asked.manifest().backbone.requantise || asked.id() == trained.id() {
+        return Ok(());
+    }
+    let (original, quantised) = (trained.folder().clone(), asked.folder().clone());
+    let checking = tokio::task::spawn_blocking(move || {
+        let (first, second) = (graph(&original)?, graph(&quantised)?);
+        let checked = tune::can_be_rounded((&first.0, &first.1), (&second.0, &second.1), embeddings);
+        checked.map_err(|error| error.to_string())
+    });
+    checking.await.map_err(|_| "its weights were not looked at".to_owned())?
+}
+
+/// A backbone's graph and the name of its features.
+fn graph(folder: &Folder) -> Result<(Vec<u8>, String), String> {
+    let features = folder.manifest().output.features.as_ref().ok_or("it has no features")?;
+    let path: PathBuf = folder.verified_graph().map_err(|error| error.reason())?;
+    let bytes = std::fs::read(path).map_err(|_| "its graph cannot be read")?;
+    Ok((bytes, features.tensor.clone()))
+}
