@@ -126,7 +126,16 @@ fn build(folder: &Folder, head: &[u8], name: &str, version: u32) -> Result<Expor
         None => artifact::load(head)?,
     };
     let path = folder.verified_graph()?;
-    let backbone = File::open(&path).map_err(|source| FolderError::Read { path, source })?;
+    let read = |source| FolderError::Read { path: path.clone(), source };
+    let backbone = if folder.shared().is_some() {
+        let bytes = headstart_onnx::whole(&path)
+            .map_err(|source| FolderError::Graph { path: path.clone(), source })?;
+        let mut file = tempfile::tempfile().map_err(read)?;
+        file.write_all(&bytes).map_err(read)?;
+        file
+    } else {
+        File::open(&path).map_err(read)?
+    };
     // Of two towers the file has the one that reads pictures.
     let manifest = &folder.manifest().without_text_tower();
     let tokenizer = manifest.text.as_ref().map(|text| folder.read(&text.tokenizer)).transpose()?;

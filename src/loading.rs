@@ -3,6 +3,7 @@
 //!
 //! One load at a time: what is there and what has to go is decided on one state of things.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -149,7 +150,8 @@ impl Shared {
     }
 
     async fn load_folder(&self, app: &Arc<App>, id: &str, folder: Folder) -> Result<Arc<Served>, TaskError> {
-        make_room(app, id, folder.memory()).await?;
+        let shared = folder.shared().map(|weights| (weights.sha256.clone(), folder.shared_memory()));
+        make_room(app, id, &Needed { own: folder.memory(), shared }).await?;
         let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let engine = engine.ok_or(TaskError::Engine(headstart_engine::EngineError::Stopped))?;
         let now = crate::app::unix_seconds();
@@ -195,10 +197,18 @@ async fn broken(app: &App, id: &str, error: LoadError) -> TaskError {
     TaskError::BrokenModel { id: id.to_owned(), reason }
 }
 
-/// Lets backbones rest until another of so many bytes fits. Waits a while for one that is in use.
-async fn make_room(app: &App, id: &str, needed: u64) -> Result<(), TaskError> {
+/// What a backbone that is to be loaded takes.
+struct Needed {
+    own: u64,
+    /// Weights held together with others, by their digest: these take room once.
+    shared: Option<(String, u64)>,
+}
+
+/// Lets backbones rest until another fits. Waits a while for one that is in use.
+async fn make_room(app: &App, id: &str, needed: &Needed) -> Result<(), TaskError> {
     let limit = app.config.model_memory;
-    let no_room = || TaskError::NoRoom { id: id.to_owned(), needed, limit };
+    let alone = needed.own + needed.shared.as_ref().map_or(0, |(_, bytes)| *bytes);
+    let no_room = || TaskError::NoRoom { id: id.to_owned(), needed: alone, limit };
     if limit == 0 {
         return Ok(());
     }
@@ -232,22 +242,26 @@ enum Plan {
     Never,
 }
 
-/// Which backbones go for one of `needed` bytes: of those that are idle the ones asked longest ago, as few as will do.
-fn plan(mut residents: Vec<Resident>, needed: u64, limit: u64) -> Plan {
-    if needed > limit {
+/// Which backbones go for one that is needed: of those that are idle the ones asked longest ago, as few as will do.
+fn plan(mut residents: Vec<Resident>, needed: &Needed, limit: u64) -> Plan {
+    if held(&[], needed) > limit {
         return Plan::Never;
     }
-    let mut held: u64 = residents.iter().map(|resident| resident.memory).sum();
     residents.sort_by_key(|resident| resident.asked);
     let mut victims = Vec::new();
-    for resident in residents.into_iter().filter(|resident| resident.idle) {
-        if held + needed <= limit {
-            break;
-        }
-        held -= resident.memory;
-        victims.push(resident.id);
+    while held(&residents, needed) > limit {
+        let Some(at) = residents.iter().position(|resident| resident.idle) else { return Plan::Wait };
+        victims.push(residents.remove(at).id);
     }
-    if held + needed <= limit { Plan::Evict(victims) } else { Plan::Wait }
+    Plan::Evict(victims)
+}
+
+/// Bytes that these take together with one that is needed.
+fn held(residents: &[Resident], needed: &Needed) -> u64 {
+    let shared = residents.iter().filter_map(|resident| resident.shared.as_ref()).chain(&needed.shared);
+    let shared: BTreeMap<&str, u64> = shared.map(|(digest, bytes)| (digest.as_str(), *bytes)).collect();
+    let own: u64 = residents.iter().map(|resident| resident.memory).sum();
+    own + needed.own + shared.values().sum::<u64>()
 }
 
 /// Drops a backbone where it may take its time: its session's memory is given back.
@@ -265,25 +279,40 @@ mod tests {
         let one = |&(id, memory, asked, idle): &(&str, u64, u64, bool)| Resident {
             id: id.into(),
             memory,
+            shared: None,
             asked,
             idle,
         };
         of.iter().map(one).collect()
     }
 
+    fn alone(own: u64) -> Needed {
+        Needed { own, shared: None }
+    }
+
     #[test]
     fn the_idle_backbone_that_was_asked_longest_ago_goes_first_and_no_more_than_needed() {
         let three = residents(&[("a", 40, 3, true), ("b", 30, 1, true), ("c", 30, 2, true)]);
-        assert_eq!(plan(three.clone(), 0, 100), Plan::Evict(vec![]));
-        assert_eq!(plan(three.clone(), 30, 100), Plan::Evict(vec!["b".into()]));
-        assert_eq!(plan(three.clone(), 31, 100), Plan::Evict(vec!["b".into(), "c".into()]));
-        assert_eq!(plan(three, 101, 100), Plan::Never);
+        assert_eq!(plan(three.clone(), &alone(0), 100), Plan::Evict(vec![]));
+        assert_eq!(plan(three.clone(), &alone(30), 100), Plan::Evict(vec!["b".into()]));
+        assert_eq!(plan(three.clone(), &alone(31), 100), Plan::Evict(vec!["b".into(), "c".into()]));
+        assert_eq!(plan(three, &alone(101), 100), Plan::Never);
     }
 
     #[test]
     fn a_backbone_in_use_stays() {
         let busy = residents(&[("a", 60, 1, false), ("b", 40, 2, true)]);
-        assert_eq!(plan(busy.clone(), 40, 100), Plan::Evict(vec!["b".into()]));
-        assert_eq!(plan(busy, 41, 100), Plan::Wait);
+        assert_eq!(plan(busy.clone(), &alone(40), 100), Plan::Evict(vec!["b".into()]));
+        assert_eq!(plan(busy, &alone(41), 100), Plan::Wait);
+    }
+
+    #[test]
+    fn weights_in_common_take_room_once_and_go_with_the_last_that_has_them() {
+        let common = |bytes| Some(("digest".to_owned(), bytes));
+        let mut three = residents(&[("a", 5, 1, true), ("b", 5, 2, true), ("c", 20, 3, true)]);
+        three.iter_mut().take(2).for_each(|resident| resident.shared = common(60));
+        assert_eq!(plan(three.clone(), &Needed { own: 5, shared: common(60) }, 95), Plan::Evict(vec![]));
+        assert_eq!(plan(three.clone(), &alone(20), 100), Plan::Evict(vec!["a".into(), "b".into()]));
+        assert_eq!(plan(three, &Needed { own: 50, shared: common(60) }, 100), Plan::Never);
     }
 }

@@ -5,13 +5,15 @@
 //! and goes as they do.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
-use headstart_engine::{Folder, FolderError};
+use headstart_engine::{Folder, FolderError, SharedWeights};
 use headstart_methods::head::Backbone;
-use headstart_methods::tune::Delta;
+use headstart_methods::tune::{Delta, Parted};
 use headstart_methods::{MethodError, artifact};
 use headstart_store::{Store, StoreError};
 use headstart_types::Manifest;
@@ -33,6 +35,11 @@ const FOLDER: &str = "variants";
 
 const GRAPH: &str = "model.onnx";
 const ABOUT: &str = "variant.json";
+
+/// In a variant's folder what it left alone of its backbone's weights: one file, linked to by all variants of the backbone
+/// from the folder of such files, where it is named by its digest.
+const WEIGHTS: &str = "weights.bin";
+const COMMON: &str = ".weights";
 
 /// A folder that nobody knows and that is younger may be one that another process is making.
 const SAFE_AGE: Duration = Duration::from_secs(60 * 60);
@@ -142,6 +149,9 @@ impl Drop for Hold {
 struct About {
     backbone_sha256: String,
     graph_sha256: String,
+    /// Absent where the graph holds all of its weights.
+    #[serde(default)]
+    weights_sha256: Option<String>,
 }
 
 /// The name of the variant that a delta makes of a backbone.
@@ -225,7 +235,16 @@ fn made(base: &Folder, place: &Path) -> Option<Folder> {
     let about: About = serde_json::from_slice(&std::fs::read(place.join(ABOUT)).ok()?).ok()?;
     let same = about.backbone_sha256 == base.manifest().backbone.sha256.to_lowercase();
     let id = place.file_name()?.to_str()?;
-    same.then(|| Folder::with_manifest(place, manifest(base, id, about.graph_sha256)))
+    same.then(|| described(base, place, id, about))
+}
+
+fn described(base: &Folder, place: &Path, id: &str, about: About) -> Folder {
+    let shared = about.weights_sha256.clone();
+    let folder = Folder::with_manifest(place, manifest(base, id, about));
+    match shared {
+        Some(sha256) => folder.sharing(SharedWeights { file: WEIGHTS.to_owned(), sha256 }),
+        None => folder,
+    }
 }
 
 /// The folders of all backbones.
@@ -262,22 +281,26 @@ fn make(
     let made_of = &head.parts().backbone;
     let (graph, features) = graph_of(base, made_of)?;
     let delta = Delta::from_bytes(&graft.delta)?;
-    let graph = match &graft.original {
-        None => delta.graft(&graph, &features)?,
+    let Parted { graph, weights } = match &graft.original {
+        None => delta.graft(&graph, &features, WEIGHTS)?,
         Some(original) => {
             let (first, of_first) = graph_of(&backbones.open(&original.id)?, original)?;
-            delta.requantise((&first, &of_first), (&graph, &features))?
+            delta.requantise((&first, &of_first), (&graph, &features), WEIGHTS)?
         }
     };
-    let about = About { backbone_sha256: made_of.sha256.clone(), graph_sha256: artifact::address(&graph) };
-    let beside = place.with_file_name(format!(".{id}-{}", uuid::Uuid::now_v7().simple()));
-    let write = |path: PathBuf, bytes: &[u8]| {
-        std::fs::write(&path, bytes).map_err(|source| VariantError::Write { path, source })
+    let about = About {
+        backbone_sha256: made_of.sha256.clone(),
+        graph_sha256: artifact::address(&graph),
+        weights_sha256: (!weights.is_empty()).then(|| artifact::address(&weights)),
     };
+    let beside = place.with_file_name(format!(".{id}-{}", uuid::Uuid::now_v7().simple()));
     let written = || -> Result<(), VariantError> {
         std::fs::create_dir_all(&beside)
             .map_err(|source| VariantError::Write { path: beside.clone(), source })?;
         write(beside.join(GRAPH), &graph)?;
+        if let Some(sha256) = &about.weights_sha256 {
+            put_weights(&place.with_file_name(COMMON), sha256, &weights, &beside.join(WEIGHTS))?;
+        }
         if let Some(text) = &base.manifest().text {
             let target = beside.join(&text.tokenizer);
             if let Some(within) = target.parent() {
@@ -298,16 +321,36 @@ fn make(
     let _ = std::fs::remove_dir_all(&beside);
     outcome?;
     tracing::info!(model = id, bytes = graph.len(), "tuned backbone made");
-    Ok(Folder::with_manifest(place, manifest(base, id, about.graph_sha256)))
+    Ok(described(base, place, id, about))
+}
+
+fn write(path: PathBuf, bytes: &[u8]) -> Result<(), VariantError> {
+    std::fs::write(&path, bytes).map_err(|source| VariantError::Write { path, source })
+}
+
+/// Puts the weights that variants have in common among such files, unless they are there, and links `target` to them. Where
+/// the file system has no links they are written there once more.
+fn put_weights(common: &Path, sha256: &str, weights: &[u8], target: &Path) -> Result<(), VariantError> {
+    let kept = common.join(sha256);
+    if std::fs::hard_link(&kept, target).is_ok() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(common)
+        .map_err(|source| VariantError::Write { path: common.to_owned(), source })?;
+    write(target.to_owned(), weights)?;
+    // Whole from the start; whoever was faster has the same.
+    let _ = std::fs::hard_link(target, &kept);
+    Ok(())
 }
 
 /// What the backbone's manifest says of a variant: other weights, features alone.
-fn manifest(base: &Folder, id: &str, graph_sha256: String) -> Manifest {
+fn manifest(base: &Folder, id: &str, about: About) -> Manifest {
     let mut manifest = base.manifest().without_text_tower();
     id.clone_into(&mut manifest.backbone.id);
     GRAPH.clone_into(&mut manifest.backbone.file);
-    manifest.backbone.sha256 = graph_sha256;
-    manifest.backbone.external.clear();
+    manifest.backbone.sha256 = about.graph_sha256;
+    manifest.backbone.external =
+        about.weights_sha256.map(|sha256| (WEIGHTS.to_owned(), sha256)).into_iter().collect();
     manifest.output.logits = None;
     manifest.zero_shot = None;
     manifest
@@ -349,12 +392,31 @@ fn remove_unknown(root: &Path, known: &BTreeSet<String>, now: Duration) -> std::
     };
     for entry in entries {
         let entry = entry?;
-        let modified = entry.metadata().and_then(|metadata| metadata.modified());
-        let at = modified.ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-        let age = at.and_then(|at| now.checked_sub(at));
+        if entry.file_name() == COMMON {
+            remove_unlinked(&entry.path(), now)?;
+            continue;
+        }
         let known = entry.file_name().to_str().is_some_and(|name| known.contains(name));
-        if !known && age.is_some_and(|age| age > SAFE_AGE) {
+        if !known && entry.metadata().is_ok_and(|metadata| is_old(&metadata, now)) {
             std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether nobody is at work on it any more.
+fn is_old(metadata: &Metadata, now: Duration) -> bool {
+    let at = metadata.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    at.and_then(|at| now.checked_sub(at)).is_some_and(|age| age > SAFE_AGE)
+}
+
+/// Removes weights that no variant has any more.
+fn remove_unlinked(common: &Path, now: Duration) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(common)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if metadata.nlink() == 1 && is_old(&metadata, now) {
+            std::fs::remove_file(entry.path())?;
         }
     }
     Ok(())

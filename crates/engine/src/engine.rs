@@ -93,6 +93,7 @@ impl Engine {
         let graph = Graph::load(
             &self.runtime,
             (file.as_path(), stage.as_deref()),
+            folder.shared(),
             &manifest,
             classes,
             slots,

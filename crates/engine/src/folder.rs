@@ -105,6 +105,16 @@ impl FolderError {
 pub struct Folder {
     path: PathBuf,
     manifest: Manifest,
+    shared: Option<SharedWeights>,
+}
+
+/// A file of weights that several backbones have beside their graphs, each the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedWeights {
+    /// Its name in the folder.
+    pub file: String,
+    /// Its SHA-256, lower-case hex.
+    pub sha256: String,
 }
 
 impl Folder {
@@ -122,13 +132,25 @@ impl Folder {
         if folder != manifest.backbone.id {
             return Err(FolderError::Name { path: file, id: manifest.backbone.id, folder });
         }
-        Ok(Self { path: path.to_path_buf(), manifest })
+        Ok(Self { path: path.to_path_buf(), manifest, shared: None })
     }
 
     /// A folder without a manifest, of which somebody else knows what it would say.
     #[must_use]
     pub fn with_manifest(path: &Path, manifest: Manifest) -> Self {
-        Self { path: path.to_path_buf(), manifest }
+        Self { path: path.to_path_buf(), manifest, shared: None }
+    }
+
+    /// The same folder, whose backbone holds the weights in that file together with all that have them too.
+    #[must_use]
+    pub fn sharing(self, weights: SharedWeights) -> Self {
+        Self { shared: Some(weights), ..self }
+    }
+
+    /// The weights that it holds together with others.
+    #[must_use]
+    pub fn shared(&self) -> Option<&SharedWeights> {
+        self.shared.as_ref()
     }
 
     /// Whether a folder has a manifest.
@@ -187,7 +209,7 @@ impl Folder {
     /// The folder as that of its text tower alone, where it has one.
     #[must_use]
     pub fn text_half(&self) -> Option<Self> {
-        Some(Self { path: self.path.clone(), manifest: self.manifest.text_half()? })
+        Some(Self { path: self.path.clone(), manifest: self.manifest.text_half()?, shared: None })
     }
 
     /// Class names of the source head, in the order of its logits; empty without one.
@@ -203,11 +225,23 @@ impl Folder {
     }
 
     /// Bytes of memory that the backbone is counted with: its files, and a tenth for what the runtime makes beside them.
+    /// Weights that it shares are not among them.
     #[must_use]
     pub fn memory(&self) -> u64 {
-        let size = |file: &str| std::fs::metadata(self.path.join(file)).map_or(0, |file| file.len());
-        let bytes: u64 = self.manifest.files().iter().map(|(_, file)| size(file)).sum();
+        let own = |file: &&str| self.shared.as_ref().is_none_or(|shared| shared.file != **file);
+        let files = self.manifest.files();
+        let bytes: u64 = files.iter().map(|(_, file)| *file).filter(own).map(|file| self.size(file)).sum();
         bytes + bytes / 10
+    }
+
+    /// Bytes of memory that the weights it shares are counted with, once for all: as they are, and packed for products.
+    #[must_use]
+    pub fn shared_memory(&self) -> u64 {
+        self.shared.as_ref().map_or(0, |shared| 2 * self.size(&shared.file))
+    }
+
+    fn size(&self, file: &str) -> u64 {
+        std::fs::metadata(self.path.join(file)).map_or(0, |file| file.len())
     }
 
     /// The graph's path, once the checksums of all that it is made of have been compared with the manifest's.

@@ -32,13 +32,14 @@ mod tensors;
 mod training;
 mod trial;
 mod warm_up;
+mod weights;
 
 pub use backbone::{Backbone, Request, TensorTicket, Ticket};
 pub use batch::Limits;
 pub use call::{Class, Input, Row, Timing, Want};
 pub use engine::{Device, Engine, EngineOptions};
 pub use error::EngineError;
-pub use folder::{Folder, FolderError, beside};
+pub use folder::{Folder, FolderError, SharedWeights, beside};
 pub use places::{Permit, Places};
 pub use runtime::{Runtime, RuntimeError};
 pub use session::Provider;

@@ -14,12 +14,14 @@ use ort::value::Outlet;
 
 use crate::engine::Device;
 use crate::error::EngineError;
+use crate::folder::SharedWeights;
 use crate::memory;
 use crate::outputs::Outputs;
 use crate::reads::Reads;
 use crate::runtime::Runtime;
 use crate::signal::Signals;
 use crate::signature::Signature;
+use crate::weights::Common;
 
 /// Where a backbone really runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub(crate) struct Graph {
     /// What is read of the outputs, where an item's vector is.
     outputs: Option<Outputs>,
     signature: Signature,
+    /// Kept for whoever is loaded later.
+    _common: Option<Common>,
     /// Behind the session: fields are dropped in their order, and what it frees is to go back to the system.
     _trim: Trim,
 }
@@ -82,23 +86,30 @@ impl Drop for Trim {
 
 impl Graph {
     /// Makes a session of the file and checks it against the manifest. `logit_classes` is the label file's length, `stage`
-    /// the file of the graph before it.
+    /// the file of the graph before it, `shared` what it keeps together with others.
     ///
     /// # Errors
     /// [`EngineError::Cuda`] when CUDA is required and not usable, else [`EngineError::Graph`] naming what does not fit.
     pub(crate) fn load(
         runtime: &Runtime,
         (file, stage): (&Path, Option<&Path>),
+        shared: Option<&SharedWeights>,
         manifest: &Manifest,
         logit_classes: Option<usize>,
         threads: usize,
         device: Device,
     ) -> Result<Self, EngineError> {
-        let (session, provider) = build(runtime, file, threads, device)?;
+        let common = match device {
+            Device::Cpu => shared.map(|weights| Common::of(file, weights)).transpose(),
+            // What is in the CPU's memory is no use there.
+            Device::Cuda { .. } => Ok(None),
+        };
+        let common = common.map_err(EngineError::Graph)?;
+        let (session, provider) = build(runtime, (file, common.as_ref()), threads, device)?;
         let refuse = |problem: String| EngineError::Graph(format!("`{}`: {problem}", manifest.backbone.id));
         let (reads, batch) = match &manifest.audio {
             Some(audio) => {
-                let stage = stage.map(|file| build(runtime, file, threads, device)).transpose()?;
+                let stage = stage.map(|file| build(runtime, (file, None), threads, device)).transpose()?;
                 let stage = stage.map(|(session, provider)| Shared::new(session, provider));
                 let signals = Signals::new(session.inputs(), audio, stage, provider).map_err(refuse)?;
                 (Reads::Signals(Box::new(signals)), None)
@@ -114,6 +125,7 @@ impl Graph {
             batch,
             outputs,
             signature,
+            _common: common,
             _trim: Trim,
         })
     }
@@ -205,12 +217,12 @@ unsafe impl Sync for Shared {}
 
 fn build(
     runtime: &Runtime,
-    file: &Path,
+    (file, common): (&Path, Option<&Common>),
     threads: usize,
     device: Device,
 ) -> Result<(Session, Provider), EngineError> {
     if let Device::Cuda { id, required } = device {
-        match commit(runtime, file, threads, Some(id)) {
+        match commit(runtime, (file, None), threads, Some(id)) {
             Ok(session) => return Ok((session, Provider::Cuda)),
             Err(message) if required => return Err(EngineError::Cuda(last_clause(&message).to_owned())),
             Err(message) => {
@@ -218,10 +230,17 @@ fn build(
             }
         }
     }
-    commit(runtime, file, threads, None).map(|session| (session, Provider::Cpu)).map_err(EngineError::Graph)
+    commit(runtime, (file, common), threads, None)
+        .map(|session| (session, Provider::Cpu))
+        .map_err(EngineError::Graph)
 }
 
-fn commit(runtime: &Runtime, file: &Path, threads: usize, cuda: Option<i32>) -> Result<Session, String> {
+fn commit(
+    runtime: &Runtime,
+    (file, common): (&Path, Option<&Common>),
+    threads: usize,
+    cuda: Option<i32>,
+) -> Result<Session, String> {
     // The builder's errors carry the builder itself and cannot cross threads: strings from the start.
     let step = |built: BuilderResult| built.map_err(|error| error.to_string());
     let builder = Session::builder(runtime.environment()).map_err(|error| error.to_string())?;
@@ -232,6 +251,9 @@ fn commit(runtime: &Runtime, file: &Path, threads: usize, cuda: Option<i32>) -> 
     let mut builder = step(builder.with_intra_op_spinning(false))?;
     if let Some(id) = cuda {
         builder = on_cuda(builder, id)?;
+    }
+    if let Some(common) = common {
+        builder = step(common.give(builder))?;
     }
     builder.commit_from_file(file).map_err(|error| error.to_string())
 }

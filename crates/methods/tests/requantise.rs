@@ -8,7 +8,7 @@ use std::path::Path;
 
 use headstart_methods::MethodError;
 use headstart_methods::rng::Rng;
-use headstart_methods::tune::{Delta, Goal, Role, Tunable, can_be_rounded};
+use headstart_methods::tune::{Delta, Goal, Initial, Role, Tunable, can_be_rounded};
 use headstart_onnx::proto::{Graph, Model, Node, OperatorSet, Tensor, ValueInfo, element};
 use headstart_types::runner::{Graphs, Trained};
 use prost::Message as _;
@@ -52,6 +52,7 @@ fn delta(first: Vec<Trained>, last: &[Trained]) -> Delta {
         prefix: None,
         graphs: Graphs { training: Vec::new(), forward: Vec::new() },
         roles: vec![Role::Backbone(0.0); first.len()],
+        initial: vec![Initial::Constant(0.0); first.len()],
         weights: first,
         output: String::new(),
         loss: String::new(),
@@ -63,7 +64,8 @@ fn delta(first: Vec<Trained>, last: &[Trained]) -> Delta {
 
 fn requantised(delta: &Delta) -> Vec<u8> {
     let (original, quantised) = (bundled("all-minilm-l6-v2"), bundled("all-minilm-l6-v2-int8"));
-    delta.requantise((&original, FEATURES), (&quantised, FEATURES)).unwrap()
+    let parted = delta.requantise((&original, FEATURES), (&quantised, FEATURES), "weights.bin").unwrap();
+    parted.whole().unwrap()
 }
 
 /// What bytes with a step a column stand for, `[inputs, outputs]`.

@@ -369,6 +369,11 @@ fn an_operator_without_a_derivative_is_named_before_anything_is_trained() {
 }
 
 /// The features that the classifier's backbone gives, and its logits, for all points.
+/// The classifier's graph up to its features with what tuning changed.
+fn whole(delta: &Delta) -> Vec<u8> {
+    delta.graft(&classifier(), "features", "weights.bin").unwrap().whole().unwrap()
+}
+
 fn answers(bench: &Workbench, file: &[u8], points: &Points, output: &str) -> Vec<f32> {
     let mut runner = headstart_types::runner::Runners::runner(bench, file, Form::Optimised).unwrap();
     let rows: Vec<usize> = (0..points.0.len()).collect();
@@ -393,7 +398,7 @@ fn both_ways(what: What) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     let delta = Delta::between(&work.tunable, &tuned.weights).unwrap();
     let bytes = delta.to_bytes().unwrap();
     assert_eq!(Delta::from_bytes(&bytes).unwrap(), delta);
-    let grafted = delta.graft(&classifier(), "features").unwrap();
+    let grafted = whole(&delta);
     let features = |file: &[u8]| {
         let mut model = Model::decode(file).unwrap();
         let output = ValueInfo { name: Some("features".to_owned()), ..ValueInfo::default() };
@@ -540,8 +545,8 @@ fn pairs_bring_rows_of_one_class_together_and_others_apart() {
         }
         same.0 / same.1 as f32 - other.0 / other.1 as f32
     };
-    let before = gap(&delta(&tunable.weights).graft(&classifier(), "features").unwrap());
-    let after = gap(&delta(&tuned.weights).graft(&classifier(), "features").unwrap());
+    let before = gap(&whole(&delta(&tunable.weights)));
+    let after = gap(&whole(&delta(&tuned.weights)));
     assert!(after > 1.5 * before, "{before} {after}");
 }
 

@@ -7,6 +7,7 @@
 //! message that was decoded.
 
 mod assembly;
+mod elsewhere;
 mod error;
 mod extension;
 mod limits;
@@ -18,6 +19,7 @@ mod values;
 mod wire;
 
 pub use assembly::{Assembly, Part};
+pub use elsewhere::{Place, inline, whole};
 pub use error::OnnxError;
 pub use extension::{Extension, Header};
 pub use limits::Limits;

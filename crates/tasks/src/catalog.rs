@@ -38,6 +38,8 @@ pub struct Served {
     pub loaded_at: u64,
     /// Bytes of memory that it is counted with.
     pub memory: u64,
+    /// The digest of weights that it holds together with others, and the bytes that these are counted with once.
+    pub shared: Option<(String, u64)>,
     /// The turn in which it was asked last.
     asked: AtomicU64,
 }
@@ -104,6 +106,7 @@ impl Served {
         let zero_shot = ZeroShot::load(&folder).map_err(LoadError::ZeroShot)?;
         let text_tower = tower.map(Arc::new);
         let (memory, asked) = (folder.memory(), AtomicU64::new(0));
+        let shared = folder.shared().map(|weights| (weights.sha256.clone(), folder.shared_memory()));
         if manifest.words.is_some() {
             let (encoder, compute) = table(engine, folder)?;
             return Ok(Self {
@@ -114,6 +117,7 @@ impl Served {
                 fingerprint,
                 loaded_at,
                 memory,
+                shared,
                 asked,
             });
         }
@@ -130,7 +134,7 @@ impl Served {
             (None, None, None) => Encoder::None,
         };
         let compute = Compute::Graph(engine.load(folder)?);
-        Ok(Self { compute, encoder, text_tower, zero_shot, fingerprint, loaded_at, memory, asked })
+        Ok(Self { compute, encoder, text_tower, zero_shot, fingerprint, loaded_at, memory, shared, asked })
     }
 
     /// The name clients use.
@@ -373,6 +377,8 @@ pub struct Resident {
     pub id: String,
     /// Bytes that it is counted with.
     pub memory: u64,
+    /// The digest of weights that it holds together with others, and the bytes that these are counted with once.
+    pub shared: Option<(String, u64)>,
     /// The turn in which it was asked last: the lower, the longer ago.
     pub asked: u64,
     /// Whether no request or job holds it.
@@ -468,6 +474,7 @@ impl Catalog {
             .map(|(id, served)| Resident {
                 id: id.clone(),
                 memory: served.memory,
+                shared: served.shared.clone(),
                 asked: served.asked.load(Ordering::Relaxed),
                 idle: Arc::strong_count(served) == 1,
             })

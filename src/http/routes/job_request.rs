@@ -344,7 +344,7 @@ mod tests {
 
     fn asked(method: Value, older: Value) -> Result<&'static str, String> {
         let object = |value: Value| value.as_object().cloned();
-        fit(object(method), object(older))
+        fit(Modality::Text, object(method), object(older))
             .map(|asked| asked.method.name())
             .map_err(|error| format!("{error:?}"))
     }

@@ -7,11 +7,12 @@ use headstart_onnx::proto::{Tensor, element};
 use headstart_onnx_grad::{Graph, widen};
 use headstart_types::runner::Trained;
 use ndarray::{Array2, ArrayView2};
-use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
 use super::choose::Role;
 use super::graph::{Tunable, open, refused};
+use super::low_rank;
+use super::parted::{Common, Parted};
 use super::requantise::{self, Quantised, Weight};
 use crate::container::{Reader, Writer};
 use crate::error::MethodError;
@@ -140,22 +141,33 @@ impl Delta {
         Ok(Self(changes))
     }
 
-    /// A backbone's file with what tuning changed, giving `output` alone. It is another file also where nothing changed: its
-    /// weights are of 32 bits, and folded as they were trained.
+    /// A backbone's graph with what tuning changed, giving `output` alone; what it left alone lies in the file `beside` it.
+    /// Factors are added as they were trained, beside the matrices, which stay. The graph is another one also where nothing
+    /// changed: its weights are of 32 bits, and folded as they were trained.
     ///
     /// # Errors
     /// [`MethodError::Graph`] for a file that is not the one that was tuned.
-    pub fn graft(&self, backbone: &[u8], output: &str) -> Result<Vec<u8>, MethodError> {
+    pub fn graft(&self, backbone: &[u8], output: &str, beside: &str) -> Result<Parted, MethodError> {
         let mut graph = open(backbone, &[output])?;
+        let own = Common::of(graph.constants().map(|(_, tensor)| tensor), beside);
+        let mut factors = BTreeMap::new();
         for (name, change) in &self.0 {
-            let Applied { shape, tuned, .. } = change.applied(name, &mut graph)?;
-            graph.replace_constant(Tensor::floats(name, &shape, tuned)).map_err(refused)?;
+            match change {
+                Change::Difference { .. } => {
+                    let Applied { shape, tuned, .. } = change.applied(name, &mut graph)?;
+                    graph.replace_constant(Tensor::floats(name, &shape, tuned)).map_err(refused)?;
+                }
+                Change::LowRank { down, up, scale, .. } => {
+                    factors.insert(name.clone(), (down.clone(), up * *scale));
+                }
+            }
         }
-        Ok(graph.into_model().encode_to_vec())
+        low_rank::attach(&mut graph, output, factors)?;
+        Ok(own.part(graph.into_model()))
     }
 
     /// A backbone of low precision with what tuning changed of its original, giving `output` alone: all weights that are not
-    /// in the delta stay bit for bit. `features` is what the original calls its output.
+    /// in the delta stay bit for bit, and lie in the file `beside` it. `features` is what the original calls its output.
     ///
     /// # Errors
     /// [`MethodError::Graph`] for an original that is not the one that was tuned; [`MethodError::Rounding`] for a weight that
@@ -164,16 +176,18 @@ impl Delta {
         &self,
         (original, features): (&[u8], &str),
         (backbone, output): (&[u8], &str),
-    ) -> Result<Vec<u8>, MethodError> {
+        beside: &str,
+    ) -> Result<Parted, MethodError> {
         let mut graph = open(original, &[features])?;
         let reads = requantise::reads(&graph);
         let mut quantised = Quantised::open(backbone, output)?;
+        let own = Common::of(quantised.constants(), beside);
         for (name, change) in &self.0 {
             requantise::once(&reads, name)?;
             let Applied { shape, first, tuned } = change.applied(name, &mut graph)?;
             quantised.put(&Weight { name, shape: &shape, first: &first }, &tuned)?;
         }
-        Ok(quantised.into_file())
+        Ok(own.part(quantised.into_model()))
     }
 }
 

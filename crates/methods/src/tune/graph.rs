@@ -148,6 +148,11 @@ fn with_inputs(graph: Graph, weights: &[Found], output: &str) -> Model {
     model
 }
 
+/// Of a file that is no graph.
+pub(super) fn refused_file(error: impl std::error::Error) -> MethodError {
+    MethodError::Graph(error.to_string())
+}
+
 pub(super) fn refused(error: headstart_onnx_grad::GradError) -> MethodError {
     MethodError::Graph(error.to_string())
 }

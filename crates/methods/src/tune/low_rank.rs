@@ -1,8 +1,11 @@
 //! Factors of low rank beside a backbone's matrices (Hu et al., "LoRA: Low-rank adaptation of large language models", ICLR
 //! 2022): `y = x·W + s·(x·A)·B`, of which `A` and `B` alone are trained. `B` starts at zero, and with it what is added.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
 use headstart_onnx::proto::{Model, Node, Tensor, element};
 use headstart_onnx_grad::Graph;
+use ndarray::Array2;
 
 use super::choose::{Found, Role, behind};
 use super::graph::refused;
@@ -79,6 +82,67 @@ pub(super) fn add(graph: &mut Graph, features: &str, given: LowRank) -> Result<V
     Ok(found)
 }
 
+/// Adds factors that were trained to the matrices of those names: `[inputs, rank]`, and `[rank, outputs]` with the scale in it.
+///
+/// # Errors
+/// [`MethodError::Graph`] for factors of a matrix that is not there, or is of another size.
+pub(super) fn attach(
+    graph: &mut Graph,
+    features: &str,
+    mut factors: BTreeMap<String, (Array2<f32>, Array2<f32>)>,
+) -> Result<(), MethodError> {
+    let targets = targets(graph, features);
+    let mut model = std::mem::replace(graph, Graph::new(Model::default()).map_err(refused)?).into_model();
+    let inner = model.graph.get_or_insert_default();
+    let nodes = std::mem::take(&mut inner.node);
+    let mut targets = targets.into_iter().filter(|target| factors.contains_key(&target.weight)).peekable();
+    let mut attached = BTreeSet::new();
+    for (at, mut node) in nodes.into_iter().enumerate() {
+        let Some(target) = targets.next_if(|target| target.node == at) else {
+            inner.node.push(node);
+            continue;
+        };
+        let Some((down, up)) = factors.get(&target.weight) else { continue };
+        if (down.nrows(), up.ncols()) != (target.inputs, target.outputs) {
+            return Err(missing(&target.weight));
+        }
+        let name = |what: &str| format!("low_rank/{}/{what}", target.weight);
+        let output = node.output.first().cloned().unwrap_or_default();
+        if let Some(first) = node.output.first_mut() {
+            *first = name("base");
+        }
+        // Where the product itself takes what is added to it, so does this one.
+        let takes_sum = node.is("Gemm");
+        inner.node.push(node);
+        let (first, second) = (name("down"), name("up"));
+        inner.node.push(Node::new("MatMul", &[&target.input, &first], &[&name("narrow")], Vec::new()));
+        if takes_sum {
+            let inputs = [&*name("narrow"), &*second, &*name("base")];
+            inner.node.push(Node::new("Gemm", &inputs, &[&output], Vec::new()));
+        } else {
+            inner.node.extend([
+                Node::new("MatMul", &[&name("narrow"), &second], &[&name("wide")], Vec::new()),
+                Node::new("Add", &[&name("base"), &name("wide")], &[&output], Vec::new()),
+            ]);
+        }
+        for (name, factor) in [(first, down), (second, up)] {
+            let (rows, columns) = factor.dim();
+            inner.initializer.push(Tensor::floats(&name, &[rows, columns], factor.iter().copied()));
+        }
+        attached.insert(target.weight);
+    }
+    factors.retain(|name, _| !attached.contains(name));
+    if let Some(name) = factors.keys().next() {
+        return Err(missing(name));
+    }
+    *graph = Graph::new(model).map_err(refused)?;
+    Ok(())
+}
+
+fn missing(weight: &str) -> MethodError {
+    MethodError::Graph(format!("the graph has no weight `{weight}` that was tuned"))
+}
+
 /// The matrices, in the order of the nodes that what is added goes to.
 fn targets(graph: &Graph, features: &str) -> Vec<Target> {
     let head = behind(graph, features);
@@ -107,6 +171,10 @@ fn targets(graph: &Graph, features: &str) -> Vec<Target> {
         });
     }
     targets.sort_by_key(|target| target.node);
+    // One that several products read would get other factors in each.
+    let mut reads: HashMap<String, usize> = HashMap::new();
+    targets.iter().for_each(|target| *reads.entry(target.weight.clone()).or_default() += 1);
+    targets.retain(|target| reads.get(&target.weight) == Some(&1));
     targets
 }
 

@@ -147,9 +147,12 @@ impl Quantised {
         self.graph.replace_constant(bytes).and_then(|()| self.graph.replace_constant(steps)).map_err(refused)
     }
 
-    /// The file.
-    pub(super) fn into_file(self) -> Vec<u8> {
-        self.graph.into_model().encode_to_vec()
+    pub(super) fn constants(&self) -> impl Iterator<Item = &Tensor> {
+        self.graph.constants().map(|(_, tensor)| tensor)
+    }
+
+    pub(super) fn into_model(self) -> Model {
+        self.graph.into_model()
     }
 
     /// Where it holds a weight; no other weight is held there from now on.
