@@ -63,6 +63,7 @@ impl Bench {
                 | Suite::Overload
                 | Suite::Startup
                 | Suite::Classifiers
+                | Suite::Variants
                 | Suite::Training
                 | Suite::Growth => bundled().filter(|id| options.wants(id)).collect(),
             },

@@ -56,6 +56,7 @@ fn run(options: Options) -> anyhow::Result<()> {
             Suite::Overload => cases::overload::run(&bench)?,
             Suite::Startup => cases::startup::run(&bench)?,
             Suite::Classifiers => cases::classifiers::run(&bench)?,
+            Suite::Variants => cases::variants::run(&bench)?,
             Suite::Training => cases::training::run(&bench)?,
             Suite::Growth => cases::growth::run(&bench)?,
             // `expand` has replaced it.

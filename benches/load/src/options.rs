@@ -8,8 +8,8 @@ use clap::{Parser, ValueEnum};
 #[derive(Debug, Clone, Parser)]
 #[command(name = "headstart-load")]
 pub(crate) struct Options {
-    /// What to measure; `all` is everything but `sound-throughput`, whose backbone is not bundled, and `classifiers`, `training` and
-    /// `growth`, which are long
+    /// What to measure; `all` is everything but `sound-throughput`, whose backbone is not bundled, and `classifiers`, `variants`,
+    /// `training` and `growth`, which are long
     #[arg(value_enum, default_value = "all")]
     pub(crate) suite: Suite,
     /// Rounds of server and direct in turns [default: 3; with --quick 1]
@@ -50,7 +50,7 @@ pub(crate) struct Options {
 /// A group of measurements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Suite {
-    /// Everything but sounds, classifiers, training and growth
+    /// Everything but sounds, classifiers, variants, training and growth
     All,
     /// Throughput of texts
     Text,
@@ -72,6 +72,8 @@ pub(crate) enum Suite {
     Startup,
     /// A thousand classifiers against one
     Classifiers,
+    /// Memory and throughput of versions that have a tuned backbone
+    Variants,
     /// Latency while a job trains
     Training,
     /// Memory over many mixed requests
@@ -103,6 +105,7 @@ impl Suite {
             | Self::Overload
             | Self::Startup
             | Self::Classifiers
+            | Self::Variants
             | Self::Training
             | Self::Growth => vec![self],
         }
@@ -121,6 +124,7 @@ impl Suite {
             Self::Overload => "Twice the capacity, open loop",
             Self::Startup => "Start-up and idle memory",
             Self::Classifiers => "A thousand classifiers on one backbone",
+            Self::Variants => "Versions with a backbone of their own",
             Self::Training => "Latency while a job trains, open loop",
             Self::Growth => "Memory over mixed requests",
         }

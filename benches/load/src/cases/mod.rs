@@ -10,5 +10,6 @@ pub(crate) mod startup;
 pub(crate) mod tensors;
 pub(crate) mod throughput;
 pub(crate) mod training;
+pub(crate) mod variants;
 
 mod closed_rounds;
