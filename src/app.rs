@@ -18,6 +18,7 @@ use crate::folders;
 use crate::intake::Uploads;
 use crate::keys::{Accounts, Keys};
 use crate::loading::Loading;
+use crate::precision::Pairs;
 use crate::traces::{Endpoint, Exporter, Traces};
 use crate::variants::Variants;
 
@@ -56,6 +57,8 @@ pub struct App {
     pub(crate) uploads: Arc<Uploads>,
     /// Backbones that jobs tuned.
     pub(crate) variants: Variants,
+    /// Quantised backbones that were looked at beside their originals.
+    pub(crate) pairs: Pairs,
     /// Whether bulk work makes way for everything else on the machine.
     steps_back: bool,
     loaded: AtomicBool,
@@ -108,6 +111,7 @@ impl App {
             inspections,
             uploads: Arc::default(),
             variants: Variants::default(),
+            pairs: Pairs::default(),
             steps_back: true,
             loaded: no(),
             ready: no(),

@@ -1,12 +1,20 @@
 //! Backbones of low precision in jobs that train the backbone itself: what is trained is the original, and what comes of it is
 //! rounded for the backbone again where its manifest says so.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use headstart_engine::Folder;
 use headstart_methods::tune;
 use headstart_tasks::Served;
+
+use crate::app::App;
+
+/// Pairs of graphs that were looked at and go together: the digests of both, and whether tables of embeddings were among the
+/// weights.
+#[derive(Debug, Default)]
+pub(crate) struct Pairs(Mutex<HashSet<(String, String, bool)>>);
 
 /// The backbone that a job's versions are made of, whose features it fits and judges: the one that is asked for where that is
 /// trained itself or rounded again, else the one that is trained.
@@ -15,12 +23,23 @@ pub(crate) fn answering(asked: &Arc<Served>, trained: Arc<Served>) -> Arc<Served
 }
 
 /// Whether all that may be trained can be rounded for the backbone that was asked for, where it is to be; tables of embeddings
-/// are among it where `embeddings` says so. Reads both graphs.
+/// are among it where `embeddings` says so. Reads both graphs, until a pair is known to go together.
 ///
 /// # Errors
 /// Why not, in words.
-pub(crate) async fn check(asked: &Served, trained: &Served, embeddings: bool) -> Result<(), String> {
+pub(crate) async fn check(
+    app: &App,
+    asked: &Served,
+    trained: &Served,
+    embeddings: bool,
+) -> Result<(), String> {
     if !asked.manifest().backbone.requantise || asked.id() == trained.id() {
+        return Ok(());
+    }
+    let sha256 = |served: &Served| served.manifest().backbone.sha256.to_lowercase();
+    let pair = (sha256(trained), sha256(asked), embeddings);
+    let known = || app.pairs.0.lock().unwrap_or_else(PoisonError::into_inner);
+    if known().contains(&pair) {
         return Ok(());
     }
     let (original, quantised) = (trained.folder().clone(), asked.folder().clone());
@@ -29,7 +48,9 @@ pub(crate) async fn check(asked: &Served, trained: &Served, embeddings: bool) ->
         let checked = tune::can_be_rounded((&first.0, &first.1), (&second.0, &second.1), embeddings);
         checked.map_err(|error| error.to_string())
     });
-    checking.await.map_err(|_| "its weights were not looked at".to_owned())?
+    checking.await.map_err(|_| "its weights were not looked at".to_owned())??;
+    known().insert(pair);
+    Ok(())
 }
 
 /// A backbone's graph and the name of its features.

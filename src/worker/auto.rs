@@ -143,7 +143,7 @@ impl Context<'_> {
         let cannot = |problem: String| format!("`{id}` cannot be trained: {problem}");
         let trained = self.app.tasks.trained(&self.served).await.map_err(cannot)?;
         let embeddings = Recipe::default().embeddings;
-        precision::check(&self.served, &trained, embeddings).await.map_err(cannot)?;
+        precision::check(self.app, &self.served, &trained, embeddings).await.map_err(cannot)?;
         let reads = trained.modality();
         match ground.files.first().and_then(|file| file.inspection.modality) {
             Some(holds) if holds != reads => Err(format!(

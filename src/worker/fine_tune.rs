@@ -161,7 +161,7 @@ async fn backbone(
         Stop::refused("unsuitable_model", format!("`{asked}` cannot be trained: {problem}"), "model")
     };
     let trained = app.tasks.trained(&served).await.map_err(refused)?;
-    precision::check(&served, &trained, plan.recipe.embeddings).await.map_err(refused)?;
+    precision::check(app, &served, &trained, plan.recipe.embeddings).await.map_err(refused)?;
     Ok(precision::answering(&served, trained))
 }
 

@@ -67,7 +67,7 @@ impl Models {
 }
 
 fn short() -> Value {
-    json!({"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, "share": 1.0})
+    json!({"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "share": 1.0})
 }
 
 async fn trained(lab: &Lab, file: &FileId, chance: u8) -> Job {

@@ -111,9 +111,10 @@ def test_the_file_gives_the_services_scores_and_vectors_near_those_of_the_traine
     served = served_scores(service, name, texts, exported.classes)
     outputs = exported.texts(texts)
     assert_agree(outputs, served, several=False)
-    # A text's vector does not depend on what shares its batch: the same bits.
+    # A text's vector does not depend on what shares its batch, but for the order in which its mean is summed up.
     for index in (0, 5):
-        assert numpy.array_equal(exported.texts(texts[index : index + 1])["embedding"][0], outputs["embedding"][index])
+        alone = exported.texts(texts[index : index + 1])["embedding"][0]
+        assert numpy.abs(alone - outputs["embedding"][index]).max() < 1e-6
     cosines = (vectors(trained, texts) * outputs["embedding"]).sum(axis=1)
     assert cosines.mean() > 0.99, cosines
     assert (numpy.array(service.embed(FAST_TEXT, texts)) * outputs["embedding"]).sum(axis=1).mean() < cosines.mean()

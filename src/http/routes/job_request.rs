@@ -176,7 +176,7 @@ async fn trainable(
         ApiError::invalid(field, format!("`{}` cannot train `{model}`: {problem}", method.name()))
     };
     let trained = visible.app.tasks.trained(served).await.map_err(|problem| refused("method", problem))?;
-    let checked = precision::check(served, &trained, plan.recipe.embeddings).await;
+    let checked = precision::check(&visible.app, served, &trained, plan.recipe.embeddings).await;
     checked.map_err(|problem| refused("model", problem))?;
     if learned.modality == Some(trained.modality()) {
         return Ok(());
