@@ -16,7 +16,8 @@ use crate::worker::control::Stop;
 use crate::worker::fine_tune::Context;
 use crate::worker::pace::Part;
 use crate::worker::rehearsal;
-use crate::worker::tune::{Ground, HELD_OUT, Made, Turns};
+use crate::worker::tune::{Ground, Made};
+use crate::worker::turns::{HELD_OUT, Turns};
 
 /// The steps under which it is kept what was decided before the training, and the fit of the head that it begins with.
 const DECISION: &str = "auto";

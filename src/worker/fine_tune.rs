@@ -29,7 +29,8 @@ use crate::worker::reading::{Upload, payload};
 use crate::worker::rival::Rows;
 use crate::worker::stages::Stages;
 use crate::worker::table::{Row, Table, TableBuilder};
-use crate::worker::tune::{Ground, Made, Turns};
+use crate::worker::tune::{Ground, Made};
+use crate::worker::turns::Turns;
 use crate::worker::zero_shot::{self, Zeroth};
 use crate::worker::{bulk, overlap, raw};
 

@@ -18,7 +18,9 @@ mod rival;
 mod run;
 mod stages;
 mod table;
+mod training;
 mod tune;
+mod turns;
 mod zero_shot;
 
 pub use alone::work;

@@ -9,7 +9,7 @@ use headstart_methods::{Control, MethodError};
 
 use crate::worker::control::Halt;
 use crate::worker::prefix;
-use crate::worker::tune::{self, Subjects};
+use crate::worker::training::{self, Subjects};
 
 /// Steps that are measured, behind a first one in which memory is taken.
 const STEPS: usize = 3;
@@ -31,7 +31,7 @@ pub(super) fn took(
     halt: Arc<Halt>,
 ) -> Result<Duration, MethodError> {
     let mut rehearsal = Rehearsal { halt, began: Instant::now(), passes: Vec::new(), steps: Vec::new() };
-    match tune::train(subjects, &mut rehearsal) {
+    match training::train(subjects, &mut rehearsal, None) {
         Ok(_) | Err(MethodError::Cancelled) => {
             let passes = (learn + stop).div_ceil(prefix::BATCH) as f64;
             Ok(rehearsal.believed(subjects.plan.steps(learn, stop), passes))

@@ -1,24 +1,18 @@
-//! The step of the methods that train the backbone itself: the fitted head and the backbone's graph as one classifier,
-//! trained, and what was changed kept apart from what came with the backbone.
+//! The step of the methods that train the backbone itself: what `training` makes of it is kept, and asked about the rows that
+//! stop the run and those that are scored.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::File;
-use std::io::Read as _;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use headstart_datasets::{Limits, Place};
-use headstart_engine::{Device, Folder, FolderError, Runtime, Workbench};
-use headstart_export::{Subject, compose};
 use headstart_methods::artifact::{self, Graft};
-use headstart_methods::data::{self, Targets};
-use headstart_methods::evaluate::tuned::compared;
+use headstart_methods::data;
 use headstart_methods::head::{Backbone, Head};
-use headstart_methods::tune::{self, Delta, Feed, Plan, Tunable, Tuned, Work};
-use headstart_methods::{Control, FitData, Fitted, Method, MethodError, Params, Unattended, split};
+use headstart_methods::tune::{self, Plan};
+use headstart_methods::{Control, FitData, Fitted, Method, MethodError, Unattended};
 use headstart_types::classifier::untuned;
 use headstart_types::ids::Sha256;
-use headstart_types::manifest::BackboneSpec;
-use headstart_types::report::{Mixture, Pass, Tuning};
+use headstart_types::report::Tuning;
 use ndarray::{Array2, Axis};
 
 use crate::app::App;
@@ -27,9 +21,10 @@ use crate::worker::bulk;
 use crate::worker::control::{Halt, Stop};
 use crate::worker::examples::Examples;
 use crate::worker::fine_tune::{Context, Parts, threads};
-use crate::worker::prefix::Cached;
 use crate::worker::reading::{Upload, payload};
 use crate::worker::table::Table;
+use crate::worker::training::{self, Subjects, identity};
+use crate::worker::turns::Turns;
 
 /// The steps under which the states of a training and of the one from random weights, what it ended with and how it went
 /// are kept.
@@ -38,236 +33,11 @@ const RANDOM_STATE: &str = "tune-random";
 const TUNED: &str = "tuned";
 const TUNING: &str = "tuning";
 
-/// What a classifier's file calls its features and its logits.
-const NAMES: (&str, &str) = ("embedding", "logits");
-
-/// Of the rows to learn from, the share that stops the run where the file names none.
-pub(super) const HELD_OUT: f64 = 0.1;
-
-/// Fewer rows stop no run: which of many passes they like is chance, and the rows are better learnt from.
-const FEWEST: usize = 50;
-
 /// What a job works on.
 pub(super) struct Ground<'a> {
     pub(super) files: &'a [Upload],
     pub(super) table: &'a Arc<Table>,
     pub(super) parts: &'a Parts,
-}
-
-/// The rows of a run: learnt from, and never learnt from but asked after every epoch or, where features alone are trained,
-/// behind the last.
-pub(super) struct Turns {
-    pub(super) learn: Vec<usize>,
-    pub(super) stop: Vec<usize>,
-}
-
-impl Turns {
-    /// The rows of a plan. Where features alone are trained nothing is chosen by held-out rows, and none are drawn; else a
-    /// tenth is where that is worth asking. Two runs can only be compared by rows that neither learns from: where that is
-    /// wanted there are some.
-    ///
-    /// # Errors
-    /// [`MethodError`] when rows are too few to hold any out.
-    pub(super) fn planned(plan: &Plan, table: &Table, parts: &Parts, seed: u64) -> Result<Self, MethodError> {
-        let few = parts.learn.len() as f64 * HELD_OUT < FEWEST as f64;
-        if plan.contrast || (parts.tune.is_empty() && few && !plan.recipe.from_random) {
-            return Ok(Self { learn: parts.learn.clone(), stop: parts.tune.clone() });
-        }
-        Self::of(table, parts, HELD_OUT, seed)
-    }
-
-    /// The file's own rows for tuning where it has such, else a seeded stratified share of those to learn from.
-    ///
-    /// # Errors
-    /// [`MethodError`] when rows are too few to hold any out.
-    pub(super) fn of(table: &Table, parts: &Parts, share: f64, seed: u64) -> Result<Self, MethodError> {
-        if !parts.tune.is_empty() {
-            return Ok(Self { learn: parts.learn.clone(), stop: parts.tune.clone() });
-        }
-        let targets = table.targets().select(&parts.learn);
-        let groups = table.head.groups.as_ref();
-        let groups: Option<Vec<u32>> =
-            groups.map(|groups| parts.learn.iter().filter_map(|row| groups.get(*row).copied()).collect());
-        let drawn = split::hold_out(&targets, table.head.classes.len(), groups.as_deref(), share, seed)?;
-        let rows = |of: &[usize]| of.iter().filter_map(|at| parts.learn.get(*at).copied()).collect();
-        Ok(Self { learn: rows(&drawn.train), stop: rows(&drawn.held_out) })
-    }
-
-    /// The numbers that a fit gives the rows that stop the run: places among the rows learnt from, or behind the last.
-    pub(super) fn numbered(&self, parts: &Parts) -> Vec<usize> {
-        if !parts.tune.is_empty() {
-            return (0..self.stop.len()).map(|at| parts.learn.len() + at).collect();
-        }
-        self.stop.iter().filter_map(|row| parts.learn.binary_search(row).ok()).collect()
-    }
-
-    pub(super) fn all(&self) -> HashSet<usize> {
-        self.learn.iter().chain(&self.stop).copied().collect()
-    }
-}
-
-/// What is trained, as the step that trains has it at hand.
-pub(super) struct Subjects {
-    pub(super) folder: Folder,
-    /// What the version is to be made of: the same backbone, or one of low precision.
-    pub(super) answering: Backbone,
-    pub(super) head: Head,
-    pub(super) method: &'static dyn Method,
-    pub(super) params: Params,
-    pub(super) plan: Plan,
-    pub(super) targets: Targets,
-    pub(super) turns: Turns,
-    pub(super) examples: Examples,
-    pub(super) seed: u64,
-    pub(super) threads: usize,
-    pub(super) device: Device,
-}
-
-impl Subjects {
-    fn bench(&self) -> Result<Workbench, MethodError> {
-        let missing = || MethodError::Graph("ONNX Runtime is not loaded".into());
-        let bench = Workbench::new(Runtime::loaded().ok_or_else(missing)?, self.threads);
-        bench.on(self.device).map_err(|error| MethodError::Graph(error.to_string()))
-    }
-
-    fn tunable(&self, plan: &Plan, bench: &Workbench) -> Result<Tunable, MethodError> {
-        let choice = plan.choice(self.head.parts().multi_label);
-        tune::prepare(&classifier(&self.folder, &self.head)?, NAMES, &choice, bench)
-    }
-
-    fn class_weights(&self) -> Result<Option<Vec<[f32; 2]>>, MethodError> {
-        self.plan.class_weights(&self.targets.select(&self.turns.learn), self.head.classes())
-    }
-
-    fn work<'a>(
-        &'a self,
-        tunable: Tunable,
-        feed: &'a dyn Feed,
-        class_weights: Option<&'a [[f32; 2]]>,
-    ) -> Work<'a> {
-        Work {
-            tunable,
-            feed,
-            targets: &self.targets,
-            classes: self.head.classes().len(),
-            class_weights,
-            learn: &self.turns.learn,
-            tune: &self.turns.stop,
-            seed: self.seed,
-            threads: self.threads,
-        }
-    }
-}
-
-/// Trains. Blocking, and long. Returns the head with what was changed, as they are stored, and how it went.
-///
-/// # Errors
-/// [`MethodError`], as the training says.
-pub(super) fn train(
-    subjects: &Subjects,
-    control: &mut dyn Control,
-) -> Result<(Vec<u8>, Tuning), MethodError> {
-    let Subjects { head, method, params, plan, turns, examples, .. } = subjects;
-    let bench = subjects.bench()?;
-    let mut tunable = subjects.tunable(plan, &bench)?;
-    let prefix = tunable.prefix.take();
-    let cached = match &prefix {
-        Some(prefix) => {
-            let rows = turns.learn.iter().chain(&turns.stop).copied().collect();
-            Some(Cached::fill(examples, prefix, rows, &bench, control)?)
-        }
-        None => None,
-    };
-    let feed: &dyn Feed = cached.as_ref().map_or(examples, |cached| cached);
-    let class_weights = subjects.class_weights()?;
-    let work = subjects.work(tunable, feed, class_weights.as_deref());
-    let tuned = tune::train(&work, &plan.recipe, &bench, control)?;
-    let delta = Delta::between(&work.tunable, &tuned.weights)?.to_bytes()?;
-    let Backbone { id, sha256 } = subjects.answering.clone();
-    let backbone = Backbone { id: variants::name(&id, &delta), sha256 };
-    let head = tune::tuned_head(head, (&work.tunable, &tuned), backbone, (*method, params))?;
-    let weights = work.tunable.weights.iter().map(|weight| weight.values.len() as u64).sum();
-    let tuning = described(&tuned, (weights, delta.len() as u64), turns);
-    let trained = identity(&subjects.folder.manifest().backbone);
-    let graft = Graft { delta, original: Some(trained).filter(|trained| *trained != subjects.answering) };
-    Ok((artifact::save_tuned(&head, &graft)?, tuning))
-}
-
-/// What heads call a backbone.
-fn identity(backbone: &BackboneSpec) -> Backbone {
-    Backbone { id: backbone.id.clone(), sha256: backbone.sha256.to_lowercase() }
-}
-
-/// The same graph trained in the same way from random weights, for what transfer did: accuracies on the rows that stop the
-/// run, before the first pass and behind each.
-///
-/// # Errors
-/// [`MethodError`], as the training says.
-fn from_random(subjects: &Subjects, control: &mut dyn Control) -> Result<Vec<f64>, MethodError> {
-    let (plan, bench) = (subjects.plan.from_random(), subjects.bench()?);
-    let mut tunable = subjects.tunable(&plan, &bench)?;
-    tunable.forget(subjects.seed);
-    let class_weights = subjects.class_weights()?;
-    let work = subjects.work(tunable, &subjects.examples, class_weights.as_deref());
-    let tuned = tune::train(&work, &plan.recipe, &bench, control)?;
-    let first = tuned.mixes.first().map(|mixed| mixed.held_out.accuracy);
-    let passes = tuned.epochs.iter().filter_map(|epoch| Some(epoch.held_out?.accuracy));
-    Ok(first.into_iter().chain(passes).collect())
-}
-
-/// The backbone with its head as one file.
-fn classifier(folder: &Folder, head: &Head) -> Result<Vec<u8>, MethodError> {
-    let graph = |error: &dyn std::error::Error| MethodError::Graph(error.to_string());
-    let manifest = folder.manifest().without_text_tower();
-    if !manifest.backbone.external.is_empty() {
-        let id = &manifest.backbone.id;
-        return Err(MethodError::Graph(format!(
-            "`{id}` has weights in other files, which cannot be trained"
-        )));
-    }
-    let path = folder.verified_graph().map_err(|error| graph(&error))?;
-    let unread = |source| FolderError::Read { path: path.clone(), source };
-    let mut backbone = File::open(&path).map_err(|source| graph(&unread(source)))?;
-    let tokenizer = manifest.text.as_ref().map(|text| folder.read(&text.tokenizer)).transpose();
-    let tokenizer = tokenizer.map_err(|error| graph(&error))?;
-    let subject = Subject {
-        name: "tuning",
-        version: 1,
-        head,
-        manifest: &manifest,
-        tokenizer: tokenizer.as_deref(),
-        producer_version: env!("CARGO_PKG_VERSION"),
-    };
-    let composed = compose(&backbone, &subject).map_err(|error| graph(&error))?;
-    let mut file = Vec::new();
-    composed.assembly.write(&mut backbone.by_ref(), &mut file).map_err(|error| graph(&error))?;
-    Ok(file)
-}
-
-fn described(tuned: &Tuned, (weights, stored_bytes): (u64, u64), turns: &Turns) -> Tuning {
-    let pass = |epoch: &tune::Epoch| Pass {
-        loss: epoch.loss,
-        held_out_accuracy: epoch.held_out.map(|score| score.accuracy),
-        held_out_loss: epoch.held_out.map(|score| score.log_loss),
-    };
-    let mixture = |mixed: &tune::Mixed| Mixture {
-        share: f64::from(mixed.share),
-        held_out_accuracy: mixed.held_out.accuracy,
-        held_out_loss: mixed.held_out.log_loss,
-    };
-    Tuning {
-        weights,
-        stored_bytes,
-        learned_from: turns.learn.len(),
-        stopped_by: if tuned.mixes.is_empty() { 0 } else { turns.stop.len() },
-        epochs: tuned.epochs.iter().map(pass).collect(),
-        kept_epoch: tuned.best + 1,
-        mixtures: tuned.mixes.iter().map(mixture).collect(),
-        share: f64::from(tuned.share),
-        frozen: None,
-        gain: None,
-        from_random: None,
-    }
 }
 
 /// The features that a backbone gives some rows of a table, in the order of the rows.
@@ -520,16 +290,13 @@ impl Context<'_> {
     ) -> Result<(Sha256, Vec<u8>, Option<Tuning>), Stop> {
         let subjects = self.subjects(plan, ground, turns, head).await?;
         let mut control = self.control(TUNE_STATE, self.before(TUNE_STATE).await?);
-        let other = match plan.recipe.from_random {
+        let mut other = match plan.recipe.from_random {
             true => Some(self.control(RANDOM_STATE, self.before(RANDOM_STATE).await?)),
             false => None,
         };
         let training = tokio::task::spawn_blocking(move || {
-            let (bytes, mut tuning) = train(&subjects, &mut control)?;
-            if let Some(mut control) = other {
-                tuning.from_random = Some(compared(&tuning, from_random(&subjects, &mut control)?));
-            }
-            Ok::<_, MethodError>((bytes, tuning))
+            let other = other.as_mut().map(|control| control as &mut dyn Control);
+            training::train(&subjects, &mut control, other)
         });
         let trained = training.await.map_err(|_| Stop::Broken("the training panicked".into()))?;
         self.halt.check()?;
