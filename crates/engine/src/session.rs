@@ -253,7 +253,7 @@ fn commit(
         builder = on_cuda(builder, id)?;
     }
     if let Some(common) = common {
-        builder = step(common.give(builder))?;
+        builder = common.give(builder)?;
     }
     builder.commit_from_file(file).map_err(|error| error.to_string())
 }

@@ -21,9 +21,12 @@ use crate::folder::SharedWeights;
 /// What sessions hold, by the digest of the file that the weights are from.
 static HELD: Mutex<Vec<(String, Weak<Pool>)>> = Mutex::new(Vec::new());
 
+/// Where a weight begins in its file, and its shape.
+type Key = (u64, Vec<i64>);
+
 /// The weights of one file that graphs have asked for.
 struct Pool {
-    values: Mutex<HashMap<(u64, Vec<i64>), Arc<DynValue>>>,
+    values: Mutex<HashMap<Key, Arc<DynValue>>>,
     packed: PrepackedWeights,
 }
 
@@ -81,10 +84,14 @@ impl Common {
     }
 
     /// A builder whose session holds none of these itself.
-    pub(crate) fn give(&self, builder: SessionBuilder) -> BuilderResult {
-        let mut builder = builder.with_prepacked_weights(&self.pool.packed)?;
+    ///
+    /// # Errors
+    /// ONNX Runtime's message.
+    pub(crate) fn give(&self, builder: SessionBuilder) -> Result<SessionBuilder, String> {
+        let step = |built: BuilderResult| built.map_err(|error| error.to_string());
+        let mut builder = step(builder.with_prepacked_weights(&self.pool.packed))?;
         for (name, value) in &self.values {
-            builder = builder.with_initializer(name, Arc::clone(value))?;
+            builder = step(builder.with_initializer(name, Arc::clone(value)))?;
         }
         Ok(builder)
     }
