@@ -1,6 +1,7 @@
 //! Backbones that jobs train: what answers, what is kept of it, and what a stop on the way changes.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -169,6 +170,21 @@ async fn a_tuning_paused_midway_ends_with_the_bytes_of_an_undisturbed_one_and_a_
         assert_eq!((cancelled.state, cancelled.fine_tuned_model), (JobState::Cancelled, None), "{method}");
     }
     workers.stop().await;
+    let weights: BTreeSet<(u64, u64)> = variants(&lab)
+        .iter()
+        .map(|folder| std::fs::metadata(folder.join("weights.bin")).unwrap())
+        .map(|weights| (weights.ino(), weights.nlink()))
+        .collect();
+    let links = variants(&lab).len() as u64 + 1;
+    assert!(links > methods().len() as u64, "a variant a method: {links}");
+    assert_eq!(weights.into_iter().map(|(_, links)| links).collect::<Vec<_>>(), [links], "one file for all");
+}
+
+/// The folders of tuned backbones.
+fn variants(lab: &Lab) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(lab.service.app.config.data.join("variants")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.filter(|path| !path.file_name().unwrap().to_str().unwrap().starts_with('.')).collect()
 }
 
 /// Of a sentence's two animals the first counts. Frozen features know which two there are, and hardly which comes first.
