@@ -6,7 +6,8 @@ mod support;
 use std::{sync::Arc, time::Instant};
 
 use headstart_methods::{
-    FitData, MethodError, Unattended, artifact,
+    FitData, MethodError, Unattended,
+    artifact::{self, Graft},
     head::{Ask, Head, HeadId, HeadParts, Stack, Tail},
     method,
     rng::Rng,
@@ -59,6 +60,21 @@ fn a_stored_head_comes_back_as_it_was() {
     // The digest of "abc" from FIPS 180-2.
     let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     assert_eq!(artifact::address(b"abc"), expected);
+}
+
+#[test]
+fn what_was_tuned_names_an_original_only_where_the_head_reads_another_backbone() {
+    let head = linear(4, 2, &mut Rng::new(1));
+    for original in [None, Some(BACKBONE())] {
+        let graft = Graft { delta: vec![1, 2, 3], original };
+        let bytes = artifact::save_tuned(&head, &graft).unwrap();
+        // As versions were stored before there was an original to name.
+        let ends = br#"tuned_classifier\":1}"#;
+        let alone = bytes.windows(ends.len()).any(|part| part == ends);
+        assert_eq!(alone, graft.original.is_none());
+        assert_eq!(artifact::load_tuned(&bytes).unwrap(), Some((head.clone(), graft)));
+    }
+    assert_eq!(artifact::load_tuned(&artifact::save(&head).unwrap()).unwrap(), None);
 }
 
 #[test]

@@ -349,6 +349,15 @@ mod tests {
     }
 
     #[test]
+    fn weights_are_rounded_again_for_a_backbone_that_names_its_original_alone() {
+        let manifest = |lines: &str| pairs().replace("[text]", &format!("{lines}\n[text]"));
+        let both = "original = \"b\"\nrequantise = true";
+        assert!(Manifest::parse(&manifest(both)).unwrap().backbone.requantise);
+        assert!(!Manifest::parse(&manifest("original = \"b\"")).unwrap().backbone.requantise);
+        assert_eq!(refused(&manifest("requantise = true")), "backbone.requantise");
+    }
+
+    #[test]
     fn what_reads_pairs_has_logits_and_labels_by_entailment_alone() {
         let good = pairs();
         assert!(Manifest::parse(&good).unwrap().reads_pairs());
