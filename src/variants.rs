@@ -39,7 +39,7 @@ const ABOUT: &str = "variant.json";
 /// In a variant's folder what it left alone of its backbone's weights: one file, linked to by all variants of the backbone
 /// from the folder of such files, where it is named by its digest.
 const WEIGHTS: &str = "weights.bin";
-const COMMON: &str = ".weights";
+const COMMON: &str = "weights";
 
 /// A folder that nobody knows and that is younger may be one that another process is making.
 const SAFE_AGE: Duration = Duration::from_secs(60 * 60);

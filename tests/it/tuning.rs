@@ -184,7 +184,7 @@ async fn a_tuning_paused_midway_ends_with_the_bytes_of_an_undisturbed_one_and_a_
 fn variants(lab: &Lab) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(lab.service.app.config.data.join("variants")).unwrap();
     let paths = entries.map(|entry| entry.unwrap().path());
-    paths.filter(|path| !path.file_name().unwrap().to_str().unwrap().starts_with('.')).collect()
+    paths.filter(|path| path.file_name().unwrap() != "weights").collect()
 }
 
 /// Of a sentence's two animals the first counts. Frozen features know which two there are, and hardly which comes first.

@@ -154,7 +154,7 @@ impl Tuned {
             return Ok([0.0; 2]);
         }
         let all = own_bytes(&folder)? as f64 / 1e6;
-        let common = folder.join(".weights");
+        let common = folder.join("weights");
         let common = if common.is_dir() { own_bytes(&common)? as f64 / 1e6 } else { 0.0 };
         let each = (all - common) / self.versions.len() as f64;
         Ok([common + each, each])
@@ -168,7 +168,7 @@ fn own_bytes(folder: &Path) -> anyhow::Result<u64> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let metadata = entry.metadata()?;
-        let linked = metadata.nlink() > 1 && !folder.ends_with(".weights");
+        let linked = metadata.nlink() > 1 && !folder.ends_with("weights");
         bytes += match (metadata.is_dir(), linked) {
             (true, _) => own_bytes(&entry.path())?,
             (false, true) => 0,
