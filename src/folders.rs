@@ -35,6 +35,17 @@ pub fn list_all(roots: &[PathBuf]) -> Result<Vec<PathBuf>, FolderError> {
     Ok(found)
 }
 
+/// A backbone's graph, read whole, and the name of its features; nothing for one without features.
+///
+/// # Errors
+/// As [`Folder::verified_graph`].
+pub(crate) fn features_graph(folder: &Folder) -> Result<Option<(Vec<u8>, String)>, FolderError> {
+    let Some(features) = &folder.manifest().output.features else { return Ok(None) };
+    let path = folder.verified_graph()?;
+    let graph = std::fs::read(&path).map_err(|source| FolderError::Read { path, source })?;
+    Ok(Some((graph, features.tensor.clone())))
+}
+
 /// Opens a folder. One without a manifest is understood by its own files, and what they leave open is logged.
 ///
 /// # Errors

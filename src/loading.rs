@@ -150,8 +150,7 @@ impl Shared {
     }
 
     async fn load_folder(&self, app: &Arc<App>, id: &str, folder: Folder) -> Result<Arc<Served>, TaskError> {
-        let shared = folder.shared().map(|weights| (weights.sha256.clone(), folder.shared_memory()));
-        make_room(app, id, &Needed { own: folder.memory(), shared }).await?;
+        make_room(app, id, &Needed { own: folder.memory(), shared: folder.shared_memory() }).await?;
         let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let engine = engine.ok_or(TaskError::Engine(headstart_engine::EngineError::Stopped))?;
         let now = crate::app::unix_seconds();

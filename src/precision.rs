@@ -2,7 +2,6 @@
 //! rounded for the backbone again where its manifest says so.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use headstart_engine::Folder;
@@ -10,6 +9,7 @@ use headstart_methods::tune;
 use headstart_tasks::Served;
 
 use crate::app::App;
+use crate::folders;
 
 /// Pairs of graphs that were looked at and go together: the digests of both, and whether tables of embeddings were among the
 /// weights.
@@ -55,8 +55,6 @@ pub(crate) async fn check(
 
 /// A backbone's graph and the name of its features.
 fn graph(folder: &Folder) -> Result<(Vec<u8>, String), String> {
-    let features = folder.manifest().output.features.as_ref().ok_or("it has no features")?;
-    let path: PathBuf = folder.verified_graph().map_err(|error| error.reason())?;
-    let bytes = std::fs::read(path).map_err(|_| "its graph cannot be read")?;
-    Ok((bytes, features.tensor.clone()))
+    let graph = folders::features_graph(folder).map_err(|error| error.reason())?;
+    graph.ok_or_else(|| "it has no features".to_owned())
 }

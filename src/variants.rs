@@ -264,10 +264,7 @@ fn graph_of(folder: &Folder, made_of: &Backbone) -> Result<(Vec<u8>, String), Va
         let backbone = folder.manifest().backbone.id.clone();
         return Err(VariantError::OtherBackbone { backbone, made_of: made_of.sha256.clone(), found });
     }
-    let features = folder.manifest().output.features.as_ref().ok_or(VariantError::Unknown)?;
-    let path = folder.verified_graph()?;
-    let graph = std::fs::read(&path).map_err(|source| FolderError::Read { path, source })?;
-    Ok((graph, features.tensor.clone()))
+    folders::features_graph(folder)?.ok_or(VariantError::Unknown)
 }
 
 /// Makes a variant's folder beside its place and moves it there whole. Another process may have been faster.

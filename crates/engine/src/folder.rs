@@ -234,10 +234,11 @@ impl Folder {
         bytes + bytes / 10
     }
 
-    /// Bytes of memory that the weights it shares are counted with, once for all: as they are, and packed for products.
+    /// The digest of the weights it shares, and the bytes of memory that these are counted with, once for all: as they are,
+    /// and packed for products.
     #[must_use]
-    pub fn shared_memory(&self) -> u64 {
-        self.shared.as_ref().map_or(0, |shared| 2 * self.size(&shared.file))
+    pub fn shared_memory(&self) -> Option<(String, u64)> {
+        self.shared.as_ref().map(|shared| (shared.sha256.clone(), 2 * self.size(&shared.file)))
     }
 
     fn size(&self, file: &str) -> u64 {

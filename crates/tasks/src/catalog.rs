@@ -105,8 +105,7 @@ impl Served {
         let fingerprint = Key::of(&[manifest.backbone.sha256.as_bytes(), manifest_text.as_bytes()]);
         let zero_shot = ZeroShot::load(&folder).map_err(LoadError::ZeroShot)?;
         let text_tower = tower.map(Arc::new);
-        let (memory, asked) = (folder.memory(), AtomicU64::new(0));
-        let shared = folder.shared().map(|weights| (weights.sha256.clone(), folder.shared_memory()));
+        let (memory, shared, asked) = (folder.memory(), folder.shared_memory(), AtomicU64::new(0));
         if manifest.words.is_some() {
             let (encoder, compute) = table(engine, folder)?;
             return Ok(Self {
