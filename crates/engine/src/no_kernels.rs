@@ -1,5 +1,6 @@
 //! In the place of `kernels` on processors that it has nothing for.
 
+use ort::environment::Environment;
 use ort::operator::OperatorDomain;
 
 /// Whether this machine is faster with them than with the runtime's.
@@ -14,4 +15,12 @@ pub fn available() -> bool {
 /// None.
 pub fn operators(_threads: usize) -> ort::Result<Option<OperatorDomain>> {
     Ok(None)
+}
+
+/// Nothing to register.
+///
+/// # Errors
+/// None.
+pub fn register(_environment: &Environment) -> ort::Result<()> {
+    Ok(())
 }

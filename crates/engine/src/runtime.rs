@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use ort::environment::Environment;
 
-use crate::memory;
+use crate::{kernels, memory};
 
 /// The file name the library has beside the executable and under `vendor/`.
 const LIBRARY: &str =
@@ -63,6 +63,7 @@ impl Runtime {
             .map_err(|error| unusable(error.to_string()))?;
         // Its informational lines are about graph optimisations; only what an operator can act on is of use.
         environment.set_log_level(ort::logging::LogLevel::Error);
+        kernels::register(&environment).map_err(|error| unusable(error.to_string()))?;
         let version = version(&path);
         let runtime = Self { environment, path, version };
         *loaded = Some(runtime.clone());

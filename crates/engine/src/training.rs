@@ -1,7 +1,5 @@
 //! Graphs run for methods: as they are, or forward and backward with weights that stay in place.
 
-use std::sync::{Mutex, PoisonError};
-
 use headstart_types::runner::{Form, Graphs, Runner, RunnerError, Runners, Trained, Trainer, Weight};
 use headstart_types::tensor::Tensor;
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
@@ -15,10 +13,6 @@ use crate::runtime::Runtime;
 use crate::session::{last_clause, on_cuda};
 use crate::signature::Signature;
 use crate::tensors;
-
-/// Held while a session is made: ONNX Runtime notes a domain of operators for the whole process when it first sees it, and
-/// fails where two threads do so at once.
-static OPENING: Mutex<()> = Mutex::new(());
 
 /// Opens graphs apart from the lanes that serve.
 pub struct Workbench {
@@ -76,7 +70,6 @@ impl Workbench {
         }
         // Serving shares these cores; a thread that spins takes them from it.
         let mut builder = step(builder.with_intra_op_spinning(false))?;
-        let _alone = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
         builder.commit_from_memory(model).map_err(|error| error.to_string())
     }
 }

@@ -32,6 +32,7 @@ fn environment() -> &'static Environment {
     LOADED.get_or_init(|| {
         let environment = ort::init_from(library()).unwrap().with_telemetry(false).build().unwrap();
         environment.set_log_level(ort::logging::LogLevel::Fatal);
+        headstart_engine::kernels::register(&environment).unwrap();
         environment
     })
 }
