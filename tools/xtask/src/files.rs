@@ -14,6 +14,12 @@ const EMPTY_NAMES: [&str; 5] = ["utils", "common", "helpers", "misc", "core"];
 const LEFTOVERS: [&str; 4] =
     [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("db", "g!(")];
 
+/// Endings of texts that are merged.
+const MERGED: [&str; 7] = ["md", "rs", "py", "toml", "yaml", "json", "html"];
+
+/// How lines begin that a merge leaves where both sides changed.
+const CONFLICTS: [&str; 2] = ["<<<<<<< ", ">>>>>>> "];
+
 /// Folders that hold no source of ours.
 const SKIPPED: [&str; 6] = ["target", "vendor", "data", ".git", "node_modules", "__pycache__"];
 
@@ -38,6 +44,16 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<Vec<String>> {
         }
         for leftover in LEFTOVERS.iter().filter(|leftover| text.contains(*leftover)) {
             problems.push(format!("{name}: {leftover} is left in it"));
+        }
+    }
+    for ending in MERGED {
+        for path in sources(root, ending)? {
+            let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            let conflicts = |line: &&str| CONFLICTS.iter().any(|conflict| line.starts_with(conflict));
+            if let Some(line) = text.lines().find(conflicts) {
+                let name = path.strip_prefix(root).unwrap_or(&path).display();
+                problems.push(format!("{name}: a merge is unfinished at `{line}`"));
+            }
         }
     }
     Ok(problems)
