@@ -17,12 +17,22 @@ ENDED = {"succeeded", "failed", "cancelled"}
 QUESTIONS = ["will it pour today", "a bright and warm afternoon", "clouds and a little drizzle"]
 
 
-def rows():
+def weather():
     chance = random.Random(3)
     words = {"rain": "wet grey drizzle cloud pour umbrella storm".split(), "sun": "bright warm blue sky shine clear hot".split()}
     for number in range(300):
         label = ("rain", "sun")[number % 2]
         yield {"text": " ".join(chance.choices(words[label], k=6)) + f" {number}", "label": label}
+
+
+def roles():
+    """Of a sentence's two animals the first counts: what features have of that leaves `auto` reason to train the backbone."""
+    animals = "cat dog horse cow sheep goat duck goose".split()
+    verbs = "followed watched called found passed met saw".split()
+    for number, first in enumerate(animals):
+        others = [animals[(number + 1 + at) % len(animals)] for at in range(len(animals) - 1)]
+        for at in range(15):
+            yield {"text": f"the {first} {verbs[(at + at // 7) % len(verbs)]} the {others[at % len(others)]}", "label": first}
 
 
 class Life:
@@ -48,6 +58,10 @@ class Life:
     def finished(self, id):
         return wait_until(lambda: (job := self.job(id)).status in ENDED and job, f"{id} ends")
 
+    def chosen(self, classifier):
+        """Which method the classifier's first version was fitted by."""
+        return self.service.http.get(f"/v1/classifiers/{classifier}/versions/1/report").json()["run"]["method"]
+
     def answers(self, model):
         reply = wait_until(
             lambda: (reply := self.service.post("/v1/classify", {"model": model, "input": QUESTIONS})).status_code == 200 and reply,
@@ -62,19 +76,31 @@ BRIEFLY = {"epochs": 1, "batch_size": 24, "checkpoint_steps": 2, "learning_rate"
 PAIRS = {"epochs": 1, "batch_size": 24, "checkpoint_steps": 5, "learning_rate": 1e-4}
 
 
-@pytest.mark.parametrize(("name", "given", "kills"), [("mlp", {}, KILLS), *((name, given, max(KILLS // 2, KILLS_A_JOB)) for name, given in (("lora", BRIEFLY), ("partial", BRIEFLY), ("setfit", PAIRS)))])
-def test_jobs_killed_at_random_moments_end_with_the_numbers_of_an_undisturbed_one(tmp_path, name, given, kills):
+FEWER = max(KILLS // 2, KILLS_A_JOB)
+CASES = {
+    "mlp": (weather, {}, KILLS),
+    "lora": (weather, BRIEFLY, FEWER),
+    "partial": (weather, BRIEFLY, FEWER),
+    "setfit": (weather, PAIRS, FEWER),
+    "auto": (roles, {"tune_seconds": 3600}, FEWER),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_jobs_killed_at_random_moments_end_with_the_numbers_of_an_undisturbed_one(tmp_path, name):
+    rows, given, kills = CASES[name]
     chance, life = random.Random(11), Life(tmp_path)
     content = "\n".join(json.dumps(row) for row in rows()).encode()
-    file = life.client.files.create(file=("weather.jsonl", content), purpose="fine-tune")
+    file = life.client.files.create(file=("rows.jsonl", content), purpose="fine-tune")
     method = {"type": name, name: {"hyperparameters": given}}
 
     def ask():
         body = {"method": method}
-        return life.client.fine_tuning.jobs.create(model=TEXT, training_file=file.id, suffix="weather", seed=9, extra_body=body).id
+        return life.client.fine_tuning.jobs.create(model=TEXT, training_file=file.id, suffix="killed", seed=9, extra_body=body).id
 
     undisturbed = life.finished(ask())
     assert undisturbed.status == "succeeded", undisturbed
+    assert life.chosen("killed") == {"auto": "setfit"}.get(name, name)
     expected = life.answers(undisturbed.fine_tuned_model)
     took = max(undisturbed.finished_at - undisturbed.created_at, 1)
     killed = 0
@@ -89,7 +115,7 @@ def test_jobs_killed_at_random_moments_end_with_the_numbers_of_an_undisturbed_on
         assert done.status == "succeeded", done
         # Bit for bit: the report has its times, the classifier has none.
         assert life.answers(done.fine_tuned_model) == expected
-    versions = life.service.http.get("/v1/classifiers/weather").json()["versions"]
+    versions = life.service.http.get("/v1/classifiers/killed").json()["versions"]
     assert len(versions) == 1 + killed // KILLS_A_JOB, "each job made one version, and none a half one"
-    assert life.answers("weather") == expected
+    assert life.answers("killed") == expected
     life.service.stop()

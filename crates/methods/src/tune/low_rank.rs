@@ -1,7 +1,7 @@
 //! Factors of low rank beside a backbone's matrices (Hu et al., "LoRA: Low-rank adaptation of large language models", ICLR
 //! 2022): `y = x·W + s·(x·A)·B`, of which `A` and `B` alone are trained. `B` starts at zero, and with it what is added.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use headstart_onnx::proto::{Model, Node, Tensor, element};
 use headstart_onnx_grad::Graph;
@@ -33,52 +33,49 @@ struct Target {
     inputs: usize,
     outputs: usize,
     transposed: bool,
+    /// Whether the node itself multiplies, and so takes what is added to its product.
+    takes_sum: bool,
 }
+
+impl Target {
+    fn name(&self, what: &str) -> String {
+        format!("low_rank/{}/{what}", self.weight)
+    }
+}
+
+/// Nodes with the tensors that they read.
+type Added = (Vec<Node>, Vec<Tensor>);
 
 /// Adds factors to every matrix of the backbone that is multiplied with; what is to be trained of them.
 pub(super) fn add(graph: &mut Graph, features: &str, given: LowRank) -> Result<Vec<Found>, MethodError> {
-    let targets = targets(graph, features);
     let mut chance = Rng::stream(given.seed, 0x10ad);
     let scale = given.alpha / given.rank.max(1) as f32;
-    let mut found = Vec::with_capacity(2 * targets.len());
-    let mut model = std::mem::replace(graph, Graph::new(Model::default()).map_err(refused)?).into_model();
-    let Some(inner) = &mut model.graph else { return Ok(found) };
-    let nodes = std::mem::take(&mut inner.node);
-    let scale_name = "low_rank/scale";
-    inner.initializer.push(Tensor::floats(scale_name, &[], [scale]));
-    let mut targets = targets.into_iter().peekable();
-    for (at, mut node) in nodes.into_iter().enumerate() {
-        let Some(target) = targets.next_if(|target| target.node == at) else {
-            inner.node.push(node);
-            continue;
-        };
-        let name = |what: &str| format!("low_rank/{}/{what}", target.weight);
-        let output = node.output.first().cloned().unwrap_or_default();
-        if let Some(first) = node.output.first_mut() {
-            *first = name("base");
-        }
-        inner.node.push(node);
+    let mut found = Vec::new();
+    let targets = targets(graph, features);
+    splice(graph, targets, |target, (base, output)| {
+        let name = |what: &str| target.name(what);
         let (down, up) = (name("down"), name("up"));
-        inner.node.extend([
+        let nodes = vec![
             Node::new("MatMul", &[&target.input, &down], &[&name("narrow")], Vec::new()),
-            Node::new("Mul", &[&name("narrow"), scale_name], &[&name("scaled")], Vec::new()),
+            Node::new("Mul", &[&name("narrow"), &name("scale")], &[&name("scaled")], Vec::new()),
             Node::new("MatMul", &[&name("scaled"), &up], &[&name("wide")], Vec::new()),
-            Node::new("Add", &[&name("base"), &name("wide")], &[&output], Vec::new()),
-        ]);
+            Node::new("Add", &[base, &name("wide")], &[output], Vec::new()),
+        ];
         let role = Role::Down { of: target.weight.clone(), scale, transposed: target.transposed };
         let initial = Initial::Uniform(1.0 / (target.inputs.max(1) as f32).sqrt());
         let mut values = vec![0.0; target.inputs * given.rank];
         initial.fill(&mut values, &mut chance);
         let zeros = vec![0.0; given.rank * target.outputs];
+        let mut tensors = vec![Tensor::floats(&name("scale"), &[], [scale])];
         for (name, shape, values, role, initial) in [
             (down, vec![target.inputs, given.rank], values, role, initial),
             (up, vec![given.rank, target.outputs], zeros, Role::Up, Initial::Constant(0.0)),
         ] {
-            inner.initializer.push(Tensor::floats(&name, &shape, values.iter().copied()));
+            tensors.push(Tensor::floats(&name, &shape, values.iter().copied()));
             found.push(Found { name, shape, values, role, initial });
         }
-    }
-    *graph = Graph::new(model).map_err(refused)?;
+        Ok((nodes, tensors))
+    })?;
     Ok(found)
 }
 
@@ -91,49 +88,56 @@ pub(super) fn attach(
     features: &str,
     mut factors: BTreeMap<String, (Array2<f32>, Array2<f32>)>,
 ) -> Result<(), MethodError> {
-    let targets = targets(graph, features);
+    let mut targets = targets(graph, features);
+    targets.retain(|target| factors.contains_key(&target.weight));
+    splice(graph, targets, |target, (base, output)| {
+        let fitting = factors.remove(&target.weight);
+        let Some((down, up)) =
+            fitting.filter(|(down, up)| (down.nrows(), up.ncols()) == (target.inputs, target.outputs))
+        else {
+            return Err(missing(&target.weight));
+        };
+        let name = |what: &str| target.name(what);
+        let (narrow, wide) = (name("narrow"), name("wide"));
+        let mut nodes = vec![Node::new("MatMul", &[&target.input, &name("down")], &[&narrow], Vec::new())];
+        if target.takes_sum {
+            nodes.push(Node::new("Gemm", &[&narrow, &name("up"), base], &[output], Vec::new()));
+        } else {
+            nodes.extend([
+                Node::new("MatMul", &[&narrow, &name("up")], &[&wide], Vec::new()),
+                Node::new("Add", &[base, &wide], &[output], Vec::new()),
+            ]);
+        }
+        let tensor = |what, factor: &Array2<f32>| {
+            Tensor::floats(&name(what), &[factor.nrows(), factor.ncols()], factor.iter().copied())
+        };
+        Ok((nodes, vec![tensor("down", &down), tensor("up", &up)]))
+    })?;
+    factors.into_keys().next().map_or(Ok(()), |name| Err(missing(&name)))
+}
+
+/// Puts what `beside` makes of each target behind its node. `beside` is given the name of the node's value, and the one under
+/// which others read the sum.
+fn splice(
+    graph: &mut Graph,
+    targets: Vec<Target>,
+    mut beside: impl FnMut(&Target, (&str, &str)) -> Result<Added, MethodError>,
+) -> Result<(), MethodError> {
     let mut model = std::mem::replace(graph, Graph::new(Model::default()).map_err(refused)?).into_model();
     let inner = model.graph.get_or_insert_default();
     let nodes = std::mem::take(&mut inner.node);
-    let mut targets = targets.into_iter().filter(|target| factors.contains_key(&target.weight)).peekable();
-    let mut attached = BTreeSet::new();
+    let mut targets = targets.into_iter().peekable();
     for (at, mut node) in nodes.into_iter().enumerate() {
         let Some(target) = targets.next_if(|target| target.node == at) else {
             inner.node.push(node);
             continue;
         };
-        let Some((down, up)) = factors.get(&target.weight) else { continue };
-        if (down.nrows(), up.ncols()) != (target.inputs, target.outputs) {
-            return Err(missing(&target.weight));
-        }
-        let name = |what: &str| format!("low_rank/{}/{what}", target.weight);
-        let output = node.output.first().cloned().unwrap_or_default();
-        if let Some(first) = node.output.first_mut() {
-            *first = name("base");
-        }
-        // Where the product itself takes what is added to it, so does this one.
-        let takes_sum = node.is("Gemm");
+        let base = target.name("base");
+        let output = node.output.first_mut().map(|output| std::mem::replace(output, base.clone()));
         inner.node.push(node);
-        let (first, second) = (name("down"), name("up"));
-        inner.node.push(Node::new("MatMul", &[&target.input, &first], &[&name("narrow")], Vec::new()));
-        if takes_sum {
-            let inputs = [&*name("narrow"), &*second, &*name("base")];
-            inner.node.push(Node::new("Gemm", &inputs, &[&output], Vec::new()));
-        } else {
-            inner.node.extend([
-                Node::new("MatMul", &[&name("narrow"), &second], &[&name("wide")], Vec::new()),
-                Node::new("Add", &[&name("base"), &name("wide")], &[&output], Vec::new()),
-            ]);
-        }
-        for (name, factor) in [(first, down), (second, up)] {
-            let (rows, columns) = factor.dim();
-            inner.initializer.push(Tensor::floats(&name, &[rows, columns], factor.iter().copied()));
-        }
-        attached.insert(target.weight);
-    }
-    factors.retain(|name, _| !attached.contains(name));
-    if let Some(name) = factors.keys().next() {
-        return Err(missing(name));
+        let (nodes, tensors) = beside(&target, (&base, &output.unwrap_or_default()))?;
+        inner.node.extend(nodes);
+        inner.initializer.extend(tensors);
     }
     *graph = Graph::new(model).map_err(refused)?;
     Ok(())
@@ -161,13 +165,15 @@ fn targets(graph: &Graph, features: &str) -> Vec<Target> {
         }
         let size = |size: &i64| usize::try_from(*size).unwrap_or_default();
         let (inputs, outputs) = if transposed { (columns, rows) } else { (rows, columns) };
+        let node = with_bias(graph, at);
         targets.push(Target {
-            node: with_bias(graph, at),
+            node,
             input: input.to_owned(),
             weight: weight.to_owned(),
             inputs: size(inputs),
             outputs: size(outputs),
             transposed,
+            takes_sum: graph.nodes().get(node).is_some_and(|node| node.is("Gemm")),
         });
     }
     targets.sort_by_key(|target| target.node);
