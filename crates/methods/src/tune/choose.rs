@@ -141,6 +141,7 @@ fn constants(
             }
         }
     }
+    let layers = graph.nodes().iter().any(|node| node.is("LayerNormalization"));
     let mut found = Vec::with_capacity(names.len());
     for (name, in_head, (at, place)) in names {
         let gathered = graph.nodes().get(at).is_some_and(|node| node.is("Gather"));
@@ -157,7 +158,7 @@ fn constants(
         let values = values.into_iter().map(|value| value as f32).collect();
         let role = if in_head { Role::Head } else { Role::Backbone(0.0) };
         let Some(node) = graph.nodes().get(at) else { continue };
-        let initial = Initial::of(node, place, &shape);
+        let initial = Initial::of(node, place, &shape, layers);
         found.push(Found { name, shape, values, role, initial });
     }
     Ok(found)
