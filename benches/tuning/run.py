@@ -39,6 +39,7 @@ CASES = {
     "sst2-8-setfit": ("sst2_8", TEXT, "setfit", {}, DRAWS, None),
     "sketch-partial": ("sketch", IMAGE, "partial", {}, 3, 0.75),
     "sketch-full": ("sketch", IMAGE, "full", {}, 3, 0.75),
+    "sketch-random": ("sketch", IMAGE, "full", {"from_random": True}, 1, None),
     "ants-full": ("hymenoptera", IMAGE, "full", {}, 1, None),
 }
 

@@ -61,6 +61,50 @@ async fn a_tuned_backbone_answers_for_its_classifier_alone_and_its_report_weighs
     workers.stop().await;
 }
 
+/// Words of two kinds of weather that no sentence mixes: what an encoder can learn that knows nothing of language.
+fn weather() -> String {
+    let kinds = [
+        ("rain", ["wet", "grey", "drizzle", "cloud", "storm", "puddle", "umbrella"]),
+        ("sun", ["warm", "blue", "bright", "clear", "glow", "beach", "shade"]),
+    ];
+    let mut csv = "text,label,split\n".to_owned();
+    for number in 0..160usize {
+        let (label, words) = &kinds[number % 2];
+        let drawn = (0..4).map(|at| words[(number / 2 * (at + 1) + at * at) % words.len()]);
+        let split = match number {
+            0..120 => "train",
+            120..140 => "val",
+            _ => "test",
+        };
+        csv.push_str(&format!("{},{label},{split}\n", drawn.collect::<Vec<_>>().join(" ")));
+    }
+    csv
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_compared_with_one_from_random_weights_that_learns_too() {
+    let lab = Lab::new().await;
+    let file = lab.upload(&weather()).await;
+    let workers = Workers::start(&lab.service.app).unwrap();
+    let given = json!({"epochs": 3, "batch_size": 8, "learning_rate": 1e-4, "from_random": true});
+    let job = lab.ended(&lab.queue_with(&file, "full", given, 1).await).await;
+    assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
+    let tuning = report(&lab, &job).await["tuning"].take();
+    let compared = &tuning["from_random"];
+    let shares = |of: &str| -> Vec<f64> {
+        compared[of].as_array().unwrap().iter().map(|share| share.as_f64().unwrap()).collect()
+    };
+    let (pretrained, random) = (shares("pretrained"), shares("random"));
+    assert_eq!((pretrained.len(), random.len()), (4, 4), "before the first pass and behind each: {compared}");
+    // Without a head it says one class of two; then it has to find out what the words say.
+    assert_eq!(random[0], 0.5, "{compared}");
+    let best = random.iter().copied().fold(0.0, f64::max);
+    assert!(best >= 0.8, "{compared}");
+    assert_eq!(compared["start"].as_f64().unwrap(), pretrained[0] - random[0], "{compared}");
+    assert!(pretrained[0] > random[0], "{compared}");
+    workers.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tuning_that_is_stopped_at_any_step_ends_with_the_bytes_of_an_undisturbed_one() {
     let lab = Lab::new().await;
