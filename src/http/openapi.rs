@@ -8,7 +8,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use headstart_tasks::{Task, TaskVisitor, visit_all};
 use utoipa::openapi::content::ContentBuilder;
-use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem};
+use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
@@ -68,6 +68,7 @@ pub fn document() -> Document {
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("key", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     visit_all(&mut AddTask(&mut document));
+    name_versions(&mut document);
     describe::complete(&mut document);
     document
 }
@@ -114,6 +115,29 @@ pub(crate) async fn serve() -> Result<Response, ApiError> {
         }
     };
     Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
+}
+
+/// What the open inference protocol answers about a backbone it answers about its version as well, of which there is one.
+fn name_versions(document: &mut Document) {
+    let version = ParameterBuilder::new()
+        .name("version")
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .description(Some(format!("`{}`; no backbone has another", inference::VERSION)))
+        .schema(Some(String::schema()))
+        .example(Some(inference::VERSION.into()))
+        .build();
+    let of_version = |(path, item): (&String, &PathItem)| {
+        let rest = path.strip_prefix("/v2/models/{model}")?;
+        let mut item = item.clone();
+        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            operation.operation_id = operation.operation_id.take().map(|id| format!("{id}_of_version"));
+            operation.parameters.get_or_insert_default().push(version.clone());
+        }
+        Some((format!("/v2/models/{{model}}/versions/{{version}}{rest}"), item))
+    };
+    let named: Vec<_> = document.paths.paths.iter().filter_map(of_version).collect();
+    document.paths.paths.extend(named);
 }
 
 /// Documents each task from its own types.

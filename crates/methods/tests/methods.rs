@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use headstart_methods::tune::{Goal, LowRank, What};
 use headstart_methods::{
     FitData, Fitted, METHODS, MethodError, Unattended, artifact,
@@ -234,6 +236,43 @@ fn methods_that_train_the_backbone_say_how_and_refuse_what_others_take() {
             other => panic!("{name} {given}: {other:?}"),
         }
     }
+}
+
+#[test]
+fn the_page_about_methods_lists_every_hyperparameter_with_its_methods() {
+    let (_, table) = include_str!("../../../docs/METHODS.md").split_once("### Hyperparameters").unwrap();
+    let lines = table.split("\n## ").next().unwrap().lines().filter(|line| line.starts_with("| `"));
+    let words =
+        |cell: &str| -> Vec<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let trains = ["full", "partial", "lora", "setfit"].map(str::to_owned);
+    let (mut told, mut before) = (BTreeSet::new(), Vec::new());
+    for line in lines {
+        let cells: Vec<&str> = line.split(" | ").collect();
+        let mut methods = words(cells[1]);
+        if cells[1].starts_with("the same but") {
+            methods = before.iter().filter(|method| !methods.contains(method)).cloned().collect();
+        } else if cells[1] == "the same" {
+            methods.clone_from(&before);
+        } else if cells[1].contains("those that train the backbone") {
+            methods.extend(trains.clone());
+        }
+        let named = words(cells[0].trim_start_matches("| "));
+        told.extend(
+            named.iter().flat_map(|name| methods.iter().map(move |method| (method.clone(), name.clone()))),
+        );
+        before = methods;
+    }
+    let known: BTreeSet<(String, String)> = METHODS
+        .iter()
+        .flat_map(|method| {
+            let params = method.check(&Map::new()).unwrap();
+            let names: Vec<String> = params.as_map().keys().cloned().collect();
+            names.into_iter().map(|name| (method.name().to_owned(), name))
+        })
+        // It takes the word to say that it has none.
+        .filter(|(method, name)| (method.as_str(), name.as_str()) != ("setfit", "from_random"))
+        .collect();
+    assert_eq!(told, known);
 }
 
 #[test]

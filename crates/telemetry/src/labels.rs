@@ -229,4 +229,4 @@ pub(crate) const MODEL_STATES: [&str; 4] = ["unloaded", "loading", "ready", "bro
 
 /// States of jobs that are not over, and stages of a job, as labels.
 pub(crate) const JOB_STATES: [&str; 4] = ["validating_files", "queued", "running", "paused"];
-pub(crate) const JOB_STAGES: [&str; 5] = ["features", "compare", "fit", "zero_shot", "evaluate"];
+pub(crate) const JOB_STAGES: [&str; 6] = ["features", "compare", "fit", "tune", "zero_shot", "evaluate"];
