@@ -199,8 +199,11 @@ impl Context<'_> {
         probe: &Fitted,
     ) -> Result<Result<Duration, MethodError>, Stop> {
         let Some(plan) = &self.plan else { return Ok(Ok(Duration::ZERO)) };
-        let whole = (turns.learn.len(), turns.stop.len());
-        let some = Turns { learn: rehearsal::rows(&turns.learn, plan), stop: Vec::new() };
+        let (targets, rows) = (ground.table.targets(), turns.learn.len() + turns.stop.len());
+        let whole = (plan.steps(&turns.learn, &targets, turns.stop.len()), rows);
+        let seed = self.job.seed.cast_unsigned();
+        let learn = plan.some(&turns.learn, &targets, rehearsal::STEPS, seed);
+        let some = Turns { learn, stop: Vec::new() };
         let subjects = self.subjects(plan, ground, some, probe.head.clone()).await?;
         let halt = Arc::clone(self.halt);
         let rehearsing = tokio::task::spawn_blocking(move || rehearsal::took(&subjects, whole, halt));

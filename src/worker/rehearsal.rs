@@ -4,7 +4,6 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headstart_methods::tune::Plan;
 use headstart_methods::{Control, MethodError};
 
 use crate::worker::control::Halt;
@@ -12,29 +11,25 @@ use crate::worker::prefix;
 use crate::worker::training::{self, Subjects};
 
 /// Steps that are measured, behind a first one in which memory is taken.
-const STEPS: usize = 3;
+const MEASURED: usize = 3;
 
-/// Rows for these steps, from all over the file: lengths may differ from part to part.
-pub(super) fn rows(learn: &[usize], plan: &Plan) -> Vec<usize> {
-    let count = (STEPS + 1) * plan.recipe.batch_size;
-    learn.iter().step_by((learn.len() / count.max(1)).max(1)).take(count).copied().collect()
-}
+/// Steps that a rehearsal needs rows for.
+pub(super) const STEPS: usize = MEASURED + 1;
 
-/// Begins a training of `subjects` and stops it; what one of `learn` rows, and `stop` rows that stop it, would take.
-/// Blocking. Says nothing where `halt` is set.
+/// Begins a training of `subjects` and stops it; what so many steps would take, and so many rows taken through what is not
+/// trained. Blocking. Says nothing where `halt` is set.
 ///
 /// # Errors
 /// [`MethodError`], as the training says.
 pub(super) fn took(
     subjects: &Subjects,
-    (learn, stop): (usize, usize),
+    (steps, rows): (f64, usize),
     halt: Arc<Halt>,
 ) -> Result<Duration, MethodError> {
     let mut rehearsal = Rehearsal { halt, began: Instant::now(), passes: Vec::new(), steps: Vec::new() };
     match training::train(subjects, &mut rehearsal, None) {
         Ok(_) | Err(MethodError::Cancelled) => {
-            let passes = (learn + stop).div_ceil(prefix::BATCH) as f64;
-            Ok(rehearsal.believed(subjects.plan.steps(learn, stop), passes))
+            Ok(rehearsal.believed(steps, rows.div_ceil(prefix::BATCH) as f64))
         }
         Err(error) => Err(error),
     }
@@ -73,7 +68,7 @@ impl Control for Rehearsal {
         } else {
             self.steps.push(Instant::now())
         };
-        if self.steps.len() > STEPS || self.halt.check().is_err() {
+        if self.steps.len() > MEASURED || self.halt.check().is_err() {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
@@ -96,17 +91,5 @@ mod tests {
             steps: [10, 12, 14, 16].map(at).to_vec(),
         };
         assert_eq!(rehearsal.believed(50.0, 20.0), Duration::from_secs(1 + 10 + 2));
-    }
-
-    #[test]
-    fn rows_are_of_all_parts_of_the_file() {
-        let learn: Vec<usize> = (0..10_000).collect();
-        let plan = |batch_size: usize| {
-            let recipe = headstart_methods::tune::Recipe { batch_size, ..Default::default() };
-            Plan { recipe, what: headstart_methods::tune::What::All, contrast: false }
-        };
-        let some = rows(&learn, &plan(32));
-        assert_eq!((some.len(), some.first(), some.last()), (128, Some(&0), Some(&(127 * 78))));
-        assert_eq!(rows(&learn[..100], &plan(32)), learn[..100]);
     }
 }

@@ -239,6 +239,26 @@ fn methods_that_train_the_backbone_say_how_and_refuse_what_others_take() {
 }
 
 #[test]
+fn a_rehearsal_has_rows_of_all_parts_of_the_file_and_for_pairs_of_a_class_together() {
+    let plan = |name: &str| {
+        let method = method(name).unwrap();
+        method.plan(&method.check(&Map::new()).unwrap(), 7).unwrap().unwrap()
+    };
+    let learn: Vec<usize> = (0..10_000).collect();
+    let targets = Targets::Single((0..10_000).map(|row| row % 1000).collect());
+    let some = plan("full").some(&learn, &targets, 4, 1);
+    assert_eq!((some.len(), some.first(), some.last()), (128, Some(&0), Some(&(127 * 78))));
+    assert_eq!(plan("full").some(&learn[..100], &targets, 4, 1), learn[..100]);
+    let mut classes: Vec<usize> =
+        plan("setfit").some(&learn, &targets, 4, 1).iter().map(|row| row % 1000).collect();
+    assert!((48..=96).contains(&classes.len()), "{classes:?}");
+    classes.dedup();
+    assert!(classes.len() <= 24, "four rows of a class at most, and two at least: {classes:?}");
+    // Ten rows a class are groups of four, four and two: six of them a step.
+    assert_eq!(plan("setfit").steps(&learn, &targets, 0), 40.0 * 500.0);
+}
+
+#[test]
 fn the_page_about_methods_lists_every_hyperparameter_with_its_methods() {
     let (_, table) = include_str!("../../../docs/METHODS.md").split_once("### Hyperparameters").unwrap();
     let lines = table.split("\n## ").next().unwrap().lines().filter(|line| line.starts_with("| `"));

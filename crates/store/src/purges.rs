@@ -201,12 +201,18 @@ fn erase(batch: Batch, query: String, values: Vec<Value>) -> Batch {
     batch.then(sql, values)
 }
 
-/// Names another blob wherever one is named.
+/// Names another blob wherever one is named. Where none is, another purge has changed what this one was made up from.
 fn rename(batch: Batch, id: &PurgeId, places: &[(&str, &str)], (from, to): &(Sha256, Sha256)) -> Batch {
-    let batch = batch.then(
-        "INSERT INTO erasures (purge, sha256) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-        vec![id.into(), from.into()],
+    let named: Vec<String> = places
+        .iter()
+        .map(|(table, column)| format!("EXISTS (SELECT 1 FROM {table} WHERE {column} = $2)"))
+        .collect();
+    let sql = format!(
+        "INSERT INTO erasures (purge, sha256) SELECT $1, $2 WHERE {} \
+         ON CONFLICT (purge, sha256) DO UPDATE SET sha256 = excluded.sha256",
+        named.join(" OR ")
     );
+    let batch = batch.must(sql, vec![id.into(), from.into()]);
     places.iter().fold(batch, |batch, (table, column)| {
         let sql = format!("UPDATE {table} SET {column} = $1 WHERE {column} = $2");
         batch.then(sql, vec![to.into(), from.into()])

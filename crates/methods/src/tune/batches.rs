@@ -65,6 +65,19 @@ pub(super) fn of_pairs(
     groups.chunks((size / ALIKE).max(1)).map(<[Vec<usize>]>::concat).collect()
 }
 
+/// How many batches an epoch has, whose rows are taken in pairs or not.
+pub(super) fn count(rows: &[usize], targets: &Targets, size: usize, pairs: bool) -> usize {
+    if !pairs {
+        return rows.len().div_ceil(size.max(1));
+    }
+    let mut by_class: BTreeMap<Option<u32>, usize> = BTreeMap::new();
+    for row in rows {
+        *by_class.entry(targets.of(*row).first().copied()).or_default() += 1;
+    }
+    let groups: usize = by_class.into_values().map(|rows| rows.div_ceil(ALIKE)).sum();
+    groups.div_ceil((size / ALIKE).max(1))
+}
+
 /// Rows in the order of their lengths, for passes whose order does not matter.
 pub(super) fn by_length(rows: &[usize], feed: &dyn Feed, size: usize) -> Vec<Vec<usize>> {
     let mut order = rows.to_vec();
@@ -114,6 +127,19 @@ mod tests {
                 batch.iter().map(|row| targets.of(*row)[0]).collect();
             assert_eq!(batch.len(), 24);
             assert!((2..=6).contains(&classes.len()), "{batch:?}");
+        }
+    }
+
+    #[test]
+    fn as_many_batches_are_counted_as_are_made() {
+        let feed = Lengths(vec![1; 103]);
+        let rows: Vec<usize> = (0..103).collect();
+        for (classes, size) in [(6, 24), (40, 24), (103, 8), (1, 3)] {
+            let targets = Targets::Single((0..103).map(|row| row % classes).collect());
+            let made = of_pairs(&rows, &targets, size, (1, 0)).len();
+            assert_eq!(count(&rows, &targets, size, true), made, "{classes} classes, {size} rows a step");
+            let made = of_epoch(&rows, &feed, size, (1, 0)).len();
+            assert_eq!(count(&rows, &targets, size, false), made);
         }
     }
 

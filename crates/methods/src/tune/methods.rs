@@ -5,6 +5,7 @@ use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::batches;
 use super::choose::{Choice, Goal, Role, What};
 use super::graph::Tunable;
 use super::low_rank::LowRank;
@@ -63,13 +64,29 @@ impl Plan {
 const LOOK: f64 = 1.0 / 3.0;
 
 impl Plan {
-    /// How many steps the training takes on so many rows; looks at the rows that stop it are counted as parts of steps.
+    /// How many steps the training takes on these rows; looks at so many rows that stop it are counted as parts of steps.
     #[must_use]
-    pub fn steps(&self, learn: usize, stop: usize) -> f64 {
+    pub fn steps(&self, learn: &[usize], targets: &Targets, stop: usize) -> f64 {
         let Recipe { epochs, batch_size, .. } = self.recipe;
-        let batches = |rows: usize| rows.div_ceil(batch_size.max(1)) as f64;
+        let batches = batches::count(learn, targets, batch_size, self.contrast) as f64;
         let looks = if self.contrast { 0 } else { epochs + SHARES.len() };
-        epochs as f64 * batches(learn) + LOOK * looks as f64 * batches(stop)
+        epochs as f64 * batches + LOOK * (looks * stop.div_ceil(batch_size.max(1))) as f64
+    }
+
+    /// Rows that so many steps of a pass may have: from all over the file, since lengths may differ from part to part, and as many
+    /// of a class together as there are in a pass.
+    #[must_use]
+    pub fn some(&self, learn: &[usize], targets: &Targets, steps: usize, seed: u64) -> Vec<usize> {
+        let size = self.recipe.batch_size.max(1);
+        if self.contrast {
+            return batches::of_pairs(learn, targets, size, (seed, 0))
+                .into_iter()
+                .take(steps)
+                .flatten()
+                .collect();
+        }
+        let count = steps * size;
+        learn.iter().step_by((learn.len() / count.max(1)).max(1)).take(count).copied().collect()
     }
 }
 

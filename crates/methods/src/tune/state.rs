@@ -24,8 +24,10 @@ pub(super) struct State {
     pub(super) stale: usize,
     /// Steps done of the epoch that runs.
     pub(super) batch: usize,
-    /// Loss of its rows, summed.
+    /// Loss of its rows, summed, but for steps that were not finite.
     pub(super) loss: f64,
+    /// Rows of that sum.
+    pub(super) counted: usize,
     /// Steps in a row that were not finite.
     pub(super) missteps: u32,
 }
@@ -38,6 +40,7 @@ struct Document {
     stale: usize,
     batch: usize,
     loss: f64,
+    counted: usize,
     missteps: u32,
 }
 
@@ -53,6 +56,7 @@ impl State {
             stale: 0,
             batch: 0,
             loss: 0.0,
+            counted: 0,
             missteps: 0,
         }
     }
@@ -78,6 +82,7 @@ impl State {
             stale: self.stale,
             batch: self.batch,
             loss: self.loss,
+            counted: self.counted,
             missteps: self.missteps,
         };
         writer.finish(WHAT, &document)
@@ -108,6 +113,7 @@ impl State {
             stale: document.stale,
             batch: document.batch,
             loss: document.loss,
+            counted: document.counted,
             missteps: document.missteps,
         })
     }

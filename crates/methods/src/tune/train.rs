@@ -139,7 +139,8 @@ impl Run<'_> {
     }
 
     fn steps_an_epoch(&self) -> usize {
-        self.work.learn.len().div_ceil(self.recipe.batch_size)
+        let Work { learn, targets, .. } = self.work;
+        batches::count(learn, targets, self.recipe.batch_size, self.work.tunable.goal == Goal::Pairs)
     }
 
     /// What is left of an epoch, and its score.
@@ -156,9 +157,14 @@ impl Run<'_> {
         for batch in batches.iter().skip(state.batch) {
             let loss = self.step(state, batch, total)?;
             state.batch += 1;
-            state.loss += loss * batch.len() as f64;
+            // A step that was not finite moved nothing.
+            if loss.is_finite() {
+                state.loss += loss * batch.len() as f64;
+                state.counted += batch.len();
+            }
             let done = self.steps_an_epoch() * epoch + state.batch;
-            if control.progress(done, total, &[("loss", loss)]) == ControlFlow::Break(()) {
+            let told = Some(("loss", loss)).filter(|_| loss.is_finite());
+            if control.progress(done, total, told.as_slice()) == ControlFlow::Break(()) {
                 return Err(MethodError::Cancelled);
             }
             if state.batch < batches.len() {
@@ -166,7 +172,7 @@ impl Run<'_> {
             }
         }
         let held_out = self.score(self.work.tune)?;
-        let loss = state.loss / self.work.learn.len().max(1) as f64;
+        let loss = state.loss / state.counted.max(1) as f64;
         let ended = Epoch { loss, held_out };
         // Where nothing is held out the last epoch is the best.
         let better = match (held_out, state.best().and_then(|best| best.held_out)) {
@@ -174,7 +180,7 @@ impl Run<'_> {
             (None, _) | (_, None) => true,
         };
         state.epochs.push(ended);
-        (state.batch, state.loss) = (0, 0.0);
+        (state.batch, state.loss, state.counted) = (0, 0.0, 0);
         if better {
             state.best_epoch = epoch;
             state.best_weights = self.weights();

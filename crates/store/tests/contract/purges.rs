@@ -15,6 +15,7 @@ contract!(
     a_purge_changes_files_versions_reports_and_evidence_at_once_and_erases_the_old_bytes,
     a_purge_of_a_file_in_use_or_changed_meanwhile_changes_nothing,
     a_purge_made_up_before_a_version_came_changes_nothing,
+    of_two_purges_made_up_from_the_same_evidence_or_report_the_later_is_made_up_anew,
     a_purge_asked_for_twice_is_written_once,
     bytes_that_another_row_names_stay_with_it,
     a_purge_that_has_to_wait_is_finished_later,
@@ -202,6 +203,32 @@ async fn a_purge_made_up_before_a_version_came_changes_nothing(store: Store) {
     let read = Expected::Revision(read);
     let late = store.publish(&intent(), &version(), When::Always, read, &reason(), T).await;
     assert!(matches!(late, Err(StoreError::Conflict(_))), "{late:?}");
+}
+
+async fn of_two_purges_made_up_from_the_same_evidence_or_report_the_later_is_made_up_anew(store: Store) {
+    let old = file(&store, "a person's rows").await;
+    store.create_job(&job_on(&old.id, "alice", T), 10, T).await.unwrap();
+    let (lease, _) = claim(&store, "w", T).await;
+    let (report, evidence) = (put(&store, "names two").await, put(&store, "knows two digests").await);
+    let trained = headstart_types::classifier::NewVersion {
+        report: Some(report.clone()),
+        evidence: Some(evidence.clone()),
+        ..version()
+    };
+    store.finish(&lease, &trained, Some(&report), T).await.unwrap();
+    for (of, places) in [("evidence", &evidence), ("report", &report)] {
+        let (mut first, mut second) = (rewriting(&store, &[]).await, rewriting(&store, &[]).await);
+        for (purge, left) in [(&mut first, "the second"), (&mut second, "the first")] {
+            let to = put(&store, &format!("{of} of {left}")).await;
+            let changes = if of == "report" { &mut purge.reports } else { &mut purge.evidence };
+            changes.push((places.clone(), to));
+        }
+        assert!(store.purge(&first, LATER).await.unwrap());
+        assert!(
+            !store.purge(&second, LATER).await.unwrap(),
+            "{of} that still knows of the second would stay"
+        );
+    }
 }
 
 async fn a_purge_asked_for_twice_is_written_once(store: Store) {
