@@ -277,6 +277,13 @@ impl App {
         metrics.memory_bytes.set(memory.cast_signed());
     }
 
+    /// Forgets a backbone with its series. Returns what was there, whose memory goes once requests have finished on it.
+    pub(crate) fn forget_model(&self, id: &str) -> Option<Entry> {
+        let entry = self.tasks.catalog.forget(id);
+        self.metrics.forget_model(id);
+        entry
+    }
+
     /// The folder of a backbone as it is on the disk now; `None` where no models folder has one of that name.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Room on the disk under a folder.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Room on a disk, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +18,15 @@ pub struct Room {
 /// What the system said.
 pub async fn room(folder: PathBuf) -> io::Result<Room> {
     // A network's file system may not answer for a while.
-    let asked = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&folder)).await;
-    let found = asked.map_err(io::Error::other)??;
+    tokio::task::spawn_blocking(move || room_now(&folder)).await.map_err(io::Error::other)?
+}
+
+/// The same. Blocking.
+///
+/// # Errors
+/// What the system said.
+pub fn room_now(folder: &Path) -> io::Result<Room> {
+    let found = rustix::fs::statvfs(folder)?;
     let bytes = |blocks: u64| i64::try_from(blocks.saturating_mul(found.f_frsize)).unwrap_or(i64::MAX);
     Ok(Room { free: bytes(found.f_bavail), all: bytes(found.f_blocks) })
 }

@@ -141,12 +141,27 @@ impl Shared {
             None => Some(app.folder_of(id).await?.ok_or_else(|| TaskError::UnknownModel(id.to_owned()))?),
         };
         let underway = Underway::new(&app, id);
-        let loaded = match folder(&app, id, path).await {
-            Ok(folder) => self.load_folder(&app, id, folder).await,
-            Err(error) => Err(error),
-        };
+        let mut loaded = self.attempt(&app, id, path.clone()).await;
+        if let (Err(TaskError::BrokenModel { .. }), Some(_)) = (&loaded, variants::base(id)) {
+            // What was made can be made again: its files may have suffered, or another process took them away.
+            let (data, name) = (app.config.data.clone(), id.to_owned());
+            let _ = spawn_blocking(move || variants::discard(&data, &name)).await;
+            loaded = self.attempt(&app, id, path).await;
+        }
         drop(underway);
         loaded
+    }
+
+    async fn attempt(
+        &self,
+        app: &Arc<App>,
+        id: &str,
+        path: Option<PathBuf>,
+    ) -> Result<Arc<Served>, TaskError> {
+        match folder(app, id, path).await {
+            Ok(folder) => self.load_folder(app, id, folder).await,
+            Err(error) => Err(error),
+        }
     }
 
     async fn load_folder(&self, app: &Arc<App>, id: &str, folder: Folder) -> Result<Arc<Served>, TaskError> {
@@ -159,6 +174,10 @@ impl Shared {
                 let served = Arc::new(served);
                 let old = app.tasks.catalog.insert(id.to_owned(), Entry::Served(Arc::clone(&served)));
                 drop_apart(old).await;
+                if variants::base(id).is_some() && !variants::is_known(app, id) {
+                    // A sweep forgot it meanwhile: whoever waits for it has it, and nobody else.
+                    drop_apart(app.forget_model(id)).await;
+                }
                 Ok(served)
             }
             Ok(Err(error)) => Err(broken(app, id, error).await),

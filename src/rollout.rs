@@ -88,8 +88,9 @@ impl Rollout {
         // The revision first: what is written while rows are read counts as not loaded.
         let revision = *store.changes().borrow();
         match self.try_catch_up(&store).await {
-            Ok(()) => {
-                variants::know_all(&self.app);
+            Ok(broken) => {
+                // The variants of what cannot be read are not known, and stay.
+                variants::know_all(&self.app, broken == 0);
                 self.loaded.send_replace(revision);
             }
             Err(error) => tracing::error!(%error, "the registry could not be read"),
@@ -130,7 +131,8 @@ impl Rollout {
         }
     }
 
-    async fn try_catch_up(&mut self, store: &Store) -> Result<(), StoreError> {
+    /// How many classifiers could not be loaded.
+    async fn try_catch_up(&mut self, store: &Store) -> Result<i64, StoreError> {
         let mut there = HashSet::new();
         let mut broken = 0;
         let mut after: Option<ClassifierId> = None;
@@ -161,7 +163,7 @@ impl Rollout {
             self.seen.remove(&id);
             self.artifacts.remove(&id);
         }
-        Ok(())
+        Ok(broken)
     }
 
     async fn load(&mut self, store: &Store, classifier: &Classifier) -> Result<(), RolloutError> {
@@ -197,13 +199,17 @@ impl Rollout {
             traffic: classifier.traffic.clone(),
             shadow: classifier.shadow,
         };
-        for version in &added {
+        let tuned = |version: &NewVersion| {
             let backbone = &version.artifact.backbone().id;
-            if let (Some(_), Some(bytes)) = (variants::base(backbone), artifacts.get(&version.number)) {
-                variants::know(&self.app, backbone, bytes);
-            }
-        }
+            variants::base(backbone)?;
+            Some((backbone.clone(), artifacts.get(&version.number)?))
+        };
+        let tuned: Vec<(String, &Sha256)> = added.iter().filter_map(tuned).collect();
+        let know = || tuned.iter().for_each(|(backbone, bytes)| variants::know(&self.app, backbone, bytes));
+        know();
         classifiers.set((&id.key, &id.name), &kept, added, pointers)?;
+        // A sweep in between saw no version that uses them.
+        know();
         self.artifacts.insert(id.clone(), artifacts);
         Ok(())
     }

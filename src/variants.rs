@@ -5,7 +5,8 @@
 //! and goes as they do.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,7 @@ use headstart_methods::head::Backbone;
 use headstart_methods::tune::{Delta, Parted};
 use headstart_methods::{MethodError, artifact};
 use headstart_store::{Store, StoreError};
+use headstart_tasks::Entry;
 use headstart_types::Manifest;
 use headstart_types::classifier::{TUNED, untuned};
 use headstart_types::ids::Sha256;
@@ -173,7 +175,9 @@ impl Variants {
 
 /// Says which bytes hold a variant's delta: from now on it can be asked.
 pub(crate) fn know(app: &App, id: &str, artifact: &Sha256) {
-    app.variants.known().artifacts.insert(id.to_owned(), artifact.clone());
+    let mut known = app.variants.known();
+    known.artifacts.insert(id.to_owned(), artifact.clone());
+    // Under the same lock as what a sweep forgets.
     app.tasks.catalog.insert_unlisted(id);
 }
 
@@ -184,9 +188,9 @@ pub(crate) fn hold(app: &Arc<App>, id: &str, artifact: &Sha256) -> Hold {
     Hold { app: Arc::clone(app), id: id.to_owned() }
 }
 
-/// Says that the variants of all versions are known by now.
-pub(crate) fn know_all(app: &App) {
-    app.variants.known().complete = true;
+/// Says whether the variants of all versions are known by now.
+pub(crate) fn know_all(app: &App, complete: bool) {
+    app.variants.known().complete = complete;
 }
 
 /// Whether it can be asked.
@@ -228,6 +232,21 @@ pub(crate) async fn in_folders(
     let id = id.to_owned();
     let making = tokio::task::spawn_blocking(move || make(&folders, &base, &place, (&id, &bytes)));
     making.await.map_err(|_| VariantError::CutOff)?
+}
+
+/// Takes away a variant's folder that could not be used, and weights in common that are not what they were: both are made anew.
+/// Blocking.
+pub(crate) fn discard(data: &Path, id: &str) {
+    let place = data.join(FOLDER).join(id);
+    let about = std::fs::read(place.join(ABOUT)).ok();
+    let about = about.and_then(|about| serde_json::from_slice::<About>(&about).ok());
+    if let Some(sha256) = about.and_then(|about| about.weights_sha256) {
+        let kept = place.with_file_name(COMMON).join(&sha256);
+        if Folder::digest(&kept).is_ok_and(|found| found != sha256) {
+            let _ = std::fs::remove_file(kept);
+        }
+    }
+    let _ = std::fs::remove_dir_all(place);
 }
 
 /// The folder as it was made before, of the backbone as it is now.
@@ -307,11 +326,17 @@ fn make(
             write(target, &base.read(&text.tokenizer)?)?;
         }
         write(beside.join(ABOUT), &serde_json::to_vec(&about).unwrap_or_default())?;
+        synced(&beside)?;
+        if made(base, place).is_some() {
+            // Another process was faster, and may be reading it.
+            return Ok(());
+        }
         // What was made of another backbone of the name goes.
         let _ = std::fs::remove_dir_all(place);
         match std::fs::rename(&beside, place) {
             Err(_) if place.join(ABOUT).is_file() => Ok(()),
-            moved => moved.map_err(|source| VariantError::Write { path: place.to_owned(), source }),
+            Ok(()) => place.parent().map_or(Ok(()), synced),
+            Err(source) => Err(VariantError::Write { path: place.to_owned(), source }),
         }
     };
     let outcome = written();
@@ -321,8 +346,20 @@ fn make(
     Ok(described(base, place, id, about))
 }
 
+/// Writes a file that outlives a loss of power: a folder that looks whole has to be.
 fn write(path: PathBuf, bytes: &[u8]) -> Result<(), VariantError> {
-    std::fs::write(&path, bytes).map_err(|source| VariantError::Write { path, source })
+    let written = || {
+        let mut file = File::create(&path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    written().map_err(|source| VariantError::Write { path, source })
+}
+
+/// The same for a folder's names.
+fn synced(folder: &Path) -> Result<(), VariantError> {
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|source| VariantError::Write { path: folder.to_owned(), source })
 }
 
 /// Puts the weights that variants have in common among such files, unless they are there, and links `target` to them. Where
@@ -355,20 +392,20 @@ fn manifest(base: &Folder, id: &str, about: About) -> Manifest {
 
 /// Forgets variants that no version and no job here uses; removes folders of those that nobody knows, where all are known.
 pub(crate) async fn sweep(app: &Arc<App>) -> std::io::Result<()> {
-    let used: BTreeSet<String> =
-        app.tasks.classifiers.backbones().into_iter().filter(|id| base(id).is_some()).collect();
-    let forgotten: Vec<String> = {
+    let forgotten: Vec<Option<Entry>> = {
         let mut known = app.variants.known();
+        let used: BTreeSet<String> = app.tasks.classifiers.backbones().into_iter().collect();
         let held: BTreeSet<String> = known.held.keys().cloned().collect();
         let gone = |id: &String| !used.contains(id) && !held.contains(id);
         let forgotten: Vec<String> = known.artifacts.keys().filter(|id| gone(id)).cloned().collect();
-        forgotten.iter().for_each(|id| drop(known.artifacts.remove(id)));
-        forgotten
+        let forget = |id: String| {
+            known.artifacts.remove(&id);
+            app.forget_model(&id)
+        };
+        forgotten.into_iter().map(forget).collect()
     };
-    for id in forgotten {
-        let entry = app.tasks.catalog.forget(&id);
-        let _ = tokio::task::spawn_blocking(move || drop(entry)).await;
-    }
+    // Their memory.
+    let _ = tokio::task::spawn_blocking(move || drop(forgotten)).await;
     let known: BTreeSet<String> = {
         let known = app.variants.known();
         if !known.complete {
@@ -395,7 +432,11 @@ fn remove_unknown(root: &Path, known: &BTreeSet<String>, now: Duration) -> std::
         }
         let known = entry.file_name().to_str().is_some_and(|name| known.contains(name));
         if !known && entry.metadata().is_ok_and(|metadata| is_old(&metadata, now)) {
-            std::fs::remove_dir_all(entry.path())?;
+            match std::fs::remove_dir_all(entry.path()) {
+                // Another process's sweep was there first.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                removed => removed?,
+            }
         }
     }
     Ok(())

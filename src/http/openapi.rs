@@ -132,7 +132,7 @@ fn name_versions(document: &mut Document) {
         let mut item = item.clone();
         for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
             operation.operation_id = operation.operation_id.take().map(|id| format!("{id}_of_version"));
-            operation.parameters.get_or_insert_default().push(version.clone());
+            operation.parameters.get_or_insert_default().push(RefOr::T(version.clone()));
         }
         Some((format!("/v2/models/{{model}}/versions/{{version}}{rest}"), item))
     };

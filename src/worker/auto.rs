@@ -51,12 +51,12 @@ impl Context<'_> {
         fitted: &Arc<Fitted>,
     ) -> Result<Made, Stop> {
         let broken = |error: serde_json::Error| Stop::Broken(format!("what `auto` decided: {error}"));
-        let decision = match self.before(DECISION).await? {
-            Some(bytes) => serde_json::from_slice(&bytes).map_err(broken)?,
+        let (decision, probe) = match self.before(DECISION).await? {
+            Some(bytes) => (serde_json::from_slice(&bytes).map_err(broken)?, None),
             None => {
-                let decision = self.decide(within, ground, fitted).await?;
+                let (decision, probe) = self.decide(within, ground, fitted).await?;
                 self.keep(DECISION, &serde_json::to_vec(&decision).map_err(broken)?).await?;
-                decision
+                (decision, probe)
             }
         };
         let Decision { method: Some(name), why } = decision else {
@@ -66,7 +66,10 @@ impl Context<'_> {
         self.say(format!("the backbone is trained by {name}: {why}")).await?;
         let chosen = self.delegate(chosen)?;
         let plan = chosen.plan.as_ref().ok_or_else(|| Stop::Broken(format!("{name} trains nothing")))?;
-        let probe = chosen.probe(ground, fitted).await?;
+        let probe = match probe {
+            Some(probe) => probe,
+            None => chosen.probe(ground, fitted).await?,
+        };
         let turns = self.turns(ground, fitted)?;
         self.pace.begin(Part::Tune);
         let made = chosen.tune(plan, ground, turns, &probe).await?;
@@ -95,64 +98,69 @@ impl Context<'_> {
         Ok(Made::head(fitted, ground.table, ground.parts).because(&why))
     }
 
-    /// Whether the backbone is to be trained, by what, and why.
+    /// Whether the backbone is to be trained, by what, and why; with the probe that it then begins with.
     async fn decide(
         &self,
         within: Duration,
         ground: &Ground<'_>,
         fitted: &Arc<Fitted>,
-    ) -> Result<Decision, Stop> {
-        if let Err(why) = self.trainable(ground).await {
-            return Ok(Decision::no(why));
+    ) -> Result<(Decision, Option<Arc<Fitted>>), Stop> {
+        let no = |why: String| Ok((Decision::no(why), None));
+        if let Err(why) = self.trainable(ground).await? {
+            return no(why);
         }
         let head = &ground.table.head;
         let rows = (ground.parts.learn.len(), head.classes.len());
         let (chosen, why) = auto::choose(self.served.modality(), rows, head.multi_label);
         let turns = match self.turns(ground, fitted) {
             Ok(turns) => turns,
-            Err(MethodError::Split(error)) => return Ok(Decision::no(error.to_string())),
+            Err(MethodError::Split(error)) => return no(error.to_string()),
             Err(error) => return Err(error.into()),
         };
         if let Err(why) = auto::leaves_room(fitted, &turns.numbered(ground.parts), &targets(ground)) {
-            return Ok(Decision::no(why));
+            return no(why);
         }
         let chosen = self.delegate(chosen)?;
         let probe = chosen.probe(ground, fitted).await?;
         let name = chosen.method.name();
         let took = match chosen.rehearse(ground, &turns, &probe).await? {
             Ok(took) => took,
-            Err(MethodError::Graph(problem)) => return Ok(Decision::no(format!("{name} cannot: {problem}"))),
+            Err(MethodError::Graph(problem)) => return no(format!("{name} cannot: {problem}")),
             Err(error) => return Err(error.into()),
         };
         let (seconds, within) = (took.as_secs_f64().ceil(), within.as_secs());
         if seconds > within as f64 {
-            let why = format!("{name} would take some {seconds} seconds, `tune_seconds` is {within}");
-            return Ok(Decision::no(why));
+            return no(format!("{name} would take some {seconds} seconds, `tune_seconds` is {within}"));
         }
         let why = format!("{why}; some {seconds} seconds, `tune_seconds` is {within}");
-        Ok(Decision { method: Some(name.to_owned()), why })
+        Ok((Decision { method: Some(name.to_owned()), why }, Some(probe)))
     }
 
     /// Whether the job's backbone can be trained on what its files hold; why not, in words.
-    async fn trainable(&self, ground: &Ground<'_>) -> Result<(), String> {
+    async fn trainable(&self, ground: &Ground<'_>) -> Result<Result<(), String>, Stop> {
         let (id, spec) = (self.served.id(), &self.served.manifest().backbone);
         if let Some(original) = spec.original.as_ref().filter(|_| !spec.requantise) {
-            return Err(format!(
+            return Ok(Err(format!(
                 "`{id}` is `{original}` at low precision, and only the original can be trained"
-            ));
+            )));
         }
-        let cannot = |problem: String| format!("`{id}` cannot be trained: {problem}");
-        let trained = self.app.tasks.trained(&self.served).await.map_err(cannot)?;
+        let cannot = |problem: String| Ok(Err(format!("`{id}` cannot be trained: {problem}")));
+        let trained = match self.app.tasks.trained(&self.served).await? {
+            Ok(trained) => trained,
+            Err(problem) => return cannot(problem),
+        };
         let embeddings = Recipe::default().embeddings;
-        precision::check(self.app, &self.served, &trained, embeddings).await.map_err(cannot)?;
+        if let Err(problem) = precision::check(self.app, &self.served, &trained, embeddings).await {
+            return cannot(problem);
+        }
         let reads = trained.modality();
         match ground.files.first().and_then(|file| file.inspection.modality) {
-            Some(holds) if holds != reads => Err(format!(
+            Some(holds) if holds != reads => Ok(Err(format!(
                 "the examples are {}, and what would be trained reads {}",
                 holds.as_str(),
                 reads.as_str()
-            )),
-            Some(_) | None => Ok(()),
+            ))),
+            Some(_) | None => Ok(Ok(())),
         }
     }
 

@@ -52,7 +52,7 @@ pub(super) async fn features(
         ..FeaturesParams::default()
     };
     let answer = ask::<Features>(tasks, halt, params).await?;
-    let answer = answer.map_err(|error| Stop::Broken(error.to_string()))?;
+    let answer = answer?;
     let float = |vector| match vector {
         Vector::Float(vector) => Ok(vector),
         Vector::Base64(_) => Err(Stop::Broken("features came as base64".into())),
@@ -81,6 +81,7 @@ async fn until_there_is_room<A, F: Future<Output = Result<A, TaskError>>>(
     loop {
         halt.check()?;
         match ask().await {
+            Err(error @ TaskError::NoRoom { .. }) => return Err(error.into()),
             Err(TaskError::Engine(EngineError::QueueFull { .. })) => tokio::time::sleep(ASK_AGAIN).await,
             answer => return Ok(answer),
         }

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use headstart_methods::{Checkpoint, Control, MethodError, artifact};
 use headstart_store::{Store, StoreError};
+use headstart_tasks::TaskError;
 use headstart_types::ids::Sha256;
 use headstart_types::job::{JobError, Lease, NewEvent};
 use serde_json::{Map, Value};
@@ -31,6 +32,8 @@ pub(super) enum Stop {
     Refused(JobError),
     /// The disk is full: it goes on once there is room.
     NoRoom,
+    /// A backbone does not fit into memory beside those that are in use: it goes on once some are idle.
+    NoMemory(String),
     /// The service failed; another try may succeed.
     Broken(String),
 }
@@ -39,6 +42,17 @@ impl Stop {
     /// A job that cannot succeed: `param` is what its owner can change.
     pub(super) fn refused(code: &str, message: impl Into<String>, param: &str) -> Self {
         Self::Refused(JobError { code: code.into(), message: message.into(), param: Some(param.into()) })
+    }
+}
+
+impl From<TaskError> for Stop {
+    fn from(error: TaskError) -> Self {
+        let message = error.to_string();
+        if matches!(error, TaskError::NoRoom { .. }) {
+            Self::NoMemory(message)
+        } else {
+            Self::Broken(message)
+        }
     }
 }
 
@@ -79,6 +93,7 @@ impl From<MethodError> for Stop {
             | MethodError::Stored { .. }
             | MethodError::Head { .. }
             | MethodError::Width { .. }
+            | MethodError::File(_)
             | MethodError::Unknown { .. } => Self::Broken(message),
         }
     }

@@ -15,6 +15,7 @@ use headstart_methods::tune::{Feed, Recipe};
 use headstart_tasks::Served;
 use headstart_types::tensor::Tensor;
 
+use crate::disk;
 use crate::worker::control::{Halt, Stop};
 use crate::worker::reading::Upload;
 use crate::worker::table::Table;
@@ -101,12 +102,21 @@ impl Examples {
         tempfile::tempfile_in(&self.folder).map_err(|error| Self::unkept(&error))
     }
 
+    /// Bytes that may still be written there.
+    ///
+    /// # Errors
+    /// [`MethodError::File`].
+    pub(super) fn room(&self) -> Result<u64, MethodError> {
+        let room = disk::room_now(&self.folder).map_err(|error| Self::unkept(&error))?;
+        Ok(room.free.max(0).cast_unsigned())
+    }
+
     /// What could not be written or read of it.
     pub(super) fn unkept(error: &std::io::Error) -> MethodError {
         if error.kind() == std::io::ErrorKind::StorageFull {
             return MethodError::NoRoom;
         }
-        MethodError::Unsuitable(format!("a file in the data folder cannot be used: {error}"))
+        MethodError::File(format!("a file in the data folder cannot be used: {error}"))
     }
 
     fn bytes(&self, at: u64, count: usize) -> std::io::Result<Vec<u8>> {

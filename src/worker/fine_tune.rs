@@ -10,7 +10,7 @@ use headstart_methods::head::Backbone;
 use headstart_methods::tune::{Plan, Recipe};
 use headstart_methods::{FitData, Fitted, METHODS, Method, MethodError, Needs, Params, method, split};
 use headstart_store::{Scope, Store, StoreError};
-use headstart_tasks::{Served, TaskError};
+use headstart_tasks::Served;
 use headstart_types::Payload;
 use headstart_types::classifier::{NewVersion, Origin};
 use headstart_types::ids::Sha256;
@@ -156,12 +156,12 @@ async fn backbone(
     method: &dyn Method,
     plan: Option<&Plan>,
 ) -> Result<Arc<Served>, Stop> {
-    let served = app.tasks.catalog.get(asked).await.map_err(|error| broken(&error))?;
+    let served = app.tasks.catalog.get(asked).await?;
     let (Needs::Graph, Some(plan)) = (method.needs(), plan) else { return Ok(served) };
     let refused = |problem: String| {
         Stop::refused("unsuitable_model", format!("`{asked}` cannot be trained: {problem}"), "model")
     };
-    let trained = app.tasks.trained(&served).await.map_err(refused)?;
+    let trained = app.tasks.trained(&served).await?.map_err(refused)?;
     precision::check(app, &served, &trained, plan.recipe.embeddings).await.map_err(refused)?;
     Ok(precision::answering(&served, trained))
 }
@@ -544,8 +544,4 @@ fn unpack(batch: Vec<Example>, split: Option<Split>) -> (Vec<Row>, Payload) {
 fn unknown_method(name: &str) -> String {
     let known: Vec<&str> = METHODS.iter().map(|method| method.name()).collect();
     format!("there is no method `{name}`; there are {}", known.join(", "))
-}
-
-fn broken(error: &TaskError) -> Stop {
-    Stop::Broken(error.to_string())
 }

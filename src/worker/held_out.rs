@@ -16,7 +16,7 @@ use headstart_types::job::{Job, Level, NewEvent, Promote};
 use serde_json::json;
 
 use crate::app::App;
-use crate::gate::{self, Standing};
+use crate::gate::{self, GateError, Standing};
 use crate::rollout::LARGEST_ARTIFACT;
 use crate::variants;
 use crate::worker::control::{Halt, Stop};
@@ -71,7 +71,10 @@ impl Answers {
         let mut evidence = self.evidence.clone();
         let mut theirs = None;
         if let Some(production) = &production {
-            theirs = known(gate::evidence_of(store, production).await).flatten();
+            theirs = match gate::evidence_of(store, production).await {
+                Err(GateError::Store(error)) if !error.is_lasting() => return Err(error.into()),
+                found => known(found).flatten(),
+            };
             // Without it nobody knows which of the rows production learned from.
             if theirs.is_some() {
                 let said = self.production_says(store, app, production, halt).await?;
@@ -103,7 +106,10 @@ impl Answers {
         production: &ClassifierVersion,
         halt: &Halt,
     ) -> Result<Option<Said>, Stop> {
-        let bytes = known(store.blobs().read(&production.artifact, LARGEST_ARTIFACT).await);
+        let bytes = match store.blobs().read(&production.artifact, LARGEST_ARTIFACT).await {
+            Err(error) if !error.is_lasting() => return Err(error.into()),
+            found => known(found),
+        };
         let loaded = bytes.and_then(|bytes| known(Artifact::load(&bytes)));
         let Some(artifact) = loaded.map(Arc::new) else { return Ok(None) };
         let same_features = artifact.backbone() == self.version.backbone();

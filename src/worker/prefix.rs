@@ -28,7 +28,8 @@ pub(super) struct Cached<'a> {
 }
 
 impl<'a> Cached<'a> {
-    /// Takes the rows through the prefix. Rows of one call are of one length: none is padded.
+    /// Takes the rows through the prefix. Rows of one call are of one length: none is padded. Nothing where all of it would take
+    /// more than half of the room on the disk.
     ///
     /// # Errors
     /// [`MethodError::Cancelled`], what the runtime refuses, and [`MethodError::NoRoom`] where the file finds no room.
@@ -38,10 +39,12 @@ impl<'a> Cached<'a> {
         mut rows: Vec<usize>,
         runners: &dyn Runners,
         control: &mut dyn Control,
-    ) -> Result<Self, MethodError> {
+    ) -> Result<Option<Self>, MethodError> {
         let mut runner = runners.runner(&prefix.model, Form::Optimised).map_err(refused)?;
         let (mut file, mut places, mut end) = (examples.beside()?, HashMap::with_capacity(rows.len()), 0);
         rows.sort_by_key(|row| examples.length(*row));
+        let room = examples.room()? / 2;
+        let lengths: u64 = rows.iter().map(|row| examples.length(*row) as u64).sum();
         for like in rows.chunk_by(|one, other| examples.length(*one) == examples.length(*other)) {
             for some in like.chunks(BATCH) {
                 // No step of the training is done yet.
@@ -55,6 +58,11 @@ impl<'a> Cached<'a> {
                 let (shape, bytes) = outputs.first().and_then(of_floats).ok_or_else(unexpected)?;
                 let own = prefix.of_a_row(shape, some.len()).ok_or_else(unexpected)?;
                 let each = bytes.len() / some.len();
+                // What a row takes grows with its length.
+                let length = some.first().map_or(1, |row| examples.length(*row)).max(1) as u64;
+                if (each as u64).div_ceil(length).saturating_mul(lengths) > room {
+                    return Ok(None);
+                }
                 file.write_all(bytes).map_err(|error| Examples::unkept(&error))?;
                 for row in some {
                     places.insert(*row, (end, own.clone()));
@@ -62,7 +70,7 @@ impl<'a> Cached<'a> {
                 }
             }
         }
-        Ok(Self { examples, prefix, places, file: Mutex::new(file) })
+        Ok(Some(Self { examples, prefix, places, file: Mutex::new(file) }))
     }
 
     fn read(&self, at: u64, count: usize) -> Result<Vec<u8>, MethodError> {

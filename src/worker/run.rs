@@ -1,15 +1,17 @@
 //! Workers: each claims a job, keeps its lease alive, does it, and looks for the next.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use headstart_engine::step_back;
 use headstart_store::{Beat, ClaimLimits, Store, StoreError};
 use headstart_telemetry::JobEnd;
 use headstart_types::job::{Job, JobError, Lease, Level, NewEvent};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::app::App;
 use crate::clock::now_ms;
@@ -123,22 +125,32 @@ async fn one_job(
     tracing::info!(job.id = %job.id, job.method = %job.method, attempt = lease.attempt, "job started");
     let halt = Arc::new(Halt::default());
     // Not on the job's own threads: on a busy machine a lease must not run out because they make way.
-    let beating = leases.spawn(keep(
+    let beating = Beating(leases.spawn(keep(
         store.clone(),
         lease.clone(),
         Arc::clone(&halt),
         app.config.lease_seconds,
         stop.clone(),
-    ));
-    let done = fine_tune::run(app, store, lease, &job, &halt).await;
+    )));
+    let done = AssertUnwindSafe(fine_tune::run(app, store, lease, &job, &halt)).catch_unwind().await;
+    let done = done.unwrap_or_else(|_| Err(Stop::Broken("the job panicked".into())));
     let ended = match done {
         Ok(()) => JobEnd::Succeeded,
         Err(why) => write_end(store, lease, &job, &why, &mut stop).await,
     };
-    beating.abort();
+    drop(beating);
     app.metrics.end_job(ended);
     if let Err(error) = store.clear_steps().await {
         tracing::warn!(job.id = %job.id, %error, "what jobs kept to go on with stays until the next sweep");
+    }
+}
+
+/// Renews a lease for as long as it lives: one that nobody works under must run out.
+struct Beating(JoinHandle<()>);
+
+impl Drop for Beating {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -173,7 +185,8 @@ async fn write_end(
     }
 }
 
-/// Renews the lease until it is told to stop; what a renewal says is passed on to the job.
+/// Renews the lease; what a renewal says is passed on to the job, and that the process stops: until the step at hand is done the
+/// lease is still needed.
 async fn keep(
     store: Store,
     lease: Lease,
@@ -184,6 +197,7 @@ async fn keep(
     let every = Duration::from_secs(u64::from(lease_seconds)) / 3;
     let lease_ms = i64::from(lease_seconds) * 1000;
     let mut changes = store.changes();
+    let mut stopping = false;
     loop {
         let revision = *changes.borrow_and_update();
         match store.heartbeat(&lease, lease_ms, now_ms()).await {
@@ -194,7 +208,10 @@ async fn keep(
             Err(error) => tracing::warn!(job.id = %lease.id, %error, "a lease could not be renewed"),
         }
         tokio::select! {
-            _ = stop.changed() => return halt.set(Stop::Shutdown),
+            _ = stop.changed(), if !stopping => {
+                halt.set(Stop::Shutdown);
+                stopping = true;
+            }
             _ = tokio::time::sleep(every) => {}
             _ = changes.changed() => tokio::time::sleep(SETTLE).await,
             () = listen(&store, revision) => {}
@@ -243,6 +260,13 @@ async fn end(store: &Store, lease: &Lease, job: &Job, stop: &Stop) -> Result<Job
             let event = warning("the disk is full: the job goes on once there is room");
             store.retry(lease, false, &event, retry_after(lease.attempt), now).await?;
             return Ok(JobEnd::NoRoom);
+        }
+        Stop::NoMemory(message) => {
+            tracing::warn!(job.id = %job.id, %message, "no memory is left for a model: the job waits");
+            let event =
+                warning("no memory is left for the model beside those in use: the job goes on once there is");
+            store.retry(lease, false, &event, retry_after(lease.attempt), now).await?;
+            return Ok(JobEnd::Released);
         }
         Stop::Broken(message) if job.lost + 1 < LOST_MAX => {
             tracing::error!(job.id = %job.id, %message, "a job broke and is tried again");

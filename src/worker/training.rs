@@ -10,7 +10,7 @@ use headstart_methods::artifact::{self, Graft};
 use headstart_methods::data::Targets;
 use headstart_methods::evaluate::tuned::compared;
 use headstart_methods::head::{Backbone, Head};
-use headstart_methods::tune::{self, Delta, Feed, Plan, Tunable, Tuned, Work};
+use headstart_methods::tune::{self, Choice, Delta, Feed, Plan, Tunable, Tuned, Work};
 use headstart_methods::{Control, Method, MethodError, Params};
 use headstart_types::manifest::BackboneSpec;
 use headstart_types::report::{Mixture, Pass, Tuning};
@@ -49,6 +49,12 @@ impl Subjects {
 
     fn tunable(&self, plan: &Plan, bench: &Workbench) -> Result<Tunable, MethodError> {
         let choice = plan.choice(self.head.parts().multi_label);
+        tune::prepare(&classifier(&self.folder, &self.head)?, NAMES, &choice, bench)
+    }
+
+    /// The same with nothing left out of the graph.
+    fn tunable_whole(&self, plan: &Plan, bench: &Workbench) -> Result<Tunable, MethodError> {
+        let choice = Choice { prefix: false, ..plan.choice(self.head.parts().multi_label) };
         tune::prepare(&classifier(&self.folder, &self.head)?, NAMES, &choice, bench)
     }
 
@@ -93,10 +99,16 @@ pub(super) fn train(
     let cached = match &prefix {
         Some(prefix) => {
             let rows = turns.learn.iter().chain(&turns.stop).copied().collect();
-            Some(Cached::fill(examples, prefix, rows, &bench, control)?)
+            Cached::fill(examples, prefix, rows, &bench, control)?
         }
         None => None,
     };
+    if prefix.is_some() && cached.is_none() {
+        tracing::info!(
+            "what stands before the trained blocks is computed anew in each pass: its values would fill the disk"
+        );
+        tunable = subjects.tunable_whole(plan, &bench)?;
+    }
     let feed: &dyn Feed = cached.as_ref().map_or(examples, |cached| cached);
     let class_weights = subjects.class_weights()?;
     let work = subjects.work(tunable, feed, class_weights.as_deref());
@@ -147,11 +159,12 @@ fn classifier(folder: &Folder, head: &Head) -> Result<Vec<u8>, MethodError> {
             "`{id}` has weights in other files, which cannot be trained"
         )));
     }
-    let path = folder.verified_graph().map_err(|error| graph(&error))?;
-    let unread = |source| FolderError::Read { path: path.clone(), source };
-    let mut backbone = File::open(&path).map_err(|source| graph(&unread(source)))?;
+    let unread = |error: FolderError| MethodError::File(error.to_string());
+    let path = folder.verified_graph().map_err(unread)?;
+    let opened = File::open(&path).map_err(|source| FolderError::Read { path, source });
+    let mut backbone = opened.map_err(unread)?;
     let tokenizer = manifest.text.as_ref().map(|text| folder.read(&text.tokenizer)).transpose();
-    let tokenizer = tokenizer.map_err(|error| graph(&error))?;
+    let tokenizer = tokenizer.map_err(unread)?;
     let subject = Subject {
         name: "tuning",
         version: 1,

@@ -261,7 +261,7 @@ impl Context<'_> {
         let limits = self.app.dataset_limits();
         let (wanted, recipe) = (turns.all(), &plan.recipe);
         let place = (self.app.config.data.as_path(), &**self.halt);
-        let trained = self.app.tasks.trained(&self.served).await.map_err(Stop::Broken)?;
+        let trained = self.app.tasks.trained(&self.served).await?.map_err(Stop::Broken)?;
         let examples = Examples::read(&trained, (files, &limits), (table, &wanted), recipe, place).await?;
         Ok(Subjects {
             folder: trained.folder().clone(),

@@ -59,6 +59,22 @@ async fn a_tuned_backbone_answers_for_its_classifier_alone_and_its_report_weighs
     assert_eq!(named, [TEXT, TEXT], "{versions}");
     rollout.abort();
     workers.stop().await;
+
+    // Files as a loss of power may leave them: another process makes them anew.
+    let (made, common) = (variants(&lab), lab.service.app.config.data.join("variants/weights"));
+    let common = std::fs::read_dir(common).unwrap().map(|entry| entry.unwrap().path());
+    let graphs = made.iter().map(|folder| folder.join("model.onnx"));
+    let linked = made.iter().map(|folder| folder.join("weights.bin"));
+    let files: Vec<PathBuf> = graphs.chain(linked).chain(common).collect();
+    assert_eq!(files.len(), 3, "{files:?}");
+    for file in files {
+        std::fs::remove_file(&file).unwrap();
+        std::fs::write(&file, "cut short").unwrap();
+    }
+    let other = lab.beside().await;
+    let rollout = tokio::spawn(Rollout::start(&other.service.app).await.unwrap().run());
+    assert_eq!(other.service.post("/v1/classify", &body).await.ok()["data"], answer["data"]);
+    rollout.abort();
 }
 
 /// Words of two kinds of weather that no sentence mixes: what an encoder can learn that knows nothing of language.

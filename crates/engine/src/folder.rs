@@ -266,16 +266,16 @@ impl Folder {
     fn verified_with_weights(&self, file: &str, sha256: &str) -> Result<PathBuf, FolderError> {
         let spec = &self.manifest.backbone;
         let path = self.verified(file, sha256)?;
-        let file = File::open(&path).map_err(|source| FolderError::Read { path: path.clone(), source })?;
+        let graph = File::open(&path).map_err(|source| FolderError::Read { path: path.clone(), source })?;
         let outline =
-            Outline::read(file).map_err(|source| FolderError::Graph { path: path.clone(), source })?;
+            Outline::read(graph).map_err(|source| FolderError::Graph { path: path.clone(), source })?;
         // The runtime opens whatever the graph names; nothing is opened that the manifest does not vouch for.
-        for file in outline.external_files() {
-            let place = beside(&spec.file, &file);
+        for named in outline.external_files() {
+            let place = beside(file, &named);
             let digest = spec
                 .external
                 .get(&place)
-                .ok_or_else(|| FolderError::External { path: path.clone(), file: file.clone() })?;
+                .ok_or_else(|| FolderError::External { path: path.clone(), file: named.clone() })?;
             self.verified(&place, digest)?;
         }
         Ok(path)

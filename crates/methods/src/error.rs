@@ -62,6 +62,9 @@ pub enum MethodError {
     /// A graph cannot be trained or run.
     #[error("{0}")]
     Graph(String),
+    /// A file that whoever asked has no part in cannot be read or written.
+    #[error("{0}")]
+    File(String),
     /// A weight of a full-precision graph cannot be rounded for the graph of low precision that was made from it.
     #[error("the weight `{weight}` cannot be rounded again: {problem}")]
     Rounding {

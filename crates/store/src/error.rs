@@ -94,6 +94,23 @@ impl StoreError {
         }
     }
 
+    /// Whether the same will be said again: what is asked for is gone or damaged, and the store itself is not.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::NotFound { .. } | Self::Invalid { .. } | Self::Newer { .. } | Self::Corrupt { .. } => true,
+            Self::Conflict(_)
+            | Self::LeaseLost(_)
+            | Self::TooMany { .. }
+            | Self::Quota { .. }
+            | Self::Database(_)
+            | Self::Io { .. }
+            | Self::DiskFull
+            | Self::Closed
+            | Self::Bug(_) => false,
+        }
+    }
+
     pub(crate) fn missing(what: &'static str, id: impl ToString) -> Self {
         Self::NotFound { what, id: id.to_string() }
     }

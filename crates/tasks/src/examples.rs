@@ -16,24 +16,33 @@ impl TaskContext {
     /// What is trained where a backbone is to be: itself, or what it was made from at higher precision.
     ///
     /// # Errors
-    /// Why it cannot be trained.
-    pub async fn trained(&self, served: &Arc<Served>) -> Result<Arc<Served>, String> {
+    /// [`TaskError::NoRoom`] while others are in use; within, why it cannot be trained.
+    pub async fn trained(&self, served: &Arc<Served>) -> Result<Result<Arc<Served>, String>, TaskError> {
         let trained = match &served.manifest().backbone.original {
-            Some(original) => self.catalog.get(original).await.map_err(|error| error.to_string())?,
-            None => Arc::clone(served),
+            Some(original) => self.catalog.get(original).await,
+            None => Ok(Arc::clone(served)),
         };
-        let manifest = trained.manifest();
-        if manifest.words.is_some() {
-            return Err("a table of word vectors is no graph".into());
+        match trained {
+            Ok(trained) => Ok(trainable(&trained).map(|()| trained)),
+            Err(error @ TaskError::NoRoom { .. }) => Err(error),
+            Err(error) => Ok(Err(error.to_string())),
         }
-        if manifest.audio.is_some() {
-            return Err("backbones of sounds cannot be trained yet".into());
-        }
-        if !manifest.backbone.external.is_empty() {
-            return Err("its graph has weights in other files".into());
-        }
-        Ok(trained)
     }
+}
+
+/// Whether a backbone is a graph whose weights can be trained; why not, in words.
+fn trainable(served: &Served) -> Result<(), String> {
+    let manifest = served.manifest();
+    if manifest.words.is_some() {
+        return Err("a table of word vectors is no graph".into());
+    }
+    if manifest.audio.is_some() {
+        return Err("backbones of sounds cannot be trained yet".into());
+    }
+    if !manifest.backbone.external.is_empty() {
+        return Err("its graph has weights in other files".into());
+    }
+    Ok(())
 }
 
 impl Served {

@@ -3,15 +3,13 @@
 use std::time::Duration;
 
 use prometheus::{
-    Counter, CounterVec, Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
-    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+    Counter, Encoder, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder, core::Collector,
 };
 
 use crate::edges::EdgeMetrics;
-use crate::labels::{
-    GATE_VERDICTS, JOB_STAGES, JOB_STATES, JobEnd, MODEL_STATES, Outcome, Reason, WebhookEnd,
-};
-use crate::model::ModelMetrics;
+use crate::labels::{GATE_VERDICTS, JOB_STAGES, JOB_STATES, JobEnd, Reason, WebhookEnd};
+use crate::model::{ModelFamilies, ModelMetrics};
 use crate::process;
 use crate::requests::RequestMetrics;
 use crate::shadow::ShadowFamily;
@@ -105,26 +103,6 @@ pub struct SweepMetrics {
 }
 
 #[derive(Debug, Clone)]
-struct ModelFamilies {
-    queue_wait_seconds: HistogramVec,
-    preprocess_seconds: HistogramVec,
-    inference_seconds: HistogramVec,
-    batch_items: HistogramVec,
-    batch_cost: HistogramVec,
-    tokens_total: IntCounterVec,
-    padded_tokens_total: IntCounterVec,
-    pixels_total: IntCounterVec,
-    audio_seconds_total: CounterVec,
-    queue_items: IntGaugeVec,
-    items_total: IntCounterVec,
-    loaded: IntGaugeVec,
-    state: IntGaugeVec,
-    memory_bytes: IntGaugeVec,
-    evictions_total: IntCounterVec,
-    load_seconds: GaugeVec,
-}
-
-#[derive(Debug, Clone)]
 struct ProcessGauges {
     resident_memory_bytes: IntGauge,
     peak_resident_memory_bytes: IntGauge,
@@ -137,7 +115,10 @@ struct ProcessGauges {
 pub(crate) struct Family<'a>(&'a Registry);
 
 impl Family<'_> {
-    fn add<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> prometheus::Result<C> {
+    pub(crate) fn add<C: Collector + Clone + 'static>(
+        &self,
+        made: prometheus::Result<C>,
+    ) -> prometheus::Result<C> {
         let collector = made?;
         self.0.register(Box::new(collector.clone()))?;
         Ok(collector)
@@ -160,7 +141,7 @@ impl Family<'_> {
         self.add(IntGauge::with_opts(options(name, help)))
     }
 
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+    pub(crate) fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
         self.add(IntGaugeVec::new(options(name, help), labels))
     }
 
@@ -176,16 +157,14 @@ impl Family<'_> {
     }
 }
 
-fn options(name: &str, help: &str) -> Opts {
+pub(crate) fn options(name: &str, help: &str) -> Opts {
     Opts::new(format!("headstart_{name}"), help)
 }
 
 /// From a tenth of a millisecond to a minute, about two and a half buckets a decade.
 pub(crate) const SECONDS: [f64; 17] =
     [1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
-const ITEMS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 const STAGE_SECONDS: [f64; 9] = [0.01, 0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0];
-const COST: [f64; 11] = [1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 16384.0];
 
 impl Metrics {
     /// Registers every family.
@@ -273,26 +252,12 @@ impl Metrics {
     /// The series of one backbone, at zero on the first call.
     #[must_use]
     pub fn for_model(&self, id: &str) -> ModelMetrics {
-        let of = &self.model;
-        ModelMetrics {
-            queue_wait_seconds: of.queue_wait_seconds.with_label_values(&[id]),
-            preprocess_seconds: of.preprocess_seconds.with_label_values(&[id]),
-            inference_seconds: of.inference_seconds.with_label_values(&[id]),
-            batch_items: of.batch_items.with_label_values(&[id]),
-            batch_cost: of.batch_cost.with_label_values(&[id]),
-            tokens_total: of.tokens_total.with_label_values(&[id]),
-            padded_tokens_total: of.padded_tokens_total.with_label_values(&[id]),
-            pixels_total: of.pixels_total.with_label_values(&[id]),
-            audio_seconds_total: of.audio_seconds_total.with_label_values(&[id]),
-            queue_items: of.queue_items.with_label_values(&[id]),
-            items_total: Outcome::ALL
-                .map(|outcome| of.items_total.with_label_values(&[id, outcome.as_str()])),
-            loaded: of.loaded.with_label_values(&[id]),
-            states: MODEL_STATES.map(|state| of.state.with_label_values(&[id, state])),
-            memory_bytes: of.memory_bytes.with_label_values(&[id]),
-            evictions_total: of.evictions_total.with_label_values(&[id]),
-            load_seconds: of.load_seconds.with_label_values(&[id]),
-        }
+        self.model.of(id)
+    }
+
+    /// Takes the series of a backbone away. Who still holds [`Self::for_model`]'s goes on counting unseen.
+    pub fn forget_model(&self, id: &str) {
+        self.model.forget(id);
     }
 
     /// The series of one cache, at zero on the first call.
@@ -407,80 +372,6 @@ impl SweepMetrics {
     }
 }
 
-impl ModelFamilies {
-    fn new(family: &Family<'_>) -> prometheus::Result<Self> {
-        let model = &["model"];
-        Ok(Self {
-            queue_wait_seconds: family.histograms(
-                "queue_wait_seconds",
-                "Seconds an item waited for its call to start.",
-                model,
-                &SECONDS,
-            )?,
-            preprocess_seconds: family.histograms(
-                "preprocess_seconds",
-                "Seconds of tokenising a request's texts, or of decoding and preprocessing one picture or sound.",
-                model,
-                &SECONDS,
-            )?,
-            inference_seconds: family.histograms(
-                "inference_seconds",
-                "Seconds of one call of ONNX Runtime.",
-                model,
-                &SECONDS,
-            )?,
-            batch_items: family.histograms("batch_items", "Items in one call.", model, &ITEMS)?,
-            batch_cost: family.histograms(
-                "batch_cost",
-                "Padded tokens in one call; items of pictures, samples or frames of sounds.",
-                model,
-                &COST,
-            )?,
-            tokens_total: family.counters("tokens_total", "Tokens computed that were not padding.", model)?,
-            padded_tokens_total: family.counters(
-                "padded_tokens_total",
-                "Tokens computed, padding included: its ratio to tokens_total is the waste.",
-                model,
-            )?,
-            pixels_total: family.counters("pixels_total", "Pixels decoded.", model)?,
-            audio_seconds_total: family.add(CounterVec::new(
-                options("audio_seconds_total", "Seconds of sound decoded."),
-                model,
-            ))?,
-            queue_items: family.gauges("queue_items", "Items admitted and not yet answered.", model)?,
-            items_total: family.counters(
-                "items_total",
-                "Items that left the engine, by outcome.",
-                &["model", "outcome"],
-            )?,
-            loaded: family.gauges(
-                "model_loaded",
-                "One when the backbone answers, zero when it is not in memory.",
-                model,
-            )?,
-            state: family.gauges(
-                "model_state",
-                "One for the state that the backbone is in, zero for the others.",
-                &["model", "state"],
-            )?,
-            memory_bytes: family.gauges(
-                "model_memory_bytes",
-                "Bytes of memory that the backbone is counted with; zero when it is not in memory.",
-                model,
-            )?,
-            evictions_total: family.counters(
-                "model_evictions_total",
-                "How often the backbone was let go to make room for another.",
-                model,
-            )?,
-            load_seconds: family.add(GaugeVec::new(
-                options("model_load_seconds", "Seconds the backbone's last load took, warm-up included."),
-                model,
-            ))?,
-        })
-    }
-}
-
 impl ProcessGauges {
     fn new(family: &Family<'_>) -> prometheus::Result<Self> {
         Ok(Self {
@@ -510,6 +401,7 @@ impl ProcessGauges {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::labels::Outcome;
 
     #[test]
     fn every_series_is_there_at_zero_before_the_first_request() {
@@ -529,6 +421,20 @@ mod tests {
         assert!(
             text.lines().filter(|line| !line.starts_with('#')).all(|line| line.starts_with("headstart_"))
         );
+    }
+
+    #[test]
+    fn of_a_model_that_is_forgotten_no_series_stays() {
+        let metrics = Metrics::new("0.0.0").unwrap();
+        let _ = (metrics.for_model("gone"), metrics.for_model("there"));
+        let told = |id: &str| {
+            let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+            text.lines().filter(|line| line.contains(&format!("model=\"{id}\""))).count()
+        };
+        let all = told("there");
+        assert!(all > 20 && told("gone") == all);
+        metrics.forget_model("gone");
+        assert_eq!((told("gone"), told("there")), (0, all));
     }
 
     #[test]

@@ -41,8 +41,10 @@ pub(crate) struct JobRequest {
     training_file: Option<String>,
     /// Id of a file for tuning and stopping. It needs no more than right rows, and no class that `training_file` has not.
     validation_file: Option<String>,
-    /// How the classifier is fitted: `{"type": T, T: {"hyperparameters": {…}}}`. `supervised` means `auto`, which trains the
-    /// backbone itself only within its hyperparameter `tune_seconds`, 0 unless given.
+    /// How the classifier is fitted: `{"type": T, T: {"hyperparameters": {…}}}`, where `T` is `auto`, `linear_probe`, `mlp` or
+    /// `prototype`, or, to train the backbone itself, `full`, `partial`, `lora` or `setfit`. `supervised` means `auto`, which
+    /// trains the backbone only within its hyperparameter `tune_seconds`, 0 unless given. The page on methods lists the
+    /// hyperparameters of each.
     #[schema(value_type = Option<Object>)]
     method: Option<Map<String, Value>>,
     /// In place of `method.supervised.hyperparameters`, for older clients.
@@ -175,7 +177,7 @@ async fn trainable(
     let refused = |field: &str, problem: String| {
         ApiError::invalid(field, format!("`{}` cannot train `{model}`: {problem}", method.name()))
     };
-    let trained = visible.app.tasks.trained(served).await.map_err(|problem| refused("method", problem))?;
+    let trained = visible.app.tasks.trained(served).await?.map_err(|problem| refused("method", problem))?;
     let checked = precision::check(&visible.app, served, &trained, plan.recipe.embeddings).await;
     checked.map_err(|problem| refused("model", problem))?;
     if learned.modality == Some(trained.modality()) {
