@@ -139,7 +139,7 @@ impl Rows {
         if operation == "resume_fine_tuning_job" {
             service.ask("", "POST", &format!("/v1/fine_tuning/jobs/{job}/pause"), Value::Null).await.ok();
         }
-        Self { file, job, classifier, version: "2", purge }
+        Self { file, job, classifier, version: "1", purge }
     }
 
     fn fill(&self, path: &str, model: &str) -> String {
