@@ -7,7 +7,7 @@ use headstart_onnx_grad::{Graph, widen};
 
 use super::blocks;
 use super::graph::refused;
-use super::initial::Initial;
+use super::initial::{Initial, Onward};
 use super::low_rank::{self, LowRank};
 use crate::error::MethodError;
 
@@ -158,7 +158,7 @@ fn constants(
         let values = values.into_iter().map(|value| value as f32).collect();
         let role = if in_head { Role::Head } else { Role::Backbone(0.0) };
         let Some(node) = graph.nodes().get(at) else { continue };
-        let initial = Initial::of(node, place, &shape, layers);
+        let initial = Initial::of(node, place, &shape, (layers, Onward::of(graph, at)));
         found.push(Found { name, shape, values, role, initial });
     }
     Ok(found)
