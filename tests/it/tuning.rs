@@ -102,7 +102,7 @@ async fn a_run_is_compared_with_one_from_random_weights_that_learns_too() {
     let lab = Lab::new().await;
     let file = lab.upload(&weather()).await;
     let workers = Workers::start(&lab.service.app).unwrap();
-    let given = json!({"epochs": 3, "batch_size": 8, "learning_rate": 1e-4, "from_random": true});
+    let given = json!({"epochs": 6, "batch_size": 8, "learning_rate": 1e-4, "from_random": true});
     let job = lab.ended(&lab.queue_with(&file, "full", given, 1).await).await;
     assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
     let tuning = report(&lab, &job).await["tuning"].take();
@@ -111,7 +111,9 @@ async fn a_run_is_compared_with_one_from_random_weights_that_learns_too() {
         compared[of].as_array().unwrap().iter().map(|share| share.as_f64().unwrap()).collect()
     };
     let (pretrained, random) = (shares("pretrained"), shares("random"));
-    assert_eq!((pretrained.len(), random.len()), (4, 4), "before the first pass and behind each: {compared}");
+    // The pretrained one may stop before its last pass.
+    assert!((2..=7).contains(&pretrained.len()), "{compared}");
+    assert_eq!(random.len(), 7, "before the first pass and behind each: {compared}");
     // Without a head it says one class of two; then it has to find out what the words say.
     assert_eq!(random[0], 0.5, "{compared}");
     let best = random.iter().copied().fold(0.0, f64::max);
