@@ -141,12 +141,15 @@ impl Shared {
             None => Some(app.folder_of(id).await?.ok_or_else(|| TaskError::UnknownModel(id.to_owned()))?),
         };
         let underway = Underway::new(&app, id);
-        let mut loaded = self.attempt(&app, id, path.clone()).await;
-        if let (Err(TaskError::BrokenModel { .. }), Some(_)) = (&loaded, variants::base(id)) {
-            // What was made can be made again: its files may have suffered, or another process took them away.
+        let made_here = path.is_none();
+        let mut loaded = self.attempt(&app, id, path).await;
+        if made_here && matches!(loaded, Err(TaskError::BrokenModel { .. })) {
+            // Its files may have suffered, or another process took them away.
             let (data, name) = (app.config.data.clone(), id.to_owned());
-            let _ = spawn_blocking(move || variants::discard(&data, &name)).await;
-            loaded = self.attempt(&app, id, path).await;
+            let damaged = spawn_blocking(move || variants::discard_damaged(&data, &name)).await;
+            if damaged.unwrap_or_default() {
+                loaded = self.attempt(&app, id, None).await;
+            }
         }
         drop(underway);
         loaded

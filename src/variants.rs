@@ -234,19 +234,27 @@ pub(crate) async fn in_folders(
     making.await.map_err(|_| VariantError::CutOff)?
 }
 
-/// Takes away a variant's folder that could not be used, and weights in common that are not what they were: both are made anew.
-/// Blocking.
-pub(crate) fn discard(data: &Path, id: &str) {
+/// Takes away a variant's folder whose files are not what they were, with the weights in common if it is these. Whether it is to be
+/// made anew: what is whole stays, since what it was made of may be gone. Blocking.
+pub(crate) fn discard_damaged(data: &Path, id: &str) -> bool {
     let place = data.join(FOLDER).join(id);
     let about = std::fs::read(place.join(ABOUT)).ok();
-    let about = about.and_then(|about| serde_json::from_slice::<About>(&about).ok());
-    if let Some(sha256) = about.and_then(|about| about.weights_sha256) {
-        let kept = place.with_file_name(COMMON).join(&sha256);
-        if Folder::digest(&kept).is_ok_and(|found| found != sha256) {
+    let Some(about) = about.and_then(|about| serde_json::from_slice::<About>(&about).ok()) else {
+        return true;
+    };
+    let whole = |path: &Path, sha256: &str| Folder::digest(path).is_ok_and(|found| found == sha256);
+    let mut damaged = !whole(&place.join(GRAPH), &about.graph_sha256);
+    if let Some(sha256) = &about.weights_sha256 {
+        damaged |= !whole(&place.join(WEIGHTS), sha256);
+        let kept = place.with_file_name(COMMON).join(sha256);
+        if !whole(&kept, sha256) {
             let _ = std::fs::remove_file(kept);
         }
     }
-    let _ = std::fs::remove_dir_all(place);
+    if damaged {
+        let _ = std::fs::remove_dir_all(place);
+    }
+    damaged
 }
 
 /// The folder as it was made before, of the backbone as it is now.
