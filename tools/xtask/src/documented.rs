@@ -16,8 +16,8 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<Vec<String>> {
             problems.push(format!("{GUIDE}: the option {variable} is not explained"));
         }
     }
-    let metrics =
-        ["metrics", "edges", "requests"].map(|file| read(&format!("crates/telemetry/src/{file}.rs")));
+    let metrics = ["metrics", "model", "edges", "requests"]
+        .map(|file| read(&format!("crates/telemetry/src/{file}.rs")));
     let metrics = metrics.into_iter().collect::<anyhow::Result<String>>()?;
     for name in metric_names(&metrics) {
         if !guide.contains(&format!("headstart_{name}")) {
