@@ -47,15 +47,12 @@ impl Subjects {
         bench.on(self.device).map_err(|error| MethodError::Graph(error.to_string()))
     }
 
-    fn tunable(&self, plan: &Plan, bench: &Workbench) -> Result<Tunable, MethodError> {
-        let choice = plan.choice(self.head.parts().multi_label);
-        tune::prepare(&classifier(&self.folder, &self.head)?, NAMES, &choice, bench)
+    fn choice(&self, plan: &Plan) -> Choice {
+        plan.choice(self.head.parts().multi_label)
     }
 
-    /// The same with nothing left out of the graph.
-    fn tunable_whole(&self, plan: &Plan, bench: &Workbench) -> Result<Tunable, MethodError> {
-        let choice = Choice { prefix: false, ..plan.choice(self.head.parts().multi_label) };
-        tune::prepare(&classifier(&self.folder, &self.head)?, NAMES, &choice, bench)
+    fn tunable(&self, choice: &Choice, bench: &Workbench) -> Result<Tunable, MethodError> {
+        tune::prepare(&classifier(&self.folder, &self.head)?, NAMES, choice, bench)
     }
 
     fn class_weights(&self) -> Result<Option<Vec<[f32; 2]>>, MethodError> {
@@ -94,7 +91,8 @@ pub(super) fn train(
 ) -> Result<(Vec<u8>, Tuning), MethodError> {
     let Subjects { head, method, params, plan, turns, examples, .. } = subjects;
     let bench = subjects.bench()?;
-    let mut tunable = subjects.tunable(plan, &bench)?;
+    let choice = subjects.choice(plan);
+    let mut tunable = subjects.tunable(&choice, &bench)?;
     let prefix = tunable.prefix.take();
     let cached = match &prefix {
         Some(prefix) => {
@@ -107,7 +105,7 @@ pub(super) fn train(
         tracing::info!(
             "what stands before the trained blocks is computed anew in each pass: its values would fill the disk"
         );
-        tunable = subjects.tunable_whole(plan, &bench)?;
+        tunable = subjects.tunable(&Choice { prefix: false, ..choice }, &bench)?;
     }
     let feed: &dyn Feed = cached.as_ref().map_or(examples, |cached| cached);
     let class_weights = subjects.class_weights()?;
@@ -139,7 +137,7 @@ pub(super) fn identity(backbone: &BackboneSpec) -> Backbone {
 /// [`MethodError`], as the training says.
 fn from_random(subjects: &Subjects, control: &mut dyn Control) -> Result<Vec<f64>, MethodError> {
     let (plan, bench) = (subjects.plan.from_random(), subjects.bench()?);
-    let mut tunable = subjects.tunable(&plan, &bench)?;
+    let mut tunable = subjects.tunable(&subjects.choice(&plan), &bench)?;
     tunable.forget(subjects.seed);
     let class_weights = subjects.class_weights()?;
     let work = subjects.work(tunable, &subjects.examples, class_weights.as_deref());

@@ -37,10 +37,12 @@ pub(super) enum Onward {
 }
 
 impl Onward {
-    /// Of a graph's node.
+    /// Of a graph's node; convolutions alone are drawn by it.
     pub(super) fn of(graph: &Graph, at: usize) -> Self {
         let nodes = graph.nodes();
-        let Some(output) = nodes.get(at).and_then(|node| node.makes(0)) else { return Self::Other };
+        let Some(output) = nodes.get(at).filter(|node| node.is("Conv")).and_then(|node| node.makes(0)) else {
+            return Self::Other;
+        };
         let mut onward = Self::Other;
         for reader in nodes.iter().filter(|node| node.reads_all().contains(&output)) {
             let other = reader.reads_all().into_iter().find(|value| *value != output);

@@ -110,8 +110,10 @@ pub fn train(
         None => State::new(Optimiser::new(recipe.rule(), &sizes), &work.tunable.weights),
     };
     let trainer = runners.trainer(&work.tunable.graphs, work.tunable.weights.clone()).map_err(refused)?;
-    let mut run = Run { work, recipe, trainer, kept: 0 };
-    run.kept = run.steps_an_epoch() * state.epochs.len() + state.batch;
+    let pairs = work.tunable.goal == Goal::Pairs;
+    let steps = batches::count(work.learn, work.targets, recipe.batch_size, pairs);
+    let kept = steps * state.epochs.len() + state.batch;
+    let mut run = Run { work, recipe, trainer, steps, kept };
     run.set(&state.weights);
     while state.epochs.len() < recipe.epochs && state.stale < recipe.patience {
         run.epoch(&mut state, control)?;
@@ -123,6 +125,8 @@ struct Run<'a> {
     work: &'a Work<'a>,
     recipe: &'a Recipe,
     trainer: Box<dyn Trainer>,
+    /// Of an epoch.
+    steps: usize,
     /// The step after which what the run can go on from was last handed out.
     kept: usize,
 }
@@ -138,15 +142,10 @@ impl Run<'_> {
         self.trainer.weights().into_iter().map(|weight| weight.values.to_vec()).collect()
     }
 
-    fn steps_an_epoch(&self) -> usize {
-        let Work { learn, targets, .. } = self.work;
-        batches::count(learn, targets, self.recipe.batch_size, self.work.tunable.goal == Goal::Pairs)
-    }
-
     /// What is left of an epoch, and its score.
     fn epoch(&mut self, state: &mut State, control: &mut dyn Control) -> Result<(), MethodError> {
         let (epoch, size) = (state.epochs.len(), self.recipe.batch_size);
-        let total = self.steps_an_epoch() * self.recipe.epochs;
+        let total = self.steps * self.recipe.epochs;
         let turn = (self.work.seed, epoch);
         let batches = match self.work.tunable.goal {
             Goal::Classes { .. } | Goal::Labels => {
@@ -162,7 +161,7 @@ impl Run<'_> {
                 state.loss += loss * batch.len() as f64;
                 state.counted += batch.len();
             }
-            let done = self.steps_an_epoch() * epoch + state.batch;
+            let done = self.steps * epoch + state.batch;
             let told = Some(("loss", loss)).filter(|_| loss.is_finite());
             if control.progress(done, total, told.as_slice()) == ControlFlow::Break(()) {
                 return Err(MethodError::Cancelled);
@@ -188,7 +187,7 @@ impl Run<'_> {
         } else {
             state.stale += 1;
         }
-        self.keep(state, self.steps_an_epoch() * (epoch + 1), control)
+        self.keep(state, self.steps * (epoch + 1), control)
     }
 
     /// Hands out what the run can go on from, where enough steps were done since it last did: of a backbone it is large.
@@ -210,7 +209,7 @@ impl Run<'_> {
 
     /// One step on a batch, in as many parts as the recipe asks for; its mean loss.
     fn step(&mut self, state: &mut State, batch: &[usize], total: usize) -> Result<f64, MethodError> {
-        let step = self.steps_an_epoch() * state.epochs.len() + state.batch;
+        let step = self.steps * state.epochs.len() + state.batch;
         let mut chance = Rng::stream(self.work.seed.wrapping_add(1), step as u64);
         let whole: f32 = batch.iter().flat_map(|row| self.weights_of(*row)).sum();
         let each = batch.len().div_ceil(self.recipe.accumulate);
