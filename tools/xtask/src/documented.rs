@@ -1,8 +1,10 @@
 //! Every option and every metric has its place in the operator's guide, and every decision record a number.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+
+use crate::files;
 
 const GUIDE: &str = "docs/OPERATIONS.md";
 
@@ -16,9 +18,10 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<Vec<String>> {
             problems.push(format!("{GUIDE}: the option {variable} is not explained"));
         }
     }
-    let metrics = ["metrics", "model", "edges", "requests"]
-        .map(|file| read(&format!("crates/telemetry/src/{file}.rs")));
-    let metrics = metrics.into_iter().collect::<anyhow::Result<String>>()?;
+    // Whichever file registers them.
+    let read_all = |path: &PathBuf| std::fs::read_to_string(path).with_context(|| path.display().to_string());
+    let declaring = files::sources(&root.join("crates/telemetry/src"), "rs")?;
+    let metrics: String = declaring.iter().map(read_all).collect::<anyhow::Result<_>>()?;
     for name in metric_names(&metrics) {
         if !guide.contains(&format!("headstart_{name}")) {
             problems.push(format!("{GUIDE}: the metric headstart_{name} is not explained"));
