@@ -52,7 +52,8 @@ impl Subjects {
     }
 
     fn tunable(&self, choice: &Choice, bench: &Workbench) -> Result<Tunable, MethodError> {
-        tune::prepare(&classifier(&self.folder, &self.head)?, NAMES, choice, bench)
+        let picture = self.folder.manifest().image.as_ref();
+        tune::prepare(&classifier(&self.folder, &self.head)?, NAMES, choice, bench, picture)
     }
 
     fn class_weights(&self) -> Result<Option<Vec<[f32; 2]>>, MethodError> {

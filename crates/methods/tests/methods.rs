@@ -222,6 +222,10 @@ fn methods_that_train_the_backbone_say_how_and_refuse_what_others_take() {
         "varied rows are not kept"
     );
     assert_eq!(plan("setfit", json!({})).unwrap().choice(true).goal, Goal::Pairs);
+    assert_eq!(plan("setfit", json!({"batch_size": 8, "accumulate": 1})).unwrap().recipe.batch_size, 8);
+    let smoothed = plan("full", json!({"label_smoothing": 0.25, "accumulate": 2, "batch_size": 2})).unwrap();
+    assert_eq!(smoothed.choice(true).goal, Goal::Labels { smoothing: 0.25 });
+    assert_eq!(smoothed.choice(false).goal, Goal::Classes { smoothing: 0.25 });
     for (name, given, path) in [
         ("full", json!({"rank": 4}), "hyperparameters.rank"),
         ("lora", json!({"rank": 0}), "hyperparameters.rank"),
@@ -230,6 +234,9 @@ fn methods_that_train_the_backbone_say_how_and_refuse_what_others_take() {
         ("setfit", json!({"optimiser": "lion"}), "hyperparameters.optimiser"),
         ("full", json!({"epochs": 0}), "hyperparameters.epochs"),
         ("setfit", json!({"from_random": true}), "hyperparameters.from_random"),
+        ("setfit", json!({"accumulate": 2}), "hyperparameters.accumulate"),
+        ("setfit", json!({"batch_size": 7}), "hyperparameters.batch_size"),
+        ("setfit", json!({"label_smoothing": 0.1}), "hyperparameters.label_smoothing"),
     ] {
         match method(name).unwrap().check(given.as_object().unwrap()) {
             Err(MethodError::Hyperparameter { path: found, .. }) => assert_eq!(found, path),

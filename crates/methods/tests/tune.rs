@@ -26,6 +26,8 @@ use headstart_types::tensor::{DataType, Tensor, Values};
 use prost::Message as _;
 use serde_json::{Map, Value, json};
 
+mod prepared;
+
 const WIDTH: usize = 4;
 const HIDDEN: usize = 6;
 const CLASSES: usize = 3;
@@ -134,7 +136,7 @@ const ALL: Choice =
     Choice { what: What::All, prefix: false, embeddings: false, goal: Goal::Classes { smoothing: 0.0 } };
 
 fn tunable(bench: &Workbench) -> Tunable {
-    prepare(&classifier(), ("features", "logits"), &ALL, bench).unwrap()
+    prepare(&classifier(), ("features", "logits"), &ALL, bench, None).unwrap()
 }
 
 fn recipe() -> Recipe {
@@ -363,7 +365,7 @@ fn an_operator_without_a_derivative_is_named_before_anything_is_trained() {
     let mut model = Model::decode(classifier().as_slice()).unwrap();
     let graph = model.graph.as_mut().unwrap();
     graph.node[1] = Node::new("Hardmax", &["hidden"], &["features"], Vec::new());
-    let refused = prepare(&model.encode_to_vec(), ("features", "logits"), &ALL, &bench);
+    let refused = prepare(&model.encode_to_vec(), ("features", "logits"), &ALL, &bench, None);
     let message = refused.err().map(|error| error.to_string()).unwrap_or_default();
     assert!(message.contains("Hardmax"), "{message}");
 }
@@ -392,7 +394,8 @@ fn farthest(one: &[f32], other: &[f32]) -> f32 {
 fn both_ways(what: What) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     let bench = workbench();
     let data = Data::new();
-    let tunable = prepare(&classifier(), ("features", "logits"), &Choice { what, ..ALL }, &bench).unwrap();
+    let tunable =
+        prepare(&classifier(), ("features", "logits"), &Choice { what, ..ALL }, &bench, None).unwrap();
     let work = Work { tunable, ..data.work(&bench) };
     let tuned = train(&work, &Recipe { epochs: 4, ..recipe() }, &bench, &mut Unattended).unwrap();
     let delta = Delta::between(&work.tunable, &tuned.weights).unwrap();
@@ -430,7 +433,8 @@ fn a_backbone_with_a_delta_gives_what_the_tuned_weights_give() {
 fn factors_of_low_rank_alone_are_trained_and_start_from_nothing() {
     let bench = workbench();
     let what = What::LowRank(LowRank { rank: 2, alpha: 4.0, seed: 1 });
-    let tunable = prepare(&classifier(), ("features", "logits"), &Choice { what, ..ALL }, &bench).unwrap();
+    let tunable =
+        prepare(&classifier(), ("features", "logits"), &Choice { what, ..ALL }, &bench, None).unwrap();
     let shapes: Vec<&[usize]> = tunable.weights.iter().map(|weight| weight.shape.as_slice()).collect();
     assert_eq!(shapes, [&[WIDTH, 2][..], &[2, HIDDEN], &[CLASSES, HIDDEN], &[CLASSES]]);
     assert!(matches!(tunable.roles[0], Role::Down { transposed: true, .. }) && tunable.roles[1] == Role::Up);
@@ -440,7 +444,7 @@ fn factors_of_low_rank_alone_are_trained_and_start_from_nothing() {
 #[test]
 fn more_blocks_than_there_are_is_refused_with_their_number() {
     let choice = Choice { what: What::LastBlocks(2), ..ALL };
-    let refused = prepare(&classifier(), ("features", "logits"), &choice, &workbench()).err().unwrap();
+    let refused = prepare(&classifier(), ("features", "logits"), &choice, &workbench(), None).err().unwrap();
     assert_eq!(
         refused.to_string(),
         "`hyperparameters.blocks`: must be at most 1, which is how many blocks the backbone has"
@@ -455,8 +459,8 @@ fn rows_of_several_classes_are_learnt_one_class_by_one() {
     // Class 2 comes along with class 1.
     let rows = labels.iter().map(|label| if *label == 1 { vec![1, 2] } else { vec![*label] }).collect();
     let targets = Targets::Multi(rows);
-    let choice = Choice { goal: Goal::Labels, ..ALL };
-    let tunable = prepare(&classifier(), ("features", "logits"), &choice, &bench).unwrap();
+    let choice = Choice { goal: Goal::Labels { smoothing: 0.0 }, ..ALL };
+    let tunable = prepare(&classifier(), ("features", "logits"), &choice, &bench, None).unwrap();
     let work = Work { tunable, targets: &targets, ..data.work(&bench) };
     let tuned = train(&work, &recipe(), &bench, &mut Unattended).unwrap();
     assert!(
@@ -492,7 +496,7 @@ fn blocks_trained_behind_what_was_computed_once_end_as_those_trained_behind_the_
     let data = Data::new();
     let prepared = |prefix| {
         let choice = Choice { what: What::LastBlocks(1), prefix, ..ALL };
-        prepare(&deeper_classifier(), ("features", "logits"), &choice, &bench).unwrap()
+        prepare(&deeper_classifier(), ("features", "logits"), &choice, &bench, None).unwrap()
     };
     let (whole, mut parted) = (prepared(false), prepared(true));
     assert_eq!(whole.prefix, None);
@@ -519,7 +523,7 @@ fn pairs_bring_rows_of_one_class_together_and_others_apart() {
     let bench = workbench();
     let data = Data::new();
     let choice = Choice { goal: Goal::Pairs, ..ALL };
-    let tunable = prepare(&classifier(), ("features", "logits"), &choice, &bench).unwrap();
+    let tunable = prepare(&classifier(), ("features", "logits"), &choice, &bench, None).unwrap();
     assert!(!tunable.roles.contains(&Role::Head), "the head has no part in it");
     let delta = |weights: &[Trained]| Delta::between(&tunable, weights).unwrap();
     let work = Work { tunable: tunable.clone(), tune: &[], ..data.work(&bench) };

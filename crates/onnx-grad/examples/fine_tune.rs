@@ -25,11 +25,11 @@ impl Probe for Runtime<'_> {
     fn run(
         &self,
         model: &Model,
-        runs: &[Vec<Sample>; 2],
+        runs: &[Vec<Sample>],
         values: &[String],
-    ) -> Result<[Vec<Option<Observed>>; 2], ProbeError> {
+    ) -> Result<Vec<Vec<Option<Observed>>>, ProbeError> {
         let mut session = Session::builder(self.0)?.commit_from_memory(&model.encode_to_vec())?;
-        Ok([observe(&mut session, &runs[0], values)?, observe(&mut session, &runs[1], values)?])
+        runs.iter().map(|run| observe(&mut session, run, values)).collect()
     }
 }
 

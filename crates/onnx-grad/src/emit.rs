@@ -10,7 +10,7 @@ use crate::error::GradError;
 use crate::graph::Graph;
 use crate::lower::{Lowering, Portable};
 use crate::parts::{Part, join};
-use crate::probe::{Fact, Facts};
+use crate::probe::{Fact, Facts, ONE, Tried, fixed};
 
 /// The operator set of the runtime's own additions.
 const CONTRIBUTED: &str = "com.microsoft";
@@ -223,7 +223,7 @@ impl<'a> Emit<'a> {
         if let Some(size) = fact.size(axis) {
             return self.integers(&[size as i64]);
         }
-        let source = fact.pair(axis).and_then(|pair| self.facts.source(pair));
+        let source = fact.tried(axis).and_then(|tried| self.facts.source(tried));
         let (source, axis) = source.unwrap_or((value, axis));
         let range = vec![Attribute::int("start", axis as i64), Attribute::int("end", axis as i64 + 1)];
         self.once(format!("size {axis} {source}"), |emit| emit.node_with("Shape", &[source], range))
@@ -239,7 +239,7 @@ impl<'a> Emit<'a> {
             return Ok(value.to_owned());
         }
         let free: Vec<usize> = (0..to.rank()).filter(|&axis| to.size(axis).is_none()).collect();
-        let copied = free.iter().all(|&axis| from.pair(axis) == to.pair(axis));
+        let copied = free.iter().all(|&axis| from.tried(axis) == to.tried(axis));
         let empty = (0..to.rank()).any(|axis| to.size(axis) == Some(0));
         if !empty && (copied || free.len() == 1) {
             // 0 copies a size from the value that is reshaped, -1 is what is left.
@@ -264,21 +264,22 @@ impl<'a> Emit<'a> {
     /// # Errors
     /// [`GradError::Unknown`].
     pub fn sum_to(&mut self, value: &str, from: &str, to: &str) -> Result<String, GradError> {
-        let (wide, narrow) = (self.fact(from)?.pairs(), self.fact(to)?.pairs());
+        let (wide, narrow) = (self.fact(from)?.all_tried(), self.fact(to)?.all_tried());
         Ok(self.sum_over(value, &wide, &narrow))
     }
 
-    /// The same for shapes of no forward value; each axis has its sizes in both runs.
-    pub fn sum_over(&mut self, value: &str, wide: &[[usize; 2]], narrow: &[[usize; 2]]) -> String {
+    /// The same for shapes of no forward value; each axis has its sizes in each run.
+    pub fn sum_over(&mut self, value: &str, wide: &[Tried], narrow: &[Tried]) -> String {
         let lead = wide.len().saturating_sub(narrow.len());
-        let stretched = |axis: &usize| narrow[*axis] == [1, 1] && wide[axis + lead] != [1, 1];
+        let stretched = |axis: &usize| narrow[*axis] == ONE && wide[axis + lead] != ONE;
         let inner: Vec<i64> = (0..narrow.len()).filter(stretched).map(|axis| axis as i64).collect();
         let mut sum = value.to_owned();
         if lead > 0 {
-            sum = match narrow {
+            let row = if let [only] = narrow { fixed(*only) } else { None };
+            sum = match row {
                 // One sum over rows is quicker than one over several axes.
-                &[[first, second]] if first == second && first > 1 && lead > 1 => {
-                    let rows = self.integers(&[-1, first as i64]);
+                Some(size) if size > 1 && lead > 1 => {
+                    let rows = self.integers(&[-1, size as i64]);
                     let rows = self.node("Reshape", &[&sum, &rows]);
                     self.sum(&rows, &[0], false)
                 }

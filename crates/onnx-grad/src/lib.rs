@@ -27,6 +27,6 @@ pub use graph::Graph;
 pub use losses::Loss;
 pub use normalise::{normalise, widen};
 pub use parts::Part;
-pub use probe::{Fact, Facts, INTEGERS_MOST, Observed, Probe, ProbeError, Sample, Sizes};
+pub use probe::{Fact, Facts, INTEGERS_MOST, Observed, Probe, ProbeError, RUNS, Sample, Sizes, Tried};
 pub use site::Site;
 pub use walk::{Options, TrainingGraph, differentiate};

@@ -83,7 +83,7 @@ pub fn differentiate(
     }
     let mut graph = graph.clone();
     let kept = read.iter().copied().chain(options.outputs.iter().map(String::as_str)).collect();
-    canonicalise(&mut graph, &facts, &kept);
+    canonicalise(&mut graph, &facts, &kept, trainable);
     let graph = &graph;
     let wanted = wanted(graph, &facts, trainable, &read);
     let rules = rules(graph, &facts, &wanted, options.lowering)?;

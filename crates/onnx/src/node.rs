@@ -62,10 +62,11 @@ impl Node {
         self.attribute.iter().find(|attribute| attribute.name.as_deref() == Some(name))
     }
 
-    /// An attribute that is an integer.
+    /// An attribute that is an integer. Some writers leave a zero out of the file, and only say that there is an integer.
     #[must_use]
     pub fn int(&self, name: &str) -> Option<i64> {
-        self.told(name)?.i
+        let told = self.told(name)?;
+        told.i.or_else(|| (told.r#type == Some(attribute::INT)).then_some(0))
     }
 
     /// An attribute that is a list of integers.
@@ -74,10 +75,11 @@ impl Node {
         self.told(name).map(|attribute| attribute.ints.as_slice())
     }
 
-    /// An attribute that is a number.
+    /// An attribute that is a number; a zero may be left out as that of an integer.
     #[must_use]
     pub fn float(&self, name: &str) -> Option<f32> {
-        self.told(name)?.f
+        let told = self.told(name)?;
+        told.f.or_else(|| (told.r#type == Some(attribute::FLOAT)).then_some(0.0))
     }
 
     /// An attribute that is text.

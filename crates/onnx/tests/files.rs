@@ -255,3 +255,18 @@ fn an_old_file_that_became_shorter_is_noticed() {
     let refused = assembly.write(&mut Cursor::new(&file[..40]), &mut Vec::new());
     assert!(matches!(refused, Err(OnnxError::Read(_))), "{refused:?}");
 }
+
+#[test]
+fn a_zero_that_a_writer_left_out_of_the_file_is_read() {
+    let told = |name: &str, kind: i32| Attribute {
+        name: Some(name.to_owned()),
+        r#type: Some(kind),
+        ..Attribute::default()
+    };
+    let told = vec![told("axis", 2), told("alpha", 1), Attribute::int("beta", 3), told("mode", 3)];
+    let written = Node { attribute: told, ..node("Gemm", &["x"], "y") };
+    let read = Node::decode(written.encode_to_vec().as_slice()).unwrap();
+    assert_eq!((read.int("axis"), read.float("axis")), (Some(0), None));
+    assert_eq!((read.float("alpha"), read.int("alpha")), (Some(0.0), None));
+    assert_eq!((read.int("beta"), read.int("mode"), read.int("none")), (Some(3), None, None));
+}

@@ -56,7 +56,7 @@ pub struct Curve {
 pub struct Point {
     /// Examples a class; `None` for all rows.
     pub examples: Option<usize>,
-    /// Examples a class on average.
+    /// Examples a class on average (of the first draw).
     pub examples_a_class: f64,
     /// Training rows (of the first draw).
     pub items: usize,
@@ -101,12 +101,16 @@ pub fn measure<E>(
         }
         let mut draws = Vec::new();
         let mut items = ground.train.len();
+        let mut examples_a_class = mean_count(ground.train, ground.classes);
         for draw in 0..examples.map_or(1, draws_at) {
             if time_is_up() {
                 break;
             }
             let rows = examples.map_or_else(|| (0..ground.train.len()).collect(), |k| pick(ground, k, draw));
-            items = if draw == 0 { rows.len() } else { items };
+            if draw == 0 {
+                items = rows.len();
+                examples_a_class = mean_count(&ground.train.select(&rows), ground.classes);
+            }
             let seed = Rng::stream(ground.seed, draw).next_u64();
             let transfer = qualities(&(learners.transfer)(&rows, seed)?, ground.held_out);
             let no_transfer = qualities(&(learners.no_transfer)(&rows, seed)?, ground.held_out);
@@ -116,8 +120,6 @@ pub fn measure<E>(
             left_out.push(examples);
             continue;
         }
-        let mean = mean_count(ground);
-        let examples_a_class = examples.map_or(mean, |examples| examples as f64);
         points.push(Point { examples, examples_a_class, items, draws });
     }
     let size = |examples: &Option<usize>| examples.unwrap_or(usize::MAX);
@@ -145,8 +147,10 @@ fn draws_at(examples: usize) -> u64 {
     (DRAWS * FEW / examples.max(FEW)).max(1) as u64
 }
 
-fn mean_count(ground: &Ground<'_>) -> f64 {
-    let counts = ground.train.counts(ground.classes);
+/// Examples a class, of those that have any: a small class gives fewer than a draw wants, and a row of several labels counts
+/// for each.
+fn mean_count(rows: &Targets, classes: usize) -> f64 {
+    let counts = rows.counts(classes);
     counts.iter().sum::<usize>() as f64 / counts.iter().filter(|count| **count > 0).count().max(1) as f64
 }
 
@@ -237,6 +241,9 @@ mod tests {
             (None, 30, 1),
         ];
         assert_eq!(sizes, expected);
+        let means: Vec<f64> = curve.points.iter().map(|point| point.examples_a_class).collect();
+        // Ten examples are all that the first class has.
+        assert_eq!(means, [1.0, 2.0, 4.0, 8.0, 13.0, 15.0]);
         assert!((0..=rows_given(&ground(&train, &train))).contains(&asked.iter().map(Vec::len).sum()));
         assert!(asked[0].iter().all(|row| asked[6].contains(row)), "{:?} in {:?}", asked[0], asked[6]);
         assert_ne!(asked[0], asked[1]);

@@ -42,7 +42,7 @@ pub(super) fn of_epoch(
 }
 
 /// Rows of one class that stand together in a batch of pairs.
-const ALIKE: usize = 4;
+pub(super) const ALIKE: usize = 4;
 
 /// The batches of one epoch whose rows are taken in pairs: some of one class in each, for pairs that are alike.
 pub(super) fn of_pairs(

@@ -59,7 +59,10 @@ pub enum Goal {
         smoothing: f64,
     },
     /// The logits of each class of a row, one by one.
-    Labels,
+    Labels {
+        /// Share of a label's mass that goes to yes and no alike.
+        smoothing: f64,
+    },
     /// The features: rows of one class become alike, others do not. The head has no part in it.
     Pairs,
 }
@@ -93,18 +96,23 @@ pub(super) struct Found {
     pub(super) initial: Initial,
 }
 
-/// What is trained, in the order in which the graph uses it. Makes of it constants of 32-bit floats, and adds the factors
-/// that are to be added.
-pub(super) fn weights(graph: &mut Graph, features: &str, choice: &Choice) -> Result<Vec<Found>, MethodError> {
+/// What is trained, in the order in which the graph uses it, but for constants that are read `before` the graph too. Makes of
+/// it constants of 32-bit floats, and adds the factors that are to be added.
+pub(super) fn weights(
+    graph: &mut Graph,
+    features: &str,
+    choice: &Choice,
+    before: &HashSet<String>,
+) -> Result<Vec<Found>, MethodError> {
     let mut found = match choice.what {
-        What::All => constants(graph, features, choice, 0)?,
+        What::All => constants(graph, features, choice, (0, before))?,
         What::LastBlocks(count) => {
             let from = blocks::first_node_of_last(graph, features, count)?;
-            constants(graph, features, choice, from)?
+            constants(graph, features, choice, (from, before))?
         }
         What::LowRank(low_rank) => {
             let mut found = low_rank::add(graph, features, low_rank)?;
-            found.extend(constants(graph, features, choice, usize::MAX)?);
+            found.extend(constants(graph, features, choice, (usize::MAX, before))?);
             found
         }
     };
@@ -123,15 +131,15 @@ pub(super) fn weights(graph: &mut Graph, features: &str, choice: &Choice) -> Res
     Ok(found)
 }
 
-/// The weights of the head, and those of the backbone that nodes from `from` on use first.
+/// The weights of the head, and those of the backbone that nodes from `from` on use first, and nothing `before` them.
 fn constants(
     graph: &mut Graph,
     features: &str,
     choice: &Choice,
-    from: usize,
+    (from, before): (usize, &HashSet<String>),
 ) -> Result<Vec<Found>, MethodError> {
     let head = behind(graph, features);
-    let mut seen = HashSet::new();
+    let mut seen = before.clone();
     let mut names = Vec::new();
     for (at, node) in graph.nodes().iter().enumerate() {
         let in_head = head.contains(&at);

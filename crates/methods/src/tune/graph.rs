@@ -5,16 +5,20 @@ use std::collections::HashSet;
 use headstart_onnx::proto::{Dimension, Model, Tensor, ValueInfo, element};
 use headstart_onnx_grad::losses::{BinaryCrossEntropy, Contrastive, CrossEntropy, Loss};
 use headstart_onnx_grad::lower::{Kernels, Lowering, Portable};
-use headstart_onnx_grad::{Graph, Options, Sizes, differentiate, normalise};
+use headstart_onnx_grad::{Graph, Options, RUNS, Sizes, differentiate, normalise};
+use headstart_types::manifest::{ImageSpec, Layout};
 use headstart_types::runner::{Graphs, Runners, Trained};
 use prost::Message as _;
 
 use super::choose::{self, Choice, Found, Goal, Role, What};
 use super::initial::Initial;
-use super::prefix::{self, Prefix};
+use super::prefix::{self, Prefix, Split};
 use super::probe::Asking;
 use crate::error::MethodError;
 use crate::rng::Rng;
+
+/// Red, green and blue.
+const CHANNELS: usize = 3;
 
 /// A classifier whose weights are inputs.
 #[derive(Debug, Clone)]
@@ -51,7 +55,8 @@ impl Tunable {
 }
 
 /// Reads a classifier's file and makes of it what [`train`](super::train()) works on. Nodes behind `features`, the vector
-/// that the head reads, are the head.
+/// that the head reads, are the head. `picture` is what the backbone reads where that are pictures: their sizes, where the
+/// file leaves them open.
 ///
 /// # Errors
 /// [`MethodError::Graph`] for a file that cannot be read, has nothing to train, or that gradients cannot pass; its text
@@ -61,22 +66,24 @@ pub fn prepare(
     (features, logits): (&str, &str),
     choice: &Choice,
     runners: &dyn Runners,
+    picture: Option<&ImageSpec>,
 ) -> Result<Tunable, MethodError> {
     let mut graph = open(classifier, &[features, logits])?;
     let features = &source(&graph, features);
-    let (mut prefix, mut sizes, mut choice) = (None, Sizes::default(), *choice);
+    let (mut prefix, mut sizes, mut choice) = (None, sizes(&graph, picture), *choice);
+    let mut before = HashSet::new();
     if let (What::LastBlocks(count), true) = (choice.what, choice.prefix) {
-        (prefix, graph, sizes) = prefix::split(graph, features, count, runners)?;
+        Split { prefix, graph, sizes, before } = prefix::split(graph, features, count, (runners, sizes))?;
         // What is left is the last blocks.
         choice.what = if prefix.is_some() { What::All } else { choice.what };
     }
-    let found = choose::weights(&mut graph, features, &choice)?;
+    let found = choose::weights(&mut graph, features, &choice, &before)?;
     let names: Vec<&str> = found.iter().map(|weight| weight.name.as_str()).collect();
     let (output, loss): (&str, Box<dyn Loss>) = match choice.goal {
         Goal::Classes { smoothing } => {
             (logits, Box::new(CrossEntropy { logits: logits.to_owned(), smoothing }))
         }
-        Goal::Labels => (logits, Box::new(BinaryCrossEntropy { logits: logits.to_owned() })),
+        Goal::Labels { .. } => (logits, Box::new(BinaryCrossEntropy { logits: logits.to_owned() })),
         Goal::Pairs => (features, Box::new(Contrastive { features: features.to_owned() })),
     };
     let lowering: &dyn Lowering = if runners.has_kernels() { &Kernels } else { &Portable };
@@ -109,6 +116,29 @@ pub fn prepare(
         loss_inputs: training.loss_inputs,
         goal: choice.goal,
     })
+}
+
+/// The sizes that all pictures have which a graph reads, where its file leaves them open.
+fn sizes(graph: &Graph, picture: Option<&ImageSpec>) -> Sizes {
+    let mut sizes = Sizes::default();
+    let Some(picture) = picture else { return sizes };
+    let side = picture.size as usize;
+    let shape = match picture.layout {
+        Layout::Nchw => [CHANNELS, side, side],
+        Layout::Nhwc => [side, side, CHANNELS],
+    };
+    let read = graph.inputs().iter().filter(|input| input.elements() == Some(element::FLOAT));
+    for input in read {
+        let Some([_, axes @ ..]) = input.dimensions().filter(|axes| axes.len() == shape.len() + 1) else {
+            continue;
+        };
+        for (at, (axis, size)) in axes.iter().zip(shape).enumerate() {
+            let named = axis.dim_param.clone().filter(|named| !named.is_empty());
+            let unnamed = || format!("{}/{}", input.name.as_deref().unwrap_or_default(), at + 1);
+            sizes.dimensions.insert(named.unwrap_or_else(unnamed), [size; RUNS]);
+        }
+    }
+    sizes
 }
 
 /// A file as a graph of weights that are constants of their own, giving these values alone.

@@ -158,7 +158,9 @@ fn targets(graph: &Graph, features: &str) -> Vec<Target> {
         };
         let transposed = node.is("Gemm") && node.int("transB") == Some(1);
         let turned = node.is("Gemm") && node.int("transA") == Some(1);
-        let linear = (node.is("MatMul") || node.is("Gemm")) && !turned;
+        // Of a product times a number what stands beside the matrix is no longer what is added to it.
+        let plain = node.float("alpha").is_none_or(|alpha| alpha == 1.0);
+        let linear = (node.is("MatMul") || node.is("Gemm") && plain) && !turned;
         let [rows, columns] = tensor.dims.as_slice() else { continue };
         if !linear || tensor.elements() != element::FLOAT {
             continue;

@@ -35,7 +35,7 @@ impl Plan {
     pub fn choice(&self, multi_label: bool) -> Choice {
         let goal = match (self.contrast, multi_label) {
             (true, _) => Goal::Pairs,
-            (false, true) => Goal::Labels,
+            (false, true) => Goal::Labels { smoothing: self.recipe.label_smoothing },
             (false, false) => Goal::Classes { smoothing: self.recipe.label_smoothing },
         };
         let Recipe { embeddings, augment, token_dropout, .. } = self.recipe;
@@ -175,6 +175,9 @@ impl Checked for Factors {
 const PAIRS_EPOCHS: usize = 40;
 const PAIRS_BATCH: usize = 24;
 
+/// Rows a step in which there are some of two classes.
+const LEAST_PAIRED: usize = 2 * batches::ALIKE;
+
 /// Step size of factors: they start from nothing, and bear longer steps than weights that know something.
 const FACTORS_RATE: f64 = 5e-4;
 
@@ -218,6 +221,21 @@ fn read<T: Checked>(params: &Params, own: &[&str]) -> Result<(Recipe, T), Method
     Ok((Params::checked(&rest)?, Params::checked(&mine)?))
 }
 
+/// That a recipe makes pairs of both kinds in each step, and asks for nothing of a head.
+fn check_pairs(recipe: &Recipe) -> Result<(), MethodError> {
+    if recipe.accumulate > 1 {
+        return Err(hyperparameter("accumulate", "must be 1: rows of a step are compared with each other"));
+    }
+    if recipe.batch_size < LEAST_PAIRED {
+        let problem = format!("must be at least {LEAST_PAIRED}: a step has rows of several classes");
+        return Err(hyperparameter("batch_size", problem));
+    }
+    if recipe.label_smoothing > 0.0 {
+        return Err(hyperparameter("label_smoothing", "is for methods that train the head along"));
+    }
+    Ok(())
+}
+
 /// The linear probe that training begins with.
 fn probe(
     data: &FitData<'_>,
@@ -250,7 +268,11 @@ macro_rules! method {
                 if $contrast && given.get("from_random").and_then(Value::as_bool) == Some(true) {
                     return Err(hyperparameter("from_random", "is for methods that train the head along"));
                 }
-                resolved::<$own>(given, $names, $defaults)
+                let params = resolved::<$own>(given, $names, $defaults)?;
+                if $contrast {
+                    check_pairs(&read::<$own>(&params, $names)?.0)?;
+                }
+                Ok(params)
             }
 
             fn defaults(&self, reads: Modality) -> Map<String, Value> {

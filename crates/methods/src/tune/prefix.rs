@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use headstart_onnx::proto::{Dimension, Model, ValueInfo, element};
-use headstart_onnx_grad::{Facts, Graph, Sizes};
+use headstart_onnx_grad::{Facts, Graph, RUNS, Sizes, Tried};
 use headstart_types::runner::Runners;
 use prost::Message as _;
 
@@ -44,35 +44,49 @@ impl Prefix {
     }
 }
 
-/// Parts a graph before its last `count` blocks, and tells the sizes that stand for each other in the rest; the graph as
-/// it is where these are all blocks there are, or what carries on between them does not lie row after row.
+/// A graph before its last blocks, and the rest.
+pub(super) struct Split {
+    /// What stands before; nothing where the graph is as it was.
+    pub(super) prefix: Option<Prefix>,
+    /// The rest.
+    pub(super) graph: Graph,
+    /// The sizes that stand for each other in the rest.
+    pub(super) sizes: Sizes,
+    /// Constants that what stands before reads: trained, they would change there too.
+    pub(super) before: HashSet<String>,
+}
+
+/// Parts a graph before its last `count` blocks; it stays as it is where these are all blocks there are, or what carries on
+/// between them does not lie row after row.
 pub(super) fn split(
     graph: Graph,
     features: &str,
     count: usize,
-    runners: &dyn Runners,
-) -> Result<(Option<Prefix>, Graph, Sizes), MethodError> {
-    let whole = |graph| Ok((None, graph, Sizes::default()));
+    (runners, sizes): (&dyn Runners, Sizes),
+) -> Result<Split, MethodError> {
+    let given = sizes.clone();
+    let whole = |graph| Ok(Split { prefix: None, graph, sizes: given, before: HashSet::new() });
     let Some(value) = blocks::cut(&graph, features, count)? else { return whole(graph) };
-    let facts = Facts::learn(&graph, &Asking(runners), &Sizes::default()).map_err(refused)?;
+    let facts = Facts::learn(&graph, &Asking(runners), &sizes).map_err(refused)?;
     let fact = facts.of(&value).map_err(refused)?;
     let free = free(&graph, &facts);
-    let (Some((_, batch)), Some(first)) = (free.first(), fact.pair(0)) else { return whole(graph) };
-    let times = |other: &[usize; 2]| [batch[0] * other[0], batch[1] * other[1]];
+    let (Some((_, batch)), Some(first)) = (free.first(), fact.tried(0)) else { return whole(graph) };
+    let times = |other: &Tried| std::array::from_fn::<_, RUNS, _>(|run| batch[run] * other[run]);
     let joined = free.iter().skip(1).any(|(_, other)| times(other) == first);
     if fact.elements != element::FLOAT || !(joined || first == *batch) {
         return whole(graph);
     }
-    let mut sizes = Sizes { dimensions: free.iter().cloned().collect(), ..Sizes::default() };
+    let mut sizes = sizes;
+    sizes.dimensions.extend(free.iter().cloned());
     let mut dimensions = Vec::with_capacity(fact.rank());
-    for (axis, pair) in fact.pairs().into_iter().enumerate() {
-        let known = free.iter().find(|(_, known)| *known == pair);
-        dimensions.push(match known {
-            _ if pair[0] == pair[1] => Dimension::of(pair[0]),
-            Some((name, _)) => Dimension::named(name),
-            None => {
+    for (axis, tried) in fact.all_tried().into_iter().enumerate() {
+        let known = free.iter().find(|(_, known)| *known == tried);
+        dimensions.push(match (fact.size(axis), known) {
+            (Some(size), _) => Dimension::of(size),
+            (None, Some((name, _))) => Dimension::named(name),
+            (None, None) => {
                 let name = format!("{value}/{axis}");
-                sizes.dimensions.insert(name.clone(), pair);
+                sizes.dimensions.insert(name.clone(), tried);
                 Dimension::named(&name)
             }
         });
@@ -80,6 +94,7 @@ pub(super) fn split(
     let mut front = graph.clone();
     front.set_outputs(vec![ValueInfo { name: Some(value.clone()), ..ValueInfo::default() }]);
     front.prune();
+    let before = front.constants().map(|(name, _)| name.to_owned()).collect();
     let front = with_inputs_read(front.into_model()).encode_to_vec();
     let mut model = graph.into_model();
     if let Some(graph) = &mut model.graph {
@@ -91,20 +106,22 @@ pub(super) fn split(
     let back = Graph::new(with_inputs_read(back.into_model())).map_err(refused)?;
     let names = back.inputs().iter().filter_map(|input| input.name.clone());
     let rest = names.filter(|name| *name != value).collect();
-    Ok((Some(Prefix { model: front, value, joined, rest }), back, sizes))
+    let prefix = Some(Prefix { model: front, value, joined, rest });
+    Ok(Split { prefix, graph: back, sizes, before })
 }
 
 /// The sizes of inputs that are not fixed, by their names, the rows' first.
-fn free(graph: &Graph, facts: &Facts) -> Vec<(String, [usize; 2])> {
-    let mut free: Vec<(String, [usize; 2])> = Vec::new();
+fn free(graph: &Graph, facts: &Facts) -> Vec<(String, Tried)> {
+    let mut free: Vec<(String, Tried)> = Vec::new();
     for input in graph.inputs() {
         let fact = input.name.as_deref().and_then(|name| facts.of(name).ok());
         for (axis, dimension) in input.dimensions().unwrap_or_default().iter().enumerate() {
-            let (name, pair) = (dimension.dim_param.clone(), fact.and_then(|fact| fact.pair(axis)));
-            if let (Some(name), Some(pair)) = (name, pair)
+            let (name, tried) = (dimension.dim_param.clone(), fact.and_then(|fact| fact.tried(axis)));
+            if let (Some(name), Some(tried)) = (name, tried)
+                && tried != [tried[0]; RUNS]
                 && free.iter().all(|(known, _)| *known != name)
             {
-                free.push((name, pair));
+                free.push((name, tried));
             }
         }
     }

@@ -25,18 +25,18 @@ impl Probe for Asking<'_> {
     fn run(
         &self,
         model: &Model,
-        runs: &[Vec<Sample>; 2],
+        runs: &[Vec<Sample>],
         values: &[String],
-    ) -> Result<[Vec<Option<Observed>>; 2], ProbeError> {
+    ) -> Result<Vec<Vec<Option<Observed>>>, ProbeError> {
         let mut runner = self.0.runner(&model.encode_to_vec(), Form::AsWritten)?;
         let names: Vec<&str> = values.iter().map(String::as_str).collect();
-        let mut run = |samples: &[Sample]| -> Result<Vec<Option<Observed>>, ProbeError> {
+        let run = |samples: &Vec<Sample>| -> Result<Vec<Option<Observed>>, ProbeError> {
             let tensors = samples.iter().map(filled).collect::<Result<Vec<_>, _>>()?;
             let inputs: Vec<(&str, &Tensor)> =
                 samples.iter().zip(&tensors).map(|(sample, tensor)| (sample.name.as_str(), tensor)).collect();
             Ok(runner.run(&inputs, &names)?.iter().map(observed).collect())
         };
-        Ok([run(&runs[0])?, run(&runs[1])?])
+        runs.iter().map(run).collect()
     }
 }
 

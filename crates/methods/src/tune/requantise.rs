@@ -70,7 +70,7 @@ pub fn can_be_rounded(
 ) -> Result<(), MethodError> {
     let mut graph = open(original, &[features])?;
     let choice = Choice { what: What::All, prefix: false, embeddings, goal: Goal::Pairs };
-    let found = choose::weights(&mut graph, features, &choice)?;
+    let found = choose::weights(&mut graph, features, &choice, &HashSet::new())?;
     let reads = reads(&graph);
     let mut quantised = Quantised::open(quantised, output)?;
     for weight in &found {

@@ -148,7 +148,7 @@ impl Run<'_> {
         let total = self.steps * self.recipe.epochs;
         let turn = (self.work.seed, epoch);
         let batches = match self.work.tunable.goal {
-            Goal::Classes { .. } | Goal::Labels => {
+            Goal::Classes { .. } | Goal::Labels { .. } => {
                 batches::of_epoch(self.work.learn, self.work.feed, size, turn)
             }
             Goal::Pairs => batches::of_pairs(self.work.learn, self.work.targets, size, turn),
@@ -281,10 +281,11 @@ impl Run<'_> {
                 let class = |row: &usize| self.of(*row).first().copied().unwrap_or_default() as usize;
                 vec![integers_of(rows.len(), rows.iter().map(class)), floats(vec![rows.len()], shares)]
             }
-            Goal::Labels => {
+            Goal::Labels { smoothing } => {
                 let shape = || vec![rows.len(), self.work.classes];
                 let said = rows.iter().flat_map(|row| self.has(*row));
-                let said = said.map(|has| if has { 1.0 } else { 0.0 });
+                let doubt = smoothing as f32 / 2.0;
+                let said = said.map(|has| if has { 1.0 - doubt } else { doubt });
                 vec![floats(shape(), said), floats(shape(), shares)]
             }
             Goal::Pairs => self.pairs(rows, shares.sum()),
@@ -332,7 +333,7 @@ impl Run<'_> {
             Goal::Classes { .. } => {
                 vec![self.of(row).first().map_or(1.0, |class| weight(*class as usize, true))]
             }
-            Goal::Labels => self.has(row).enumerate().map(|(class, has)| weight(class, has)).collect(),
+            Goal::Labels { .. } => self.has(row).enumerate().map(|(class, has)| weight(class, has)).collect(),
             Goal::Pairs => vec![1.0],
         }
     }

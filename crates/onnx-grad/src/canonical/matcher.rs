@@ -20,15 +20,21 @@ pub(super) struct Matcher<'a> {
     graph: &'a Graph,
     facts: &'a Facts,
     kept: &'a HashSet<&'a str>,
+    trained: &'a [&'a str],
     makers: HashMap<&'a str, usize>,
     readers: HashMap<&'a str, Vec<usize>>,
 }
 
 impl<'a> Matcher<'a> {
-    pub(super) fn new(graph: &'a Graph, facts: &'a Facts, kept: &'a HashSet<&'a str>) -> Self {
+    pub(super) fn new(
+        graph: &'a Graph,
+        facts: &'a Facts,
+        kept: &'a HashSet<&'a str>,
+        trained: &'a [&'a str],
+    ) -> Self {
         let made = |(at, node): (usize, &'a Node)| node.output.iter().map(move |name| (name.as_str(), at));
         let makers = graph.nodes().iter().enumerate().flat_map(made).collect();
-        Self { graph, facts, kept, makers, readers: graph.readers() }
+        Self { graph, facts, kept, trained, makers, readers: graph.readers() }
     }
 
     /// The nodes of an operator of ONNX's own, with their places.
@@ -69,9 +75,9 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// The number that a constant of one element holds.
+    /// The number that a constant of one element holds, and goes on to hold.
     pub(super) fn number(&self, value: &str) -> Option<f64> {
-        let tensor = self.graph.constant(value)?;
+        let tensor = self.graph.constant(value).filter(|_| !self.trained.contains(&value))?;
         let small = tensor.len().is_ok_and(|len| len == 1);
         Some(tensor).filter(|_| small).and_then(|tensor| Tensor::to_numbers(tensor).ok())?.first().copied()
     }

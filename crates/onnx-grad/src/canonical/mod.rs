@@ -12,10 +12,11 @@ use crate::graph::Graph;
 use crate::probe::Facts;
 use matcher::Matcher;
 
-/// Rewrites a graph whose values are known; those of `kept` stay. No value changes its meaning, some go.
-pub(crate) fn canonicalise(graph: &mut Graph, facts: &Facts, kept: &HashSet<&str>) {
+/// Rewrites a graph whose values are known; those of `kept` stay, and constants that are `trained` are no numbers. No value
+/// changes its meaning, some go.
+pub(crate) fn canonicalise(graph: &mut Graph, facts: &Facts, kept: &HashSet<&str>, trained: &[&str]) {
     for find in [layer_normalization::find, gelu::find, linear::find] {
-        let found = find(&Matcher::new(graph, facts, kept));
+        let found = find(&Matcher::new(graph, facts, kept, trained));
         let mut gone: HashSet<usize> = HashSet::new();
         for group in found {
             if group.nodes.iter().all(|at| !gone.contains(at)) {

@@ -2,11 +2,12 @@
 //! 2022). With rows of length 1, `n = x/|x|`: `dn_a = 2w·(n_a·n_b - t)·n_b` and the same for `b`, summed over the pairs a
 //! row is in; `dx = (dn - n·(n·dn)) / |x|`.
 
-use headstart_onnx::proto::{Attribute, Dimension, Tensor, element};
+use headstart_onnx::proto::{Attribute, Dimension, element};
 
 use super::{Emitted, Loss, read, sum_all};
 use crate::emit::Emit;
 use crate::error::GradError;
+use crate::ops::rows::Rows;
 
 /// Squared errors of the cosines of pairs of rows. A row may be in many pairs and is computed once. Inputs: `left` and
 /// `right`, int64 `[pairs]`, the places of a pair's rows; `targets`, `[pairs]`, 1 for rows of one class, 0 for others;
@@ -50,15 +51,13 @@ impl Loss for Contrastive {
         let slope = emit.node("Add", &[&weighted, &weighted]);
         let slope = emit.node("Unsqueeze", &[&slope, &last]);
         let (da, db) = (emit.node("Mul", &[&slope, &b]), emit.node("Mul", &[&slope, &a]));
-        let shape = emit.shape_of(x)?;
-        let zero = if elements == element::DOUBLE {
-            Tensor::doubles("", &[1], [0.0])
-        } else {
-            Tensor::floats("", &[1], [0.0])
+        let rows = Rows { count: emit.sizes_of(x, &[0])?, width: emit.sizes_of(x, &[1])?, elements };
+        let behind = |parts: &[&str], emit: &mut Emit<'_>| {
+            emit.node_with("Concat", parts, vec![Attribute::int("axis", 0)])
         };
-        let zeros = emit.node_with("ConstantOfShape", &[&shape], vec![Attribute::tensor("value", zero)]);
-        let summed = scatter(&zeros, &left, &da, emit);
-        let d_unit = scatter(&summed, &right, &db, emit);
+        let (places, terms) = (behind(&[&left, &right], emit), behind(&[&da, &db], emit));
+        // Of n rows there are some n²/2 pairs: each row is in so many that a product is quicker than to scatter them.
+        let d_unit = rows.counted(&places, &terms, emit);
         let along = emit.node("Mul", &[&unit, &d_unit]);
         let along = emit.sum(&along, &[1], true);
         let along = emit.node("Mul", &[&unit, &along]);
@@ -67,11 +66,4 @@ impl Loss for Contrastive {
         let inputs = vec![left, right, targets, weight];
         Ok(Emitted { loss, gradients: vec![(x.to_owned(), gradient)], inputs })
     }
-}
-
-/// `sums` with each row of `rows` added at its place.
-fn scatter(sums: &str, places: &str, rows: &str, emit: &mut Emit<'_>) -> String {
-    let last = emit.integers(&[1]);
-    let column = emit.node("Unsqueeze", &[places, &last]);
-    emit.node_with("ScatterND", &[sums, &column, rows], vec![Attribute::string("reduction", "add")])
 }

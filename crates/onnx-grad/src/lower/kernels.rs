@@ -142,6 +142,9 @@ impl Op for Clip {
     }
 
     fn backward(&self, site: &Site<'_>, d: &str, emit: &mut Emit<'_>) -> Result<(), GradError> {
+        if [1, 2].into_iter().filter_map(|at| site.node.reads(at)).any(|bound| emit.wants(bound)) {
+            return Err(site.refuse("a bound of it is trained"));
+        }
         let low = site.number(1)?.map_or(f32::NEG_INFINITY, |bound| bound as f32);
         let high = site.number(2)?.map_or(f32::INFINITY, |bound| bound as f32);
         within(site, d, [low, high], emit)

@@ -35,7 +35,7 @@ pub(super) fn upgrade(graph: &mut Graph) -> Result<(), GradError> {
     }
     let mut refused = Vec::new();
     for node in std::mem::take(&mut graph.nodes) {
-        let reason = refusal(&node, from);
+        let reason = refusal(&node, from, graph);
         match reason {
             Some(reason) => refused.push(unsupported(&node, from, &reason)),
             None => Upgrade { graph: &mut *graph, from }.node(node),
@@ -50,7 +50,7 @@ pub(super) fn upgrade(graph: &mut Graph) -> Result<(), GradError> {
 }
 
 /// Why a node cannot be brought to operator set [`LEAST`].
-fn refusal(node: &Node, from: i64) -> Option<String> {
+fn refusal(node: &Node, from: i64, graph: &Graph) -> Option<String> {
     if !node.set().is_empty() {
         return None;
     }
@@ -62,6 +62,12 @@ fn refusal(node: &Node, from: i64) -> Option<String> {
     }
     if node.text("coordinate_transformation_mode") == Some("tf_half_pixel_for_nn") {
         return Some("its way of placing pixels is no longer part of ONNX".to_owned());
+    }
+    if from < 11
+        && node.is("Resize")
+        && let Err(reason) = rounding(node, graph)
+    {
+        return Some(reason.to_owned());
     }
     let rewritten = REWRITTEN.contains(&node.op()) || node.op().starts_with("Reduce");
     let known = rewritten || SAME.split_whitespace().any(|op| op == node.op());
@@ -124,8 +130,11 @@ impl Upgrade<'_> {
                 "Squeeze" | "Unsqueeze" if self.from < 13 => self.lists_to_inputs(&mut node, &["axes"]),
                 "ReduceSum" if self.from < 13 => self.lists_to_inputs(&mut node, &["axes"]),
                 "Scatter" => node.op_type = Some("ScatterElements".to_owned()),
-                "Upsample" => resize(&mut node),
-                "Resize" if self.from < 11 => resize(&mut node),
+                "Upsample" => resize(&mut node, "floor"),
+                "Resize" if self.from < 11 => {
+                    let rounded = rounding(&node, self.graph).unwrap_or("floor");
+                    resize(&mut node, rounded);
+                }
                 // Its sum moved earlier than the others.
                 "ReduceSum" => {}
                 op if op.starts_with("Reduce") => self.lists_to_inputs(&mut node, &["axes"]),
@@ -183,10 +192,31 @@ impl Upgrade<'_> {
     }
 }
 
-/// The forerunners of today's `Resize` scaled from the corner and took the pixel below.
-fn resize(node: &mut Node) {
+/// The forerunners of today's `Resize` scaled from the corner.
+fn resize(node: &mut Node, rounded: &str) {
     node.op_type = Some("Resize".to_owned());
     node.input.insert(node.input.len().min(1), String::new());
     node.attribute.push(Attribute::string("coordinate_transformation_mode", "asymmetric"));
-    node.attribute.push(Attribute::string("nearest_mode", "floor"));
+    node.attribute.push(Attribute::string("nearest_mode", rounded));
+}
+
+/// Which of two pixels the runtime takes for a `Resize` of operator set 10: the one above along an axis that becomes
+/// smaller, else the one below. Today's node takes one way for all axes.
+fn rounding(node: &Node, graph: &Graph) -> Result<&'static str, &'static str> {
+    if !matches!(node.text("mode"), None | Some("nearest")) {
+        return Ok("floor");
+    }
+    let scales = node.reads(1).and_then(|name| numbers(name, graph)).ok_or("its scales are no constant")?;
+    match (scales.iter().any(|scale| *scale < 1.0), scales.iter().any(|scale| *scale > 1.0)) {
+        (true, true) => Err("it makes one axis smaller and another larger"),
+        (true, false) => Ok("ceil"),
+        (false, _) => Ok("floor"),
+    }
+}
+
+/// The numbers of a constant, which may still be a node.
+fn numbers(name: &str, graph: &Graph) -> Option<Vec<f64>> {
+    let maker = || graph.nodes.iter().find(|node| node.is("Constant") && node.makes(0) == Some(name));
+    let tensor = graph.constant(name).or_else(|| maker()?.told("value")?.t.as_ref())?;
+    tensor.to_numbers().ok()
 }

@@ -26,7 +26,7 @@ impl Op for AveragePool {
     }
 
     fn covers(&self) -> &'static str {
-        "a fixed number of channels; `auto_pad` SAME where the image's size is fixed or the stride is 1"
+        "a fixed number of channels; no negative padding; `auto_pad` SAME where the image's size is fixed or the stride is 1"
     }
 
     fn backward(&self, site: &Site<'_>, d: &str, emit: &mut Emit<'_>) -> Result<(), GradError> {

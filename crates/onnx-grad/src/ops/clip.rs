@@ -1,4 +1,5 @@
-//! `Clip`: `y = min(max(x, lo), hi)`; `dx = dy` where `lo < y < hi`, else 0: at the bounds too, as PyTorch has it.
+//! `Clip`: `y = min(max(x, lo), hi)`; `dx = dy` where `lo < y < hi`, else 0: at the bounds too, as PyTorch's `hardtanh` and `ReLU6`
+//! have it; its `clamp` lets the gradient pass there.
 //!
 //! <https://onnx.ai/onnx/operators/onnx__Clip.html>, operator sets from 11 (bounds as inputs, either may be left out). Emits `Greater`, `Less`, `And`, `Cast`
 //! and `Mul`: written with the output, so that `x` need not be kept and the runtime can still join the node with a

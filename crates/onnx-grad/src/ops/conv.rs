@@ -26,7 +26,7 @@ impl Op for Conv {
     }
 
     fn covers(&self) -> &'static str {
-        "weights of fixed shape; `auto_pad` SAME where the image's size is fixed or the stride is 1"
+        "weights of fixed shape; no negative padding; `auto_pad` SAME where the image's size is fixed or the stride is 1"
     }
 
     fn backward(&self, site: &Site<'_>, d: &str, emit: &mut Emit<'_>) -> Result<(), GradError> {

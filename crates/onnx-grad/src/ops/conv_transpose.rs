@@ -24,7 +24,7 @@ impl Op for ConvTranspose {
     }
 
     fn covers(&self) -> &'static str {
-        "weights of fixed shape; no more added behind than a stride; `output_shape` and `auto_pad` SAME where the image's size is fixed"
+        "weights of fixed shape; no negative padding; no more added behind than a stride; `output_shape` and `auto_pad` SAME where the image's size is fixed"
     }
 
     fn backward(&self, site: &Site<'_>, d: &str, emit: &mut Emit<'_>) -> Result<(), GradError> {

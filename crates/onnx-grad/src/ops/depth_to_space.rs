@@ -18,6 +18,10 @@ impl Op for DepthToSpace {
         "DepthToSpace"
     }
 
+    fn covers(&self) -> &'static str {
+        "`DCR`; `CRD` for a fixed number of channels"
+    }
+
     fn backward(&self, site: &Site<'_>, d: &str, emit: &mut Emit<'_>) -> Result<(), GradError> {
         let x = site.input(0)?;
         let block = site.node.int("blocksize").ok_or_else(|| site.refuse("it has no block size"))?;

@@ -10,6 +10,7 @@ use headstart_onnx::proto::Attribute;
 use super::Op;
 use crate::emit::Emit;
 use crate::error::GradError;
+use crate::probe::{ONE, Tried};
 use crate::site::Site;
 
 pub(super) struct Einsum;
@@ -38,12 +39,12 @@ impl Op for Einsum {
             for (other, letters) in equation.operands.iter().enumerate().filter(|(other, _)| *other != at) {
                 others.push((site.input(other)?, letters));
             }
-            let pairs = site.fact(x)?.pairs();
+            let sizes = site.fact(x)?.all_tried();
             let mut met = String::new();
             let mut missing = Vec::new();
             for (axis, letter) in letters.chars().enumerate() {
                 // One element that met more: what it gets is summed.
-                let stretched = pairs[axis] == [1, 1] && equation.size(letter, site) != [1, 1];
+                let stretched = sizes[axis] == ONE && equation.size(letter, site) != ONE;
                 if stretched || !others.iter().any(|(_, letters)| letters.contains(letter)) {
                     missing.push(axis as i64);
                 } else {
@@ -60,8 +61,8 @@ impl Op for Einsum {
             }
             // One element of another operand went along with several of x: so does its product with dy.
             let narrow = met.chars().any(|letter| {
-                let alone = !equation.result.contains(letter) && equation.size(letter, site) != [1, 1];
-                alone && equation.size_but(Some(at), letter, site) == [1, 1]
+                let alone = !equation.result.contains(letter) && equation.size(letter, site) != ONE;
+                alone && equation.size_but(Some(at), letter, site) == ONE
             });
             if narrow || !missing.is_empty() {
                 let shape = emit.shape_of(x)?;
@@ -111,18 +112,18 @@ impl Equation {
         Ok(Self { operands, result })
     }
 
-    /// The largest size that an axis has in any operand, in both runs.
-    fn size(&self, letter: char, site: &Site<'_>) -> [usize; 2] {
+    /// The largest size that an axis has in any operand, in each run.
+    fn size(&self, letter: char, site: &Site<'_>) -> Tried {
         self.size_but(None, letter, site)
     }
 
-    /// The largest size that an axis has in any operand but one, in both runs.
-    fn size_but(&self, left_out: Option<usize>, letter: char, site: &Site<'_>) -> [usize; 2] {
-        let mut size = [1, 1];
+    /// The largest size that an axis has in any operand but one, in each run.
+    fn size_but(&self, left_out: Option<usize>, letter: char, site: &Site<'_>) -> Tried {
+        let mut size = ONE;
         for (at, letters) in self.operands.iter().enumerate().filter(|(at, _)| Some(*at) != left_out) {
             let axis = letters.chars().position(|found| found == letter);
-            if let Some(found) = axis.and_then(|axis| site.input_fact(at).ok()?.pair(axis)) {
-                size = [size[0].max(found[0]), size[1].max(found[1])];
+            if let Some(found) = axis.and_then(|axis| site.input_fact(at).ok()?.tried(axis)) {
+                size.iter_mut().zip(found).for_each(|(size, found)| *size = found.max(*size));
             }
         }
         size

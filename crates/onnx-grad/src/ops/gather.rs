@@ -15,6 +15,7 @@ use super::rows::{Rows, width};
 use super::transpose::undo;
 use crate::emit::Emit;
 use crate::error::GradError;
+use crate::probe::RUNS;
 use crate::site::Site;
 
 pub(super) struct Gather;
@@ -36,7 +37,7 @@ impl Op for Gather {
                 let axis = emit.integers(&[axis as i64]);
                 d = emit.node("Unsqueeze", &[&d, &axis]);
             }
-            let size = [known.len(); 2];
+            let size = [known.len(); RUNS];
             return Place { value: x, axis, start: Start::Known(start), step: 1, size }.give(&d, emit);
         }
         // The axes of the indices first, then those of `x` but the one that was gathered along, all in one.

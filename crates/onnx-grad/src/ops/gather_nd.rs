@@ -24,6 +24,10 @@ impl Op for GatherND {
         11
     }
 
+    fn covers(&self) -> &'static str {
+        "lists of indices of a fixed length"
+    }
+
     fn backward(&self, site: &Site<'_>, d: &str, emit: &mut Emit<'_>) -> Result<(), GradError> {
         let (x, fact) = (site.input(0)?, site.input_fact(0)?);
         let (y, indices) = (site.output(0)?, site.input_fact(1)?);

@@ -13,6 +13,9 @@ use crate::emit::Emit;
 use crate::error::GradError;
 use crate::site::Site;
 
+/// The operator set from which on groups have a scale and a bias for each of their channels.
+const CHANNELWISE: i64 = 21;
+
 /// Groups of channels.
 pub(super) struct Groups {
     groups: i64,
@@ -24,8 +27,15 @@ impl Groups {
     /// So many groups of the channels that a node reads; as many as there are channels where that is not said.
     ///
     /// # Errors
-    /// [`GradError::Unsupported`] where the number of channels depends on the graph's inputs.
+    /// [`GradError::Unsupported`] where the number of channels depends on the graph's inputs, there is nothing but channels,
+    /// or scale and bias are by groups.
     pub(super) fn of(site: &Site<'_>, groups: Option<i64>) -> Result<Self, GradError> {
+        if groups.is_some() && site.opset() < CHANNELWISE {
+            return Err(site.refuse("its scale and bias are by groups"));
+        }
+        if site.input_fact(0)?.rank() <= LEAD {
+            return Err(site.refuse("what it reads has channels alone"));
+        }
         let channels = site.input_fact(0)?.size(1).map(|size| size as i64);
         let channels = channels.ok_or_else(|| site.refuse("its channels depend on the graph's inputs"))?;
         let groups = groups.unwrap_or(channels);

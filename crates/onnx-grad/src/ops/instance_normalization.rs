@@ -23,7 +23,7 @@ impl Op for InstanceNormalization {
     }
 
     fn covers(&self) -> &'static str {
-        "a fixed number of channels"
+        "a fixed number of channels, and axes behind them"
     }
 
     fn forward(&self, site: &Site<'_>, emit: &mut Emit<'_>) -> Result<Vec<String>, GradError> {

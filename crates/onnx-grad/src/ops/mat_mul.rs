@@ -10,6 +10,7 @@ use headstart_onnx::proto::{Attribute, Node};
 use super::Op;
 use crate::emit::Emit;
 use crate::error::GradError;
+use crate::probe::{ONE, Tried};
 use crate::site::Site;
 
 pub(super) struct MatMul;
@@ -95,24 +96,24 @@ fn rows(value: &str, shaped: &str, emit: &mut Emit<'_>) -> Result<String, GradEr
     Ok(emit.once(format!("{value} as {shape}"), |emit| emit.node("Reshape", &[value, &shape])))
 }
 
-/// A value and its sizes in both runs.
+/// A value and its sizes in each run.
 struct Operand {
     name: String,
-    pairs: Vec<[usize; 2]>,
+    sizes: Vec<Tried>,
 }
 
 impl Operand {
     fn of(name: &str, site: &Site<'_>) -> Result<Self, GradError> {
-        Ok(Self { name: name.to_owned(), pairs: site.fact(name)?.pairs() })
+        Ok(Self { name: name.to_owned(), sizes: site.fact(name)?.all_tried() })
     }
 
     /// With an axis of one element, counted from the back: -1 makes it the last.
     fn with_axis(self, axis: i64, emit: &mut Emit<'_>) -> Self {
         let axes = emit.integers(&[axis]);
         let name = emit.node("Unsqueeze", &[&self.name, &axes]);
-        let mut pairs = self.pairs;
-        pairs.insert(pairs.len().saturating_sub(usize::from(axis == -2)), [1, 1]);
-        Self { name, pairs }
+        let mut sizes = self.sizes;
+        sizes.insert(sizes.len().saturating_sub(usize::from(axis == -2)), ONE);
+        Self { name, sizes }
     }
 }
 
@@ -120,19 +121,19 @@ impl Operand {
 fn stacks(site: &Site<'_>, d: &str, emit: &mut Emit<'_>) -> Result<(), GradError> {
     let (x, y) = (site.input(0)?, site.input(1)?);
     let (mut a, mut b) = (Operand::of(x, site)?, Operand::of(y, site)?);
-    let mut d = Operand { name: d.to_owned(), pairs: site.output_fact(0)?.pairs() };
-    let lists = (a.pairs.len() == 1, b.pairs.len() == 1);
+    let mut d = Operand { name: d.to_owned(), sizes: site.output_fact(0)?.all_tried() };
+    let lists = (a.sizes.len() == 1, b.sizes.len() == 1);
     if lists.1 {
         (b, d) = (b.with_axis(-1, emit), d.with_axis(-1, emit));
     }
     if lists.0 {
         (a, d) = (a.with_axis(-2, emit), d.with_axis(-2, emit));
     }
-    let stack = &d.pairs[..d.pairs.len() - 2];
+    let stack = &d.sizes[..d.sizes.len() - 2];
     if emit.wants(x) {
         let product = emit.product((&d.name, false), (&b.name, true));
-        let wide = [stack, &a.pairs[a.pairs.len() - 2..]].concat();
-        let mut da = emit.sum_over(&product, &wide, &a.pairs);
+        let wide = [stack, &a.sizes[a.sizes.len() - 2..]].concat();
+        let mut da = emit.sum_over(&product, &wide, &a.sizes);
         if lists.0 {
             da = emit.sum(&da, &[0], false);
         }
@@ -140,8 +141,8 @@ fn stacks(site: &Site<'_>, d: &str, emit: &mut Emit<'_>) -> Result<(), GradError
     }
     if emit.wants(y) {
         let product = emit.product((&a.name, true), (&d.name, false));
-        let wide = [stack, &b.pairs[b.pairs.len() - 2..]].concat();
-        let mut db = emit.sum_over(&product, &wide, &b.pairs);
+        let wide = [stack, &b.sizes[b.sizes.len() - 2..]].concat();
+        let mut db = emit.sum_over(&product, &wide, &b.sizes);
         if lists.1 {
             db = emit.sum(&db, &[1], false);
         }

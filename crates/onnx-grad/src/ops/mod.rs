@@ -69,7 +69,7 @@ mod reshape;
 mod resize;
 mod reverse_gradient;
 mod round;
-mod rows;
+pub(crate) mod rows;
 mod scatter_elements;
 mod scatter_nd;
 mod sigmoid;

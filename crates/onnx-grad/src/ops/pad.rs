@@ -10,6 +10,7 @@ use super::Op;
 use super::placing::{Place, Start, reverse};
 use crate::emit::Emit;
 use crate::error::GradError;
+use crate::probe::RUNS;
 use crate::site::Site;
 
 pub(super) struct Pad;
@@ -20,7 +21,7 @@ impl Op for Pad {
     }
 
     fn covers(&self) -> &'static str {
-        "numbers that depend on the inputs for the mode `constant` alone"
+        "for the mode `constant` all of it; for others numbers that do not depend on the inputs, no axis cut at one end and copied at the other, none wrapped further than it is long"
     }
 
     fn backward(&self, site: &Site<'_>, d: &str, emit: &mut Emit<'_>) -> Result<(), GradError> {
@@ -101,7 +102,7 @@ fn fold(fold: &Fold<'_>, d: &str, emit: &mut Emit<'_>) -> Result<String, GradErr
     if before < 0 || after < 0 {
         return Err(site.refuse("it cuts off at one end of an axis and copies at the other"));
     }
-    let least = site.input_fact(0)?.pair(axis).unwrap_or_default().into_iter().min().unwrap_or_default();
+    let least = site.input_fact(0)?.tried(axis).unwrap_or_default().into_iter().min().unwrap_or_default();
     if mode == Mode::Wrap && before.max(after) > least as i64 {
         return Err(site.refuse("it copies more elements than there are"));
     }
@@ -118,7 +119,7 @@ fn fold(fold: &Fold<'_>, d: &str, emit: &mut Emit<'_>) -> Result<String, GradErr
             (Mode::Wrap, true) => (margin, count, -count),
             (Mode::Wrap, false) => (margin, count, 0),
         };
-        let size = [usize::try_from(count).unwrap_or_default(); 2];
+        let size = [usize::try_from(count).unwrap_or_default(); RUNS];
         let place = Place { value: site.input(0)?, axis, start: Start::Known(start), step: 1, size };
         let margin = place.put(&margin, emit)?;
         dx = emit.node("Add", &[&dx, &margin]);

@@ -6,6 +6,7 @@ use headstart_onnx::proto::Attribute;
 use crate::emit::Emit;
 use crate::error::GradError;
 use crate::parts::Part;
+use crate::probe::{Tried, fixed};
 
 /// Where a part begins, counted from the back where that is negative; it may lie outside, and is then moved to the end
 /// that is nearer.
@@ -27,8 +28,8 @@ pub(super) struct Place<'a> {
     pub(super) start: Start,
     /// How far the next one is; backwards where negative, never 0.
     pub(super) step: i64,
-    /// The size of the part in both runs.
-    pub(super) size: [usize; 2],
+    /// The size of the part in each run.
+    pub(super) size: Tried,
 }
 
 impl Place<'_> {
@@ -86,7 +87,7 @@ impl Place<'_> {
     /// The part's lowest element, its size and that of the whole, where none of them depends on the graph's inputs.
     fn known(&self, emit: &Emit<'_>) -> Result<Option<[usize; 3]>, GradError> {
         let whole = emit.fact(self.value)?.size(self.axis);
-        let size = Some(self.size[0]).filter(|_| self.size[0] == self.size[1]);
+        let size = fixed(self.size);
         let (&Start::Known(start), Some(whole), Some(size)) = (&self.start, whole, size) else {
             return Ok(None);
         };

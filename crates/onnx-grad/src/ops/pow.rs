@@ -1,8 +1,8 @@
-//! `Pow`: `z = xᵉ` with broadcasting; `dx = dz·e·x^(e-1)`, `de = dz·z·ln x`, 0 where `x` is not positive, each summed over
-//! the axes it was broadcast along.
+//! `Pow`: `z = xᵉ` with broadcasting; `dx = dz·e·x^(e-1)`, 0 where `e` is, `de = dz·z·ln x`, 0 where `x` is not positive, each
+//! summed over the axes it was broadcast along.
 //!
 //! <https://onnx.ai/onnx/operators/onnx__Pow.html>, operator sets from 7; the exponent may be of integers. For constant exponents of 2, 1/2 and others emits
-//! `Mul`, `Div` by the output, or `Pow`; for others `Sub`, `Pow` and `Mul`, with a `Cast` where it is of another type; for
+//! `Mul`, `Div` by the output, or `Pow`; for others `Sub`, `Pow`, `Mul`, `Equal` and `Where`, with a `Cast` where it is of another type; for
 //! the exponent's own gradient `Greater`, `Where`, `Log` and `Mul`.
 
 use super::Op;
@@ -51,7 +51,10 @@ fn slope(site: &Site<'_>, emit: &mut Emit<'_>) -> Result<String, GradError> {
         [value] => Some(*value as f64),
         _ => None,
     };
-    match constant.or_else(whole) {
+    // What is trained does not stay as it is in the file.
+    match constant.or_else(whole).filter(|_| !emit.wants(e)) {
+        // Else 0 times infinity, where the base is 0.
+        Some(0.0) => emit.number(0.0, x),
         Some(2.0) => {
             let two = emit.number(2.0, x)?;
             Ok(emit.node("Mul", &[x, &two]))
@@ -71,7 +74,10 @@ fn slope(site: &Site<'_>, emit: &mut Emit<'_>) -> Result<String, GradError> {
             let exponent = if same { e.to_owned() } else { emit.cast(e, x)? };
             let less = emit.node("Sub", &[&exponent, &one]);
             let power = emit.node("Pow", &[x, &less]);
-            Ok(emit.node("Mul", &[&power, &exponent]))
+            let slope = emit.node("Mul", &[&power, &exponent]);
+            let zero = emit.number(0.0, x)?;
+            let level = emit.node("Equal", &[&exponent, &zero]);
+            Ok(emit.node("Where", &[&level, &zero, &slope]))
         }
     }
 }

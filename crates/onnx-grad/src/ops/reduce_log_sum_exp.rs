@@ -15,6 +15,10 @@ impl Op for ReduceLogSumExp {
         "ReduceLogSumExp"
     }
 
+    fn covers(&self) -> &'static str {
+        "one axis or more, which do not depend on the inputs"
+    }
+
     fn backward(&self, site: &Site<'_>, d: &str, emit: &mut Emit<'_>) -> Result<(), GradError> {
         let x = site.input(0)?;
         let reduction = Reduction::of(site)?;

@@ -16,6 +16,10 @@ impl Op for ReduceMean {
         "ReduceMean"
     }
 
+    fn covers(&self) -> &'static str {
+        "axes that do not depend on the inputs"
+    }
+
     fn backward(&self, site: &Site<'_>, d: &str, emit: &mut Emit<'_>) -> Result<(), GradError> {
         let x = site.input(0)?;
         let reduction = Reduction::of(site)?;

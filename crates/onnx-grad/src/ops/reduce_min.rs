@@ -16,6 +16,10 @@ impl Op for ReduceMin {
         "ReduceMin"
     }
 
+    fn covers(&self) -> &'static str {
+        "axes that do not depend on the inputs"
+    }
+
     fn backward(&self, site: &Site<'_>, d: &str, emit: &mut Emit<'_>) -> Result<(), GradError> {
         super::extremum::backward_along(site, d, emit)
     }

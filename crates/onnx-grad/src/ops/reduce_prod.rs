@@ -18,6 +18,10 @@ impl Op for ReduceProd {
         "ReduceProd"
     }
 
+    fn covers(&self) -> &'static str {
+        "axes that do not depend on the inputs"
+    }
+
     fn backward(&self, site: &Site<'_>, d: &str, emit: &mut Emit<'_>) -> Result<(), GradError> {
         let x = site.input(0)?;
         let reduction = Reduction::of(site)?;

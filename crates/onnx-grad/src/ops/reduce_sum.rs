@@ -16,6 +16,10 @@ impl Op for ReduceSum {
         "ReduceSum"
     }
 
+    fn covers(&self) -> &'static str {
+        "axes that do not depend on the inputs"
+    }
+
     fn backward(&self, site: &Site<'_>, d: &str, emit: &mut Emit<'_>) -> Result<(), GradError> {
         let reduction = Reduction::of(site)?;
         let dx = reduction.expand(site, d, emit)?;

@@ -27,7 +27,7 @@ impl Op for Resize {
     }
 
     fn covers(&self) -> &'static str {
-        "no regions of interest, no kept aspect ratios"
+        "no regions of interest, no kept aspect ratios, no scale that leaves one of several scaled axes as long as it is; of operator set 10, mode `nearest`, constant scales that do not make one axis larger and another smaller"
     }
 
     fn backward(&self, site: &Site<'_>, d: &str, emit: &mut Emit<'_>) -> Result<(), GradError> {
@@ -42,8 +42,17 @@ impl Op for Resize {
             Some(axes) => axes.iter().map(|&axis| site.axis(axis, from.rank())).collect::<Result<_, _>>()?,
             None => (0..from.rank()).collect(),
         };
-        let changed: Vec<usize> =
-            axes.iter().copied().filter(|&axis| from.pair(axis) != to.pair(axis)).collect();
+        let scales = site.numbers(2)?;
+        let sized = site.node.reads(3).is_some();
+        // A size that stays says nothing where a scale is told: 3 times 1.2 is 3.
+        let stays =
+            |place: usize| sized || scales.as_ref().and_then(|scales| scales.get(place)) == Some(&1.0);
+        let changed = axes.iter().enumerate();
+        let changed = changed.filter(|&(place, &axis)| from.tried(axis) != to.tried(axis) || !stays(place));
+        let changed: Vec<usize> = changed.map(|(_, &axis)| axis).collect();
+        if let Some(scales) = scales.filter(|_| !sized) {
+            check_staying(site, &axes.iter().copied().zip(scales).collect::<Vec<_>>())?;
+        }
         let mut d = d.to_owned();
         if let Some(times) = repeats(site, &axes, &changed)? {
             d = sum_repeats(x, &d, &times, emit)?;
@@ -57,6 +66,23 @@ impl Op for Resize {
         emit.give(x, d);
         Ok(())
     }
+}
+
+/// Scales from here on lengthen every axis of more than one element.
+const LENGTHENS: f64 = 1.5;
+
+/// The runtime hands a picture on as it is where no size changes, whatever the scales. Of one axis alone `R` is made in the
+/// same way; of several it would not be that of an axis which stays while others change.
+fn check_staying(site: &Site<'_>, scales: &[(usize, f64)]) -> Result<(), GradError> {
+    let (from, to) = (site.input_fact(0)?, site.output_fact(0)?);
+    let always = |axis: usize| from.size(axis).zip(to.size(axis)).map(|(from, to)| from == to);
+    let scaled: Vec<(usize, f64)> = scales.iter().copied().filter(|(_, scale)| *scale != 1.0).collect();
+    let may_stay = |(axis, scale): &(usize, f64)| always(*axis).unwrap_or(*scale > 1.0 && *scale < LENGTHENS);
+    let all_stay = scaled.iter().all(|(axis, _)| always(*axis) == Some(true));
+    if scaled.len() > 1 && !all_stay && scaled.iter().any(may_stay) {
+        return Err(site.refuse("a scale of it may leave an axis as long as it is"));
+    }
+    Ok(())
 }
 
 /// How often each element of each axis is repeated, where nothing else is done.
@@ -84,13 +110,16 @@ fn repeats(
     let (from, to) = (site.input_fact(0)?, site.output_fact(0)?);
     let mut repeated = Vec::new();
     for &axis in changed {
-        let ([small, other], [large, other_large]) =
-            (from.pair(axis).unwrap_or_default(), to.pair(axis).unwrap_or_default());
-        let times = large / small.max(1);
+        let (small, large) = (from.tried(axis).unwrap_or_default(), to.tried(axis).unwrap_or_default());
+        let times = large[0] / small[0].max(1);
         let place = axes.iter().position(|&named| named == axis);
         let scaled = scales.as_ref().zip(place).and_then(|(scales, place)| scales.get(place));
-        let exactly = site.node.reads(3).is_some() || scaled == Some(&(times as f64));
-        if !exactly || small * times != large || other * times != other_large {
+        // Sizes that are told may be multiples by chance, unless they are always the same.
+        let exactly = match site.node.reads(3) {
+            Some(_) => from.size(axis).is_some() && to.size(axis).is_some(),
+            None => scaled == Some(&(times as f64)),
+        };
+        if !exactly || small.iter().zip(large).any(|(small, large)| small * times != large) {
             return Ok(None);
         }
         repeated.push((axis, times));

@@ -1,5 +1,5 @@
 //! Rows gathered by their numbers, as gathering operators read them: the gradient of each is the sum of all that was
-//! made of it. Two ways, both adding in one order whatever the number of threads:
+//! made of it. So are those of rows that a loss takes in pairs. Two ways, both adding in one order whatever the number of threads:
 //! - few rows, up to [`FEW`]: the product of `OneHot` with the gradients;
 //! - else `ScatterElements` that adds. `ScatterND` would need no number for each element, but ONNX Runtime 1.31 adds
 //!   there with several threads and no lock, and loses terms where a row was taken twice.
@@ -14,13 +14,13 @@ use crate::error::GradError;
 const FEW: usize = 128;
 
 /// A value as rows.
-pub(super) struct Rows {
+pub(crate) struct Rows {
     /// Their number, as a list of one integer.
-    pub(super) count: String,
+    pub(crate) count: String,
     /// The number of elements of each, as a list of one integer.
-    pub(super) width: String,
+    pub(crate) width: String,
     /// The type of the elements.
-    pub(super) elements: i32,
+    pub(crate) elements: i32,
 }
 
 impl Rows {
@@ -34,7 +34,8 @@ impl Rows {
         }
     }
 
-    fn counted(&self, numbers: &str, d: &str, emit: &mut Emit<'_>) -> String {
+    /// The same by a product, whatever the count.
+    pub(crate) fn counted(&self, numbers: &str, d: &str, emit: &mut Emit<'_>) -> String {
         let choice = emit.constant(Tensor::floats("back/choice", &[2], [0.0, 1.0]));
         let told = vec![Attribute::int("axis", 0)];
         let mut taken = emit.node_with("OneHot", &[numbers, &self.count, &choice], told);

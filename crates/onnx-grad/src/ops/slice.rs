@@ -35,11 +35,16 @@ impl Op for Slice {
         let ends = site.input_fact(2)?.integers();
         // An end that is a number may be behind an axis that is short, and not behind the same when it is longer.
         let far = |at: usize| ends.as_ref().is_none_or(|ends| ends.get(at) >= Some(&FAR));
+        // So may a start that is counted from the back be before the first element.
+        let from_first = |at: usize| known.as_ref().and_then(|known| known.get(at)) == Some(&0);
         let mut places = Vec::new();
         for (at, (axis, step)) in axes.into_iter().zip(steps).enumerate() {
             let axis = site.axis(axis, whole.rank())?;
-            let size = part.pair(axis).unwrap_or_default();
-            if whole.pair(axis) == Some(size) && step == 1 && (whole.size(axis).is_some() || far(at)) {
+            let size = part.tried(axis).unwrap_or_default();
+            if whole.tried(axis) == Some(size)
+                && step == 1
+                && (whole.size(axis).is_some() || (from_first(at) && far(at)))
+            {
                 continue;
             }
             let start = match known.as_ref().and_then(|known| known.get(at)) {

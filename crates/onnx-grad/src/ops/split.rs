@@ -24,6 +24,10 @@ impl Op for Split {
         2
     }
 
+    fn covers(&self) -> &'static str {
+        "every part made"
+    }
+
     fn backward(&self, site: &Site<'_>, d: &str, emit: &mut Emit<'_>) -> Result<(), GradError> {
         self.backward_all(site, &[Some(d.to_owned())], emit)
     }

@@ -14,6 +14,10 @@ impl Op for Squeeze {
         "Squeeze"
     }
 
+    fn covers(&self) -> &'static str {
+        "axes that do not depend on the inputs"
+    }
+
     fn backward(&self, site: &Site<'_>, d: &str, emit: &mut Emit<'_>) -> Result<(), GradError> {
         let (x, fact) = (site.input(0)?, site.input_fact(0)?);
         let mut axes = match site.integers(1)? {

@@ -14,6 +14,10 @@ impl Op for Unsqueeze {
         "Unsqueeze"
     }
 
+    fn covers(&self) -> &'static str {
+        "axes that do not depend on the inputs"
+    }
+
     fn backward(&self, site: &Site<'_>, d: &str, emit: &mut Emit<'_>) -> Result<(), GradError> {
         let axes = site.integers(1)?.ok_or_else(|| site.refuse("it has no axes"))?;
         let axes = emit.integers(&axes);

@@ -14,7 +14,7 @@ use crate::support::data::{Chance, Data};
 use crate::support::runtime::{Loaded, Runtime};
 
 /// A model with the input `x` and the output `y`.
-fn model(opset: i64, shape: &str, nodes: Vec<Node>, constants: Vec<Tensor>) -> Model {
+pub(crate) fn model(opset: i64, shape: &str, nodes: Vec<Node>, constants: Vec<Tensor>) -> Model {
     let dimension = |size: &str| size.parse().map_or_else(|_| Dimension::named(size), Dimension::of);
     let graph = Nodes {
         name: Some("graph".to_owned()),
@@ -28,29 +28,29 @@ fn model(opset: i64, shape: &str, nodes: Vec<Node>, constants: Vec<Tensor>) -> M
     Model { ir_version: Some(8), graph: Some(graph), opset_import, ..Model::default() }
 }
 
-fn drawn(name: &str, dims: &[usize]) -> Tensor {
+pub(crate) fn drawn(name: &str, dims: &[usize]) -> Tensor {
     let mut chance = Chance::of(name);
     let values: Vec<f32> = (0..dims.iter().product()).map(|_| chance.number() as f32).collect();
     Tensor::floats(name, dims, values)
 }
 
-fn number(name: &str, value: f32) -> Tensor {
+pub(crate) fn number(name: &str, value: f32) -> Tensor {
     Tensor::floats(name, &[], [value])
 }
 
-fn draw(words: &str, shape: &[usize]) -> Data {
+pub(crate) fn draw(words: &str, shape: &[usize]) -> Data {
     let mut chance = Chance::of(words);
     let values: Vec<f64> = (0..shape.iter().product()).map(|_| chance.number()).collect();
     Data::floats(shape, &values, element::FLOAT)
 }
 
 /// The output of a model.
-fn output(model: &Model, x: &Data) -> Vec<f64> {
+pub(crate) fn output(model: &Model, x: &Data) -> Vec<f64> {
     let loaded = Loaded::at(model, GraphOptimizationLevel::Disable);
     loaded.unwrap().run(&[("x".to_owned(), x.clone())]).unwrap()[0].1.numbers()
 }
 
-fn normalised(model: &Model) -> Graph {
+pub(crate) fn normalised(model: &Model) -> Graph {
     let mut graph = Graph::new(model.clone()).unwrap();
     normalise(&mut graph).unwrap();
     graph
@@ -60,7 +60,7 @@ fn ops(graph: &Graph) -> Vec<&str> {
     graph.nodes().iter().map(Node::op).collect()
 }
 
-fn training(graph: &Graph, trainable: &[&str]) -> Result<TrainingGraph, GradError> {
+pub(crate) fn training(graph: &Graph, trainable: &[&str]) -> Result<TrainingGraph, GradError> {
     let loss = WeightedSum { values: vec!["y".to_owned()] };
     differentiate(graph, &loss, trainable, &Runtime, &Options::default())
 }
@@ -205,6 +205,32 @@ fn pictures_are_enlarged_as_older_operator_sets_did_it() {
             let x = draw("x", &[1, 2, 4, 4]);
             alike(&output(&graph.into_model(), &x), &output(&model, &x), 1e-6, op);
         }
+    }
+}
+
+#[test]
+fn pictures_are_made_smaller_as_operator_set_10_did_it() {
+    let resize = || {
+        let told = vec![Attribute::string("mode", "nearest")];
+        vec![Node::new("Resize", &["x", "scales"], &["y"], told)]
+    };
+    let made = |scales: [f32; 4]| {
+        let scales = Tensor::floats("scales", &[4], scales);
+        let held = Node::new("Constant", &[], &["scales"], vec![Attribute::tensor("value", scales.clone())]);
+        let stored = model(10, "1,2,7,10", resize(), vec![scales]);
+        let nodes = [vec![held], resize()].concat();
+        [stored, model(10, "1,2,7,10", nodes, Vec::new())]
+    };
+    let x = draw("x", &[1, 2, 7, 10]);
+    for scales in [[1.0, 1.0, 0.5, 0.3], [1.0, 1.0, 1.0, 0.7], [1.0, 1.0, 1.0, 1.5]] {
+        for model in made(scales) {
+            let graph = normalised(&model);
+            alike(&output(&graph.into_model(), &x), &output(&model, &x), 0.0, &format!("{scales:?}"));
+        }
+    }
+    for model in made([1.0, 1.0, 2.0, 0.5]) {
+        let refused = normalise(&mut Graph::new(model).unwrap()).unwrap_err().to_string();
+        assert!(refused.contains("one axis smaller and another larger"), "{refused}");
     }
 }
 

@@ -156,6 +156,52 @@ fn pairs_are_compared_by_cosine_and_a_row_may_be_in_many() {
 }
 
 #[test]
+fn no_term_of_a_row_in_many_pairs_is_lost() {
+    const ROWS: usize = 24;
+    const WIDTH: usize = 768;
+    let pairs: Vec<(usize, usize)> =
+        (0..ROWS).flat_map(|left| (left + 1..ROWS).map(move |right| (left, right))).collect();
+    let target = |(left, right): (usize, usize)| f64::from(u8::from(left % 3 == right % 3));
+    let mut chance = Chance::of("wide");
+    let x: Vec<f64> = (0..ROWS * WIDTH).map(|_| f64::from(chance.number() as f32)).collect();
+    let row = |at: usize| &x[at * WIDTH..(at + 1) * WIDTH];
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let lengths: Vec<f64> = (0..ROWS).map(|at| dot(row(at), row(at)).sqrt()).collect();
+    let weight = 1.0 / pairs.len() as f64;
+    // d cos(a, b) / da = (b/|b| - cos·a/|a|) / |a|.
+    let mut expected = vec![0.0; x.len()];
+    for &(left, right) in &pairs {
+        let cosine = dot(row(left), row(right)) / (lengths[left] * lengths[right]);
+        let slope = 2.0 * weight * (cosine - target((left, right)));
+        for (of, with) in [(left, right), (right, left)] {
+            for column in 0..WIDTH {
+                let away = row(with)[column] / lengths[with] - cosine * row(of)[column] / lengths[of];
+                expected[of * WIDTH + column] += slope * away / lengths[of];
+            }
+        }
+    }
+    let graph = handing_on("N,768", element::FLOAT);
+    let training = training(&graph, &Contrastive { features: "y".to_owned() });
+    let places = |place: fn(&(usize, usize)) -> usize| {
+        let places: Vec<i64> = pairs.iter().map(|pair| place(pair) as i64).collect();
+        Data::integers(&[places.len()], &places)
+    };
+    let targets: Vec<f64> = pairs.iter().copied().map(target).collect();
+    let floats = |values: &[f64]| Data::floats(&[values.len()], values, element::FLOAT);
+    let inputs =
+        [places(|pair| pair.0), places(|pair| pair.1), floats(&targets), floats(&vec![weight; pairs.len()])];
+    let mut given = vec![("x".to_owned(), Data::floats(&[ROWS, WIDTH], &x, element::FLOAT))];
+    given.extend(training.loss_inputs.iter().cloned().zip(inputs));
+    // Several threads do not lose a term in every run.
+    let mut loaded = Loaded::new(&training.model).unwrap();
+    for _ in 0..200 {
+        let outputs = loaded.run(&given).unwrap();
+        let found = outputs.iter().find(|(name, _)| *name == training.gradients["x"]).unwrap();
+        alike(&found.1.numbers(), &expected, 1e-4, "rows in 23 pairs each");
+    }
+}
+
+#[test]
 fn a_row_of_zeros_in_a_pair_has_a_finite_gradient() {
     let graph = training(&handing_on("N,4", element::FLOAT), &Contrastive { features: "y".to_owned() });
     let floats = |values: &[f64]| Data::floats(&[values.len()], values, element::FLOAT);

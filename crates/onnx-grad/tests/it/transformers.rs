@@ -8,14 +8,14 @@ use headstart_onnx::Limits;
 use headstart_onnx::proto::{Model, Tensor, element};
 use headstart_onnx_grad::losses::WeightedSum;
 use headstart_onnx_grad::lower::{Lowering, Portable};
-use headstart_onnx_grad::{Graph, Options, Sizes, TrainingGraph, differentiate, normalise};
+use headstart_onnx_grad::{Graph, Options, Sizes, TrainingGraph, Tried, differentiate, normalise};
 use ort::session::builder::GraphOptimizationLevel;
 
 use crate::support::data::Data;
 use crate::support::runtime::{Loaded, Runtime, lowerings};
 
 /// The samples that the two runs of a probe give a model of sounds: it needs more than a few.
-const SAMPLES: [usize; 2] = [203, 251];
+const SAMPLES: Tried = [203, 251, 419];
 
 fn read(name: &str) -> Graph {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/transformers");

@@ -65,3 +65,15 @@ fn powers_with_constant_exponents_take_their_short_forms() {
     Case::op("Pow").input("x", "N,5").integers("e", &[3]).check();
     Case::op("Pow").input_of("x", "N,3", positive).integers("e", &[1, 2, 3]).check();
 }
+
+#[test]
+fn whatever_is_raised_to_nothing_stays_one() {
+    let zero = |_: f64| 0.0;
+    Case::op("Pow").input_of("x", "N,5", zero).constant("e", "", zero).check();
+    Case::op("Pow").input_of("x", "N,5", zero).integers("e", &[0]).check();
+    Case::op("Pow").input_of("x", "N,3", zero).integers("e", &[0, 2, 0]).check();
+    Case::op("Pow")
+        .input_of("x", "N,5", zero)
+        .constant("e", "5", |random| if random > 0.0 { 0.0 } else { 2.0 })
+        .check();
+}

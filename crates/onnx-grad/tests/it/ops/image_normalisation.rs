@@ -1,6 +1,7 @@
 //! Normalisations of images by channels and groups of them.
 
 use headstart_onnx::proto::{Attribute, Node, Tensor, element};
+use headstart_onnx_grad::GradError;
 
 use crate::support::case::{Case, Kernels};
 
@@ -65,6 +66,22 @@ fn an_instance_normalisation_has_its_gradients() {
     // An empty batch has no groups to be written out.
     let case = Case::op("InstanceNormalization").kernels(Kernels::Single);
     case.input("x", "N,3,L").input("scale", "3").input("bias", "3").at(&[("N", 0), ("L", 5)]).check();
+}
+
+#[test]
+fn a_group_normalisation_by_groups_and_one_of_channels_alone_are_refused() {
+    let case = |opset, x: &str, scale: &str| {
+        let case = Case::op("GroupNormalization").opset(opset).attribute(Attribute::int("num_groups", 2));
+        let case = case.input("x", x).input("scale", scale).input("bias", scale);
+        case.differentiate(element::FLOAT).unwrap_err()
+    };
+    for (refused, reason) in [
+        (case(18, "N,6,L", "2"), "its scale and bias are by groups"),
+        (case(21, "N,6", "6"), "what it reads has channels alone"),
+    ] {
+        let GradError::Unsupported(refused) = refused else { panic!("{refused:?}") };
+        assert_eq!(refused[0].reason, reason);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Pictures made larger and smaller.
 
-use headstart_onnx::proto::Attribute;
+use headstart_onnx::proto::{Attribute, element};
 
 use crate::support::case::{Case, Kernels};
 
@@ -38,6 +38,23 @@ fn blended_pixels_share_their_gradient() {
     }
     let line = resize("linear", "half_pixel", "floor").input("x", "N,2,5").left_out();
     line.floats("scales", &[1.0, 1.0, 1.6]).check();
+}
+
+#[test]
+fn a_scale_that_leaves_the_size_as_it_is_is_followed_or_refused() {
+    for mode in ["nearest", "linear"] {
+        let case = |shape| resize(mode, "asymmetric", "floor").input("x", shape).left_out();
+        case("N,2,3,4").floats("scales", &[1.0, 1.0, 1.2, 1.0]).check();
+        case("N,2,3,4").floats("scales", &[1.0, 1.0, 1.2, 1.1]).check();
+        let long = case("N,2,H,4").floats("scales", &[1.0, 1.0, 1.2, 1.0]);
+        long.at(&[("N", 2), ("H", 3)]).at(&[("N", 2), ("H", 11)]).check();
+        // What is next to it changes, and so do its elements.
+        for shape in ["N,2,3,4", "N,2,H,4"] {
+            let mixed = case(shape).floats("scales", &[1.0, 1.0, 1.2, 2.0]).differentiate(element::FLOAT);
+            let refused = mixed.unwrap_err().to_string();
+            assert!(refused.contains("may leave an axis as long as it is"), "{refused}");
+        }
+    }
 }
 
 #[test]

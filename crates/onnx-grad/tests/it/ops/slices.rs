@@ -155,3 +155,11 @@ fn slices_that_cut_a_value_up_are_joined_without_a_sum() {
     let padded = nodes.iter().filter(|node| node.is("Pad")).count();
     assert_eq!((joined, padded), (1, 0), "{nodes:#?}");
 }
+
+#[test]
+fn a_slice_counted_from_the_back_may_leave_out_what_is_before_it() {
+    let case = slice("L,2", [&[-20], &[i64::MAX], &[0], &[]]);
+    case.at(&[("L", 30)]).at(&[("L", 20)]).at(&[("L", 7)]).check();
+    let case = slice("L,2", [&[0], &[i64::MAX], &[0], &[]]);
+    case.at(&[("L", 30)]).at(&[("L", 7)]).check();
+}

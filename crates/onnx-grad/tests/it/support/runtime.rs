@@ -130,17 +130,17 @@ impl Probe for Runtime {
     fn run(
         &self,
         model: &Model,
-        runs: &[Vec<Sample>; 2],
+        runs: &[Vec<Sample>],
         values: &[String],
-    ) -> Result<[Vec<Option<Observed>>; 2], ProbeError> {
+    ) -> Result<Vec<Vec<Option<Observed>>>, ProbeError> {
         let mut loaded = Loaded::at(model, GraphOptimizationLevel::Disable)?;
-        let mut run = |inputs: &Vec<Sample>| -> Result<Vec<Option<Observed>>, ProbeError> {
+        let run = |inputs: &Vec<Sample>| -> Result<Vec<Option<Observed>>, ProbeError> {
             let inputs: Vec<(String, Data)> =
                 inputs.iter().map(|sample| (sample.name.clone(), fill(sample))).collect();
             let outputs: BTreeMap<String, Data> = loaded.run(&inputs)?.into_iter().collect();
             Ok(values.iter().map(|name| outputs.get(name).map(observed)).collect())
         };
-        Ok([run(&runs[0])?, run(&runs[1])?])
+        runs.iter().map(run).collect()
     }
 }
 
