@@ -1,8 +1,8 @@
 //! A version as one ONNX file: for a route that sends it and for `headstart export`, which writes it.
 
 use std::fs::File;
-use std::io::Write as _;
-use std::path::PathBuf;
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -11,11 +11,15 @@ use headstart_export::{Composed, ExportError, Subject, compose};
 use headstart_methods::{MethodError, artifact};
 use headstart_store::{Store, StoreError};
 use headstart_types::classifier::{ClassifierId, ClassifierVersion, Origin, untuned};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::Config;
 use crate::folders;
 use crate::rollout::LARGEST_ARTIFACT;
 use crate::variants;
+
+/// Exports that hold a whole graph in memory, twice: those of tuned versions. One at a time; the others wait.
+static WHOLE: Semaphore = Semaphore::const_new(1);
 
 /// Why a version cannot be written as a file.
 #[derive(Debug, thiserror::Error)]
@@ -114,10 +118,23 @@ pub async fn export(
             found,
         });
     }
+    let turn = turn(&WHOLE, folder.shared().is_some()).await?;
     let head = store.blobs().read(&version.artifact, LARGEST_ARTIFACT).await?;
     let (name, number) = (version.classifier.name.clone(), version.number);
-    let work = move || build(&folder, &head, &name, number);
+    let work = move || {
+        // Held by the thread: it goes on when the client has left.
+        let _turn = turn;
+        build(&folder, &head, &name, number)
+    };
     tokio::task::spawn_blocking(work).await.map_err(|_| CannotExport::CutOff)?
+}
+
+/// A place among the exports that hold a whole graph, where this one does.
+async fn turn(places: &Semaphore, whole: bool) -> Result<Option<SemaphorePermit<'_>>, CannotExport> {
+    if !whole {
+        return Ok(None);
+    }
+    places.acquire().await.map(Some).map_err(|_| CannotExport::CutOff)
 }
 
 fn build(folder: &Folder, head: &[u8], name: &str, version: u32) -> Result<Exported, CannotExport> {
@@ -130,8 +147,9 @@ fn build(folder: &Folder, head: &[u8], name: &str, version: u32) -> Result<Expor
     let backbone = if folder.shared().is_some() {
         let bytes = headstart_onnx::whole(&path)
             .map_err(|source| FolderError::Graph { path: path.clone(), source })?;
-        let mut file = tempfile::tempfile().map_err(read)?;
-        file.write_all(&bytes).map_err(read)?;
+        let written = |source| not_written(&path, source);
+        let mut file = tempfile::tempfile().map_err(written)?;
+        file.write_all(&bytes).map_err(written)?;
         file
     } else {
         File::open(&path).map_err(read)?
@@ -149,6 +167,15 @@ fn build(folder: &Folder, head: &[u8], name: &str, version: u32) -> Result<Expor
     };
     let composed = compose(&backbone, &subject)?;
     Ok(Exported { composed, backbone, file_name: file_name(name, version) })
+}
+
+/// Why the whole graph came not to the disk.
+fn not_written(path: &Path, source: std::io::Error) -> CannotExport {
+    if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+        StoreError::DiskFull.into()
+    } else {
+        FolderError::Read { path: path.to_owned(), source }.into()
+    }
 }
 
 /// A name that every file system takes: letters, digits, `.`, `_` and `-`.
@@ -225,4 +252,31 @@ fn write_file(exported: &Exported, path: &PathBuf) -> anyhow::Result<()> {
         let _ = std::fs::remove_file(&beside);
     }
     written
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    #[test]
+    fn exports_that_hold_a_whole_graph_wait_for_each_other_and_others_do_not() {
+        let places = Semaphore::const_new(1);
+        let context = &mut Context::from_waker(Waker::noop());
+        let Poll::Ready(Ok(Some(first))) = pin!(turn(&places, true)).poll(context) else { panic!("none") };
+        let mut second = pin!(turn(&places, true));
+        assert!(second.as_mut().poll(context).is_pending());
+        assert!(matches!(pin!(turn(&places, false)).poll(context), Poll::Ready(Ok(None))));
+        drop(first);
+        assert!(matches!(second.poll(context), Poll::Ready(Ok(Some(_)))));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_apart_from_a_folder_that_is_not_read() {
+        let of = |kind: ErrorKind| not_written(Path::new("model.onnx"), kind.into());
+        assert!(matches!(of(ErrorKind::StorageFull), CannotExport::Store(StoreError::DiskFull)));
+        assert!(matches!(of(ErrorKind::PermissionDenied), CannotExport::Folder(FolderError::Read { .. })));
+    }
 }

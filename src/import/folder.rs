@@ -4,6 +4,8 @@ use anyhow::Context as _;
 use headstart_convert::{Converted, GRAPH, Options, Precision, WEIGHTS};
 use headstart_types::Manifest;
 use headstart_types::hugging_face::{CONFIG, Contents, GRAPHS, Understood, understand};
+use headstart_types::manifest::ImageSpec;
+use serde_json::Value;
 
 use super::draft::Draft;
 use super::facts::Facts;
@@ -128,14 +130,7 @@ fn tell(manifest: &Manifest, contents: &Contents, facts: &mut Facts) -> anyhow::
         }
     }
     if let Some(image) = &manifest.image {
-        let from = says(PREPROCESSOR, "it was given");
-        facts.tell("image.size", &image.size, &from)?;
-        facts.tell("image.resize", &image.resize, &from)?;
-        facts.tell("image.fit", &image.fit, &from)?;
-        facts.tell("image.filter", &image.filter, &from)?;
-        facts.tell("image.scale", &image.scale, &from)?;
-        facts.tell("image.mean", &image.mean, &from)?;
-        facts.tell("image.std", &image.std, &from)?;
+        tell_image(image, contents, facts)?;
     }
     if let Some(features) = &manifest.output.features {
         let graph = &manifest.backbone.file;
@@ -154,4 +149,32 @@ fn tell(manifest: &Manifest, contents: &Contents, facts: &mut Facts) -> anyhow::
         facts.tell("output.logits.classes", &classes, "config.json names them")?;
     }
     Ok(())
+}
+
+/// Tells how pictures become tensors, and which of it the file says.
+fn tell_image(image: &ImageSpec, contents: &Contents, facts: &mut Facts) -> anyhow::Result<()> {
+    let file = contents.files.get(PREPROCESSOR).and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let states =
+        |field: &&str| file.as_ref().and_then(|file| file.get(field)).is_some_and(|it| !it.is_null());
+    let from = |fields: &[&str]| {
+        if fields.iter().any(states) {
+            format!("{PREPROCESSOR} says so")
+        } else {
+            format!("it is usual for its processor, and {PREPROCESSOR} states none")
+        }
+    };
+    let side = if states(&"size") { PREPROCESSOR } else { CONFIG };
+    let side = format!("{side} says so");
+    facts.tell("image.size", &image.size, &side)?;
+    facts.tell("image.resize", &image.resize, &side)?;
+    facts.tell("image.fit", &image.fit, &side)?;
+    facts.tell("image.filter", &image.filter, from(&["resample"]))?;
+    facts.tell("image.scale", &image.scale, from(&["rescale_factor", "do_rescale"]))?;
+    // Where nothing is normalised, no mean that the file may have is used.
+    let plain = image.mean == [0.0; 3] && image.std == [1.0; 3];
+    let mean: &[&str] = if plain { &["do_normalize"] } else { &["image_mean"] };
+    let std: &[&str] = if plain { &["do_normalize"] } else { &["image_std"] };
+    facts.tell("image.mean", &image.mean, from(mean))?;
+    facts.tell("image.std", &image.std, from(std))?;
+    facts.tell("image.channel_order", &image.channel_order, from(&["do_flip_channel_order"]))
 }

@@ -1,5 +1,8 @@
 //! A backbone's folder while it is fetched. It is hidden, stays when the pull is cut off, and comes to its place whole.
 
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
@@ -91,12 +94,11 @@ impl Staging {
             std::fs::rename(&self.place, &older).with_context(context)?;
         }
         std::fs::rename(self.folder(), &self.place).with_context(context)?;
+        // They are the same files: a pull that is cut off here must not leave read-only ones to write to.
+        gone(std::fs::remove_dir_all(self.root.join("parts"))).with_context(context)?;
         for path in files.map(|file| self.place.join(file)) {
-            let seal = || -> std::io::Result<()> {
-                let mut permissions = std::fs::metadata(&path)?.permissions();
-                permissions.set_readonly(true);
-                std::fs::set_permissions(&path, permissions)
-            };
+            // Those that were copied are nobody else's so far; who may come here, the folder says.
+            let seal = || std::fs::set_permissions(&path, Permissions::from_mode(0o444));
             seal().with_context(|| path.display().to_string())?;
         }
         std::fs::remove_dir_all(&self.root).with_context(|| self.root.display().to_string())?;
@@ -104,20 +106,34 @@ impl Staging {
     }
 }
 
-/// Copies a file of this machine into a part; nothing unless it is what is expected.
+/// Copies a file of this machine into a part; nothing unless it is what is expected. The part stays as it is until then:
+/// what was fetched of it is not lost to a file that is another.
 pub(super) fn copy_in(from: &Path, part: &Path, sha256: Option<&str>) -> anyhow::Result<Option<Fetched>> {
-    std::fs::copy(from, part).with_context(|| from.display().to_string())?;
-    // The cache's files may be read-only, and the part may have to be written again.
-    let mut permissions = std::fs::metadata(part)?.permissions();
-    #[expect(clippy::permissions_set_readonly_false, reason = "it is nobody's but this process's")]
-    permissions.set_readonly(false);
-    std::fs::set_permissions(part, permissions)?;
-    let found = measure(part)?;
+    let mut copy = part.as_os_str().to_owned();
+    copy.push(".copy");
+    let copy = PathBuf::from(copy);
+    let written = || -> std::io::Result<()> {
+        // What an earlier pull left, which may be read-only.
+        gone(std::fs::remove_file(&copy))?;
+        let mut into = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&copy)?;
+        std::io::copy(&mut File::open(from)?, &mut into).map(drop)
+    };
+    written().with_context(|| from.display().to_string())?;
+    let found = measure(&copy)?;
     if sha256.is_none_or(|expected| expected == found.sha256) {
+        std::fs::rename(&copy, part).with_context(|| part.display().to_string())?;
         return Ok(Some(found));
     }
-    std::fs::remove_file(part)?;
+    std::fs::remove_file(&copy)?;
     Ok(None)
+}
+
+/// What was not there is as good as removed.
+fn gone(removed: std::io::Result<()>) -> std::io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 #[cfg(test)]
@@ -145,5 +161,43 @@ mod tests {
         made("two").publish(["onnx/model.onnx"].into_iter()).unwrap();
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "two");
         assert_eq!(std::fs::read_dir(models.path()).unwrap().count(), 1, "something was left over");
+    }
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_file_that_is_another_leaves_what_was_fetched_of_a_part() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, part) = (folder.path().join("model.onnx"), folder.path().join("part"));
+        std::fs::write(&old, "older").unwrap();
+        std::fs::set_permissions(&old, Permissions::from_mode(0o444)).unwrap();
+        std::fs::write(&part, "new").unwrap();
+        assert_eq!(copy_in(&old, &part, Some(&"0".repeat(64))).unwrap(), None);
+        assert_eq!(std::fs::read_to_string(&part).unwrap(), "new");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "the copy was left over");
+    }
+
+    #[test]
+    fn a_copied_part_may_be_written_by_its_owner_alone_and_is_readable_in_its_place() {
+        let models = tempfile::tempdir().unwrap();
+        let old = models.path().join("old");
+        std::fs::write(&old, "whole").unwrap();
+        let sha256 = measure(&old).unwrap().sha256;
+        let staging = Staging::open(models.path(), "a").unwrap();
+        let part = staging.part("model.onnx", Some(&sha256));
+        // An earlier pull was cut off while it copied.
+        let begun = PathBuf::from(format!("{}.copy", part.display()));
+        std::fs::write(&begun, "wh").unwrap();
+        for from in [&old, &begun] {
+            std::fs::set_permissions(from, Permissions::from_mode(0o444)).unwrap();
+        }
+        assert_eq!(copy_in(&old, &part, Some(&sha256)).unwrap().unwrap().size, 5);
+        assert_eq!((mode(&part), begun.exists()), (0o600, false));
+        staging.assemble([("model.onnx", part)].into_iter()).unwrap();
+        std::fs::write(staging.folder().join("headstart.toml"), "").unwrap();
+        let place = staging.publish(["model.onnx"].into_iter()).unwrap();
+        assert_eq!(mode(&place.join("model.onnx")), 0o444);
     }
 }

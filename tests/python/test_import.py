@@ -18,6 +18,7 @@ from reference import text_features
 from service import EXAMPLES, IMAGE, MODELS, TEXT, Service
 from small_encoders import KINDS
 from small_models import digest, write_json
+from sounds import tone, wav
 from test_words import imported, importing
 from tokenizers import Tokenizer
 
@@ -316,6 +317,29 @@ def test_sounds_are_samples_or_frames_of_bands(tmp_path):
     imported(tmp_path / "models", made, "frames", "--set", "audio.mel.bands=80")
     audio = manifest(tmp_path / "models", "frames")["audio"]
     assert (audio["mel"]["log"], audio["mel"]["hop"], audio["windows"]["length"]) == ({"kind": "whisper"}, 160, 480000)
+
+
+def test_sounds_that_are_too_short_for_a_graph_of_any_length_are_filled_up(tmp_path):
+    nodes = [
+        helper.make_node("Unsqueeze", ["waveform", "axis"], ["channel"]),
+        helper.make_node("Conv", ["channel", "w"], ["steps"], strides=[320]),
+        helper.make_node("ReduceMean", ["steps"], ["y"], axes=[2], keepdims=0),
+    ]
+    weights = [("axis", [1], numpy.int64), ("w", numpy.random.default_rng(1).normal(size=(4, 1, 400)), numpy.float32)]
+    made = graph(tmp_path / "wave.onnx", nodes, [value("waveform", ["n", "samples"])], [value("y", ["n", 4])], weights)
+    models = tmp_path / "models"
+    said = imported(models, made, "second")
+    assert "audio.shortest: 16000 (because" in said
+    imported(models, made, "told", "--set", "audio.shortest=500")
+    assert [manifest(models, name)["audio"]["shortest"] for name in ("second", "told")] == [16000, 500]
+    service = Service(tmp_path, models=models)
+    try:
+        for name in ("second", "told"):
+            sound = wav(tone(440, 0.01))
+            answer = service.http.post("/v1/embeddings", params={"model": name}, content=sound, headers={"content-type": "audio/wav"})
+            assert answer.status_code == 200, answer.text
+    finally:
+        service.stop()
 
 
 def test_anything_else_is_for_raw_tensors_and_tried_on_a_call(tmp_path):

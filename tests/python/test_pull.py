@@ -230,6 +230,21 @@ def test_trouble_that_stays_ends_the_pull_and_keeps_what_came(pulling, hub):
     assert hub.of("store")[-1][2]["range"] == "bytes=1000-"
 
 
+def test_an_update_that_was_cut_off_goes_on_beside_weights_of_the_same_size(pulling, hub, small):
+    pulling.pulled(RESNET)
+    newer = small[GRAPH].replace(b"of_logits", b"of_logitz")
+    assert len(newer) == len(small[GRAPH]) and newer != small[GRAPH]
+    hub.repositories[repository_of(RESNET)].commit(small | {GRAPH: newer})
+    hub.trouble["store"] += [Trouble(cut=1000), Trouble(cut=500)]
+    for _ in range(2):
+        pulling.refused(RESNET, "--update", "--attempts", "1")
+    hub.requests.clear()
+    pulling.pulled(RESNET, "--update")
+    assert [headers["range"] for _, _, headers in hub.of("store")] == ["bytes=1500-"]
+    assert (pulling.models / RESNET / GRAPH).read_bytes() == newer
+    assert {(pulling.models / RESNET / name).stat().st_mode & 0o777 for name in pulling.lock(RESNET)["files"]} == {0o444}
+
+
 def test_damaged_bytes_are_fetched_once_more_and_never_served(pulling, hub, small):
     hub.trouble["store"] += [Trouble(damaged=True)]
     pulling.pulled(RESNET)

@@ -76,6 +76,8 @@ fn of_samples(
         let hop = facts.decide("audio.windows.hop", length, "windows beside each other miss nothing")?;
         let tail = facts.decide("audio.windows.tail", Tail::Pad, "an end is part of the sound")?;
         spec.windows = Some(WindowSpec { of: WindowOf::Samples, length, hop, tail });
+    } else {
+        spec.shortest = shortest(spec.rate, facts)?;
     }
     Ok((spec.clone(), shape(input, length.unwrap_or(spec.rate as usize))))
 }
@@ -110,8 +112,16 @@ fn of_frames(
         let length =
             facts.decide("audio.windows.length", frames, format!("its input is {}", input.shown()))?;
         spec.windows = Some(WindowSpec { of: WindowOf::Frames, length, hop: length, tail: Tail::Pad });
+    } else {
+        spec.shortest = shortest(spec.rate, facts)?;
     }
     Ok((spec, shape(input, frames.unwrap_or(100))))
+}
+
+/// What sounds of any length are filled up to: a graph that strides takes none that is shorter than its first step.
+fn shortest(rate: u32, facts: &mut Facts) -> anyhow::Result<usize> {
+    let because = "the graph is tried with a second, and may take nothing that is much shorter";
+    facts.decide("audio.shortest", rate as usize, because)
 }
 
 fn mel(bands: usize, log: LogSpec, facts: &mut Facts, because: &str) -> anyhow::Result<MelSpec> {
@@ -158,11 +168,12 @@ mod tests {
     #[test]
     fn samples_of_a_fixed_number_are_cut_and_others_are_not() {
         let (fixed, shape) = of(&[Some(1), Some(15_600)]);
-        assert_eq!((fixed.windows.unwrap().length, shape), (15_600, vec![1, 15_600]));
+        assert_eq!((fixed.windows.unwrap().length, fixed.shortest, shape), (15_600, 0, vec![1, 15_600]));
         assert_eq!(of(&[None, Some(8000)]).1, [1, 8000]);
         assert_eq!(of(&[None]).1, [16_000]);
         let (free, shape) = of(&[None, None]);
         assert_eq!((free.windows, free.mel, shape), (None, None, vec![1, 16_000]));
+        assert_eq!(free.shortest, 16_000, "a sound of a few samples would fail in the graph");
     }
 
     #[test]
@@ -175,6 +186,6 @@ mod tests {
         assert_eq!((other.mel.unwrap().bands, other.layout), (64, FrameLayout::Frames));
         assert_eq!((other.windows.unwrap().length, shape), (96, vec![1, 1, 96, 64]));
         let (free, _) = of(&[None, None, Some(40)]);
-        assert_eq!((free.windows, free.layout), (None, FrameLayout::Frames));
+        assert_eq!((free.windows, free.layout, free.shortest), (None, FrameLayout::Frames, 16_000));
     }
 }

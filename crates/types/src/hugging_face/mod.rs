@@ -5,6 +5,7 @@
 //! files leave open is assumed, and every assumption is said.
 
 mod image;
+mod processor;
 mod text;
 mod towers;
 

@@ -125,7 +125,8 @@ fn a_classifier_of_pictures_is_cropped_or_stretched_as_its_processor_does() {
             folder(&[(CONFIG, config.clone()), (PREPROCESSOR, processor)], &[("model.onnx", graph)]);
         understand(&contents).unwrap()
     };
-    let cropped = read(json!({"size": {"shortest_edge": 224}, "crop_pct": 0.875, "resample": 3}));
+    let cropped = read(json!({"size": {"shortest_edge": 224}, "crop_pct": 0.875, "resample": 3,
+                               "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}));
     let image = cropped.manifest.image.as_ref().unwrap();
     assert_eq!((image.size, image.resize, image.fit, image.filter), (224, 256, Fit::Crop, Filter::Bicubic));
     assert_eq!(cropped.manifest.dimension(), 2);
@@ -156,7 +157,7 @@ fn encoders_of_pictures_give_a_pooled_vector_or_that_of_their_first_patch() {
 fn towers(config: Value, outputs: [&str; 2]) -> Contents {
     let shape: &[Option<usize>] = &[None, Some(16)];
     let processor = json!({"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32},
-                           "do_center_crop": true, "resample": 3, "image_mean": [0.5, 0.5, 0.5]});
+                           "do_center_crop": true, "resample": 3, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]});
     folder(
         &[(CONFIG, config), (PREPROCESSOR, processor)],
         &[

@@ -1,6 +1,6 @@
 //! Two towers, CLIP's and SigLIP's: one graph for pictures, one for texts, one space.
 
-use super::{Config, Contents, FolderProblem, Graph, image};
+use super::{Config, Contents, FolderProblem, Graph, processor};
 use crate::manifest::{
     FeaturesSpec, LabelSpec, Manifest, OutputSpec, PaddingSpec, Pooling, TextSpec, TextTowerSpec, TowersSpec,
     ZeroShotSpec,
@@ -53,7 +53,7 @@ pub(super) fn manifest(
         text: Some(spec),
         words: None,
         text_tower: Some(tower),
-        image: Some(image::spec(contents, vision.and_then(|vision| vision.image_size))?),
+        image: Some(processor::spec(contents, vision.and_then(|vision| vision.image_size), assumed)?),
         zero_shot: Some(ZeroShotSpec::Towers(scores(config, siglip, assumed))),
         ..contents.manifest(config, pictures, Modality::Image, output)
     })
