@@ -69,11 +69,11 @@ pub enum KeyError {
     #[error("entry {0} is not of the form name:scope[+scope]:key")]
     Form(usize),
     /// An unknown scope.
-    #[error("entry {entry} has the unknown scope `{scope}`; scopes are infer, infer@KEY, train, admin")]
+    #[error("entry {entry} has an unknown scope{}; scopes are infer, infer@KEY, train, admin", shown(scope))]
     Scope {
         /// Position in the list, from 1.
         entry: usize,
-        /// The unknown word.
+        /// The unknown word; empty where it may be the key, at the wrong place.
         scope: String,
     },
     /// Two keys of one name.
@@ -96,6 +96,9 @@ pub enum KeyError {
     Short(usize),
 }
 
+/// Characters of the shortest key.
+const SHORTEST_KEY: usize = 8;
+
 impl ApiKey {
     /// Reads `name:scope[+scope]:key,…`; an empty text means no keys.
     ///
@@ -112,14 +115,14 @@ impl ApiKey {
             if name.is_empty() {
                 return Err(KeyError::Form(number));
             }
-            if key.len() < 8 {
+            if key.len() < SHORTEST_KEY {
                 return Err(KeyError::Short(number));
             }
             if keys.iter().any(|known| known.name == name) {
                 return Err(KeyError::Twice(number));
             }
             let (scopes, reach) = scopes_of(scopes)
-                .map_err(|scope| KeyError::Scope { entry: number, scope: scope.to_owned() })?;
+                .map_err(|scope| KeyError::Scope { entry: number, scope: if_no_key(scope) })?;
             let name = kept(name);
             let digest = digest_of(key);
             // Every entry before this one is a key: positions are those of the list.
@@ -213,6 +216,18 @@ impl ApiKey {
     pub fn without_secret(&self) -> String {
         format!("{}:{}", self.name, in_words(&self.scopes, &self.reach))
     }
+}
+
+/// A word that may be repeated; nothing of one that may be a key: whoever swaps scopes and key has the key where scopes stand.
+fn if_no_key(word: &str) -> String {
+    let plain =
+        word.len() < SHORTEST_KEY && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'.');
+    if plain { word.to_owned() } else { String::new() }
+}
+
+/// A word in a message, where there is one.
+fn shown(word: &str) -> String {
+    if word.is_empty() { String::new() } else { format!(" `{word}`") }
 }
 
 /// SHA-256 of a secret. Secrets that are made here are random and long: a slower hash would protect nothing more.
@@ -335,6 +350,12 @@ mod tests {
             refused("a:infer:12345678,b:read:12345678"),
             KeyError::Scope { entry: 2, scope: "read".into() }
         );
+        for entry in ["app:S3CRET-KEY:infer+train", "app:infer+s3cretkey:12345678", "app:infer@:12345678"] {
+            let said = refused(entry).to_string();
+            assert!(said.starts_with("entry 1 has an unknown scope; scopes are"), "{said}");
+        }
+        // Too short for a key.
+        assert!(refused("app:read:12345678").to_string().starts_with("entry 1 has an unknown scope `read`;"));
         assert_eq!(refused("a:infer:12345678,a:train:87654321"), KeyError::Twice(2));
         assert_eq!(refused("a:infer:short"), KeyError::Short(1));
         let same = refused("a:infer:12345678,b:infer:87654321,c:train:12345678").to_string();

@@ -27,6 +27,9 @@ pub struct Options {
     /// Address to listen on [default: 127.0.0.1:8080]
     #[arg(long, env = "HEADSTART_LISTEN", value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
+    /// Address where `headstart worker` shows its metrics and whether it is ready
+    #[arg(long, env = "HEADSTART_WORKER_LISTEN", value_name = "ADDR")]
+    pub worker_listen: Option<SocketAddr>,
     /// Folder with one sub-folder per backbone; repeatable, in the environment separated by ':' [default: models]
     #[arg(long, env = "HEADSTART_MODELS", value_name = "DIR", value_delimiter = ':')]
     pub models: Option<Vec<PathBuf>>,
@@ -210,6 +213,8 @@ impl From<LogFormatName> for LogFormat {
 #[expect(missing_docs, reason = "each field is documented by the option of the same name")]
 pub struct Config {
     pub listen: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker_listen: Option<SocketAddr>,
     pub models: Vec<PathBuf>,
     pub data: PathBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -316,6 +321,7 @@ impl Config {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let config = Self {
             listen: options.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            worker_listen: options.worker_listen,
             models: options.models.unwrap_or_else(|| vec!["models".into()]),
             data: options.data.unwrap_or_else(|| "data".into()),
             onnxruntime: options.onnxruntime,
@@ -391,6 +397,7 @@ impl Options {
     pub fn or(self, below: Self) -> Self {
         Self {
             listen: self.listen.or(below.listen),
+            worker_listen: self.worker_listen.or(below.worker_listen),
             models: self.models.or(below.models),
             data: self.data.or(below.data),
             onnxruntime: self.onnxruntime.or(below.onnxruntime),

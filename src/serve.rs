@@ -31,6 +31,9 @@ use crate::worker::Workers;
 /// their idle connections, which would otherwise meet a closed one.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
 
+/// Calls at hand are given this long once the process was asked twice to stop.
+const LAST_CALLS: Duration = Duration::from_secs(2);
+
 /// Serves until a stop signal.
 ///
 /// # Errors
@@ -72,20 +75,43 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let signals = Signals::listen()?;
     let renewal = tls.as_ref().map(Tls::follow);
     let service = Served { router: http::router(Arc::clone(&app)), tls };
-    let serving = tokio::spawn(accept(listener, service, Arc::clone(&app), signals));
+    tokio::select! {
+        ended = until_stopped(&app, listener, service, &signals, started) => ended?,
+        () = signals.second() => tracing::warn!("stopped a second time: requests and jobs are left as they are"),
+    }
+    if let Some(renewal) = renewal {
+        renewal.abort();
+    }
+    if let Some(keys) = keys {
+        keys.stop();
+    }
+    if let Some(audit) = audit {
+        audit.stop().await;
+    }
+    unload(app, &signals).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Loads, serves until a stop signal, and sees to it that what was accepted comes to its end.
+async fn until_stopped(
+    app: &Arc<App>,
+    listener: TcpListener,
+    service: Served,
+    signals: &Signals,
+    started: Instant,
+) -> anyhow::Result<()> {
+    let address = listener.local_addr()?;
+    let serving = tokio::spawn(accept(listener, service, Arc::clone(app), signals.clone()));
     app.load().await?;
-    let rollout = Rollout::start(&app).await.map(|rollout| tokio::spawn(rollout.run()));
+    let rollout = Rollout::start(app).await.map(|rollout| tokio::spawn(rollout.run()));
     app.finish_loading();
     tracing::info!(%address, milliseconds = started.elapsed().as_millis() as u64, "ready");
-    let workers = Workers::start(&app)?;
-    let webhooks = Webhooks::start(&app)?;
-    let sweep = Sweep::start(&app);
+    let workers = Workers::start(app)?;
+    let webhooks = Webhooks::start(app)?;
+    let sweep = Sweep::start(app);
     serving.await?;
-    let patience = Duration::from_secs(app.config.drain_seconds);
-    let stopping = async { tokio::join!(workers.stop(), webhooks.stop()) };
-    if tokio::time::timeout(patience, stopping).await.is_err() {
-        tracing::warn!("a job did not stop in time; it goes on from its last step when it is claimed again");
-    }
+    end_jobs(app, workers, webhooks).await;
     if let Some(sweep) = sweep {
         sweep.stop().await;
     }
@@ -95,17 +121,29 @@ async fn run(config: Config) -> anyhow::Result<()> {
     if let Some(traces) = app.traces() {
         traces.flush().await;
     }
-    if let Some(renewal) = renewal {
-        renewal.abort();
+    Ok(())
+}
+
+/// Gives jobs back and tells webhooks that are under way, for as long as a drain may take.
+pub(crate) async fn end_jobs(app: &App, workers: Workers, webhooks: Webhooks) {
+    let patience = Duration::from_secs(app.config.drain_seconds);
+    let stopping = async { tokio::join!(workers.stop(), webhooks.stop()) };
+    if tokio::time::timeout(patience, stopping).await.is_err() {
+        tracing::warn!("a job did not stop in time; it goes on from its last step when it is claimed again");
     }
-    if let Some(keys) = keys {
-        keys.stop();
+}
+
+/// Ends the engine after its calls at hand; who asks twice to stop does not wait long for these.
+pub(crate) async fn unload(app: Arc<App>, signals: &Signals) -> anyhow::Result<()> {
+    let unloading = tokio::task::spawn_blocking(move || app.unload_all());
+    let hurried = async {
+        signals.second().await;
+        tokio::time::sleep(LAST_CALLS).await;
+    };
+    tokio::select! {
+        unloaded = unloading => unloaded?,
+        () = hurried => tracing::warn!("ended in the middle of a call"),
     }
-    if let Some(audit) = audit {
-        audit.stop();
-    }
-    tokio::task::spawn_blocking(move || app.unload_all()).await?;
-    tracing::info!("stopped");
     Ok(())
 }
 
@@ -149,7 +187,7 @@ impl Served {
 }
 
 /// A connection that is answered on.
-fn http1<S>(stream: S, router: Router) -> http1::Connection<S, TowerToHyperService<Router>>
+pub(crate) fn http1<S>(stream: S, router: Router) -> http1::Connection<S, TowerToHyperService<Router>>
 where
     S: hyper::rt::Read + hyper::rt::Write + Unpin,
 {
@@ -159,10 +197,10 @@ where
         .serve_connection(stream, TowerToHyperService::new(router))
 }
 
-async fn accept(listener: TcpListener, service: Served, app: Arc<App>, mut signals: Signals) {
+async fn accept(listener: TcpListener, service: Served, app: Arc<App>, signals: Signals) {
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(app.config.max_connections));
-    let mut notice = Box::pin(notice(&app, &mut signals));
+    let mut notice = Box::pin(notice(&app, &signals));
     loop {
         // Waiting for a place leaves further connections in the kernel's backlog.
         let place = tokio::select! {
@@ -190,29 +228,21 @@ async fn accept(listener: TcpListener, service: Served, app: Arc<App>, mut signa
         });
     }
     drop(listener);
-    drop(notice);
-    drain(graceful, &app, &mut signals).await;
+    drain(graceful, &app).await;
 }
 
 /// Waits for a stop signal, then stops being ready but goes on accepting for as long as balancers need to notice.
-async fn notice(app: &App, signals: &mut Signals) {
-    signals.next().await;
+async fn notice(app: &App, signals: &Signals) {
+    signals.first().await;
     app.begin_stopping();
     tracing::info!("stopping: no longer ready, answering what is accepted");
-    tokio::select! {
-        () = tokio::time::sleep(Duration::from_millis(app.config.drain_notice_ms)) => {}
-        () = signals.next() => {}
-    }
+    tokio::time::sleep(Duration::from_millis(app.config.drain_notice_ms)).await;
 }
 
-/// Answers what was accepted, until the drain deadline or another stop signal.
-async fn drain(graceful: GracefulShutdown, app: &App, signals: &mut Signals) {
+/// Answers what was accepted, until the drain deadline.
+async fn drain(graceful: GracefulShutdown, app: &App) {
     let limit = Duration::from_secs(app.config.drain_seconds);
-    tokio::select! {
-        () = graceful.shutdown() => {}
-        () = tokio::time::sleep(limit) => {
-            tracing::warn!(seconds = limit.as_secs(), "the drain deadline passed with requests unanswered");
-        }
-        () = signals.next() => tracing::warn!("stopped a second time with requests unanswered"),
+    if tokio::time::timeout(limit, graceful.shutdown()).await.is_err() {
+        tracing::warn!(seconds = limit.as_secs(), "the drain deadline passed with requests unanswered");
     }
 }

@@ -31,6 +31,8 @@ impl Sweep {
     pub fn start(app: &Arc<App>) -> Option<Self> {
         let store = app.store()?.clone();
         let (stop, stopped) = watch::channel(false);
+        // Else the first sweep, where it fails, would count as one that has failed since 1970.
+        app.metrics.sweep.last_success_timestamp_seconds.set(now_ms() / 1000);
         let task = tokio::spawn(run(Arc::clone(app), store, stopped));
         Some(Self { stop, task })
     }
@@ -83,6 +85,7 @@ async fn once(app: &Arc<App>, store: &Store) {
     }
     if whole {
         metrics.last_success_timestamp_seconds.set(now_ms() / 1000);
+        tracing::debug!("swept");
     }
 }
 
@@ -140,6 +143,26 @@ async fn blobs(store: &Store, metrics: &SweepMetrics) -> Result<bool, StoreError
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Config, Options};
+
+    #[tokio::test]
+    async fn a_sweep_that_never_went_well_counts_from_its_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = Some(folder.path().join("data"));
+        let config = Config::resolve(Options { data: data.clone(), ..Options::default() }).unwrap();
+        let app = Arc::new(App::new(config).unwrap());
+        app.open_store().await.unwrap();
+        // No sweep goes well where a file stands in the place of a folder.
+        std::fs::create_dir_all(data.as_ref().unwrap().join("blobs")).unwrap();
+        std::fs::write(data.unwrap().join("blobs").join("00"), "no folder").unwrap();
+        let before = now_ms() / 1000;
+        let sweep = Sweep::start(&app).unwrap();
+        while app.metrics.sweep.errors_total.get() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        sweep.stop().await;
+        assert!((before..=now_ms() / 1000).contains(&app.metrics.sweep.last_success_timestamp_seconds.get()));
+    }
 
     #[test]
     fn pauses_are_about_as_long_as_asked_for() {

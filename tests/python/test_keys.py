@@ -57,6 +57,21 @@ def test_a_key_is_taken_by_a_running_server_until_it_is_revoked_and_its_secret_i
     assert secret.encode() not in kept and secret not in running.log()
 
 
+def test_what_was_done_while_no_server_ran_has_its_line_in_the_audit_once(start, tmp_path):
+    data = tmp_path / "data"
+    command = lambda *arguments: succeed("keys", *arguments, "--data", data)  # noqa: E731
+    command("add", "first", "--scope", "infer")
+    told = []
+    for key in ("second", "third"):
+        service = start("--log-format", "json", data=data)
+        wait_until(lambda server=service: '"target":"audit"' in server.log(), "the audit's line", seconds=10)
+        service.stop()
+        lines = [json.loads(line) for line in service.log().splitlines()]
+        told.append([line["subject"] for line in lines if line["target"] == "audit"])
+        command("add", key, "--scope", "infer")
+    assert told == [["first"], ["second"]]
+
+
 def test_what_cannot_be_a_key_is_refused(running):
     data = ("--data", running.data)
     add(running, "app", "--scope", "infer")

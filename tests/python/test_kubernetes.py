@@ -7,6 +7,7 @@ without them.
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -14,7 +15,7 @@ import jsonschema
 import pytest
 import referencing
 import yaml
-from project import ROOT, alerts, families, metrics_in, options, parsed, text
+from project import GUIDE, ROOT, alerts, families, metrics_in, options, parsed, text
 
 sys.path.insert(0, str(ROOT / "tools" / "deploy"))
 
@@ -77,9 +78,10 @@ def validate(version, found):
 
 def check_pod_monitor(spec):
     """What of the operator's PodMonitor is used here."""
-    assert set(spec) == {"jobLabel", "selector", "podMetricsEndpoints"}
+    assert set(spec) == {"jobLabel", "podTargetLabels", "selector", "podMetricsEndpoints"}
     for endpoint in spec["podMetricsEndpoints"]:
-        assert set(endpoint) == {"port", "path", "interval"}
+        assert {"port", "path", "interval"} <= set(endpoint) <= {"port", "path", "interval", "scheme", "tlsConfig"}
+        assert endpoint.get("tlsConfig", {}).keys() <= {"insecureSkipVerify"}
         assert re.fullmatch(r"\d+[sm]", endpoint["interval"])
 
 
@@ -175,12 +177,41 @@ def test_the_version_of_the_chart_is_the_servers():
 
 def test_the_rules_of_the_operator_are_the_alerts_that_are_tested():
     rule = plain()["PrometheusRule", "headstart"]
-    assert rule["spec"] == parsed("deploy/prometheus/alerts.yml")
-    # `up` is asked for by the name of the job, which the monitor takes from this label.
-    monitor = plain()["PodMonitor", "headstart"]["spec"]
+    *groups, pods = rule["spec"]["groups"]
+    assert {"groups": groups} == parsed("deploy/prometheus/alerts.yml")
+    assert {alert["alert"] for alert in pods["rules"]} == {"HeadstartGone"} and "`HeadstartGone`" in text(GUIDE)
+    # `up` is asked for by the name of the job, which the monitors take from this label.
     assert any('job="headstart"' in alert["expr"] for alert in alerts())
     for workload in workloads(plain()):
-        assert workload["spec"]["template"]["metadata"]["labels"][monitor["jobLabel"]] == "headstart"
+        labels = workload["spec"]["template"]["metadata"]["labels"]
+        monitor = plain()["PodMonitor", workload["metadata"]["name"]]["spec"]
+        assert labels[monitor["jobLabel"]] == "headstart"
+        assert monitor["selector"]["matchLabels"].items() <= labels.items()
+        wanted = {re.sub(r"\W", "_", name): labels[name] for name in monitor["podTargetLabels"]}
+        assert any(all(f'{name}="{value}"' in alert["expr"] for name, value in wanted.items()) for alert in pods["rules"])
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_a_pod_that_is_no_target_for_five_minutes_is_told_of(tmp_path):
+    [pods] = [group for group in plain()["PrometheusRule", "headstart"]["spec"]["groups"] if group["name"] == "headstart-pods"]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [pods]}))
+    target = 'up{job="headstart", namespace="%s", app_kubernetes_io_instance="headstart", app_kubernetes_io_component="%s"}'
+    gone = lambda minute, samples: {  # noqa: E731
+        "expr": 'count by (alertname) (ALERTS{alertstate="firing"})', "eval_time": minute, "exp_samples": samples}
+    case = {"interval": "1m", "input_series": [
+        {"series": target % ("headstart", "whole"), "values": "1x10 stale _x9 0x20"},
+        {"series": target % ("headstart", "features"), "values": "1x40"},
+        # That of another release is there all the time.
+        {"series": target % ("elsewhere", "whole"), "values": "1x40"},
+    ], "promql_expr_test": [
+        gone("10m", []), gone("15m", []),
+        gone("17m", [{"labels": '{alertname="HeadstartGone"}', "value": 1}]),
+        # One that does not answer is there, and HeadstartDown tells of it.
+        gone("35m", []),
+    ]}
+    (tmp_path / "cases.yml").write_text(yaml.safe_dump({"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": [case]}))
+    result = subprocess.run(["promtool", "test", "rules", "cases.yml"], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 @needs_helm
@@ -197,6 +228,10 @@ def test_the_autoscaler_asks_for_metrics_that_the_adapter_makes_of_metrics_that_
     known = {series for names in families().values() for series in names}
     for rule in rules.values():
         assert metrics_in(rule["seriesQuery"]) | metrics_in(rule["metricsQuery"]) <= known, rule["name"]
+    # Bulk items are meant to wait: no copy is added for them.
+    wait = rules["headstart_queue_wait_seconds_p95"]
+    asked = re.findall(r"\{[^}]*\}", wait["seriesQuery"] + wait["metricsQuery"])
+    assert len(asked) == 3 and all('class="interactive"' in matchers for matchers in asked)
 
 
 # Asking little
@@ -261,6 +296,9 @@ def test_pods_are_probed_where_the_server_answers_and_given_time_to_stop():
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
             asked = container(workload)[probe]["httpGet"]
             assert asked["port"] == port["name"] and f'"{asked["path"]}"' in router
+        # Readiness waits for backbones, however long they load; nothing else does, or a slow start would be killed.
+        paths = {probe: container(workload)[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
+        assert paths == {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
         given = environment(workload)
         needed = int(given["HEADSTART_DRAIN_NOTICE_MS"]) / 1000 + 2 * int(given["HEADSTART_DRAIN_SECONDS"]) + 1
         assert workload["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > needed
@@ -319,7 +357,12 @@ def test_the_server_starts_as_the_pod_starts_it_and_copies_keep_nothing(start, w
     ("keys.apiKeys=app:infer", "/keys/apiKeys"),
     ("keys.apiKeys=ops:admin:longenough", "keys.featuresApiKeys: the copies without data have none"),
     ("keys.apiKeys=ops:admin:longenough,keys.featuresApiKeys=app:infer+train:longenough", "only the scope `infer`"),
-    ("whole.options.webhook-hosts=hooks.example.com", "networkPolicy.egress"),
+    ("whole.options.webhook-hosts=hooks.example.com", "networkPolicy.egress: webhooks"),
+    ("options.webhook-hosts=hooks.example.com", "networkPolicy.egress: webhooks"),
+    ("options.otlp-endpoint=http://collector:4318", "networkPolicy.egress: traces"),
+    ("whole.options.otlp-endpoint=http://collector:4318", "networkPolicy.egress: traces"),
+    ("features.options.otlp-endpoint=http://collector:4318", "networkPolicy.egress: traces"),
+    ("extraEnv[0].name=HEADSTART_LOG,extraEnv[0].value=debug", "/extraEnv/0/name"),
     ("networkPolicy.from=null", "networkPolicy"),
     ("image.tags=1", "additional properties 'tags' not allowed"),
 ])
@@ -337,6 +380,43 @@ def test_options_of_the_chart_reach_the_server_as_they_were_written():
     given = environment(whole)
     assert given["HEADSTART_MAX_FILE_BYTES"] == "10737418240" and given["HEADSTART_LOG"] == "headstart=debug"
     assert given["HEADSTART_DRAIN_SECONDS"] == "60" and whole["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 140
+
+
+@needs_helm
+def test_copies_are_not_told_of_webhooks_which_they_have_no_secret_to_sign_with():
+    open_policy = ["--set", "networkPolicy.egress[0].ports[0].port=443"]
+    given = "options.webhook-hosts=hooks.example.com,options.webhook-url=https://hooks.example.com/jobs"
+    found = objects(manifests.render("--set-string", given, *open_policy))
+    whole, copy = (environment(found[key]) for key in (("StatefulSet", "headstart"), ("Deployment", "headstart-features")))
+    told = {"HEADSTART_WEBHOOK_HOSTS", "HEADSTART_WEBHOOK_URL", "HEADSTART_WEBHOOK_SECRET"}
+    assert told <= set(whole) and not told & set(copy)
+    # Nothing has to leave where nobody sends any.
+    assert manifests.render("--set-string", given, "--set", "whole.enabled=false")
+
+
+@needs_helm
+@pytest.mark.parametrize(("place", "speak"), [
+    ("options", {"headstart", "headstart-features"}), ("whole.options", {"headstart"}), ("features.options", {"headstart-features"}),
+])
+def test_pods_with_a_certificate_are_probed_and_scraped_over_tls(place, speak):
+    files = f"{place}.tls-certificate=/tls/tls.crt,{place}.tls-key=/tls/tls.key"
+    found = objects(manifests.render("--set-string", files, "--set", "monitoring.podMonitor=true"))
+    for workload in workloads(found):
+        name = workload["metadata"]["name"]
+        schemes = {container(workload)[probe]["httpGet"].get("scheme") for probe in ("startupProbe", "readinessProbe", "livenessProbe")}
+        assert schemes == {"HTTPS" if name in speak else None}, name
+        [endpoint] = found["PodMonitor", name]["spec"]["podMetricsEndpoints"]
+        over_tls = {"scheme": "https", "tlsConfig": {"insecureSkipVerify": True}}
+        assert {key: endpoint[key] for key in over_tls if key in endpoint} == (over_tls if name in speak else {}), name
+
+
+@needs_helm
+def test_variables_that_are_no_options_reach_every_pod_also_from_a_secret():
+    entry = "extraEnv[0].name=OTEL_EXPORTER_OTLP_HEADERS,extraEnv[0].valueFrom.secretKeyRef"
+    flags = f"{entry}.name=collector,{entry.split(',')[1]}.key=headers,extraEnv[1].name=SSL_CERT_FILE,extraEnv[1].value=/ca/ca.crt"
+    for workload in workloads(objects(manifests.render("--set", flags))):
+        given = environment(workload)
+        assert (given["OTEL_EXPORTER_OTLP_HEADERS"], given["SSL_CERT_FILE"]) == ("headers", "/ca/ca.crt")
 
 
 @needs_helm

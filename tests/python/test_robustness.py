@@ -5,8 +5,10 @@ import concurrent.futures
 import json
 import socket
 import threading
+import time
 
 import httpx
+import pytest
 from errors import assert_error
 from load import LONG_TEXT, loaded
 from pictures import cat
@@ -62,6 +64,21 @@ def send_and_keep(service, body):
     connection = socket.create_connection(("127.0.0.1", service.port))
     connection.sendall(head.encode() + content)
     return connection
+
+
+@pytest.mark.parametrize("notice", [300_000, 0], ids=["notice", "drain"])
+def test_a_second_stop_signal_ends_a_server_whatever_it_waits_for(start, notice):
+    service = start("--drain-notice-ms", notice, "--drain-seconds", 300)
+    with socket.create_connection(("127.0.0.1", service.port)) as unfinished:
+        # A request whose body never comes: a drain waits for it.
+        unfinished.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
+        wait_until(lambda: service.metric("requests_in_flight") == 2, "the request is there")
+        service.terminate()
+        wait_until(lambda: "stopping: no longer ready" in service.log(), "the first is seen")
+        begun = time.monotonic()
+        service.terminate()
+        assert service.wait() == 0, service.log()
+        assert time.monotonic() - begun < 15 and "stopped a second time" in service.log()
 
 
 def test_a_client_that_leaves_frees_its_work(start):

@@ -3,10 +3,12 @@
 import json
 import os
 import random
+import re
 import subprocess
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 from service import BINARY, MODELS, PATIENCE_SECONDS, ROOT, TEXT, environment, wait_until
 
@@ -21,6 +23,7 @@ class Worker:
     def __init__(self, folder, data, name, **variables):
         self.log_file = folder / f"{name}.txt"
         command = [BINARY, "worker", "--models", MODELS, "--data", data, "--lanes", 1, "--lease-seconds", LEASE_SECONDS]
+        command += ["--worker-listen", "127.0.0.1:0", "--drain-seconds", 300]
         with self.log_file.open("wb") as log:
             parts = [str(part) for part in command]
             self.process = subprocess.Popen(parts, cwd=ROOT, env=environment(**variables), stdin=subprocess.DEVNULL, stderr=log)
@@ -29,6 +32,11 @@ class Worker:
 
     def log(self):
         return self.log_file.read_text(errors="replace")
+
+    def ask(self, path):
+        """What it answers a monitor."""
+        address = re.search(r"metrics are shown address=(\S+)", re.sub(r"\x1b\[[0-9;]*m", "", self.log()))[1]
+        return httpx.get(f"http://{address}{path}", trust_env=False)
 
     def stop(self):
         self.process.terminate()
@@ -117,6 +125,10 @@ def test_each_job_runs_once_and_none_is_lost(queue, worker):
     wait_until(queue.all_ended, "all jobs end")
     check_done_once(queue)
     shares = [one.log().count("job started") for one in workers]
+    for one, share in zip(workers, shares, strict=True):
+        assert one.ask("/readyz").status_code == one.ask("/livez").status_code == 200 and one.ask("/v1/models").status_code == 404
+        ended = f'headstart_jobs_ended_total{{outcome="succeeded"}} {share}\n'
+        wait_until(lambda shown=one, line=ended: line in shown.ask("/metrics").text, "it counts what it did")
     assert sum(shares) == JOBS and all(shares), f"both take part: {shares}"
 
 

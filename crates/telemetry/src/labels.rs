@@ -225,6 +225,12 @@ impl TraceEnd {
 pub(crate) const GATE_VERDICTS: [&str; 3] = ["not_worse", "worse", "not_enough_evidence"];
 
 /// States of backbones.
+/// Of items that somebody waits for.
+pub(crate) const INTERACTIVE: &str = "interactive";
+
+/// Of items that make way for others.
+pub(crate) const BULK: &str = "bulk";
+
 pub(crate) const MODEL_STATES: [&str; 4] = ["unloaded", "loading", "ready", "broken"];
 
 /// States of jobs that are not over, and stages of a job, as labels.

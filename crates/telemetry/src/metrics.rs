@@ -44,8 +44,10 @@ pub struct Metrics {
     cache_entries: IntGaugeVec,
     /// Lanes that exist.
     pub lanes: IntGauge,
-    /// Lanes inside a call.
+    /// Lanes inside a call, those of bulk work with them.
     pub lanes_busy: IntGauge,
+    /// Of these, those of bulk work, which make way for the others.
+    pub bulk_lanes_busy: IntGauge,
     /// One while the server takes work.
     pub ready: IntGauge,
     /// What the data folder holds, and who works on it.
@@ -98,7 +100,7 @@ pub struct SweepMetrics {
     pub freed_bytes_total: IntCounter,
     /// Parts of a sweep that failed.
     pub errors_total: IntCounter,
-    /// When a sweep last went well, in seconds since the epoch; zero before the first.
+    /// When a sweep last went well, in seconds since the epoch; before the first, when sweeping began.
     pub last_success_timestamp_seconds: IntGauge,
 }
 
@@ -199,6 +201,8 @@ impl Metrics {
             cache_entries: family.gauges("cache_entries", "Entries a cache holds.", &["cache"])?,
             lanes: family.gauge("lanes", "Lanes that run models.")?,
             lanes_busy: family.gauge("lanes_busy", "Lanes inside a call of ONNX Runtime.")?,
+            bulk_lanes_busy: family
+                .gauge("bulk_lanes_busy", "Lanes inside a call of bulk work, which makes way for requests.")?,
             ready: family
                 .gauge("ready", "One while the server takes work, zero while it starts or drains.")?,
             data: DataMetrics::new(&family)?,
@@ -366,7 +370,7 @@ impl SweepMetrics {
             errors_total: family.counter("sweep_errors_total", "Parts of a sweep that failed.")?,
             last_success_timestamp_seconds: family.gauge(
                 "sweep_last_success_timestamp_seconds",
-                "When a sweep last went well, in seconds since the epoch; zero before the first.",
+                "When a sweep last went well, in seconds since the epoch; before the first, when sweeping began.",
             )?,
         })
     }
@@ -415,6 +419,8 @@ mod tests {
             "headstart_items_total{model=\"m\",outcome=\"expired\"} 0",
             "headstart_cache_hits_total{cache=\"features\"} 0",
             "headstart_queue_items{model=\"m\"} 0",
+            "headstart_queue_wait_seconds_count{class=\"interactive\",model=\"m\"} 0",
+            "headstart_queue_wait_seconds_count{class=\"bulk\",model=\"m\"} 0",
         ] {
             assert!(text.contains(line), "{line} is missing from\n{text}");
         }

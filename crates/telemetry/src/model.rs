@@ -5,7 +5,7 @@ use prometheus::{
     IntGaugeVec,
 };
 
-use crate::labels::{MODEL_STATES, Outcome};
+use crate::labels::{BULK, INTERACTIVE, MODEL_STATES, Outcome};
 use crate::metrics::{Family, SECONDS, options};
 
 const ITEMS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
@@ -14,8 +14,10 @@ const COST: [f64; 11] = [1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0
 /// The series of one backbone.
 #[derive(Debug, Clone)]
 pub struct ModelMetrics {
-    /// Seconds an item waited between its arrival in the queue and the start of its call.
+    /// Seconds an item waited between its arrival in the queue and the start of its call, where somebody waits for it.
     pub queue_wait_seconds: Histogram,
+    /// The same of bulk items, which are meant to wait.
+    pub bulk_wait_seconds: Histogram,
     /// Seconds of decoding, resizing or tokenising, a request.
     pub preprocess_seconds: Histogram,
     /// Seconds of one call of ONNX Runtime.
@@ -47,6 +49,12 @@ pub struct ModelMetrics {
 }
 
 impl ModelMetrics {
+    /// Where waits of items are observed, of bulk ones or of those that somebody waits for.
+    #[must_use]
+    pub fn waits_of(&self, bulk: bool) -> &Histogram {
+        if bulk { &self.bulk_wait_seconds } else { &self.queue_wait_seconds }
+    }
+
     /// Counts items by how they left the engine.
     pub fn count(&self, outcome: Outcome, items: u64) {
         self.items_total[outcome as usize].inc_by(items);
@@ -57,8 +65,9 @@ impl ModelMetrics {
     pub fn totals(&self) -> ModelTotals {
         ModelTotals {
             items: std::array::from_fn(|place| self.items_total[place].get()),
-            waits: self.queue_wait_seconds.get_sample_count(),
-            queue_wait_seconds: self.queue_wait_seconds.get_sample_sum(),
+            waits: self.queue_wait_seconds.get_sample_count() + self.bulk_wait_seconds.get_sample_count(),
+            queue_wait_seconds: self.queue_wait_seconds.get_sample_sum()
+                + self.bulk_wait_seconds.get_sample_sum(),
             calls: self.inference_seconds.get_sample_count(),
             inference_seconds: self.inference_seconds.get_sample_sum(),
         }
@@ -122,8 +131,8 @@ impl ModelFamilies {
         Ok(Self {
             queue_wait_seconds: family.histograms(
                 "queue_wait_seconds",
-                "Seconds an item waited for its call to start.",
-                model,
+                "Seconds an item waited for its call to start, by whether somebody waits for it.",
+                &["model", "class"],
                 &SECONDS,
             )?,
             preprocess_seconds: family.histograms(
@@ -193,7 +202,8 @@ impl ModelFamilies {
     #[must_use]
     pub(crate) fn of(&self, id: &str) -> ModelMetrics {
         ModelMetrics {
-            queue_wait_seconds: self.queue_wait_seconds.with_label_values(&[id]),
+            queue_wait_seconds: self.queue_wait_seconds.with_label_values(&[id, INTERACTIVE]),
+            bulk_wait_seconds: self.queue_wait_seconds.with_label_values(&[id, BULK]),
             preprocess_seconds: self.preprocess_seconds.with_label_values(&[id]),
             inference_seconds: self.inference_seconds.with_label_values(&[id]),
             batch_items: self.batch_items.with_label_values(&[id]),
@@ -215,13 +225,12 @@ impl ModelFamilies {
 
     /// Takes the series of a backbone away. Who still holds them goes on counting unseen.
     pub(crate) fn forget(&self, id: &str) {
-        for histogram in [
-            &self.queue_wait_seconds,
-            &self.preprocess_seconds,
-            &self.inference_seconds,
-            &self.batch_items,
-            &self.batch_cost,
-        ] {
+        for class in [INTERACTIVE, BULK] {
+            let _ = self.queue_wait_seconds.remove_label_values(&[id, class]);
+        }
+        for histogram in
+            [&self.preprocess_seconds, &self.inference_seconds, &self.batch_items, &self.batch_cost]
+        {
             let _ = histogram.remove_label_values(&[id]);
         }
         for counter in

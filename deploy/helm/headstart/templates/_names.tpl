@@ -16,6 +16,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
+{{/*
+Options of a pod: its own, then those of all pods. Takes the dict that `headstart.pod` takes. Without webhooks there is no secret to
+sign them with, and a server that has their hosts does not start.
+*/}}
+{{- define "headstart.options" -}}
+{{- $options := merge (dict) .role.options .root.Values.options }}
+{{- if not .webhooks }}{{ $options = omit $options "webhook-hosts" "webhook-url" }}{{ end }}
+{{- toYaml $options }}
+{{- end }}
+
 {{/* The Secret with the keys: the one the chart makes where keys are given, else the one that exists. */}}
 {{- define "headstart.secret" -}}
 {{- if or .Values.keys.apiKeys .Values.keys.featuresApiKeys }}{{ include "headstart.name" . }}-made-keys{{ else }}{{ .Values.keys.existingSecret }}{{ end }}

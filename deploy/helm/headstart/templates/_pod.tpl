@@ -4,6 +4,8 @@ Secret with its keys, `data` the volume of its data folder as YAML or empty wher
 */}}
 {{- define "headstart.pod" -}}
 {{- $values := .root.Values -}}
+{{- $options := include "headstart.options" . | fromYaml -}}
+{{- $scheme := ternary ", scheme: HTTPS" "" (not (empty (index $options "tls-certificate"))) -}}
 automountServiceAccountToken: false
 # Kubernetes would set HEADSTART_FEATURES_SERVICE_HOST and the like, which are no options: the start would be refused.
 enableServiceLinks: false
@@ -42,27 +44,31 @@ containers:
         value: {{ mul 1000 $values.drain.noticeSeconds | quote }}
       - name: HEADSTART_DRAIN_SECONDS
         value: {{ int $values.drain.seconds | quote }}
-      {{- range $option, $value := merge (dict) .role.options $values.options }}
+      {{- range $option, $value := $options }}
       - name: HEADSTART_{{ $option | upper | replace "-" "_" }}
         value: {{ $value | quote }}
+      {{- end }}
+      {{- with $values.extraEnv }}
+      {{- toYaml . | nindent 6 }}
       {{- end }}
     ports:
       - name: http
         containerPort: 8080
-    # Loading comes first and may take as long as it needs; a store that a crash left behind is mended then too.
+    # It listens once a store that a crash left behind is mended. Loading comes then and may take as long as it needs: only
+    # readiness waits for it.
     startupProbe:
-      httpGet: { path: /readyz, port: http }
+      httpGet: { path: /livez, port: http{{ $scheme }} }
       periodSeconds: 2
       timeoutSeconds: 3
       failureThreshold: 150
     readinessProbe:
-      httpGet: { path: /readyz, port: http }
+      httpGet: { path: /readyz, port: http{{ $scheme }} }
       periodSeconds: 5
       timeoutSeconds: 3
       failureThreshold: 2
     # A minute of silence: a server whose connections are all taken answers no probe either, and a restart would not help it.
     livenessProbe:
-      httpGet: { path: /livez, port: http }
+      httpGet: { path: /livez, port: http{{ $scheme }} }
       periodSeconds: 10
       timeoutSeconds: 5
       failureThreshold: 6
