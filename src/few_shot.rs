@@ -357,7 +357,8 @@ async fn keep(
         }
         Changed::Head { head, added } => {
             let backbone = head.parts().backbone.clone();
-            let metrics = json!({"rung": Rung::Prototype, "from": before.model_name(), "added": added});
+            let (from, root) = (before.model_name(), root(before));
+            let metrics = json!({"rung": Rung::Prototype, "from": from, "root": root, "added": added});
             let published = publish(store, id, backbone, artifact::save(&head)?, metrics, expected).await?;
             prune(store, id, reason).await;
             let changes = Changes { added, ..Changes::default() };
@@ -365,6 +366,12 @@ async fn keep(
             Ok(Outcome { version, changes, rung, counts: Vec::new() })
         }
     }
+}
+
+/// The version that a version grew out of, however many lie between, which may be pruned.
+fn root(version: &ClassifierVersion) -> String {
+    let known = ["root", "from"].iter().find_map(|field| version.metrics.get(field)?.as_str());
+    known.map_or_else(|| version.model_name(), str::to_owned)
 }
 
 /// Numbers worth listing of a version.
@@ -398,7 +405,9 @@ async fn prune(store: &Store, id: &ClassifierId, reason: &Reason) {
     let Ok(versions) = store.versions(id, &PageRequest::newest(LATEST)).await else { return };
     let grown = versions.data.iter().filter(|version| version.origin == Origin::Examples);
     for version in grown.skip(KEPT) {
-        match store.delete_version(id, version.number, reason, now_ms()).await {
+        let words = format!("version {} made room", version.number);
+        let reason = Reason { who: reason.who.clone(), reason: words, gate: None };
+        match store.delete_version(id, version.number, &reason, now_ms()).await {
             Ok(_) | Err(StoreError::Conflict(_) | StoreError::NotFound { .. }) => {}
             Err(error) => tracing::warn!(%error, "an old version stays"),
         }
@@ -443,6 +452,7 @@ mod tests {
         NewPurge {
             id: PurgeId::new(0, [number; 10]),
             reason: reason(),
+            key: None,
             details: PurgeDetails {
                 named,
                 rows: 0,

@@ -187,11 +187,22 @@ async fn take_in(
         filename: input.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         blob: writer.finish().await?,
         created_at: now,
-        expires_at: None,
+        expires_at: expiry(app, now),
     };
     let (row, inspection) = intake::file_row(app, store, upload).await?;
-    store.create_file(&row, u64::MAX).await?;
+    // What belongs to a key counts as if the key had sent it.
+    let most = if owner.is_empty() { u64::MAX } else { app.config.key_file_bytes };
+    if let Err(error) = store.create_file(&row, most).await {
+        sweep::erase(store, &row).await;
+        return Err(error.into());
+    }
     Ok((row, inspection))
+}
+
+/// When a file that is taken in now is deleted, as one that is uploaded.
+fn expiry(app: &App, now: i64) -> Option<i64> {
+    let days = i64::from(app.config.file_retention_days);
+    (days > 0).then(|| now.saturating_add(days * 24 * 60 * 60 * 1000))
 }
 
 /// Stores a validation file, which is right beside a training file if not alone.

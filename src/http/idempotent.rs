@@ -1,9 +1,11 @@
 //! Requests that a client sends again under one `Idempotency-Key`: done once, answered alike.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use headstart_store::{Begun, RequestKey, StoredAnswer};
+use headstart_store::{Begun, RequestKey, Store, StoredAnswer, Ticket};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tracing::Instrument as _;
@@ -12,11 +14,13 @@ use crate::clock;
 use crate::http::error::ApiError;
 use crate::http::visible::Visible;
 
-const HEADER: &str = "idempotency-key";
+pub(crate) const HEADER: &str = "idempotency-key";
 /// Longest token taken.
 const TOKEN_BYTES: usize = 256;
 /// How long a request that does not end keeps others of its key out.
 const HOLD_MS: i64 = 60_000;
+/// How often a request that is worked on says so.
+const RENEW: Duration = Duration::from_secs(20);
 /// How long an answer is kept.
 const KEEP_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -87,7 +91,7 @@ where
         }
         Begun::Fresh(ticket) => ticket,
     };
-    let done = match work(visible, ticket.resource.clone()).await {
+    let done = match held((&store, &ticket), RENEW, work(visible, ticket.resource.clone())).await {
         Ok(done) => json(&done),
         Err(error) => Err(error),
     };
@@ -101,6 +105,21 @@ where
             // What was refused may be put right and sent again.
             store.abandon(&ticket).await?;
             Err(error)
+        }
+    }
+}
+
+/// Does the work and renews the right to it meanwhile, so that nobody else takes it for dead.
+async fn held<T>((store, ticket): (&Store, &Ticket), every: Duration, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        if let Ok(done) = tokio::time::timeout(every, &mut work).await {
+            return done;
+        }
+        match store.renew(ticket, clock::now_ms()).await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!("another request with the same `Idempotency-Key` took over"),
+            Err(error) => tracing::warn!(%error, "the right to an `Idempotency-Key` was not renewed"),
         }
     }
 }
@@ -122,4 +141,23 @@ fn json<A: Serialize>(done: &A) -> Result<String, ApiError> {
 
 fn answer(body: String) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_outlasts_its_hold_keeps_others_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let request = RequestKey { key: "anna".into(), route: "r".into(), token: "t".into() };
+        let begin = async || store.begin(&request, "f", "row", 500, KEEP_MS, clock::now_ms()).await.unwrap();
+        let Begun::Fresh(ticket) = begin().await else { panic!("it is new") };
+        let work = tokio::time::sleep(Duration::from_millis(1500));
+        held((&store, &ticket), Duration::from_millis(50), work).await;
+        assert_eq!(begin().await, Begun::InProgress);
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        assert!(matches!(begin().await, Begun::Fresh(_)), "nobody renews it any more");
+    }
 }

@@ -163,7 +163,7 @@ async fn versions(store: &Store, id: &ClassifierId) -> Result<Vec<ClassifierVers
     }
 }
 
-/// Versions that grew out of others by examples, and hold what those learned.
+/// Versions that grew out of others by examples, and hold what those learned: also where versions in between are pruned.
 pub(super) async fn grown_from(
     store: &Store,
     roots: &[ClassifierVersion],
@@ -175,12 +175,54 @@ pub(super) async fn grown_from(
     let mut grown = Vec::new();
     for (id, mut names) in of {
         for version in versions(store, id).await? {
-            let from = version.metrics.get("from").and_then(Value::as_str);
-            if from.is_some_and(|from| names.contains(from)) {
+            let grew_from = |field| version.metrics.get(field).and_then(Value::as_str);
+            if ["from", "root"].into_iter().filter_map(grew_from).any(|name| names.contains(name)) {
                 names.insert(version.model_name());
                 grown.push(version);
             }
         }
     }
     Ok(grown)
+}
+
+#[cfg(test)]
+mod tests {
+    use headstart_store::{Expected, When};
+    use headstart_types::classifier::{NewVersion, Reason};
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_grew_out_of_a_version_is_found_also_where_those_between_are_pruned() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let id = ClassifierId { key: "alice".into(), name: "weather".into() };
+        let why = Reason { who: "alice".into(), reason: String::new(), gate: None };
+        let artifact = store.blobs().put(b"head").await.unwrap().sha256;
+        for metrics in [
+            json!({}),
+            json!({"from": "weather@1", "root": "weather@1"}),
+            json!({"from": "weather@2", "root": "weather@1"}),
+            json!({}),
+            json!({"from": "weather@4"}),
+        ] {
+            let version = NewVersion {
+                origin: Origin::Examples,
+                artifact: artifact.clone(),
+                report: None,
+                evidence: None,
+                metrics,
+                backbone: "b".into(),
+                backbone_sha256: "00".into(),
+            };
+            store.publish(&id, &version, When::Always, Expected::Any, &why, 0).await.unwrap();
+        }
+        store.delete_version(&id, 2, &why, 0).await.unwrap();
+        for (root, grown) in [(1, [3]), (4, [5])] {
+            let root = store.version(&id, root).await.unwrap();
+            let found = grown_from(&store, &[root]).await.unwrap();
+            assert_eq!(found.iter().map(|version| version.number).collect::<Vec<_>>(), grown);
+        }
+    }
 }

@@ -35,7 +35,7 @@ impl Looked {
     /// What is told of it; nothing of a file that need not be named.
     pub(super) fn told(&self) -> Option<PurgedFile> {
         let (rows, unreadable) = (self.found.places.len() as u64, self.found.unreadable);
-        (rows + unreadable > 0).then(|| PurgedFile {
+        (!self.found.is_empty() || unreadable > 0).then(|| PurgedFile {
             id: self.row.id.to_string(),
             filename: self.row.filename.clone(),
             rows,

@@ -16,6 +16,7 @@ use headstart_methods::MethodError;
 use headstart_methods::few_shot::Content;
 use headstart_store::{FileChange, NewPurge, Scope, Store, StoreError};
 use headstart_types::classifier::{ClassifierId, ClassifierVersion, Reason};
+use headstart_types::file::FileRow;
 use headstart_types::ids::{FileId, PurgeId, Sha256};
 use headstart_types::job::Checkpoint;
 use headstart_types::purge::{NamedBy, PurgeDetails, PurgeNamed, PurgeRow, PurgedFile, PurgedVersion};
@@ -89,6 +90,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) named: &'a Named,
     /// What whoever asks calls a classifier.
     pub(crate) name_of: &'a (dyn Fn(&ClassifierId) -> String + Send + Sync),
+    /// What whoever uploads a file is answered.
+    pub(crate) answer_of: &'a (dyn Fn(&FileRow) -> Option<String> + Send + Sync),
 }
 
 impl Named {
@@ -157,6 +160,10 @@ impl Asked<'_> {
                     reason: format!("examples were taken out by {id}"),
                     gate: None,
                 },
+                key: match self.scope {
+                    Scope::Key(key) => Some(key.to_owned()),
+                    Scope::All => None,
+                },
                 details: self.details(&found, &held).await?,
                 reports,
                 evidence: found.evidence,
@@ -203,11 +210,14 @@ impl Asked<'_> {
             contents.extend(shown);
             search.files.push(looked);
         }
-        for looked in search.files.iter_mut().filter(|looked| !looked.found.places.is_empty()) {
+        for looked in search.files.iter_mut().filter(|looked| !looked.found.is_empty()) {
             let jobs = self.store.jobs_on(&looked.row.id).await?;
             let versions = self.store.trained_on(&looked.row.id).await?;
             looked.reports = jobs.iter().filter(|(_, report)| report.is_some()).count() as u64;
             looked.versions = versions.len() as u64;
+            if looked.found.places.is_empty() {
+                continue; // Nothing was learned from what is no row.
+            }
             search.jobs.extend(jobs);
             search.versions.extend(versions);
         }
@@ -227,10 +237,12 @@ impl Asked<'_> {
     /// The files that hold such rows, as they are to be.
     async fn files(&self, found: &Search) -> Result<Vec<FileChange>, PurgeError> {
         let mut files = Vec::new();
-        for looked in found.files.iter().filter(|looked| !looked.found.places.is_empty()) {
+        for looked in found.files.iter().filter(|looked| !looked.found.is_empty()) {
+            let to = files::without(self.app, self.store, looked).await?;
             files.push(FileChange {
                 from: looked.row.sha256.clone(),
-                to: files::without(self.app, self.store, looked).await?,
+                answer: (self.answer_of)(&to).ok_or(PurgeError::CutOff)?,
+                to,
                 versions: looked.versions,
                 reports: looked.reports,
             });
@@ -340,7 +352,7 @@ fn remaining(files: &[PurgedFile], trained_on: &[String], unknown: &[String]) ->
         files.iter().filter(|file| file.unreadable > 0).map(|file| file.id.as_str()).collect();
     if !unreadable.is_empty() {
         remaining.push(format!(
-            "Look into {}: rows that cannot be read were compared by their bytes at most.",
+            "Look into {}: rows and files of archives that cannot be read were compared by their bytes at most.",
             unreadable.join(", ")
         ));
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use headstart_engine::{Class, EngineError};
 use headstart_methods::artifact::Artifact;
-use headstart_tasks::features::{Features, FeaturesParams, FloatVector, Vector};
+use headstart_tasks::features::features_given;
 use headstart_tasks::{Caller, Task, TaskContext, TaskError, labels_given};
 use headstart_types::Payload;
 
@@ -13,6 +13,9 @@ use crate::worker::control::{Halt, Stop};
 
 /// Items that are asked for at a time, where requests may have as many.
 const BATCH: usize = 128;
+
+/// Nobody waits for what a job asks, and no key is charged.
+const CALLER: Caller = Caller { deadline: None, class: Class::Bulk, key: "" };
 
 /// A full queue is asked again after this long.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
@@ -31,8 +34,7 @@ pub(super) async fn ask<T: Task>(
     halt: &Halt,
     params: impl Fn() -> T::Params,
 ) -> Result<Result<T::Answer, TaskError>, Stop> {
-    let caller = Caller { deadline: None, class: Class::Bulk, key: "" };
-    let done = until_there_is_room(halt, || T::run(tasks, params(), caller)).await?;
+    let done = until_there_is_room(halt, || T::run(tasks, params(), CALLER)).await?;
     Ok(done.map(|done| done.answer))
 }
 
@@ -45,19 +47,9 @@ pub(super) async fn features(
     halt: &Halt,
     model: &str,
     input: &Payload,
-) -> Result<Vec<FloatVector>, Stop> {
-    let params = || FeaturesParams {
-        model: Some(model.to_owned()),
-        input: Some(input.clone()),
-        ..FeaturesParams::default()
-    };
-    let answer = ask::<Features>(tasks, halt, params).await?;
-    let answer = answer?;
-    let float = |vector| match vector {
-        Vector::Float(vector) => Ok(vector),
-        Vector::Base64(_) => Err(Stop::Broken("features came as base64".into())),
-    };
-    answer.data.into_iter().map(|datum| float(datum.embedding)).collect()
+) -> Result<Vec<Arc<[f32]>>, Stop> {
+    let given = until_there_is_room(halt, || features_given(tasks, model, input.clone(), CALLER)).await?;
+    Ok(given?)
 }
 
 /// The labels that a version gives items.
@@ -70,8 +62,7 @@ pub(super) async fn labels(
     version: &(String, Arc<Artifact>),
     input: &Payload,
 ) -> Result<Result<Vec<Vec<String>>, TaskError>, Stop> {
-    let caller = Caller { deadline: None, class: Class::Bulk, key: "" };
-    until_there_is_room(halt, || labels_given(tasks, version.clone(), input.clone(), caller)).await
+    until_there_is_room(halt, || labels_given(tasks, version.clone(), input.clone(), CALLER)).await
 }
 
 async fn until_there_is_room<A, F: Future<Output = Result<A, TaskError>>>(

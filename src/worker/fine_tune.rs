@@ -225,7 +225,9 @@ async fn files(store: &Store, job: &Job) -> Result<Arc<[Upload]>, Stop> {
         let inspection = serde_json::from_value(file.summary)
             .map_err(|error| Stop::Broken(format!("what is known of {id} cannot be read: {error}")))?;
         let path = store.blobs().path(&file.sha256).await?;
-        files.push(Upload { path, name: file.filename, sha256: file.sha256, inspection });
+        let upload = Upload { path, name: file.filename, sha256: file.sha256, inspection };
+        upload.check(if files.is_empty() { "training_file" } else { "validation_file" })?;
+        files.push(upload);
     }
     Ok(files.into())
 }
@@ -260,7 +262,8 @@ impl Context<'_> {
         let classes: Vec<String> =
             inspection.summary.classes.iter().map(|class| class.label.clone()).collect();
         let dimension = self.served.manifest().dimension();
-        let grouped = inspection.summary.groups > 0;
+        // One group around everything parts nothing.
+        let grouped = inspection.summary.plan().by_group;
         let mut builder = TableBuilder::new(classes, inspection.multi_label, grouped, dimension);
         let mut counted = Counted { done: 0, total: count(files) };
         for (number, file) in files.iter().enumerate() {
@@ -308,7 +311,7 @@ impl Context<'_> {
             let (rows, input) = unpack(batch, split);
             let features = bulk::features(tasks, self.halt, self.served.id(), &input).await?;
             for (row, features) in rows.into_iter().zip(features) {
-                builder.add(row, features.as_slice());
+                builder.add(row, &features);
             }
             counted.done += count;
             self.pace.count(counted.done, counted.total);
@@ -462,7 +465,6 @@ impl Context<'_> {
         held_out: &Answers,
     ) -> Result<(), Stop> {
         let blobs = self.store.blobs();
-        let artifact = blobs.put(&version.to_bytes()?).await?.sha256;
         let backbone = &version.fitted.head.parts().backbone;
         for _ in 0..TRIES {
             let ended = held_out.end((self.store, self.app), self.job, self.halt).await?;
@@ -470,9 +472,11 @@ impl Context<'_> {
             let report = Report { gate: ended.comparison, ..report.clone() };
             let listed = evaluate::listed(&report);
             let report = blobs.put(&evaluate::to_json(report, stages)?).await?.sha256;
+            // Behind all that may wait for long: what no row names yet is kept for an hour.
+            let artifact = blobs.put(&version.to_bytes()?).await?.sha256;
             let version = NewVersion {
                 origin: Origin::Job,
-                artifact: artifact.clone(),
+                artifact,
                 report: Some(report.clone()),
                 evidence: Some(blobs.put(&ended.evidence).await?.sha256),
                 metrics: listed,

@@ -28,6 +28,20 @@ pub(super) struct Reading {
 }
 
 impl Upload {
+    /// Whether its rows can still be read: a purge may have left none since the job was made. `param` is the job's field.
+    ///
+    /// # Errors
+    /// Why the job cannot succeed.
+    pub(super) fn check(&self, param: &str) -> Result<(), Stop> {
+        if self.inspection.is_readable() {
+            return Ok(());
+        }
+        let problem = self.inspection.status_details();
+        let problem = problem.unwrap_or_else(|| "no examples are left in it".to_owned());
+        let message = format!("`{param}` cannot be read any more: {problem}");
+        Err(Stop::refused("unsuitable_data", message, param))
+    }
+
     /// Reads the file's examples, `batch` at a time; those of `wanted` alone where places are named.
     pub(super) fn read(&self, limits: &Limits, batch: usize, wanted: Option<HashSet<Place>>) -> Reading {
         let (upload, limits) = (self.clone(), limits.clone());

@@ -31,8 +31,8 @@ pub(super) struct Header {
     pub(super) labels: Vec<Vec<u32>>,
     /// The group of each row, where there are groups.
     pub(super) groups: Option<Vec<u32>>,
-    /// Group names by number.
-    pub(super) group_names: Vec<String>,
+    /// Group names by number; none of a row that stands for itself.
+    pub(super) group_names: Vec<Option<String>>,
     /// What each row is for, where the file says so.
     pub(super) splits: Vec<Option<Split>>,
     /// Where each row stands in its file.
@@ -69,13 +69,13 @@ impl TableBuilder {
         }
         if let Some(groups) = &mut self.head.groups {
             // A row without a group stands for itself.
-            let name = row.group.unwrap_or_else(|| row.place.to_string());
-            let next = self.group_of.len() as u32;
-            let group = *self.group_of.entry(name.clone()).or_insert_with(|| {
-                self.head.group_names.push(name);
-                next
-            });
-            groups.push(group);
+            let next = self.head.group_names.len() as u32;
+            let known = row.group.as_ref().and_then(|name| self.group_of.get(name)).copied();
+            if known.is_none() {
+                self.group_of.extend(row.group.clone().map(|name| (name, next)));
+                self.head.group_names.push(row.group);
+            }
+            groups.push(known.unwrap_or(next));
         }
         self.head.labels.push(labels);
         self.head.tuned_from += usize::from(!row.tuned);
@@ -133,11 +133,11 @@ impl Table {
         if file == 0 { 0..border } else { border..rows }
     }
 
-    /// The groups of rows by name; `None` where the file has none.
+    /// The groups of rows by name, where they have one; `None` where the file has none.
     pub(super) fn group_names(&self, rows: &[usize]) -> Option<Vec<Option<String>>> {
         let groups = self.head.groups.as_ref()?;
         let name = |row: &usize| {
-            groups.get(*row).and_then(|group| self.head.group_names.get(*group as usize)).cloned()
+            groups.get(*row).and_then(|group| self.head.group_names.get(*group as usize)).cloned().flatten()
         };
         Some(rows.iter().map(name).collect())
     }
@@ -210,6 +210,21 @@ mod tests {
         assert_eq!((back.of_file(0), back.of_file(1)), (0..2, 2..2));
         assert_eq!(back.head.groups.as_deref(), Some(&[0, 1][..]));
         assert_eq!(back.to_bytes().unwrap(), bytes);
+    }
+
+    #[test]
+    fn a_row_without_a_group_stands_for_itself_and_has_no_groups_name() {
+        let mut builder = TableBuilder::new(vec!["a".into()], false, true, 1);
+        for (place, group) in
+            [(1, None), (2, Some("line 1")), (3, Some("anna")), (4, None), (5, Some("anna"))]
+        {
+            builder.add(Row { group: group.map(str::to_owned), ..row("a", place) }, &[0.0]);
+        }
+        let table = builder.finish().unwrap();
+        assert_eq!(table.head.groups.as_deref(), Some(&[0, 1, 2, 3, 2][..]));
+        let names = table.group_names(&[0, 1, 2, 3, 4]).unwrap();
+        let names: Vec<Option<&str>> = names.iter().map(Option::as_deref).collect();
+        assert_eq!(names, [None, Some("line 1"), Some("anna"), None, Some("anna")]);
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub(super) async fn features(
             let given = bulk::features(&app.tasks, halt, model, &input).await?;
             for (place, values) in places.into_iter().zip(given) {
                 let Some(place) = place else { continue };
-                let values = values.as_slice();
+                let values = &*values;
                 let same = values.len() == table.head.dim;
                 if let (true, Some(mut row)) = (same, features.outer_iter_mut().nth(place)) {
                     row.iter_mut().zip(values).for_each(|(to, from)| *to = *from);

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
+use headstart_methods::MethodError;
+use headstart_methods::split::{self, SplitError};
 use headstart_methods::tune::Plan;
-use headstart_methods::{MethodError, split};
 
 use crate::worker::fine_tune::Parts;
 use crate::worker::table::Table;
@@ -24,16 +25,25 @@ pub(super) struct Turns {
 impl Turns {
     /// The rows of a plan. Where features alone are trained nothing is chosen by held-out rows, and none are drawn; else a
     /// tenth is where that is worth asking. Two runs can only be compared by rows that neither learns from: where that is
-    /// wanted there are some.
+    /// wanted there are some. Where none can be held out, as where every group is a class, all are learnt from.
     ///
     /// # Errors
-    /// [`MethodError`] when rows are too few to hold any out.
+    /// [`MethodError`] when two runs are to be compared and no rows can be held out.
     pub(super) fn planned(plan: &Plan, table: &Table, parts: &Parts, seed: u64) -> Result<Self, MethodError> {
         let few = parts.learn.len() as f64 * HELD_OUT < FEWEST as f64;
+        let all = || Self { learn: parts.learn.clone(), stop: parts.tune.clone() };
         if plan.contrast || (parts.tune.is_empty() && few && !plan.recipe.from_random) {
-            return Ok(Self { learn: parts.learn.clone(), stop: parts.tune.clone() });
+            return Ok(all());
         }
-        Self::of(table, parts, HELD_OUT, seed)
+        match Self::of(table, parts, HELD_OUT, seed) {
+            // Whole groups or classes would have to go: all rows are learnt from, as if they were few.
+            Err(MethodError::Split(SplitError::TooFew { .. } | SplitError::WholeClasses))
+                if !plan.recipe.from_random =>
+            {
+                Ok(all())
+            }
+            turns => turns,
+        }
     }
 
     /// The file's own rows for tuning where it has such, else a seeded stratified share of those to learn from.
@@ -63,5 +73,55 @@ impl Turns {
 
     pub(super) fn all(&self) -> HashSet<usize> {
         self.learn.iter().chain(&self.stop).copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headstart_datasets::{Place, SplitCounts, SplitPlan};
+    use headstart_methods::method;
+    use serde_json::{Map, json};
+
+    use super::*;
+    use crate::worker::table::{Row, TableBuilder};
+
+    /// Six hundred rows to learn from, of these groups and a class each.
+    fn grouped(group: impl Fn(u64) -> String) -> (Table, Parts) {
+        let mut builder = TableBuilder::new(vec!["a".into(), "b".into()], false, true, 1);
+        for line in 0..600 {
+            let label = if line % 2 == 0 { "a" } else { "b" };
+            let (labels, place) = (vec![label.to_owned()], Place::Line(line));
+            builder.add(Row { labels, group: Some(group(line)), split: None, place, tuned: false }, &[0.0]);
+        }
+        let parts = Parts {
+            plan: SplitPlan::new(&SplitCounts::default(), 2),
+            learn: (0..600).collect(),
+            tune: Vec::new(),
+            score: Vec::new(),
+        };
+        (builder.finish().unwrap(), parts)
+    }
+
+    fn plan(name: &str, from_random: bool) -> Plan {
+        let method = method(name).unwrap();
+        let asked =
+            if from_random { Map::from_iter([("from_random".into(), json!(true))]) } else { Map::new() };
+        method.plan(&method.check(&asked).unwrap(), 7).unwrap().unwrap()
+    }
+
+    #[test]
+    fn where_no_group_can_be_held_out_all_rows_are_learnt_from() {
+        // Each class is a group; one group has all rows.
+        for (table, parts) in [grouped(|line| format!("{}", line % 2)), grouped(|_| "all".into())] {
+            for name in ["full", "partial", "lora"] {
+                let turns = Turns::planned(&plan(name, false), &table, &parts, 7).unwrap();
+                assert_eq!((turns.learn.len(), turns.stop.len()), (600, 0), "{name}");
+            }
+            let compared = Turns::planned(&plan("full", true), &table, &parts, 7);
+            assert!(matches!(compared, Err(MethodError::Split(_))), "two runs are compared by rows held out");
+        }
+        let (table, parts) = grouped(|line| format!("{}", line / 20));
+        let turns = Turns::planned(&plan("full", false), &table, &parts, 7).unwrap();
+        assert_eq!((turns.learn.len(), turns.stop.len()), (540, 60));
     }
 }

@@ -133,9 +133,9 @@ def test_young_bytes_without_a_row_stay_a_while(start):
 
 
 def test_bytes_that_were_only_looked_at_or_had_no_room_go_with_the_answer(start):
-    running = start("--key-file-bytes", 5000)
+    running = start("--key-file-bytes", 5000, "--log", "info,headstart=debug,ort=warn")
     # Whoever removes bytes is alone: what meets a sweep is left to a later one.
-    wait_until(lambda: running.metric("sweep_last_success_timestamp_seconds") > 0, "the first sweep ends")
+    wait_until(lambda: "swept" in running.log(), "the first sweep ends")
     for seed, fields, status in ((1, {"validate_only": "true"}, 200), (2, {}, 200), (3, {}, 413)):
         answer = running.http.post("/v1/files", files={"file": ("a.jsonl", lines(weather(40, seed)))}, data={"purpose": "fine-tune", **fields})
         assert answer.status_code == status, answer.text
@@ -144,7 +144,8 @@ def test_bytes_that_were_only_looked_at_or_had_no_room_go_with_the_answer(start)
 
 def test_a_sweep_that_fails_is_counted_and_tried_again(start):
     running = start("--sweep-seconds", 1)
-    wait_until(lambda: running.metric("sweep_last_success_timestamp_seconds") > 0, "the first sweep")
+    started = running.metric("sweep_last_success_timestamp_seconds")
+    wait_until(lambda: running.metric("sweep_last_success_timestamp_seconds") > started, "a sweep goes well")
     in_the_way = running.data / "blobs" / "00"
     in_the_way.write_text("no folder")
     wait_until(lambda: running.metric("sweep_errors_total") > 0, "a sweep fails")
@@ -266,7 +267,11 @@ def test_a_group_of_an_archive_goes_from_file_report_and_database(start):
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for number, row in enumerate(weather(120)):
             person = ("berta", "carla", "doris")[number % 3]
-            archive.writestr(f"{'train' if number % 5 else 'test'}/person-{person}-of-group/{row['label']}/{number}.txt", row["text"])
+            folder = f"{'train' if number % 5 else 'test'}/person-{person}-of-group"
+            archive.writestr(f"{folder}/{row['label']}/{number}.txt", row["text"])
+            if number < 15:
+                for beside in (*({f"{folder}/"} - {*archive.namelist()}), f"{folder}/notes-{number}.json", f"{folder}/{row['label']}/.{number}", f"__MACOSX/{folder}/{row['label']}/._{number}.txt"):
+                    archive.writestr(beside, b"")
     with client_of(running) as client:
         file = upload(client, content.getvalue(), "weather.zip")
         done = trained(client, file, "weather")
@@ -274,10 +279,12 @@ def test_a_group_of_an_archive_goes_from_file_report_and_database(start):
         assert "person-carla-of-group" in json.dumps(report)
         assert len(holding(running.data, "person-carla-of-group")) >= 2
         answer = purged(running, group="person-carla-of-group", file=file.id)
-        assert (answer["rows"], answer["status"], answer["trained_on"]) == (40, "done", [done.fine_tuned_model])
+        assert (answer["rows"], answer["status"], answer["trained_on"]) == (45, "done", [done.fine_tuned_model])
+        assert [entry["unreadable"] for entry in answer["files"]] == [10], "others' notes stay"
         assert holding(running.data, "person-carla-of-group") == []
         names = zipfile.ZipFile(io.BytesIO(client.files.content(file.id).content)).namelist()
-        assert len(names) == 80 and not any("carla" in name for name in names)
+        assert sum(name.endswith(".txt") and not name.startswith("__MACOSX") for name in names) == 80
+        assert not any("carla" in name for name in names) and sum("berta" in name for name in names) == 57
         for path in (f"fine_tuning/jobs/{done.id}", "classifiers/weather/versions/1"):
             struck = running.http.get(f"/v1/{path}/report")
             assert struck.status_code == 200 and "carla" not in struck.text and "berta" in struck.text

@@ -44,6 +44,12 @@ macro_rules! codes {
                 matches!(self, Self::NoTrainingRows | Self::OneClass | Self::FewExamples | Self::ClassNotInTrain)
             }
 
+            /// Whether it is about a file of an archive that is no example, and stays unread.
+            #[must_use]
+            pub(crate) fn is_unread(self) -> bool {
+                matches!(self, Self::IgnoredFile | Self::NestedArchive)
+            }
+
             /// What it means, as a sentence.
             #[must_use]
             pub fn meaning(self) -> &'static str {

@@ -76,13 +76,15 @@ impl Store {
         Ok(Page::of(rows.into_iter().map(decode).collect::<Result<_, _>>()?, page.limit))
     }
 
-    /// Forgets acts of before a time: how many.
+    /// Forgets acts of before a time, and the same of classifiers' audits, whose numbers are not given again: how many acts.
     ///
     /// # Errors
     /// What the database said.
     pub async fn forget_acts(&self, before: i64) -> Result<u64, StoreError> {
         let sql = "DELETE FROM acts WHERE created_at < $1 RETURNING number";
-        match self.write(Batch::quiet().then(sql, vec![before.into()])).await? {
+        let audits = "DELETE FROM audits WHERE created_at < $1";
+        let batch = Batch::quiet().then(sql, vec![before.into()]).then(audits, vec![before.into()]);
+        match self.write(batch).await? {
             Ok(rows) => Ok(rows.first().map_or(0, Vec::len) as u64),
             Err(_) => Err(StoreError::Bug("a step that may touch no row was missed")),
         }

@@ -122,6 +122,17 @@ impl Store {
         Err(StoreError::Conflict("the request is repeated too fast".into()))
     }
 
+    /// Holds the right to answer for as long again; whether it was still there.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn renew(&self, ticket: &Ticket, now: i64) -> Result<bool, StoreError> {
+        let mut values = ticket.values();
+        values.push(now.into());
+        let sql = format!("UPDATE idempotency SET held_at = $6 WHERE {HELD}");
+        Ok(self.write(Batch::quiet().must(sql, values)).await?.is_ok())
+    }
+
     /// Keeps an answer for those who ask again.
     ///
     /// # Errors

@@ -16,6 +16,9 @@ use crate::store::Store;
 
 const COLUMNS: &str = "id, key, created_at, finished_at, details";
 
+/// Fields of an upload's answer that may quote its rows, and may be left out.
+const FINDINGS: [&str; 3] = ["classes", "problems", "warnings"];
+
 /// Jobs on the file `$2`.
 const ON_FILE: &str = "SELECT id FROM jobs WHERE training_file = $2 OR validation_file = $2";
 
@@ -26,6 +29,8 @@ pub struct NewPurge {
     pub id: PurgeId,
     /// Who asks for it, and why versions change.
     pub reason: Reason,
+    /// The key whose rows are meant; `None` for all keys'.
+    pub key: Option<String>,
     /// What is kept of it.
     pub details: PurgeDetails,
     /// Files that are written again.
@@ -50,6 +55,8 @@ pub struct FileChange {
     pub versions: u64,
     /// How many jobs on it were known that have a report.
     pub reports: u64,
+    /// What whoever sends its upload again is answered: the answer that was kept may quote rows.
+    pub answer: String,
 }
 
 /// A version whose artifact holds examples, and what it is to be without some of them.
@@ -99,6 +106,7 @@ impl Store {
         for change in &purge.files {
             batch = rewrite_file(batch, &purge.id, change)?;
         }
+        batch = self.without_findings(batch, purge.key.as_deref()).await?;
         for change in &purge.versions {
             batch = rewrite_version(batch, &purge.id, change)?;
         }
@@ -123,6 +131,28 @@ impl Store {
             }
         }
         Ok(false)
+    }
+
+    /// Takes what was found in files out of the answers kept for uploads that have no row any more, or never got one: it may
+    /// quote rows. That they were answered stays, so that nothing is uploaded again.
+    async fn without_findings(&self, mut batch: Batch, key: Option<&str>) -> Result<Batch, StoreError> {
+        let sql = "SELECT key, route, token, body FROM idempotency WHERE ($1 IS NULL OR key = $1) \
+            AND resource LIKE 'file-%' AND status IS NOT NULL AND resource NOT IN (SELECT id FROM files)";
+        for row in self.read(sql, vec![key.into()]).await? {
+            let mut row = Reader::new("idempotency", row);
+            let mut values: Vec<Value> = vec![row.text()?.into(), row.text()?.into(), row.text()?.into()];
+            let Ok(Json::Object(mut body)) = serde_json::from_str(&row.text()?) else { continue };
+            body.retain(|field, _| !FINDINGS.contains(&field.as_str()));
+            if let Some(details) = body.get_mut("status_details") {
+                *details = Json::Null;
+            }
+            values.push(to_json(&body)?.into());
+            batch = batch.then(
+                "UPDATE idempotency SET body = $4 WHERE key = $1 AND route = $2 AND token = $3",
+                values,
+            );
+        }
+        Ok(batch)
     }
 
     /// Erases what a purge left without a name, in the folder of blobs and in the database's own log. False while that has
@@ -220,7 +250,7 @@ fn rename(batch: Batch, id: &PurgeId, places: &[(&str, &str)], (from, to): &(Sha
 }
 
 fn rewrite_file(batch: Batch, id: &PurgeId, change: &FileChange) -> Result<Batch, StoreError> {
-    let FileChange { from, to, versions, reports } = change;
+    let FileChange { from, to, versions, reports, answer } = change;
     let of_file = || -> Vec<Value> { vec![id.into(), (&to.id).into()] };
     let values = vec![
         (&to.id).into(),
@@ -249,6 +279,10 @@ fn rewrite_file(batch: Batch, id: &PurgeId, change: &FileChange) -> Result<Batch
     let on_file = ON_FILE.replace("$2", "$1");
     let file = || vec![Value::from(&to.id)];
     Ok(batch
+        .then(
+            "UPDATE idempotency SET body = $2 WHERE resource = $1 AND status IS NOT NULL",
+            vec![(&to.id).into(), answer.as_str().into()],
+        )
         .then(format!("DELETE FROM steps WHERE job IN ({on_file})"), file())
         .then(format!("DELETE FROM checkpoints WHERE job IN ({on_file})"), file())
         // The worker of a paused job may write until it notices: nothing of the old rows may come from it any more.

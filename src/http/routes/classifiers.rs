@@ -4,9 +4,9 @@ use axum::Json;
 use axum::http::HeaderMap;
 use axum::http::Uri;
 use axum::response::Response;
-use headstart_store::{PageRequest, StoreError};
+use headstart_store::{Expected, PageRequest, Store, StoreError};
 use headstart_tasks::TaskError;
-use headstart_types::classifier::ClassifierId;
+use headstart_types::classifier::{ClassifierId, Reason};
 
 use crate::clock;
 use crate::http::error::ApiError;
@@ -152,7 +152,7 @@ pub(crate) async fn delete_version(
 )]
 pub(crate) async fn delete(visible: Visible, Path(name): Path<String>) -> Result<Json<Deleted>, ApiError> {
     let id = visible.classifier(&name)?;
-    visible.store.delete_classifier(&id, &visible.reason(None), clock::now_ms()).await?;
+    visible.store.delete_classifier(&id, Expected::Any, &visible.reason(None), clock::now_ms()).await?;
     Ok(Json(Deleted::new(name, "classifier")))
 }
 
@@ -186,18 +186,32 @@ pub(crate) async fn delete_model(
     let reason = visible.reason(number.map(|number| format!("version {number}")));
     let (store, now) = (&visible.store, clock::now_ms());
     let deleted = match number {
-        None => store.delete_classifier(&id, &reason, now).await,
-        Some(number) => {
-            let versions = store.versions(&id, &PageRequest::newest(2)).await?;
-            match versions.data.as_slice() {
-                [last] if last.number == number => store.delete_classifier(&id, &reason, now).await,
-                _ => store.delete_version(&id, number, &reason, now).await.map(|_| ()),
-            }
-        }
+        None => store.delete_classifier(&id, Expected::Any, &reason, now).await,
+        Some(number) => delete_numbered(store, &id, number, &reason, now).await,
     };
     match deleted {
         Ok(()) => Ok(Json(Deleted::new(model, "model"))),
         Err(StoreError::NotFound { .. }) => Err(unknown()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Deletes a version, and where it is the last the classifier with it.
+async fn delete_numbered(
+    store: &Store,
+    id: &ClassifierId,
+    number: u32,
+    reason: &Reason,
+    now: i64,
+) -> Result<(), StoreError> {
+    // Before the versions: one that is published meanwhile must not go with this one.
+    let seen = Expected::Revision(store.classifier(id).await?.revision);
+    let versions = store.versions(id, &PageRequest::newest(2)).await?;
+    if matches!(versions.data.as_slice(), [last] if last.number == number) {
+        match store.delete_classifier(id, seen, reason, now).await {
+            Err(StoreError::Conflict(_)) => {}
+            done => return done,
+        }
+    }
+    store.delete_version(id, number, reason, now).await.map(|_| ())
 }

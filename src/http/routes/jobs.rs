@@ -202,7 +202,7 @@ async fn moved(visible: Visible, id: String, request: Request, step: Move) -> Re
         let job = match step {
             Move::Cancel => visible.store.cancel(scope, &id, now).await?,
             Move::Pause => visible.store.pause(scope, &id, now).await?,
-            Move::Resume => visible.store.resume(scope, &id, now).await?,
+            Move::Resume => visible.store.resume(scope, &id, visible.app.config.key_queued_jobs, now).await?,
         };
         object(&visible, job).await
     })

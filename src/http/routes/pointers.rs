@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::Request;
+use axum::http::HeaderMap;
 use axum::response::Response;
-use headstart_store::StoreError;
+use headstart_store::{Expected, PageRequest, StoreError};
 use headstart_types::classifier::{Classifier, ClassifierId, Reason};
 use headstart_types::gate::{Comparison, GateKind};
 use serde::Deserialize;
@@ -16,7 +17,7 @@ use crate::clock;
 use crate::gate;
 use crate::http::error::ApiError;
 use crate::http::extract;
-use crate::http::idempotent::{Sent, once};
+use crate::http::idempotent::{HEADER, Sent, once};
 use crate::http::objects::classifier::ClassifierObject;
 use crate::http::openapi::RowErrors;
 use crate::http::path::Path;
@@ -210,14 +211,69 @@ pub(crate) async fn rollback(
     let route = "POST /v1/classifiers/{name}/rollback";
     let sent = Sent { headers: &headers, route, place: &name, body: &body };
     let (asked, of) = (body.clone(), name.clone());
-    once(&visible, sent, name.clone(), move |visible, _| async move {
+    let from = Standing::of(&visible, &headers, &name).await.to_string();
+    once(&visible, sent, from, move |visible, from| async move {
         let asked: Rollback =
             if asked.is_empty() { Rollback::default() } else { extract::parse_json(&asked)? };
-        let id = visible.classifier(&of)?;
-        let moved = visible.store.rollback(&id, &visible.reason(asked.reason), clock::now_ms()).await?;
+        let (id, reason) = (visible.classifier(&of)?, visible.reason(asked.reason));
+        let from = Standing::parse(&from);
+        let moved = match visible.store.rollback(&id, from.expected(), &reason, clock::now_ms()).await {
+            // An earlier try did it, and was cut off before it could answer.
+            Err(StoreError::Conflict(_)) if from.was_left(&visible, &id, &reason).await? => {
+                visible.store.classifier(&id).await?
+            }
+            moved => moved?,
+        };
         Ok(object(&visible, &id, moved))
     })
     .await
+}
+
+/// Where a classifier stood when a rollback was first asked for under an `Idempotency-Key`: from there it is rolled back
+/// once.
+struct Standing(Option<(u64, i64)>);
+
+impl Standing {
+    /// Rollbacks looked at.
+    const LATEST: u32 = 100;
+
+    async fn of(visible: &Visible, headers: &HeaderMap, name: &str) -> Self {
+        let Ok(id) = visible.classifier(name) else { return Self(None) };
+        if !headers.contains_key(HEADER) {
+            return Self(None);
+        }
+        let known = visible.store.classifier(&id).await.ok();
+        Self(known.map(|known| (known.revision, clock::now_ms())))
+    }
+
+    fn parse(text: &str) -> Self {
+        let numbers = text.split_once(' ');
+        Self(numbers.and_then(|(revision, at)| Some((revision.parse().ok()?, at.parse().ok()?))))
+    }
+
+    fn expected(&self) -> Expected {
+        self.0.map_or(Expected::Any, |(revision, _)| Expected::Revision(revision))
+    }
+
+    /// Whether who asks has rolled it back since.
+    async fn was_left(
+        &self,
+        visible: &Visible,
+        id: &ClassifierId,
+        reason: &Reason,
+    ) -> Result<bool, ApiError> {
+        let Some((_, since)) = self.0 else { return Ok(false) };
+        let audits = visible.store.audits(id, &PageRequest::newest(Self::LATEST)).await?.data;
+        Ok(audits.iter().any(|row| {
+            (row.action.as_str(), &row.who) == ("rollback", &reason.who) && row.created_at >= since
+        }))
+    }
+}
+
+impl std::fmt::Display for Standing {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.map_or(Ok(()), |(revision, at)| write!(formatter, "{revision} {at}"))
+    }
 }
 
 /// Splits requests between versions.
@@ -281,7 +337,7 @@ async fn check_modalities(
     for number in production.into_iter().chain(split.keys().copied()) {
         let version = store.version(id, number).await?;
         // What a backbone reads that is not loaded nobody can tell, and it answers nothing.
-        if let Ok(served) = visible.app.tasks.catalog.get(&version.backbone).await {
+        if let Ok(served) = visible.app.tasks.catalog.of_version(&version.backbone).await {
             reads.push((number, served.modality()));
         }
     }

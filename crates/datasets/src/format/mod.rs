@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 use crate::draft::{Fault, Step};
 use crate::{Code, DatasetError, Limits, Source};
 
-pub(crate) use archive::tar_pieces;
+pub(crate) use archive::{Listing, tar_pieces};
 pub(crate) use parquet::guarded;
 pub(crate) use refused::{HandleFailed, fault_of};
 
@@ -59,6 +59,11 @@ pub(crate) trait Rows: Send {
     /// The last row's piece of the file, unpacked, and its bytes, of which none are kept of a row that is too long; `None` where
     /// rows are no pieces of text.
     fn piece(&self) -> Option<(Piece, &[u8])> {
+        None
+    }
+
+    /// Everything that an archive holds, read or not; `None` of other formats.
+    fn listing(&self) -> Option<&Listing> {
         None
     }
 

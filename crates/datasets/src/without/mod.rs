@@ -1,5 +1,6 @@
 //! Rows taken out of a file: found by where they stand, by their group or by their text, and the file written again
-//! without them. All else keeps its bytes and, but for Parquet, its place: in a text, empty lines stay behind.
+//! without them. All else keeps its bytes and, but for Parquet, its place: in a text, empty lines stay behind. From an
+//! archive goes with a group all that lies in its folders, and with a file what else is known of it there.
 
 mod parquet;
 mod text;
@@ -31,11 +32,26 @@ pub enum Wanted {
 pub struct Found {
     /// In the order of the file.
     pub places: Vec<Place>,
-    /// Rows that cannot be read, and so were not compared.
+    /// Rows and files of an archive that cannot be read, and so were not compared.
     pub unreadable: u64,
+    /// What has to go from an archive with them, or as a group's, and is no row.
+    beside: Vec<Place>,
     format: Option<Format>,
     /// Where they lie in the bytes of a text, unpacked.
     pieces: Vec<Piece>,
+}
+
+impl Found {
+    /// Whether nothing is to go.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty() && self.beside.is_empty()
+    }
+
+    /// Everything that is to go.
+    fn gone(&self) -> impl Iterator<Item = &Place> {
+        self.places.iter().chain(&self.beside)
+    }
 }
 
 /// Looks for rows. `seen` is given what each of them shows.
@@ -54,12 +70,14 @@ pub fn find(
         let (place, draft) = match step {
             Step::Row { place, draft } => (place, draft.ok()),
             // A file in an archive that is no example, as a list beside the folders.
-            Step::Note { place: Some(place @ Place::Path(_)), .. } if wanted.names(&place) => (place, None),
+            Step::Note { place: Some(place @ Place::Path(_)), fault } if fault.code.is_unread() => {
+                (place, None)
+            }
             Step::Note { .. } => continue,
         };
         let taken = match &draft {
             Some(draft) => wanted.takes(&place, draft),
-            None => wanted.names(&place) || wanted.takes_unread(opened.rows.as_ref()),
+            None => wanted.names(&place) || wanted.takes_unread(&place, opened.rows.as_ref()),
         };
         if !taken {
             found.unreadable += u64::from(draft.is_none() && !matches!(wanted, Wanted::Places(_)));
@@ -70,6 +88,10 @@ pub fn find(
         }
         found.pieces.extend(opened.rows.piece().map(|(piece, _)| piece));
         found.places.push(place);
+    }
+    if let Some(listing) = opened.rows.listing() {
+        let beside = listing.beside(&paths(&found.places), wanted.group());
+        found.beside = beside.into_iter().map(|path| Place::Path(path.into())).collect();
     }
     Ok(found)
 }
@@ -92,10 +114,10 @@ pub fn write_without(
             packed(source, limits, out, |from, to| text::cut(from, to, &found.pieces, text::Left::LineEnds))
         }
         Some(Format::Tar) => {
-            let pieces = tar_pieces(plain(source, limits)?, &paths(&found.places))?;
+            let pieces = tar_pieces(plain(source, limits)?, &paths(found.gone()))?;
             packed(source, limits, out, |from, to| text::cut(from, to, &pieces, text::Left::Nothing))
         }
-        Some(Format::Zip) => zip::copy(source, &paths(&found.places), out),
+        Some(Format::Zip) => zip::copy(source, &paths(found.gone()), out),
         Some(Format::Parquet) => parquet::copy(source, &lines(&found.places), out),
     }
 }
@@ -103,6 +125,13 @@ pub fn write_without(
 impl Wanted {
     fn names(&self, place: &Place) -> bool {
         matches!(self, Self::Places(places) if places.contains(place))
+    }
+
+    fn group(&self) -> Option<&str> {
+        match self {
+            Self::Group(group) => Some(group.trim()),
+            Self::Places(_) | Self::Text(_) => None,
+        }
     }
 
     fn takes(&self, place: &Place, draft: &Draft) -> bool {
@@ -113,8 +142,11 @@ impl Wanted {
         }
     }
 
-    /// Whether the last row, which is wrong, is wanted as far as its bytes tell.
-    fn takes_unread(&self, rows: &dyn Rows) -> bool {
+    /// Whether the last row, which is wrong or no example, is wanted as far as its path and its bytes tell.
+    fn takes_unread(&self, place: &Place, rows: &dyn Rows) -> bool {
+        if let (Some(listing), Place::Path(path), Some(group)) = (rows.listing(), place, self.group()) {
+            return listing.is_of_group(path, group);
+        }
         let Some((_, bytes)) = rows.piece() else { return false };
         let object = serde_json::from_slice::<serde_json::Value>(bytes).ok();
         let field = |name: &str| object.as_ref().and_then(|object| object.get(name)?.as_str());
@@ -135,7 +167,7 @@ fn content(material: Material, limits: &Limits) -> Option<Content> {
     material.content(limits).ok()
 }
 
-fn paths(places: &[Place]) -> HashSet<&str> {
+fn paths<'a>(places: impl IntoIterator<Item = &'a Place>) -> HashSet<&'a str> {
     let mut paths = HashSet::new();
     for place in places {
         match place {

@@ -1,11 +1,11 @@
 //! Files written again without some rows: nothing of those is left, and everything else is as it was.
 
 use std::collections::HashSet;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 
 use headstart_datasets::{Content, DatasetError, Example, Found, Place, Wanted, find, write_without};
 
-use crate::files::{data, examples, gzipped, inspected, limits, source, tarred, text, zipped};
+use crate::files::{data, examples, gzipped, inspected, limits, source, tar_entry, tarred, text, zipped};
 
 /// Looks for rows and writes the file again: what was found, what it shows, the new bytes.
 fn without(name: &str, bytes: &[u8], wanted: &Wanted) -> (Found, Vec<Content>, Vec<u8>) {
@@ -147,6 +147,119 @@ fn a_group_and_a_text_name_all_their_rows() {
         assert!(!holds(&out, "anna"), "{name}");
         let (found, ..) = without(name, &bytes, &Wanted::Text("one".into()));
         assert_eq!(found.places.len(), 2, "{name}");
+    }
+}
+
+/// A zip and tars of these entries, folders and all.
+fn archives(entries: &[(&str, &[u8])]) -> [(&'static str, Vec<u8>); 3] {
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let mut tar = Vec::new();
+    for (name, content) in entries {
+        let options = zip::write::SimpleFileOptions::default();
+        let kind = if name.ends_with('/') {
+            writer.add_directory(*name, options).unwrap();
+            tar::EntryType::Directory
+        } else {
+            writer.start_file(*name, options).unwrap();
+            writer.write_all(content).unwrap();
+            tar::EntryType::Regular
+        };
+        tar.extend(tar_entry(name, kind, content));
+    }
+    tar.extend([0; 1024]);
+    let zip = writer.finish().unwrap().into_inner();
+    [("a.zip", zip), ("a.tar.gz", gzipped(&tar)), ("a.tar", tar)]
+}
+
+/// What an archive holds, in its order.
+fn entries_of(name: &str, bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let content = |from: &mut dyn std::io::Read| {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).unwrap();
+        bytes
+    };
+    if name == "a.zip" {
+        let mut zip = zip::ZipArchive::new(std::io::Cursor::new(bytes)).unwrap();
+        let len = zip.len();
+        let entry = |index| {
+            let mut file = zip.by_index(index).unwrap();
+            (file.name().unwrap().into_owned(), content(&mut file))
+        };
+        return (0..len).map(entry).collect();
+    }
+    let plain =
+        if name == "a.tar" { bytes.to_vec() } else { content(&mut flate2::read::GzDecoder::new(bytes)) };
+    let mut tar = tar::Archive::new(&plain[..]);
+    let entry = |entry: std::io::Result<tar::Entry<'_, &[u8]>>| {
+        let mut entry = entry.unwrap();
+        (String::from_utf8(entry.path_bytes().into_owned()).unwrap(), content(&mut entry))
+    };
+    tar.entries().unwrap().map(entry).collect()
+}
+
+#[test]
+fn with_a_group_goes_all_that_its_folders_hold_in_an_archive() {
+    let of_anna: [(&str, &[u8]); 12] = [
+        ("people/anna/", b""),
+        ("people/anna/cat/", b""),
+        ("people/anna/cat/1.txt", b"one"),
+        ("people/anna/cat/Thumbs.db", b"small pictures"),
+        ("people/anna/cat/.hidden", b"hidden"),
+        ("people/anna/notes.json", b"{}"),
+        ("people/anna/more.zip", b"PK"),
+        ("people/anna/a/b/deep.txt", b"deep"),
+        ("__MACOSX/people/", b""),
+        ("__MACOSX/people/._anna", b"known of anna"),
+        ("__MACOSX/people/anna/cat/._1.txt", b"known of one"),
+        ("people/.DS_Store", b"names of folders: anna"),
+    ];
+    let others: [(&str, &[u8]); 7] = [
+        ("people/", b""),
+        ("people/annabel/", b""),
+        ("people/annabel/cat/2.txt", b"two"),
+        ("people/annabel/cat/Thumbs.db", b"small pictures"),
+        ("people/bert/dog/", b""),
+        ("people/bert/dog/3.txt", b"three"),
+        ("people/bert/dog/4.txt", b"four"),
+    ];
+    let all: Vec<(&str, &[u8])> = of_anna.into_iter().chain(others).collect();
+    for ((name, bytes), (_, left)) in archives(&all).into_iter().zip(archives(&others)) {
+        let (found, seen, out) = without(name, &bytes, &Wanted::Group("anna".into()));
+        let rows = [
+            "people/anna/cat/1.txt",
+            "people/anna/notes.json",
+            "people/anna/more.zip",
+            "people/anna/a/b/deep.txt",
+        ];
+        assert_eq!(found.places, rows.map(|path| Place::Path(path.into())), "{name}");
+        assert_eq!((seen, found.unreadable), (vec![Content::Text("one".into())], 0), "{name}");
+        assert_eq!(entries_of(name, &out), entries_of(name, &left), "{name}: all else stays");
+        // What an earlier version left of a group goes without a row of it.
+        let (found, ..) = without(name, &out, &Wanted::Group("anna".into()));
+        assert!(found.is_empty(), "{name}");
+    }
+    let left_behind: Vec<(&str, &[u8])> = [("people/anna/", &b""[..])].into_iter().chain(others).collect();
+    for ((name, bytes), (_, left)) in archives(&left_behind).into_iter().zip(archives(&others)) {
+        let (found, _, out) = without(name, &bytes, &Wanted::Group("anna".into()));
+        assert_eq!((found.places.len(), found.is_empty()), (0, false), "{name}");
+        assert_eq!(entries_of(name, &out), entries_of(name, &left), "{name}");
+    }
+}
+
+#[test]
+fn files_of_an_archive_that_are_not_read_are_counted_where_they_stay() {
+    let entries: [(&str, &[u8]); 3] =
+        [("anna/cat/1.txt", b"one"), ("bert/cat/2.txt", b"two"), ("people.csv", b"anna,bert")];
+    for (name, bytes) in archives(&entries) {
+        for wanted in [Wanted::Group("anna".into()), Wanted::Text("one".into())] {
+            let (found, _, out) = without(name, &bytes, &wanted);
+            assert_eq!((found.places.len(), found.unreadable), (1, 1), "{name}");
+            assert!(name.ends_with("gz") || holds(&out, "people.csv"), "{name}");
+        }
+        let beside = Wanted::Places(HashSet::from([Place::Path("people.csv".into())]));
+        let (found, _, out) = without(name, &bytes, &beside);
+        assert_eq!((found.places.len(), found.unreadable), (1, 0), "{name}");
+        assert!(!holds(&out, "people.csv"), "{name}");
     }
 }
 

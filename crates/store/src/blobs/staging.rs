@@ -52,18 +52,27 @@ impl Staging {
         let mut free = 0;
         for entry in fs::read_dir(root)? {
             let entry = entry?;
-            if !entry.file_type()?.is_dir() {
-                continue;
-            }
-            if File::create(entry.path().join(LOCK))?.try_lock().is_ok() {
-                Self::restore(&entry.path(), root.parent().unwrap_or(root))?;
-                fs::remove_dir_all(entry.path())?;
-            } else if let Some(number) = entry.file_name().to_str().and_then(|name| name.parse::<u64>().ok())
-            {
-                free = free.max(number.saturating_add(1));
+            match Self::clear_one(&entry, root.parent().unwrap_or(root)) {
+                Ok(used) => free = free.max(used.map_or(0, |number| number.saturating_add(1))),
+                // Its process ends just now, and takes it along.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
         }
         Ok((free, gate))
+    }
+
+    /// Removes a folder whose process is gone; the number of one that is in use.
+    fn clear_one(entry: &fs::DirEntry, blobs: &Path) -> io::Result<Option<u64>> {
+        if !entry.file_type()?.is_dir() {
+            return Ok(None);
+        }
+        if File::create(entry.path().join(LOCK))?.try_lock().is_ok() {
+            Self::restore(&entry.path(), blobs)?;
+            fs::remove_dir_all(entry.path())?;
+            return Ok(None);
+        }
+        Ok(entry.file_name().to_str().and_then(|name| name.parse().ok()))
     }
 
     /// Puts blobs back that a process had taken aside and not removed: a row may name them.

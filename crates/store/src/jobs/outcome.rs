@@ -5,6 +5,7 @@ use headstart_types::job::{Job, JobError, JobState, Lease, Level, NewEvent};
 
 use super::claim::{FENCE, fence};
 use super::events::with_event;
+use super::rows::Change;
 use super::states::Trigger;
 use crate::backend::{Batch, to_json};
 use crate::error::StoreError;
@@ -19,7 +20,7 @@ impl Store {
     /// [`StoreError::Conflict`] from another state, [`StoreError::NotFound`].
     pub async fn validated(&self, id: &JobId, now: i64) -> Result<Job, StoreError> {
         let event = NewEvent::info("files validated, job queued");
-        let queued = (", queued_at = $2", Vec::new());
+        let queued = Change { set: ", queued_at = $2", ..Change::default() };
         self.move_job(Scope::All, id, Trigger::Validate, queued, &event, now).await
     }
 
@@ -29,7 +30,8 @@ impl Store {
     /// [`StoreError::Conflict`] when it is paused or over, [`StoreError::NotFound`].
     pub async fn refuse_job(&self, id: &JobId, error: &JobError, now: i64) -> Result<Job, StoreError> {
         let event = NewEvent { level: Level::Error, message: error.message.clone(), data: None };
-        let change = (", error = $7", vec![to_json(error)?.into()]);
+        let values = vec![to_json(error)?.into()];
+        let change = Change { set: ", error = $8", values, queued_max: None };
         self.move_job(Scope::All, id, Trigger::Fail, change, &event, now).await
     }
 
@@ -39,7 +41,7 @@ impl Store {
     /// [`StoreError::Conflict`] when it is over, [`StoreError::NotFound`].
     pub async fn cancel(&self, scope: Scope<'_>, id: &JobId, now: i64) -> Result<Job, StoreError> {
         let event = NewEvent::info("job cancelled");
-        self.move_job(scope, id, Trigger::Cancel, ("", Vec::new()), &event, now).await
+        self.move_job(scope, id, Trigger::Cancel, Change::default(), &event, now).await
     }
 
     /// Stops a job until it is resumed. A worker that has it may still write its step's output; nothing is counted
@@ -49,16 +51,23 @@ impl Store {
     /// [`StoreError::Conflict`] when it neither waits nor runs, [`StoreError::NotFound`].
     pub async fn pause(&self, scope: Scope<'_>, id: &JobId, now: i64) -> Result<Job, StoreError> {
         let event = NewEvent::info("job paused");
-        self.move_job(scope, id, Trigger::Pause, ("", Vec::new()), &event, now).await
+        self.move_job(scope, id, Trigger::Pause, Change::default(), &event, now).await
     }
 
-    /// Puts a paused job at the end of the queue.
+    /// Puts a paused job at the end of the queue. `queued_max` bounds the key's waiting jobs, as where jobs are made.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when it is not paused, [`StoreError::NotFound`].
-    pub async fn resume(&self, scope: Scope<'_>, id: &JobId, now: i64) -> Result<Job, StoreError> {
+    /// [`StoreError::TooMany`] at the bound, [`StoreError::Conflict`] when it is not paused, [`StoreError::NotFound`].
+    pub async fn resume(
+        &self,
+        scope: Scope<'_>,
+        id: &JobId,
+        queued_max: u32,
+        now: i64,
+    ) -> Result<Job, StoreError> {
         let event = NewEvent::info("job resumed");
-        let queued = (", queued_at = $2, owner = NULL", Vec::new());
+        let set = ", queued_at = $2, owner = NULL";
+        let queued = Change { set, values: Vec::new(), queued_max: Some(queued_max) };
         self.move_job(scope, id, Trigger::Resume, queued, &event, now).await
     }
 

@@ -24,6 +24,19 @@ pub(crate) const COLUMNS: &str = "id, key, state, model, method, classifier, suf
 /// How often a change is tried again when another came between reading and writing.
 pub(crate) const TRIES: usize = 16;
 
+/// States in which a job waits for a worker.
+const WAITING: &str = "'validating_files', 'queued'";
+
+/// What changes in a job's row as it moves, beside its state.
+#[derive(Default)]
+pub(crate) struct Change {
+    /// Columns set, each behind a comma; `$2` is now, `$8` and on are `values`.
+    pub(crate) set: &'static str,
+    pub(crate) values: Vec<Value>,
+    /// The key's waiting jobs must be fewer than this.
+    pub(crate) queued_max: Option<u32>,
+}
+
 /// Most bytes of a job's parameters and of its metadata, as JSON.
 const JSON_BYTES: usize = 64 * 1024;
 
@@ -98,7 +111,7 @@ impl Store {
             "INSERT INTO jobs (id, key, state, model, method, classifier, suffix, training_file, validation_file, \
              seed, metadata, params_version, params, created_at, updated_at, queued_at, webhook, traceparent) \
              SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14, $14, $16, $17 \
-             WHERE (SELECT COUNT(*) FROM jobs WHERE key = $2 AND state IN ('validating_files', 'queued')) < $15 \
+             WHERE (SELECT COUNT(*) FROM jobs WHERE key = $2 AND state IN ({WAITING})) < $15 \
              AND EXISTS ({usable} $8) AND ($9 IS NULL OR EXISTS (SELECT 1 FROM files WHERE id = $9)) \
              ON CONFLICT (id) DO NOTHING RETURNING {COLUMNS}"
         );
@@ -249,7 +262,7 @@ impl Store {
         scope: Scope<'_>,
         id: &JobId,
         trigger: Trigger,
-        change: (&str, Vec<Value>),
+        change: Change,
         event: &NewEvent,
         now: i64,
     ) -> Result<Job, StoreError> {
@@ -259,8 +272,10 @@ impl Store {
             let finished = if state.is_final() { Value::Integer(now) } else { Value::Null };
             let sql = format!(
                 "UPDATE jobs SET state = $1, updated_at = $2, finished_at = $3{} \
-                 WHERE id = $4 AND state = $5 AND attempt = $6 RETURNING {COLUMNS}",
-                change.0
+                 WHERE id = $4 AND state = $5 AND attempt = $6 \
+                 AND ($7 IS NULL OR (SELECT COUNT(*) FROM jobs AS others WHERE others.key = jobs.key \
+                 AND others.state IN ({WAITING})) < $7) RETURNING {COLUMNS}",
+                change.set
             );
             let mut values: Vec<Value> = vec![
                 state.as_str().into(),
@@ -269,8 +284,9 @@ impl Store {
                 id.into(),
                 job.state.as_str().into(),
                 job.attempt.into(),
+                change.queued_max.into(),
             ];
-            values.extend(change.1.iter().cloned());
+            values.extend(change.values.iter().cloned());
             let mut batch = Batch::new().must(sql, values);
             if state.is_final() {
                 batch = with_webhook(batch, id);
@@ -278,8 +294,21 @@ impl Store {
             if let Ok(rows) = self.write(with_event(batch, id, event, now)?).await? {
                 return one(rows);
             }
+            if let Some(limit) = change.queued_max
+                && self.waiting_of(&job.key).await? >= u64::from(limit)
+            {
+                return Err(StoreError::TooMany { what: "queued jobs", limit });
+            }
         }
         Err(StoreError::Conflict(format!("job `{id}` changes too fast")))
+    }
+
+    /// How many jobs of a key wait for a worker.
+    async fn waiting_of(&self, key: &str) -> Result<u64, StoreError> {
+        let sql = format!("SELECT COUNT(*) FROM jobs WHERE key = $1 AND state IN ({WAITING})");
+        let rows = self.read(sql, vec![key.into()]).await?;
+        let row = rows.into_iter().next().ok_or(StoreError::Bug("a count has no row"))?;
+        Reader::new("jobs", row).count()
     }
 }
 

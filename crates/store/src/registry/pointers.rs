@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use headstart_types::classifier::{Classifier, ClassifierId, Reason};
 
+use super::publish::Expected;
 use super::rows::{check_name, named};
 use crate::backend::{Batch, to_json};
 use crate::error::StoreError;
@@ -20,6 +21,11 @@ pub(crate) fn recent(mut history: Vec<u32>) -> Vec<u32> {
     let surplus = history.len().saturating_sub(HISTORY);
     history.drain(..surplus);
     history
+}
+
+/// Leaves no step in a history that leads to what answers already.
+fn only_steps_back(classifier: &mut Classifier) {
+    while classifier.history.pop_if(|earlier| Some(*earlier) == classifier.production).is_some() {}
 }
 
 impl Store {
@@ -62,14 +68,17 @@ impl Store {
     /// Makes the version production that was so before; again, the one before that. A traffic split ends.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when there is no earlier one, [`StoreError::NotFound`].
+    /// [`StoreError::Conflict`] when there is no earlier one, or the classifier is not as expected; [`StoreError::NotFound`].
     pub async fn rollback(
         &self,
         id: &ClassifierId,
+        expected: Expected,
         reason: &Reason,
         now: i64,
     ) -> Result<Classifier, StoreError> {
         self.edit(id, "rollback", reason, now, |classifier, _| {
+            expected.check(id, Some(classifier))?;
+            only_steps_back(classifier);
             let earlier = classifier.history.pop();
             let earlier = earlier.ok_or_else(|| {
                 StoreError::Conflict(format!("classifier `{}` has no earlier production version", id.name))
@@ -178,7 +187,7 @@ impl Store {
             values.push(number.into());
             batch.must("DELETE FROM versions WHERE key = $1 AND name = $2 AND number = $3", values)
         };
-        self.edit_with(id, "delete", reason, now, gone, |classifier, numbers| {
+        self.edit_with(id, "delete_version", reason, now, gone, |classifier, numbers| {
             exists(id, numbers, number)?;
             let pointing = pointing_to(classifier, number);
             if !pointing.is_empty() {
@@ -188,6 +197,7 @@ impl Store {
             }
             classifier.history.retain(|&earlier| earlier != number);
             classifier.history.dedup();
+            only_steps_back(classifier);
             Ok(())
         })
         .await
@@ -197,10 +207,11 @@ impl Store {
     /// classifier of that name goes on with new numbers.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`].
+    /// [`StoreError::Conflict`] when it is not as expected, [`StoreError::NotFound`].
     pub async fn delete_classifier(
         &self,
         id: &ClassifierId,
+        expected: Expected,
         reason: &Reason,
         now: i64,
     ) -> Result<(), StoreError> {
@@ -213,6 +224,7 @@ impl Store {
             without_checkpoints(batch, id)
         };
         self.edit_with(id, "delete", reason, now, gone, |classifier, _| {
+            expected.check(id, Some(classifier))?;
             classifier.production = None;
             classifier.history.clear();
             classifier.traffic.clear();

@@ -46,7 +46,7 @@ pub struct Ending {
 }
 
 impl Expected {
-    fn check(self, id: &ClassifierId, known: Option<&Classifier>) -> Result<(), StoreError> {
+    pub(super) fn check(self, id: &ClassifierId, known: Option<&Classifier>) -> Result<(), StoreError> {
         let is_so = match self {
             Self::Any => true,
             Self::New => known.is_none(),

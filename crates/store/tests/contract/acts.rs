@@ -31,7 +31,7 @@ async fn what_is_done_to_the_registry_is_an_act_of_who_did_it(store: Store) {
     for _ in 0..2 {
         store.publish(&intent(), &version(), When::Always, Expected::Any, &reason(), T).await.unwrap();
     }
-    store.rollback(&intent(), &reason(), T).await.unwrap();
+    store.rollback(&intent(), Expected::Any, &reason(), T).await.unwrap();
     let purge = PurgeId::new(T, chance());
     let named = PurgeNamed { by: NamedBy::Text, file: None, rows: None, sha256: None };
     let details = PurgeDetails {
@@ -48,6 +48,7 @@ async fn what_is_done_to_the_registry_is_an_act_of_who_did_it(store: Store) {
     let whole = NewPurge {
         id: purge.clone(),
         reason: reason(),
+        key: None,
         details,
         files: Vec::new(),
         versions: Vec::new(),
@@ -75,7 +76,7 @@ async fn what_is_refused_is_no_act(store: Store) {
     store.create_job(&job_on(&row.id, "alice", T), 10, T).await.unwrap();
     let refused = store.delete_file(Scope::All, &row.id, &reason(), T).await;
     assert!(matches!(refused, Err(StoreError::Conflict(_))));
-    assert!(store.rollback(&intent(), &reason(), T).await.is_err());
+    assert!(store.rollback(&intent(), Expected::Any, &reason(), T).await.is_err());
     assert!(told(&store).await.is_empty());
 }
 
@@ -104,4 +105,13 @@ async fn acts_are_forgotten_by_age_and_numbers_are_not_given_again(store: Store)
     store.note(&act("anna", "m"), T + 4).await.unwrap();
     let left = store.acts(None, &PageRequest::newest(10)).await.unwrap();
     assert_eq!(left.data.iter().map(|row| row.number).collect::<Vec<_>>(), [4]);
+    // The audit of a classifier says the same, and is forgotten with it.
+    for now in [T + 10, T + 20] {
+        store.publish(&intent(), &version(), When::Always, Expected::Any, &reason(), now).await.unwrap();
+    }
+    store.forget_acts(T + 20).await.unwrap();
+    store.rollback(&intent(), Expected::Any, &reason(), T + 30).await.unwrap();
+    let audits = store.audits(&intent(), &PageRequest::newest(10)).await.unwrap().data;
+    let told: Vec<_> = audits.iter().map(|row| (row.number, row.action.as_str())).collect();
+    assert_eq!(told, [(3, "rollback"), (2, "publish")]);
 }

@@ -19,6 +19,7 @@ contract!(
     a_promotion_after_production_has_moved_is_a_conflict,
     traffic_shadow_and_aliases_name_versions_that_exist,
     a_history_has_each_step_back_once_and_no_more_than_it_may,
+    what_has_changed_since_it_was_looked_at_is_neither_deleted_nor_rolled_back,
     a_version_in_use_stays,
     a_deleted_classifiers_numbers_are_not_used_again,
     examples_make_versions_that_answer_at_once,
@@ -107,7 +108,7 @@ async fn of_two_first_jobs_that_the_gate_lets_through_unseen_the_later_is_compar
     assert!(matches!(late, Err(StoreError::Conflict(_))), "{late:?}");
     assert_eq!(store.classifier(&intent()).await.unwrap().last_version, 1);
     // A deleted one is none; its numbers go on.
-    store.delete_classifier(&intent(), &reason(), T + 2).await.unwrap();
+    store.delete_classifier(&intent(), Expected::Any, &reason(), T + 2).await.unwrap();
     let again = ended(&store, &unseen, T + 3).await.unwrap();
     assert_eq!((again.promoted, again.version.number), (true, 2));
 }
@@ -139,9 +140,9 @@ async fn promotion_and_rollback_move_one_pointer_and_are_written_down(store: Sto
     let promoted = store.promote(&id, 3, Some(2), &reason(), T + 11).await.unwrap();
     assert_eq!((promoted.production, &promoted.history), (Some(3), &vec![1, 2]));
     assert_eq!(store.classifier(&id).await.unwrap(), promoted);
-    assert_eq!(store.rollback(&id, &reason(), T + 12).await.unwrap().production, Some(2));
-    assert_eq!(store.rollback(&id, &reason(), T + 13).await.unwrap().production, Some(1));
-    assert!(matches!(store.rollback(&id, &reason(), T).await, Err(StoreError::Conflict(_))));
+    assert_eq!(store.rollback(&id, Expected::Any, &reason(), T + 12).await.unwrap().production, Some(2));
+    assert_eq!(store.rollback(&id, Expected::Any, &reason(), T + 13).await.unwrap().production, Some(1));
+    assert!(matches!(store.rollback(&id, Expected::Any, &reason(), T).await, Err(StoreError::Conflict(_))));
     assert!(matches!(store.promote(&id, 9, None, &reason(), T).await, Err(StoreError::NotFound { .. })));
     let oldest = PageRequest { after: Some(1), limit: 9, order: Order::Ascending };
     let audits = store.audits(&id, &oldest).await.unwrap().data;
@@ -205,7 +206,8 @@ async fn a_history_has_each_step_back_once_and_no_more_than_it_may(store: Store)
     for _ in 0..3 {
         trained(&store, T).await;
     }
-    let back = async || store.rollback(&intent(), &reason(), T).await.map(|now| now.production);
+    let back =
+        async || store.rollback(&intent(), Expected::Any, &reason(), T).await.map(|now| now.production);
     store.promote(&intent(), 2, None, &reason(), T).await.unwrap();
     store.promote(&intent(), 2, None, &reason(), T).await.unwrap();
     assert_eq!(back().await.unwrap(), Some(1), "promoted again, it is no step");
@@ -217,11 +219,45 @@ async fn a_history_has_each_step_back_once_and_no_more_than_it_may(store: Store)
     store.delete_version(&intent(), 2, &reason(), T).await.unwrap();
     assert_eq!(back().await.unwrap(), Some(1));
     assert!(matches!(back().await, Err(StoreError::Conflict(_))));
+    // 1, 3, 1, 4, 1: without 4 the step back leads to 3, without 3 from 1 to 1, which is none.
+    for number in [3, 1] {
+        store.promote(&intent(), number, None, &reason(), T).await.unwrap();
+    }
+    let fourth = trained(&store, T).await;
+    store.promote(&intent(), fourth, None, &reason(), T).await.unwrap();
+    store.promote(&intent(), 1, None, &reason(), T).await.unwrap();
+    store.delete_version(&intent(), fourth, &reason(), T).await.unwrap();
+    assert_eq!(back().await.unwrap(), Some(3));
+    store.promote(&intent(), 1, None, &reason(), T).await.unwrap();
+    store.delete_version(&intent(), 3, &reason(), T).await.unwrap();
+    assert!(matches!(back().await, Err(StoreError::Conflict(_))), "nothing would change");
+    trained(&store, T).await;
     for _ in 0..200 {
-        store.promote(&intent(), 3, None, &reason(), T).await.unwrap();
+        store.promote(&intent(), 5, None, &reason(), T).await.unwrap();
         store.promote(&intent(), 1, None, &reason(), T).await.unwrap();
     }
     assert_eq!(store.classifier(&intent()).await.unwrap().history.len(), 100);
+}
+
+async fn what_has_changed_since_it_was_looked_at_is_neither_deleted_nor_rolled_back(store: Store) {
+    trained(&store, T).await;
+    trained(&store, T).await;
+    store.promote(&intent(), 2, None, &reason(), T).await.unwrap();
+    let seen = Expected::Revision(store.classifier(&intent()).await.unwrap().revision);
+    trained(&store, T).await;
+    let deleted = store.delete_classifier(&intent(), seen, &reason(), T).await;
+    assert!(matches!(deleted, Err(StoreError::Conflict(_))), "{deleted:?}");
+    let back = store.rollback(&intent(), seen, &reason(), T).await;
+    assert!(matches!(back, Err(StoreError::Conflict(_))), "{back:?}");
+    let seen = Expected::Revision(store.classifier(&intent()).await.unwrap().revision);
+    assert_eq!(store.rollback(&intent(), seen, &reason(), T).await.unwrap().production, Some(1));
+    assert!(store.rollback(&intent(), seen, &reason(), T).await.is_err(), "it is done once");
+    store.delete_version(&intent(), 3, &reason(), T).await.unwrap();
+    let seen = Expected::Revision(store.classifier(&intent()).await.unwrap().revision);
+    store.delete_classifier(&intent(), seen, &reason(), T).await.unwrap();
+    let audits = store.audits(&intent(), &PageRequest::newest(2)).await.unwrap().data;
+    let actions: Vec<&str> = audits.iter().map(|row| row.action.as_str()).collect();
+    assert_eq!(actions, ["delete", "delete_version"]);
 }
 
 async fn a_version_in_use_stays(store: Store) {
@@ -244,19 +280,19 @@ async fn a_version_in_use_stays(store: Store) {
     store.promote(&id, 4, None, &why, T).await.unwrap();
     assert!(store.delete_version(&id, 1, &why, T).await.unwrap().history.is_empty());
     assert!(matches!(store.version(&id, 1).await, Err(StoreError::NotFound { .. })));
-    assert!(matches!(store.rollback(&id, &why, T).await, Err(StoreError::Conflict(_))));
+    assert!(matches!(store.rollback(&id, Expected::Any, &why, T).await, Err(StoreError::Conflict(_))));
     assert_eq!(trained(&store, T + 9).await, 5);
 }
 
 async fn a_deleted_classifiers_numbers_are_not_used_again(store: Store) {
     trained(&store, T).await;
     trained(&store, T).await;
-    store.delete_classifier(&intent(), &reason(), T + 1).await.unwrap();
+    store.delete_classifier(&intent(), Expected::Any, &reason(), T + 1).await.unwrap();
     assert!(matches!(store.classifier(&intent()).await, Err(StoreError::NotFound { .. })));
     assert!(store.classifiers(Scope::All, None, 9).await.unwrap().data.is_empty());
     assert!(store.versions(&intent(), &PageRequest::newest(9)).await.unwrap().data.is_empty());
     assert!(matches!(
-        store.delete_classifier(&intent(), &reason(), T).await,
+        store.delete_classifier(&intent(), Expected::Any, &reason(), T).await,
         Err(StoreError::NotFound { .. })
     ));
     assert_eq!(trained(&store, T + 2).await, 3);

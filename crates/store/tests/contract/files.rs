@@ -1,6 +1,6 @@
 //! File rows: quota, lists, retention, and what keeps a file.
 
-use headstart_store::{FileFilter, Order, PageRequest, Scope, Store, StoreError};
+use headstart_store::{Expected, FileFilter, Order, PageRequest, Scope, Store, StoreError};
 use headstart_types::classifier::ClassifierId;
 use headstart_types::file::FileState;
 use headstart_types::ids::FileId;
@@ -111,7 +111,7 @@ async fn checkpoints_are_named_with_their_file_and_go_with_their_classifier(stor
     let trained = names(store.checkpoints_on_deleted(Scope::Key("alice")).await.unwrap());
     assert_eq!((names(deleted.checkpoints), trained.as_slice()), (trained.clone(), [name].as_slice()));
     assert!(store.checkpoints_on_deleted(Scope::Key("bob")).await.unwrap().is_empty());
-    store.delete_classifier(&intent(), &reason(), T).await.unwrap();
+    store.delete_classifier(&intent(), Expected::Any, &reason(), T).await.unwrap();
     assert!(matches!(store.checkpoint(&made.id, 40).await, Err(StoreError::NotFound { .. })));
     assert_eq!(store.checkpoint(&runs.id, 2).await.unwrap().step, 2, "what runs goes on");
 }

@@ -8,6 +8,7 @@ contract!(
     a_repeated_request_gets_the_first_answer,
     the_same_key_with_another_body_is_a_conflict,
     a_request_whose_worker_died_is_tried_again_with_the_same_id,
+    a_request_that_takes_long_holds_its_right_as_long_as_it_says_so,
     an_abandoned_request_may_be_tried_at_once,
     answers_are_forgotten_after_their_time,
     a_clock_set_back_keeps_no_answer_for_ever,
@@ -64,6 +65,18 @@ async fn a_request_whose_worker_died_is_tried_again_with_the_same_id(store: Stor
     // A clock set back does not keep the marker for ever.
     let third = fresh(&store, "file-3", T - 50_000).await;
     store.complete(&third, &answer()).await.unwrap();
+}
+
+async fn a_request_that_takes_long_holds_its_right_as_long_as_it_says_so(store: Store) {
+    let ticket = fresh(&store, "file-1", T).await;
+    for now in [T + HOLD - 1, T + 2 * HOLD - 2] {
+        assert!(store.renew(&ticket, now).await.unwrap());
+        assert_eq!(begin(&store, "body", "file-2", now + HOLD - 1).await.unwrap(), Begun::InProgress);
+    }
+    let taken = fresh(&store, "file-2", T + 3 * HOLD).await;
+    assert!(!store.renew(&ticket, T + 3 * HOLD).await.unwrap(), "another has it by now");
+    store.complete(&taken, &answer()).await.unwrap();
+    assert!(!store.renew(&taken, T + 3 * HOLD).await.unwrap());
 }
 
 async fn an_abandoned_request_may_be_tried_at_once(store: Store) {

@@ -11,6 +11,7 @@ use crate::support::{LIMITS, T, chance, claim, contract, digest, file, file_of, 
 contract!(
     a_job_comes_back_as_it_was_written,
     a_job_needs_a_good_file_and_room_in_its_queue,
+    a_pause_makes_no_room_in_the_queue_that_its_job_gets_back,
     another_keys_job_does_not_exist,
     jobs_are_listed_in_pages_and_by_metadata,
     a_validated_job_is_queued_and_a_refused_one_fails,
@@ -78,6 +79,19 @@ async fn a_job_needs_a_good_file_and_room_in_its_queue(store: Store) {
     assert!(matches!(third, Err(StoreError::TooMany { .. })), "{third:?}");
     claim(&store, "worker", T).await;
     store.create_job(&job_on(&good.id, "alice", T), 2, T).await.unwrap();
+}
+
+async fn a_pause_makes_no_room_in_the_queue_that_its_job_gets_back(store: Store) {
+    let good = file(&store, "alice", T).await;
+    let first = store.create_job(&job_on(&good.id, "alice", T), 1, T).await.unwrap();
+    store.pause(Scope::All, &first.id, T).await.unwrap();
+    let second = store.create_job(&job_on(&good.id, "alice", T), 1, T).await.unwrap();
+    let resumed = store.resume(Scope::All, &first.id, 1, T).await;
+    assert!(matches!(resumed, Err(StoreError::TooMany { what: "queued jobs", limit: 1 })), "{resumed:?}");
+    assert_eq!(store.job(Scope::All, &first.id).await.unwrap().state, JobState::Paused);
+    store.cancel(Scope::All, &second.id, T).await.unwrap();
+    job(&store, "bob", T).await;
+    store.resume(Scope::All, &first.id, 1, T).await.unwrap();
 }
 
 async fn another_keys_job_does_not_exist(store: Store) {
@@ -155,7 +169,7 @@ async fn an_owner_pauses_resumes_and_cancels(store: Store) {
     // The worker finishes what it is at, then lets go.
     store.put_step(&lease, "split", &digest("22"), T + 3).await.unwrap();
     assert!(store.claim("other", LIMITS, T + 9_999).await.unwrap().is_none());
-    assert_eq!(store.resume(scope, &made.id, T + 10_000).await.unwrap().state, JobState::Queued);
+    assert_eq!(store.resume(scope, &made.id, u32::MAX, T + 10_000).await.unwrap().state, JobState::Queued);
     assert!(matches!(store.put_step(&lease, "fit", &digest("33"), T).await, Err(StoreError::LeaseLost(_))));
     let (second, resumed) = claim(&store, "worker", T + 10_001).await;
     assert_eq!((second.attempt, resumed.lost, resumed.started_at), (2, 0, Some(T)));
@@ -236,12 +250,12 @@ async fn a_resumed_job_waits_behind_the_others_and_belongs_to_nobody(store: Stor
     let (lease, _) = claim(&store, "w", T).await;
     let other = job(&store, "alice", T + 1).await;
     store.pause(scope, &made.id, T + 2).await.unwrap();
-    store.resume(scope, &made.id, T + 3).await.unwrap();
+    store.resume(scope, &made.id, u32::MAX, T + 3).await.unwrap();
     assert_eq!(store.position(&made.id, T + 4).await.unwrap(), Some(2));
     // Paused again before anybody took it: its last worker is of the past.
     store.pause(scope, &made.id, T + 5).await.unwrap();
     assert!(matches!(store.put_step(&lease, "fit", &digest("11"), T).await, Err(StoreError::LeaseLost(_))));
-    store.resume(scope, &made.id, T + 6).await.unwrap();
+    store.resume(scope, &made.id, u32::MAX, T + 6).await.unwrap();
     assert_eq!(claim(&store, "w", T + 7).await.1.id, other.id);
     assert_eq!(claim(&store, "w", T + 7).await.1.id, made.id);
 }

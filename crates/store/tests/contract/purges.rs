@@ -1,8 +1,8 @@
 //! Purges: every change or none, bytes erased once nothing names them, and what is left is finished later.
 
 use headstart_store::{
-    Begun, Expected, FileChange, NewPurge, PageRequest, RequestKey, Scope, Store, StoreError, VersionChange,
-    When,
+    Begun, Expected, FileChange, NewPurge, PageRequest, RequestKey, Scope, Store, StoreError, StoredAnswer,
+    VersionChange, When,
 };
 use headstart_types::file::FileRow;
 use headstart_types::ids::{PurgeId, Sha256};
@@ -20,6 +20,7 @@ contract!(
     bytes_that_another_row_names_stay_with_it,
     a_purge_that_has_to_wait_is_finished_later,
     purges_are_listed_for_their_key_alone,
+    answers_kept_for_who_sends_again_name_nobody_and_stay_answers,
 );
 
 /// Later than any file's time on this disk.
@@ -61,6 +62,7 @@ async fn rewriting(store: &Store, files: &[&FileRow]) -> NewPurge {
     let mut purge = NewPurge {
         id: PurgeId::new(T, chance()),
         reason: reason(),
+        key: None,
         details: details(),
         files: Vec::new(),
         versions: Vec::new(),
@@ -74,7 +76,8 @@ async fn rewriting(store: &Store, files: &[&FileRow]) -> NewPurge {
         let versions = store.trained_on(&file.id).await.unwrap().len() as u64;
         let jobs = store.jobs_on(&file.id).await.unwrap();
         let reports = jobs.iter().filter(|(_, report)| report.is_some()).count() as u64;
-        purge.files.push(FileChange { from: file.sha256.clone(), to, versions, reports });
+        let answer = json!({"id": file.id, "problems": []}).to_string();
+        purge.files.push(FileChange { from: file.sha256.clone(), to, versions, reports, answer });
     }
     purge
 }
@@ -156,7 +159,7 @@ async fn a_purge_of_a_file_in_use_or_changed_meanwhile_changes_nothing(store: St
     assert!(store.steps(&job.id).await.unwrap().is_empty() && !is_there(&store, &step).await);
     let late = store.put_step(&lease, "features", &step, T).await;
     assert!(matches!(late, Err(StoreError::LeaseLost(_))), "{late:?}");
-    store.resume(Scope::All, &job.id, T).await.unwrap();
+    store.resume(Scope::All, &job.id, u32::MAX, T).await.unwrap();
     claim(&store, "other", T).await;
 
     // Made up from rows that are no more.
@@ -300,6 +303,44 @@ async fn purges_are_listed_for_their_key_alone(store: Store) {
     assert_eq!(list(Scope::Key("bob"), None).await.0, []);
     let foreign = store.purge_row(Scope::Key("bob"), &ids[0]).await;
     assert!(matches!(foreign, Err(StoreError::NotFound { what: "purge", .. })));
+}
+
+async fn answers_kept_for_who_sends_again_name_nobody_and_stay_answers(store: Store) {
+    let old = file(&store, "a person's rows").await;
+    let request =
+        |key: &str, token: &str| RequestKey { key: key.into(), route: "r".into(), token: token.into() };
+    let body = |id: &str| {
+        json!({"id": id, "status_details": "anna", "problems": [{"path": "anna/1.jpg"}], "examples": 3})
+            .to_string()
+    };
+    let begin = async |key: &str, token: &str, resource: &str| {
+        store.begin(&request(key, token), "f", resource, 1000, 100_000, T).await.unwrap()
+    };
+    let uploads = [
+        ("alice", "kept", old.id.as_str()),
+        ("alice", "deleted", "file-deleted"),
+        ("bob", "looked at", "file-none"),
+        ("alice", "other", "anna"),
+    ];
+    for (key, token, resource) in uploads {
+        let Begun::Fresh(ticket) = begin(key, token, resource).await else { panic!("{token}") };
+        store.complete(&ticket, &StoredAnswer { status: 200, body: body(resource) }).await.unwrap();
+    }
+    let answered = async |key: &str, token: &str| {
+        let Begun::Answered(answer) = begin(key, token, "file-new").await else {
+            panic!("{token} is done again")
+        };
+        answer.body
+    };
+    let purge = NewPurge { key: Some("alice".into()), ..rewriting(&store, &[&old]).await };
+    assert!(store.purge(&purge, LATER).await.unwrap());
+    assert_eq!(answered("alice", "kept").await, purge.files[0].answer);
+    let left: serde_json::Value = serde_json::from_str(&answered("alice", "deleted").await).unwrap();
+    assert_eq!(left, json!({"id": "file-deleted", "status_details": null, "examples": 3}));
+    assert_eq!(answered("alice", "other").await, body("anna"));
+    assert_eq!(answered("bob", "looked at").await, body("file-none"));
+    assert!(store.purge(&rewriting(&store, &[]).await, LATER).await.unwrap());
+    assert!(!answered("bob", "looked at").await.contains("anna"));
 }
 
 #[tokio::test]

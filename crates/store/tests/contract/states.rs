@@ -136,7 +136,7 @@ async fn done(store: &Store, id: &JobId, lease: &Lease, action: Action) -> bool 
         Action::Fail => store.fail(lease, &error(), now).await,
         Action::Finish => store.finish(lease, &version(), None, now).await.map(drop),
         Action::Pause => store.pause(all, id, now).await.map(drop),
-        Action::Resume => store.resume(all, id, now).await.map(drop),
+        Action::Resume => store.resume(all, id, u32::MAX, now).await.map(drop),
         Action::Cancel => store.cancel(all, id, now).await.map(drop),
         Action::Refuse => store.refuse_job(id, &error(), now).await.map(drop),
         Action::Delete => store.delete_job(all, id, &reason(), T).await.map(drop),
@@ -230,7 +230,7 @@ async fn another_key_moves_and_deletes_nothing(store: Store) {
         let bob = Scope::Key("bob");
         let refused = [
             store.pause(bob, &job.id, T).await.map(drop),
-            store.resume(bob, &job.id, T).await.map(drop),
+            store.resume(bob, &job.id, u32::MAX, T).await.map(drop),
             store.cancel(bob, &job.id, T).await.map(drop),
             store.delete_job(bob, &job.id, &reason(), T).await.map(drop),
         ];

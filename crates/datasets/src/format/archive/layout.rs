@@ -54,6 +54,15 @@ pub(crate) enum Role {
     Report(Fault),
 }
 
+/// What folders mean in an archive.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Folders {
+    /// The one around everything.
+    pub(crate) wrapper: Option<String>,
+    /// How many stand above the classes, splits not counted: they are the group.
+    pub(crate) groups: usize,
+}
+
 /// Paths with more folders are no data set's.
 const MOST_FOLDERS: usize = 32;
 const MOST_PATH_BYTES: usize = 4096;
@@ -97,8 +106,8 @@ struct Candidate {
     kind: Kind,
 }
 
-/// The role of every entry, in their order, and whether folders became groups (their names).
-pub(crate) fn roles(entries: &[Entry], limits: &Limits) -> (Vec<Role>, BTreeSet<String>) {
+/// The role of every entry, in their order, the names of folders that became groups, and what folders mean.
+pub(crate) fn roles(entries: &[Entry], limits: &Limits) -> (Vec<Role>, BTreeSet<String>, Folders) {
     let mut roles = Vec::with_capacity(entries.len());
     let mut candidates = Vec::new();
     let mut seen = BTreeSet::new();
@@ -112,7 +121,8 @@ pub(crate) fn roles(entries: &[Entry], limits: &Limits) -> (Vec<Role>, BTreeSet<
             Err(fault) => Role::Report(fault),
         });
     }
-    let wrapped = usize::from(is_wrapped(&candidates));
+    let wrapper = wrapper(&candidates).map(str::to_owned);
+    let wrapped = usize::from(wrapper.is_some());
     let mut depths: BTreeMap<usize, usize> = BTreeMap::new();
     let mut seats = Vec::with_capacity(candidates.len());
     for Candidate { index, folders, kind } in candidates {
@@ -141,7 +151,7 @@ pub(crate) fn roles(entries: &[Entry], limits: &Limits) -> (Vec<Role>, BTreeSet<
             *slot = role;
         }
     }
-    (roles, groups)
+    (roles, groups, Folders { wrapper, groups: usual - 1 })
 }
 
 /// Refuses what is unsafe, passes over what is not data; what is left may be an example.
@@ -203,13 +213,14 @@ fn parts(path: &str) -> Result<Vec<String>, Fault> {
     Ok(parts)
 }
 
-/// Whether one folder, that is no split, lies around everything.
-fn is_wrapped(candidates: &[Candidate]) -> bool {
+/// The one folder, that is no split, that lies around everything.
+fn wrapper(candidates: &[Candidate]) -> Option<&str> {
     let mut inside = candidates.iter().filter(|candidate| !candidate.folders.is_empty());
-    let Some(wrapper) = inside.next().and_then(|candidate| candidate.folders.first()) else { return false };
-    Split::parse(wrapper).is_none()
+    let wrapper = inside.next().and_then(|candidate| candidate.folders.first())?;
+    let is_around = Split::parse(wrapper).is_none()
         && inside.all(|candidate| candidate.folders.first() == Some(wrapper))
-        && candidates.iter().all(|candidate| candidate.folders.len() != 1 || candidate.kind == Kind::Open)
+        && candidates.iter().all(|candidate| candidate.folders.len() != 1 || candidate.kind == Kind::Open);
+    is_around.then_some(wrapper)
 }
 
 /// Where a file in these folders belongs, and how deep it lies without the split.

@@ -1,6 +1,7 @@
 //! Archives of one folder a class, read entry by entry; nothing is written to disk.
 
 mod layout;
+mod listing;
 mod tar;
 mod zip;
 
@@ -8,6 +9,7 @@ use std::io::Read;
 
 use headstart_types::Modality;
 
+pub(crate) use self::listing::Listing;
 pub(crate) use self::tar::{Tar, pieces as tar_pieces};
 pub(crate) use self::zip::Zip;
 use super::fault_of;

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 
 use ::tar::{EntryType, Header, PaxExtensions};
 
+use super::Listing;
 use super::layout::{self, Entry, Role};
 use crate::draft::{Fault, Step};
 use crate::format::{Piece, Rows, fault_of};
@@ -23,6 +24,7 @@ pub(crate) struct Tar {
     walk: Walk,
     notes: std::vec::IntoIter<Step>,
     roles: std::vec::IntoIter<Role>,
+    listing: Listing,
     damage: Option<Fault>,
     limits: Limits,
 }
@@ -53,12 +55,13 @@ impl Tar {
         if damage.as_ref().is_some_and(|fault| fault.code != Code::DamagedFile) {
             entries.clear();
         }
-        let (roles, groups) = layout::roles(&entries, limits);
+        let (roles, groups, folders) = layout::roles(&entries, limits);
         let notes: Vec<Step> = super::groups_note(&groups).into_iter().collect();
         Ok(Self {
             walk: Walk::new(open()),
             notes: notes.into_iter(),
             roles: roles.into_iter(),
+            listing: Listing::new(entries, folders),
             damage,
             limits: limits.clone(),
         })
@@ -100,6 +103,10 @@ impl Rows for Tar {
             }
         }
         Ok(self.damage.take().map(Step::about_file))
+    }
+
+    fn listing(&self) -> Option<&Listing> {
+        Some(&self.listing)
     }
 
     fn position(&self) -> Option<u64> {

@@ -5,7 +5,8 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 
 use ::zip::{CompressionMethod, ZipArchive, result::ZipError};
 
-use super::layout::{self, Entry, Role};
+use super::Listing;
+use super::layout::{self, Entry, Folders, Role};
 use crate::draft::{Fault, Step};
 use crate::format::{Rows, fault_of};
 use crate::source::SourceReader;
@@ -20,7 +21,9 @@ const TAIL: u64 = (64 << 10) + 200;
 pub(crate) struct Zip {
     archive: Option<Archive>,
     notes: std::vec::IntoIter<Step>,
-    entries: Vec<(Entry, u64)>,
+    listing: Listing,
+    /// Of each entry, unpacked.
+    sizes: Vec<u64>,
     roles: std::vec::IntoIter<Role>,
     next: usize,
     limits: Limits,
@@ -32,7 +35,8 @@ impl Zip {
         let mut zip = Self {
             archive: None,
             notes: Vec::new().into_iter(),
-            entries: Vec::new(),
+            listing: Listing::new(Vec::new(), Folders::default()),
+            sizes: Vec::new(),
             roles: Vec::new().into_iter(),
             next: 0,
             limits: limits.clone(),
@@ -60,11 +64,12 @@ impl Zip {
         if archive.len() as u64 > self.limits.max_entries {
             return Err(too_many());
         }
-        let mut total: u64 = 0;
+        let (mut list, mut total): (Vec<Entry>, u64) = (Vec::new(), 0);
         for index in 0..archive.len() {
             let (entry, size) = entry(&mut archive, index, &self.limits)?;
             total = total.saturating_add(size);
-            self.entries.push((entry, size));
+            list.push(entry);
+            self.sizes.push(size);
         }
         if total > self.limits.max_unpacked_bytes {
             let message =
@@ -75,7 +80,6 @@ impl Zip {
             let message = format!("its {} bytes would unpack to {total}", source.bytes());
             return Err(Failure::Fault(Fault::new(Code::SuspiciousRatio, message)));
         }
-        let list: Vec<Entry> = self.entries.iter().map(|(entry, _)| entry.clone()).collect();
         if list.iter().any(|entry| entry.path == "[Content_Types].xml") {
             let message = "an Excel, Word or PowerPoint file; save the table as CSV";
             return Err(Failure::Fault(Fault::new(Code::UnknownFormat, message)));
@@ -91,7 +95,8 @@ impl Zip {
             let fault = Fault::new(Code::DuplicatePath, "the archive has a path twice");
             notes.push(Step::about_file(fault));
         }
-        let (roles, groups) = layout::roles(&list, &self.limits);
+        let (roles, groups, folders) = layout::roles(&list, &self.limits);
+        self.listing = Listing::new(list, folders);
         notes.extend(super::groups_note(&groups));
         self.roles = roles.into_iter();
         self.archive = Some(archive);
@@ -100,7 +105,7 @@ impl Zip {
 
     fn read(&mut self, index: usize) -> Result<Result<Vec<u8>, Fault>, DatasetError> {
         let Some(archive) = &mut self.archive else { return Err(DatasetError::Bug("no open archive")) };
-        let size = self.entries.get(index).map_or(0, |(_, size)| *size);
+        let size = self.sizes.get(index).copied().unwrap_or(0);
         match archive.by_index(index) {
             Ok(file) => {
                 self.position = file.header_start();
@@ -122,7 +127,7 @@ impl Rows for Zip {
         for role in self.roles.by_ref() {
             let index = self.next;
             self.next += 1;
-            let path = self.entries.get(index).map(|(entry, _)| entry.path.clone()).unwrap_or_default();
+            let path = self.listing.path(index).to_owned();
             let place = Place::Path(path.as_str().into());
             match role {
                 Role::Skip => {}
@@ -136,6 +141,10 @@ impl Rows for Zip {
             }
         }
         Ok(None)
+    }
+
+    fn listing(&self) -> Option<&Listing> {
+        Some(&self.listing)
     }
 
     fn position(&self) -> Option<u64> {
