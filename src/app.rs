@@ -368,6 +368,10 @@ impl App {
             self.tell_state(&id);
             tracing::info!(model = %id, "no room left in memory: loaded once it is asked for");
         }
+        for path in &now {
+            // Its name is taken from here on.
+            self.tasks.catalog.set_loading(&name_of(path), true);
+        }
         self.load_folders(engine, &now)?;
         let entries = self.tasks.catalog.list();
         let reasons: Vec<String> = entries
@@ -430,6 +434,7 @@ impl App {
             }
         };
         self.tasks.catalog.insert(id.clone(), entry);
+        self.tasks.catalog.set_loading(&id, false);
         self.tell_state(&id);
         None
     }

@@ -20,6 +20,7 @@ mod intake;
 pub mod keys;
 pub mod loading;
 pub mod models;
+mod monitored;
 mod names;
 pub mod options_file;
 mod precision;

@@ -427,6 +427,8 @@ fn from_engine(error: &EngineError) -> ApiError {
         EngineError::Stopped => ApiError::not_ready(),
         EngineError::Bug(what) => bug(what),
         EngineError::Run { .. }
+        // Raw tensors alone can be too large, and whoever sent them is told of the field.
+        | EngineError::LargeOutputs { .. }
         | EngineError::Runtime(_)
         | EngineError::Folder(_)
         | EngineError::Graph(_)

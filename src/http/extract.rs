@@ -15,9 +15,8 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use serde_json::error::Category;
 use serde_path_to_error::Segment;
-use tokio::sync::OwnedSemaphorePermit;
 
-use crate::app::{App, BODY_UNIT};
+use crate::app::App;
 use crate::auth::Identity;
 use crate::http::error::ApiError;
 use crate::http::form;
@@ -51,16 +50,6 @@ pub(crate) fn caller(app: &App, request: &Request) -> Result<Caller, ApiError> {
         }
     };
     Ok(Caller { deadline: Some(Instant::now() + asked.min(app.request_timeout())), class, key })
-}
-
-/// Takes memory for a request's body, or waits for some: bodies are read before their items are counted, so many large
-/// ones at once must not fill the machine. A body of unstated length counts as the largest.
-pub(crate) async fn body_memory(app: &App, headers: &HeaderMap) -> Result<OwnedSemaphorePermit, ApiError> {
-    let limit = app.config.max_body_bytes;
-    let stated = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    let bytes = stated.and_then(|text| text.parse::<usize>().ok()).unwrap_or(limit).min(limit);
-    let units = u32::try_from(bytes.div_ceil(BODY_UNIT)).unwrap_or(u32::MAX);
-    Arc::clone(&app.bodies).acquire_many_owned(units).await.map_err(|_| ApiError::internal())
 }
 
 /// Reads the fields of a task from whatever body came.

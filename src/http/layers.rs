@@ -213,6 +213,15 @@ pub(crate) async fn caught_up(State(app): State<Arc<App>>, request: Request, nex
     response
 }
 
+/// Refuses changes while the server starts: which backbones there are, and so which names are free, is not known before.
+pub(crate) async fn loaded_for_changes(
+    state: State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    if request.method().is_safe() { Ok(next.run(request).await) } else { ready(state, request, next).await }
+}
+
 /// Refuses work while the server starts.
 pub(crate) async fn ready(
     State(app): State<Arc<App>>,

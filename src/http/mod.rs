@@ -1,5 +1,6 @@
 //! The REST edge: bodies in, tasks asked, bodies out. The only place that knows status codes.
 
+mod body_memory;
 mod cors;
 mod describe;
 mod error;
@@ -15,6 +16,7 @@ pub mod openapi;
 mod path;
 mod router;
 mod routes;
+mod stalled;
 mod visible;
 
 pub use router::router;

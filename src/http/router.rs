@@ -17,7 +17,7 @@ use crate::http::routes::{
     audit, classifiers, events, examples, exports, files, health, hugging_face, hugging_face_rerank,
     inference, jobs, loading, models, pointers, purges, tasks,
 };
-use crate::http::{cors, layers, linger, openapi};
+use crate::http::{cors, layers, linger, openapi, stalled};
 
 /// Every route of the service.
 pub fn router(app: Arc<App>) -> Router {
@@ -96,6 +96,7 @@ pub fn router(app: Arc<App>) -> Router {
         // Within the accounts, so that errors are for pages too and preflights are counted.
         .layer(option_layer(pages_of_others))
         .layer(from_fn_with_state(Arc::clone(&app), layers::observe))
+        .layer(from_fn(stalled::end))
         .layer(from_fn(linger::read_on))
         .with_state(app)
 }
@@ -124,6 +125,7 @@ fn registry(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/v1/purges", get(purges::list).post(purges::create))
         .route("/v1/purges/{purge}", get(purges::retrieve))
         .route_layer(from_fn_with_state(Arc::clone(app), layers::caught_up))
+        .route_layer(from_fn_with_state(Arc::clone(app), layers::loaded_for_changes))
 }
 
 async fn no_route(request: Request) -> ApiError {

@@ -100,7 +100,7 @@ async fn run(teller: Arc<Teller>, mut stop: watch::Receiver<bool>) {
             }
         }
         tokio::select! {
-            _ = stop.changed() => {}
+            changed = stop.changed() => if changed.is_err() { break },
             Some(_) = under_way.join_next() => {}
             _ = tokio::time::timeout(LOOK_EVERY, changes.changed()) => {}
         }

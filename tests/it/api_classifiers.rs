@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use axum::http::HeaderValue;
+use headstart::clock::now_ms;
 use headstart::rollout::Rollout;
-use headstart_store::{Expected, When};
+use headstart_store::{Expected, RequestKey, When};
 use headstart_types::classifier::{ClassifierId, NewVersion, Origin, Reason};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::support::training::{KEYS, request};
 use crate::support::{IMAGE, TEXT, TestApp};
@@ -76,6 +78,35 @@ async fn a_rollback_sent_again_under_its_key_goes_back_once() {
         request.headers_mut().insert("idempotency-key", HeaderValue::from_static("back"));
         assert_eq!(service.send(request).await.ok()["production"], 2);
     }
+}
+
+#[tokio::test]
+async fn a_rollback_cut_off_before_it_answered_is_not_done_again() {
+    let service = TestApp::with_store("").await;
+    service.classifier("", "support", 3).await;
+    for version in [2, 3] {
+        service.ask("", "POST", &format!("{SUPPORT}/versions/{version}/promote"), Value::Null).await.ok();
+    }
+    let (store, id) =
+        (service.app.store().unwrap(), ClassifierId { key: String::new(), name: "support".into() });
+    let route = "POST /v1/classifiers/{name}/rollback".to_owned();
+    let cut_off = async |token: &'static str, done: bool| {
+        let key = RequestKey { key: String::new(), route: route.clone(), token: token.into() };
+        let (revision, now) = (store.classifier(&id).await.unwrap().revision, now_ms());
+        let fingerprint =
+            Sha256::digest(b"support\0{}").iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        store.begin(&key, &fingerprint, &format!("{revision} {now}"), 1, 60_000, now).await.unwrap();
+        let why = Reason { who: String::new(), reason: String::new(), gate: None };
+        if done {
+            store.rollback(&id, Expected::Revision(revision), &why, now).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let mut request = request("", "POST", &format!("{SUPPORT}/rollback"), &json!({}));
+        request.headers_mut().insert("idempotency-key", HeaderValue::from_static(token));
+        service.send(request).await
+    };
+    assert_eq!(cut_off("done", true).await.ok()["production"], 2, "once");
+    assert_eq!(cut_off("not done", false).await.ok()["production"], 1);
 }
 
 #[tokio::test]
@@ -196,7 +227,7 @@ async fn the_audit_says_what_was_set() {
     assert_eq!(
         told,
         [
-            ("delete", "version 3"),
+            ("delete_version", "version 3"),
             ("alias", "`champion` means nothing"),
             ("shadow", "nothing scores along"),
             ("shadow", "version 2 scores along"),

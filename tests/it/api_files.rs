@@ -127,6 +127,26 @@ async fn an_upload_sent_again_under_its_key_is_one_file() {
 }
 
 #[tokio::test]
+async fn an_upload_sent_again_after_a_purge_is_answered_with_what_is_left_of_it() {
+    let service = TestApp::with_store("").await;
+    let send = async || {
+        let lines = questions(8);
+        let file: (&str, Option<&str>, &[u8]) = ("file", Some("a.jsonl"), lines.as_bytes());
+        let mut request = upload("", form(&[PURPOSE, file]));
+        request.headers_mut().insert("idempotency-key", HeaderValue::from_static("first"));
+        service.send(request).await.ok()
+    };
+    let file = send().await;
+    let purge = json!({"file": file["id"], "rows": [1]});
+    assert_eq!(service.post("/v1/purges", &purge).await.ok()["rows"], 1);
+    let left = service.get(&format!("/v1/files/{}", file["id"].as_str().unwrap())).await.ok();
+    assert_eq!(send().await, left);
+    assert_ne!(left["bytes"], file["bytes"]);
+    assert_eq!(service.get("/v1/files").await.ok()["data"].as_array().unwrap().len(), 1);
+    assert_eq!(blobs(&service).await, 1, "the old rows do not come back");
+}
+
+#[tokio::test]
 async fn bytes_without_a_file_go_with_the_answer() {
     let service = TestApp::with_store("").await;
     let lines = questions(8);

@@ -161,6 +161,32 @@ async fn a_request_does_not_wait_for_the_bulk_call_at_hand() {
     bulk.await.ok();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn bulk_work_gets_a_turn_while_requests_for_the_same_backbone_fill_the_lanes() {
+    let service = TestApp::start("cache_bytes = 0\nlanes = 1");
+    let input =
+        |tag: usize| (0..100).map(|number| format!("request {tag}, text {number}")).collect::<Vec<_>>();
+    let bodies: Vec<Value> = (0..8).map(|tag| json!({"model": TEXT, "input": input(tag)})).collect();
+    let flood = join_all(bodies.iter().map(|body| service.post("/v1/embeddings", body)));
+    let bulk = async {
+        while service.metric("headstart_lanes_busy").await == 0.0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let bulk = Request::post("/v1/embeddings")
+            .header("content-type", "application/json")
+            .header("x-priority", "bulk")
+            .body(Body::from(json!({"model": TEXT, "input": "nobody waits for it"}).to_string()))
+            .unwrap();
+        service.send(bulk).await.ok();
+    };
+    tokio::pin!(flood);
+    tokio::select! {
+        _ = &mut flood => panic!("the bulk item waited until no request was left"),
+        () = bulk => {}
+    }
+    flood.await.into_iter().for_each(|reply| drop(reply.ok()));
+}
+
 #[tokio::test]
 async fn the_cache_answers_what_was_computed_before() {
     let service = TestApp::start("");

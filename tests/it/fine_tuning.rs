@@ -199,6 +199,34 @@ async fn a_file_becomes_a_classifier_that_answers() {
     rollout.abort();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_rows_are_all_of_one_group_is_learned_from() {
+    let lab = Lab::new().await;
+    let rows = intents();
+    let rows: Vec<String> = rows.lines().skip(1).map(|row| format!("{row},all")).collect();
+    let file = lab.upload(&format!("text,label,group\n{}\n", rows.join("\n"))).await;
+    let workers = Workers::start(&lab.service.app).unwrap();
+    let job = lab.ended(&lab.queue(&file, "linear_probe", 1).await).await;
+    assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
+    workers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_file_a_purge_emptied_fails_at_once_and_names_it() {
+    let lab = Lab::new().await;
+    let file = lab.upload(&intents()).await;
+    let job = lab.queue(&file, "linear_probe", 1).await;
+    let rows: Vec<u32> = (2..=43).collect();
+    let purged = lab.service.post("/v1/purges", &json!({"file": file, "rows": rows})).await.ok();
+    assert_eq!(purged["rows"], 42);
+    let workers = Workers::start(&lab.service.app).unwrap();
+    let job = lab.ended(&job).await;
+    let error = job.error.unwrap();
+    assert_eq!((job.state, job.attempt), (JobState::Failed, 1));
+    assert_eq!((error.code.as_str(), error.param.as_deref()), ("unsuitable_data", Some("training_file")));
+    workers.stop().await;
+}
+
 /// Version 1 scores along while 2 is production.
 async fn a_shadow_is_counted(lab: &Lab) {
     let classifier = "/v1/classifiers/intents";
@@ -296,7 +324,7 @@ async fn a_job_is_paused_resumed_and_cancelled_while_it_runs() {
     let other = lab.ended(&lab.queue(&file, "prototype", 2).await).await;
     assert_eq!(other.state, JobState::Succeeded);
     assert_eq!(lab.store.job(Scope::All, &id).await.unwrap().state, JobState::Paused);
-    lab.store.resume(Scope::All, &id, now_ms()).await.unwrap();
+    lab.store.resume(Scope::All, &id, u32::MAX, now_ms()).await.unwrap();
     assert_eq!(lab.ended(&id).await.state, JobState::Succeeded);
 
     let id = lab.queue(&file, "auto", 3).await;

@@ -19,6 +19,9 @@ async fn a_server_that_is_not_ready_says_so_and_refuses_work() {
     let reply = service.post("/v1/embeddings", &json!({"model": TEXT, "input": "a"})).await;
     assert_eq!(reply.error(), (503, "not_ready".into(), None));
     assert!(reply.headers.contains_key("retry-after"));
+    let named = json!({"name": TEXT, "model": TEXT, "labels": ["a", "b"]});
+    let reply = service.post("/v1/classifiers", &named).await;
+    assert_eq!(reply.error(), (503, "not_ready".into(), None));
     assert_eq!(service.metric("headstart_ready").await, 0.0);
 }
 
@@ -29,16 +32,35 @@ async fn every_series_of_a_loaded_server_is_there_before_its_first_request() {
     for series in [
         "headstart_requests_total{method=\"POST\",route=\"/v1/embeddings\",status=\"200\"} 0".to_owned(),
         "headstart_requests_total{method=\"POST\",route=\"/v1/embeddings\",status=\"504\"} 0".to_owned(),
-        format!("headstart_queue_wait_seconds_count{{model=\"{TEXT}\"}} 0"),
+        format!("headstart_queue_wait_seconds_count{{class=\"interactive\",model=\"{TEXT}\"}} 0"),
+        format!("headstart_queue_wait_seconds_count{{class=\"bulk\",model=\"{TEXT}\"}} 0"),
         format!("headstart_items_total{{model=\"{TEXT}\",outcome=\"answered\"}} 0"),
         format!("headstart_model_loaded{{model=\"{TEXT}\"}} 1"),
         "headstart_cache_misses_total{cache=\"labels\"} 0".to_owned(),
         "headstart_panics_total 0".to_owned(),
         "headstart_lanes_busy 0".to_owned(),
+        "headstart_bulk_lanes_busy 0".to_owned(),
         "headstart_ready 1".to_owned(),
     ] {
         assert!(text.contains(&series), "{series} is missing");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waits_of_bulk_items_are_counted_apart() {
+    let service = TestApp::start("cache_bytes = 0");
+    let body = json!({"model": TEXT, "input": ["one", "two", "three"]});
+    let bulk = Request::post("/v1/embeddings")
+        .header("content-type", "application/json")
+        .header("x-priority", "bulk")
+        .body(Body::from(body.to_string()))
+        .unwrap();
+    service.send(bulk).await.ok();
+    service.post("/v1/embeddings", &json!({"model": TEXT, "input": "four"})).await.ok();
+    let waits =
+        |class: &str| format!("headstart_queue_wait_seconds_count{{class=\"{class}\",model=\"{TEXT}\"}}");
+    assert_eq!(service.metric(&waits("bulk")).await, 3.0);
+    assert_eq!(service.metric(&waits("interactive")).await, 1.0);
 }
 
 #[tokio::test]

@@ -220,7 +220,7 @@ async fn a_job_paused_or_cancelled_by_another_process_stops_long_before_its_next
     elsewhere.pause(Scope::All, &id, now_ms()).await.unwrap();
     assert!(ended("paused").await, "it goes on");
     assert!(done().await < 0.9, "it was done before it could be paused");
-    elsewhere.resume(Scope::All, &id, now_ms()).await.unwrap();
+    elsewhere.resume(Scope::All, &id, u32::MAX, now_ms()).await.unwrap();
     while elsewhere.job(Scope::All, &id).await.unwrap().state != JobState::Running {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

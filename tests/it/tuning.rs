@@ -210,7 +210,7 @@ async fn a_tuning_paused_midway_ends_with_the_bytes_of_an_undisturbed_one_and_a_
         lab.store.pause(Scope::All, &paused, now_ms()).await.unwrap();
         worker_is_free(&lab, &file, at + 3).await;
         assert_eq!(lab.store.job(Scope::All, &paused).await.unwrap().state, JobState::Paused);
-        lab.store.resume(Scope::All, &paused, now_ms()).await.unwrap();
+        lab.store.resume(Scope::All, &paused, u32::MAX, now_ms()).await.unwrap();
         let paused = lab.ended(&paused).await;
         assert_eq!(paused.state, JobState::Succeeded, "{method}: {:?}", paused.error);
         assert!(artifact(&lab, &paused).await == artifact(&lab, &undisturbed).await, "{method}: other bytes");

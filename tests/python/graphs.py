@@ -106,6 +106,16 @@ def heavy(size=4096, seed=0):
     )
 
 
+def wide(times=65_536):
+    """Each row so many times over: a few bytes in, many out."""
+    return _graph(
+        [helper.make_node("Tile", ["x", "times"], ["y"])],
+        [_value("x", TensorProto.FLOAT, ["n", 1])],
+        [_value("y", TensorProto.FLOAT, ["n", times])],
+        [("times", numpy.array([1, times], dtype="int64"))],
+    )
+
+
 def write(models, name, model, more=""):
     """Writes a backbone's folder; `more` are further lines of its manifest."""
     folder = models / name

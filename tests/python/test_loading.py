@@ -1,6 +1,7 @@
 """Backbones that come and go while the server runs: by request, and for want of memory."""
 
 import concurrent.futures
+import hashlib
 import shutil
 
 import graphs
@@ -152,6 +153,32 @@ def test_a_classifier_says_that_its_backbone_is_unloaded(server):
         error = answer.json()["error"]
         assert (answer.status_code, error["code"], error["param"]) == (503, "not_ready", "model")
         assert f"`{TEXT}` is unloaded" in error["message"], error
+    assert server.post(f"/v1/models/{TEXT}/load", {}).status_code == 200
+    assert server.post("/v1/classify", ask).status_code == 200
+
+
+def test_a_classifier_refuses_other_weights_under_its_backbones_name(server, models):
+    for name in ("learnt", "named"):
+        assert server.post("/v1/classifiers", {"name": name, "model": TEXT, "labels": ["good", "bad"]}).status_code == 200
+    examples = [{"text": f"{word} {number}", "label": label} for label, word in [("good", "fine"), ("bad", "awful")] for number in range(12)]
+    assert server.post("/v1/classifiers/learnt/examples", {"examples": examples}).status_code == 200
+    ask = {"model": "learnt", "input": "fine"}
+    assert server.post("/v1/classify", ask).json()["data"][0]["label"] == "good"
+
+    manifest, graph = models / TEXT / "headstart.toml", models / TEXT / "model.onnx"
+    kept = manifest.read_text(), graph.read_bytes()
+    # Another file of the same graph: a note more among the model's metadata.
+    changed = kept[1] + b"\x72\x06\x0a\x01k\x12\x01v"
+    graph.write_bytes(changed)
+    manifest.write_text(kept[0].replace(hashlib.sha256(kept[1]).hexdigest(), hashlib.sha256(changed).hexdigest()))
+    assert server.post(f"/v1/models/{TEXT}/load", {}).status_code == 200
+    for path, body in [("/v1/classify", ask), ("/hf/learnt", {"inputs": "fine"})]:
+        answer = server.post(path, body)
+        assert answer.status_code == 503 and "another backbone has its name" in answer.json()["error"]["message"], answer.text
+    # One that knows nothing but its labels' names has learnt nothing of features.
+    assert server.post("/v1/classify", {"model": "named", "input": "good"}).json()["data"][0]["label"] == "good"
+    manifest.write_text(kept[0])
+    graph.write_bytes(kept[1])
     assert server.post(f"/v1/models/{TEXT}/load", {}).status_code == 200
     assert server.post("/v1/classify", ask).status_code == 200
 

@@ -18,6 +18,7 @@ GRAPHS = {
     "centred": graphs.centred(),
     "lookup": graphs.lookup(),
     "fixed": graphs.affine(seed=1, rows=2),
+    "wide": graphs.wide(),
 }
 
 
@@ -228,6 +229,23 @@ def test_outputs_come_as_bytes_where_that_is_asked_for(server):
     expected = direct("affine", {"x": numpy.array([[1, 2, 3, 4]], dtype="float32")})
     numpy.testing.assert_allclose(numpy.frombuffer(answer.content[length:], "<f4"), expected["y"][0], rtol=1e-6)
     assert head["outputs"][1]["data"] == expected["best"].tolist()
+
+
+def test_more_outputs_than_memory_should_hold_are_refused_and_the_server_goes_on(server, client):
+    def body(rows):
+        row = {"name": "x", "datatype": "FP32", "shape": [rows, 1], "data": list(range(rows))}
+        return {"inputs": [row], "outputs": [{"name": "y"}]}
+
+    as_json = server.post("/v2/models/wide/infer", body(300))
+    assert as_json.status_code == 400 and "`outputs` would be 19660800 numbers as JSON" in as_json.json()["error"], as_json.text[:300]
+    few = server.post("/v2/models/wide/infer", body(8)).json()["outputs"][0]
+    assert few["shape"] == [8, 65_536] and few["data"][3 * 65_536 : 4 * 65_536] == [3.0] * 65_536
+    feed = {"x": numpy.arange(300, dtype="float32")[:, None]}
+    assert (asked(client, "wide", feed, outputs=["y"])[0]["y"] == feed["x"]).all()
+    many = server.post("/v2/models/wide/infer", body(1_500) | {"parameters": {"binary_data_output": True}})
+    assert many.status_code == 400 and "outputs of more than 268435456 bytes" in many.json()["error"], many.text[:300]
+    wait_until(lambda: server.metric("queue_items", model="wide") == 0, "places to be given back")
+    assert server.post("/v2/models/wide/infer", body(1)).status_code == 200
 
 
 def wrong(**changes):

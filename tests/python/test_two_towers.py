@@ -162,6 +162,12 @@ def test_an_error_names_the_item_among_those_of_both_kinds(small):
     assert_error(refused, 400, "context_length_exceeded", "input[2]")
 
 
+def test_a_sound_is_refused_by_its_place(small, towers):
+    answer = small.post("/v1/embeddings", {"model": towers.model, "input": [TEXTS[0], {"audio": "AAAA"}]})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "input[1]"), answer.text
+    assert "audio but the model reads image and text" in answer.json()["error"]["message"]
+
+
 def test_the_list_of_models_tells_what_two_towers_read(small):
     models = {model["id"]: model for model in small.http.get("/v1/models").json()["data"]}
     assert models[CLIP]["modality"] == "image" and models[CLIP]["modalities"] == ["image", "text"]

@@ -134,6 +134,9 @@ pub struct Request {
     pub deadline: Option<Instant>,
 }
 
+/// Most bytes that the outputs of one request may take: a few tokens become a thousand times their bytes.
+const LARGEST_OUTPUTS: usize = 256 << 20;
+
 /// A row to come. Dropping it cancels the item wherever it waits.
 pub struct Ticket {
     receiver: oneshot::Receiver<Result<Row, EngineError>>,
@@ -171,8 +174,14 @@ impl TensorTicket {
     pub async fn tensors(self) -> Result<(Vec<Tensor>, Timing), EngineError> {
         let mut timing = Timing::default();
         let mut outputs: Vec<Vec<Tensor>> = Vec::new();
+        let mut bytes = 0;
         for part in self.parts {
             let row = part.row().await?;
+            bytes += row.tensors.iter().map(|tensor| tensor.values.bytes()).sum::<usize>();
+            // The parts that still wait go with their tickets.
+            if bytes > LARGEST_OUTPUTS {
+                return Err(EngineError::LargeOutputs { limit: LARGEST_OUTPUTS });
+            }
             timing.queue = timing.queue.max(row.timing.queue);
             timing.inference = timing.inference.max(row.timing.inference);
             timing.batch_items = timing.batch_items.max(row.timing.batch_items);
@@ -332,7 +341,10 @@ impl Backbone {
             });
         }
         if !entries.is_empty() {
-            let here = request.class == Class::Interactive && may_block();
+            // A thread that computes looks at no deadline and at no client that leaves: only what is soon done.
+            let short = || self.model.estimate(&entries) <= LONGEST_CALL;
+            let in_time = || request.deadline.is_none_or(|deadline| queued_at + LONGEST_CALL <= deadline);
+            let here = request.class == Class::Interactive && may_block() && in_time() && short();
             if let Some(work) = self.scheduler.submit(&self.model, request.class, entries, here) {
                 tokio::task::block_in_place(|| {
                     lane::run(&self.scheduler, &self.metrics, work, &mut Scratch::default());

@@ -40,6 +40,12 @@ pub enum EngineError {
         /// ONNX Runtime's message.
         message: String,
     },
+    /// The tensors that come out would take more memory than a request may.
+    #[error("the outputs take more than {limit} bytes")]
+    LargeOutputs {
+        /// The bound.
+        limit: usize,
+    },
     /// The engine stopped before the result was there.
     #[error("the engine is shutting down")]
     Stopped,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use headstart_telemetry::{Metrics, Outcome};
 
 use crate::backbone::Model;
-use crate::call::{self, Entry, Input, Row, Scratch, Shape, Timing, Want};
+use crate::call::{self, Class, Entry, Input, Row, Scratch, Shape, Timing, Want};
 use crate::error::EngineError;
 use crate::schedule::{Scheduler, Side, Work};
 use crate::step_back::step_back;
@@ -53,14 +53,23 @@ pub(crate) fn run(scheduler: &Scheduler, metrics: &Metrics, mut work: Work, scra
     }
     let mut took = Duration::ZERO;
     if !picked.batch.is_empty() {
+        let bulk = i64::from(work.class == Class::Bulk);
         metrics.lanes_busy.inc();
-        took = run_batch(model, metrics, picked.batch, scratch);
+        metrics.bulk_lanes_busy.add(bulk);
+        took = run_batch(model, metrics, work.class, picked.batch, scratch);
+        metrics.bulk_lanes_busy.sub(bulk);
         metrics.lanes_busy.dec();
     }
     scheduler.done(&work, took);
 }
 
-fn run_batch(model: &Model, metrics: &Metrics, batch: Vec<Entry>, scratch: &mut Scratch) -> Duration {
+fn run_batch(
+    model: &Model,
+    metrics: &Metrics,
+    class: Class,
+    batch: Vec<Entry>,
+    scratch: &mut Scratch,
+) -> Duration {
     let items: Vec<(&Input, Want)> = batch.iter().map(|entry| (&entry.input, entry.want)).collect();
     let shape = Shape::of(items.iter().map(|(input, _)| *input));
     let started = Instant::now();
@@ -71,12 +80,16 @@ fn run_batch(model: &Model, metrics: &Metrics, batch: Vec<Entry>, scratch: &mut 
                 Err("the call panicked".into())
             });
     let took = started.elapsed();
-    observe(model, shape, took, &batch, started);
+    observe(model, shape, took);
+    let waits = model.metrics.waits_of(class == Class::Bulk);
+    for entry in &batch {
+        waits.observe(started.saturating_duration_since(entry.queued_at).as_secs_f64());
+    }
     match result {
         Ok(rows) => answer(model, batch, rows, started, took),
         // The tensors of one may be at fault; the others must not fail with them.
         Err(_) if batch.len() > 1 && batch.iter().all(is_raw) => {
-            let alone = batch.into_iter().map(|entry| run_batch(model, metrics, vec![entry], scratch));
+            let alone = batch.into_iter().map(|entry| run_batch(model, metrics, class, vec![entry], scratch));
             return took + alone.sum::<Duration>();
         }
         Err(message) => {
@@ -120,7 +133,7 @@ fn answer(model: &Model, batch: Vec<Entry>, rows: Vec<Row>, started: Instant, to
     }
 }
 
-fn observe(model: &Model, shape: Shape, took: Duration, batch: &[Entry], started: Instant) {
+fn observe(model: &Model, shape: Shape, took: Duration) {
     model.learn(shape, took);
     let metrics = &model.metrics;
     metrics.inference_seconds.observe(took.as_secs_f64());
@@ -129,8 +142,5 @@ fn observe(model: &Model, shape: Shape, took: Duration, batch: &[Entry], started
     if model.reads_tokens() {
         metrics.tokens_total.inc_by(shape.real_tokens as u64);
         metrics.padded_tokens_total.inc_by(shape.cost() as u64);
-    }
-    for entry in batch {
-        metrics.queue_wait_seconds.observe(started.saturating_duration_since(entry.queued_at).as_secs_f64());
     }
 }

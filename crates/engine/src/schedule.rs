@@ -73,6 +73,8 @@ pub(crate) struct Work {
     pub(crate) picked: Picked,
     charged: f64,
     side: Side,
+    /// The class of all its items.
+    pub(crate) class: Class,
 }
 
 impl Queue {
@@ -96,12 +98,19 @@ impl Queue {
         self.awaits(side, Class::Interactive) || self.awaits(side, Class::Bulk)
     }
 
-    fn may_run(&self, side: Side, class: Class) -> bool {
-        let running = match side {
-            Side::Front => self.running,
-            Side::Back => self.running + self.running_back,
+    /// Whether another call of the class may begin on a side; `starving` is [`State::starving`].
+    fn may_run(&self, side: Side, class: Class, starving: bool, lanes: usize) -> bool {
+        let most = self.model.max_running;
+        // Where lanes are the bound, bulk that starves gets one more call; a bound of the model's own holds for both sides,
+        // so that requests leave it a turn.
+        let own_bound = most < lanes;
+        let room = match side {
+            Side::Front if own_bound && starving && self.awaits(Side::Back, Class::Bulk) => false,
+            Side::Front => self.running < most,
+            Side::Back if starving && !own_bound => true,
+            Side::Back => self.running + self.running_back < most,
         };
-        self.awaits(side, class) && running < self.model.max_running
+        self.awaits(side, class) && room
     }
 }
 
@@ -340,12 +349,12 @@ impl State {
     }
 
     fn take(&mut self, side: Side, now: Instant, lanes: usize) -> Option<Work> {
-        let class = self.class(side)?;
-        let free = self.free(side, lanes);
+        let class = self.class(side, lanes)?;
+        let (free, starving) = (self.free(side, lanes), self.starving());
         let queue = self
             .queues
             .iter_mut()
-            .filter(|queue| queue.may_run(side, class))
+            .filter(|queue| queue.may_run(side, class, starving, lanes))
             .min_by(|left, right| left.virtual_time.total_cmp(&right.virtual_time))?;
         let slots = queue.model.slots;
         if slots > free {
@@ -373,7 +382,12 @@ impl State {
         }
         self.trimmed = false;
         self.interactive_run = if class == Class::Interactive { self.interactive_run + 1 } else { 0 };
-        Some(Work { model: Arc::clone(&queue.model), picked, charged, side })
+        Some(Work { model: Arc::clone(&queue.model), picked, charged, side, class })
+    }
+
+    /// Whether requests have left bulk no turn for long.
+    fn starving(&self) -> bool {
+        self.back_slots == 0 && self.interactive_run >= INTERACTIVE_RUN
     }
 
     /// Slots for another call of a side.
@@ -381,13 +395,15 @@ impl State {
         match side {
             Side::Front => self.free_slots,
             // One more than fits: even where requests leave no lane free, bulk must not starve.
-            Side::Back if self.back_slots == 0 && self.interactive_run >= INTERACTIVE_RUN => lanes,
+            Side::Back if self.starving() => lanes,
             Side::Back => self.free_slots.saturating_sub(self.back_slots),
         }
     }
 
-    fn class(&self, side: Side) -> Option<Class> {
-        let runnable = |class: Class| self.queues.iter().any(|queue| queue.may_run(side, class));
+    fn class(&self, side: Side, lanes: usize) -> Option<Class> {
+        let starving = self.starving();
+        let runnable =
+            |class: Class| self.queues.iter().any(|queue| queue.may_run(side, class, starving, lanes));
         match (runnable(Class::Interactive), runnable(Class::Bulk)) {
             (true, true) if self.interactive_run >= INTERACTIVE_RUN => Some(Class::Bulk),
             (true, _) => Some(Class::Interactive),

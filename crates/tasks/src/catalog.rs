@@ -9,8 +9,10 @@ use std::time::Instant;
 use async_trait::async_trait;
 use headstart_engine::{Backbone, Engine, EngineError, Folder, Permit, Provider};
 use headstart_media::{MediaError, SoundEncoder, TextEncoder};
+use headstart_methods::head::Backbone as FittedOn;
 use headstart_telemetry::ModelMetrics;
 use headstart_types::Manifest;
+use headstart_types::classifier::TUNED;
 use headstart_types::manifest::ImageSpec;
 use headstart_types::payload::{Datum, Modality};
 use headstart_types::{InputError, Payload};
@@ -239,6 +241,15 @@ impl Served {
         ))
     }
 
+    /// Whether it is the backbone, by name and weights, that something was fitted on. A tuned one is told by its name, which
+    /// has a digest of what was made of which weights.
+    #[must_use]
+    pub(crate) fn is_backbone(&self, fitted_on: &FittedOn) -> bool {
+        let own = &self.manifest().backbone;
+        own.id == fitted_on.id
+            && (own.id.contains(TUNED) || own.sha256.eq_ignore_ascii_case(&fitted_on.sha256))
+    }
+
     /// All that it reads, its own modality first.
     #[must_use]
     pub fn modalities(&self) -> Vec<Modality> {
@@ -415,8 +426,13 @@ impl Catalog {
     /// Says whether a backbone is being loaded. One that was not known is unloaded until it is there.
     pub fn set_loading(&self, id: &str, loading: bool) {
         let mut entries = self.write();
-        let known = entries.entry(id.to_owned()).or_insert(Known { entry: Entry::Unloaded, loading });
-        known.loading = loading;
+        // One that was forgotten while it was being loaded stays so.
+        if loading {
+            entries.entry(id.to_owned()).or_insert(Known { entry: Entry::Unloaded, loading });
+        }
+        if let Some(known) = entries.get_mut(id) {
+            known.loading = loading;
+        }
     }
 
     /// Adds one that is in no list and is loaded when it is asked for, unless it is there.
@@ -486,24 +502,53 @@ impl Catalog {
         self.read().get(id).cloned()
     }
 
-    /// A backbone that reads texts, pictures or sounds.
+    /// One backbone by the name that a client gave, whatever its state. Those that jobs tuned belong to somebody, and are
+    /// asked through their versions.
+    #[must_use]
+    pub fn named(&self, id: &str) -> Option<Known> {
+        self.entry(id).filter(|_| !id.contains(TUNED))
+    }
+
+    /// A backbone that reads texts, pictures or sounds, by the name that a client gave.
     ///
     /// # Errors
     /// Those of [`Catalog::served`], or [`TaskError::TensorsOnly`].
     pub async fn get(&self, id: &str) -> Result<Arc<Served>, TaskError> {
-        let served = self.served(id).await?;
+        if id.contains(TUNED) {
+            return Err(TaskError::UnknownModel(id.to_owned()));
+        }
+        self.of_version(id).await
+    }
+
+    /// The backbone that a version names, tuned ones with them.
+    ///
+    /// # Errors
+    /// As [`Catalog::get`].
+    pub async fn of_version(&self, id: &str) -> Result<Arc<Served>, TaskError> {
+        let served = self.any(id).await?;
         match served.encoder {
             Encoder::Text(_) | Encoder::Image(_) | Encoder::Audio(_) => Ok(served),
             Encoder::None => Err(TaskError::TensorsOnly(id.to_owned())),
         }
     }
 
-    /// A backbone that answers; one that rests is loaded first.
+    /// A backbone that answers, by the name that a client gave; one that rests is loaded first.
     ///
     /// # Errors
     /// [`TaskError::UnknownModel`], [`TaskError::BrokenModel`], [`TaskError::Unloaded`], or why one that rests cannot be
     /// loaded.
     pub async fn served(&self, id: &str) -> Result<Arc<Served>, TaskError> {
+        if id.contains(TUNED) {
+            return Err(TaskError::UnknownModel(id.to_owned()));
+        }
+        self.any(id).await
+    }
+
+    /// A backbone that answers, tuned ones with them.
+    ///
+    /// # Errors
+    /// As [`Catalog::served`].
+    pub async fn any(&self, id: &str) -> Result<Arc<Served>, TaskError> {
         match (self.at_hand(id), self.loader.get()) {
             (Err(TaskError::Unloaded(_)), Some(loader)) if self.rests(id) => loader.wake(id).await,
             (found, _) => found,
@@ -516,7 +561,11 @@ impl Catalog {
     /// As [`Catalog::served`]; one that rests is unloaded.
     pub fn at_hand(&self, id: &str) -> Result<Arc<Served>, TaskError> {
         let entries = self.read();
-        match entries.get(id).map(|known| &known.entry) {
+        let known = entries.get(id);
+        match known.map(|known| &known.entry) {
+            Some(Entry::Unloaded) if known.is_some_and(|known| known.loading) => {
+                Err(TaskError::BrokenModel { id: id.to_owned(), reason: "it is being loaded".into() })
+            }
             Some(Entry::Served(served)) => {
                 served.asked.store(self.turn(), Ordering::Relaxed);
                 Ok(Arc::clone(served))

@@ -169,6 +169,10 @@ pub struct Described {
     pub labels: Arc<[String]>,
     /// Whether an item may have several labels.
     pub multi_label: bool,
+    /// The backbone in the catalog, tuned where it is: for whoever asks for it, not for clients.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub answering: Arc<str>,
 }
 
 impl Classifiers {
@@ -320,6 +324,7 @@ impl Classifiers {
                 method: artifact.method().to_owned(),
                 labels: Arc::clone(artifact.labels()),
                 multi_label: artifact.multi_label(),
+                answering: Arc::clone(&chosen.version.backbone),
             }
         })
     }

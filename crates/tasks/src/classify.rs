@@ -1,9 +1,12 @@
 //! Classification, as `POST /v1/classify`: by name, version or alias, one classifier or many.
 
+use std::fmt;
+
 use headstart_methods::few_shot::Rung;
 use headstart_types::Payload;
 use headstart_types::payload::{Modality, Truncate};
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::context::{Caller, TaskContext};
@@ -45,13 +48,46 @@ pub struct ClassifyParams {
 }
 
 /// One name or several.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
-#[serde(expecting = "a classifier's name or a list of names", untagged)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(untagged)]
 pub enum ModelNames {
     /// One classifier.
     One(String),
     /// Several, whose answers come one after the other.
     Several(Vec<String>),
+}
+
+impl<'de> Deserialize<'de> for ModelNames {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NamesVisitor)
+    }
+}
+
+/// Keeps no more names than are taken: a long list of short ones would be many times its bytes.
+struct NamesVisitor;
+
+impl<'de> Visitor<'de> for NamesVisitor {
+    type Value = ModelNames;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a classifier's name or a list of names")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<ModelNames, E> {
+        Ok(ModelNames::One(name.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<ModelNames, A::Error> {
+        let mut names = Vec::new();
+        while let Some(name) = list.next_element()? {
+            if names.len() == MOST_CLASSIFIERS {
+                let problem = format!("must name 1 to {MOST_CLASSIFIERS} classifiers");
+                return Err(serde::de::Error::custom(problem));
+            }
+            names.push(name);
+        }
+        Ok(ModelNames::Several(names))
+    }
 }
 
 /// Labels in the order of the input, and for each item in the order of the classifiers.
@@ -108,7 +144,7 @@ impl Task for Classify {
             ModelNames::One(name) => (vec![name], false),
             ModelNames::Several(names) => (names, true),
         };
-        if names.is_empty() || names.len() > MOST_CLASSIFIERS {
+        if names.is_empty() {
             return Err(TaskError::invalid(
                 "model",
                 format!("must name 1 to {MOST_CLASSIFIERS} classifiers"),

@@ -43,11 +43,26 @@ pub struct TaskContext {
     meter: OnceLock<Arc<dyn Meter>>,
     pub(crate) features: Arc<VectorCache>,
     pub(crate) labels: Arc<VectorCache>,
-    offload: Offload,
+    interactive: Room,
     /// Bulk work does not queue before requests.
-    bulk_offload: Offload,
-    pub(crate) decoded: Arc<Semaphore>,
-    pub(crate) decoded_sounds: Arc<Semaphore>,
+    bulk: Room,
+}
+
+/// What work of a class may take of the machine beside the engine.
+struct Room {
+    offload: Offload,
+    pictures: Semaphore,
+    sounds: Semaphore,
+}
+
+impl Room {
+    fn new(cpu_threads: usize) -> Self {
+        Self {
+            offload: Offload::new(cpu_threads),
+            pictures: Semaphore::new(DECODED_IMAGES),
+            sounds: Semaphore::new(2 * cpu_threads + DECODED_SOUNDS),
+        }
+    }
 }
 
 /// Who counts what keys send.
@@ -84,19 +99,31 @@ impl TaskContext {
             meter: OnceLock::new(),
             features: Arc::new(VectorCache::new(cache_bytes, metrics.for_cache("features"))),
             labels: Arc::new(VectorCache::new(LABEL_CACHE_BYTES, metrics.for_cache("labels"))),
-            offload: Offload::new(cpu_threads),
-            bulk_offload: Offload::new(cpu_threads),
-            decoded: Arc::new(Semaphore::new(DECODED_IMAGES)),
-            decoded_sounds: Arc::new(Semaphore::new(2 * cpu_threads + DECODED_SOUNDS)),
+            interactive: Room::new(cpu_threads),
+            bulk: Room::new(cpu_threads),
+        }
+    }
+
+    fn room(&self, class: Class) -> &Room {
+        match class {
+            Class::Interactive => &self.interactive,
+            Class::Bulk => &self.bulk,
         }
     }
 
     /// The pool for work of a class.
     pub(crate) fn offload(&self, class: Class) -> &Offload {
-        match class {
-            Class::Interactive => &self.offload,
-            Class::Bulk => &self.bulk_offload,
-        }
+        &self.room(class).offload
+    }
+
+    /// Bounds the pictures that exist decoded at a time.
+    pub(crate) fn decoded_pictures(&self, class: Class) -> &Semaphore {
+        &self.room(class).pictures
+    }
+
+    /// Bounds the sounds that exist decoded at a time.
+    pub(crate) fn decoded_sounds(&self, class: Class) -> &Semaphore {
+        &self.room(class).sounds
     }
 
     /// Whom to ask before items are worked on; said once, at the start. Without one, keys send as much as they like.

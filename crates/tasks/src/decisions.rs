@@ -462,6 +462,11 @@ impl Asking<'_> {
 }
 
 fn best(probabilities: &[f32]) -> Result<(usize, f32), TaskError> {
-    let best = probabilities.iter().copied().enumerate().max_by(|left, right| left.1.total_cmp(&right.1));
+    // Of equals the first, as everywhere.
+    let best = probabilities
+        .iter()
+        .copied()
+        .enumerate()
+        .reduce(|best, next| if next.1.total_cmp(&best.1).is_gt() { next } else { best });
     best.ok_or(TaskError::Bug("a question without choices"))
 }

@@ -88,6 +88,33 @@ impl TaskError {
         Self::Invalid { param: param.into(), problem: problem.into() }
     }
 
+    /// A classifier, or its backbone, whose name on the disk other weights have now.
+    pub(crate) fn other_backbone(id: &str) -> Self {
+        let reason = "another backbone has its name now, whose features would not fit the classifier's";
+        Self::BrokenModel { id: id.to_owned(), reason: reason.into() }
+    }
+
+    /// The same error of a model that the caller's model `id` leans on, as what ails the caller's: it exists. What goes
+    /// by with time stays what it is.
+    #[must_use]
+    pub fn behind(self, id: &str, what: &str) -> Self {
+        match self {
+            Self::UnknownModel(_) | Self::BrokenModel { .. } | Self::Unloaded(_) => {
+                Self::BrokenModel { id: id.to_owned(), reason: format!("{what}: {self}") }
+            }
+            other @ (Self::NotAClassifier(_)
+            | Self::TensorsOnly(_)
+            | Self::NoGraph(_)
+            | Self::NoRoom { .. }
+            | Self::Invalid { .. }
+            | Self::TooManyItems { .. }
+            | Self::ItemRate { .. }
+            | Self::Media { .. }
+            | Self::Engine(_)
+            | Self::Bug(_)) => other,
+        }
+    }
+
     /// The same error where the list that it names an entry of is one value for the client.
     #[must_use]
     pub(crate) fn one_of(mut self, field: &str) -> Self {

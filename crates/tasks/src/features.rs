@@ -146,10 +146,10 @@ impl Task for Features {
         let model = required(params.model, "model")?;
         let input = required(params.input, "input")?;
         let served = cx.catalog.get(&model).await?;
-        cx.take_items(input.len(), caller)?;
         let manifest = served.manifest();
         let dimensions = check_dimensions(params.dimensions, manifest)?;
         let prompt = params.prompt.as_deref().map(|name| prompt(manifest, name)).transpose()?;
+        cx.take_items(input.len(), caller)?;
         let data = served.data(input, "input", params.modality)?;
         if prompt.is_some() && data.iter().any(|datum| matches!(datum, Datum::Tokens(_))) {
             return Err(TaskError::invalid("prompt", "is words, which cannot stand before token ids"));
@@ -175,6 +175,24 @@ impl Task for Features {
         let answer = FeaturesAnswer { object: "list", data: data.collect(), model, usage };
         Ok(Done { answer, timings })
     }
+}
+
+/// The features that a backbone gives items, in their order; `backbone` may be one that a job tuned, which no client names.
+///
+/// # Errors
+/// [`TaskError`] as for a request.
+pub async fn features_given(
+    cx: &TaskContext,
+    backbone: &str,
+    items: Payload,
+    caller: Caller,
+) -> Result<Vec<Arc<[f32]>>, TaskError> {
+    let served = cx.catalog.of_version(backbone).await?;
+    let data = served.data(items, "input", None)?;
+    let want = Want { features: true, logits: false };
+    let reading = Reading { field: "input", want, truncate: Truncate::default(), prompt: None };
+    let items = items::compute(cx, &served, data, reading, &cx.features, caller).await?;
+    Ok(items.items.into_iter().map(|item| item.features).collect())
 }
 
 fn check_dimensions(asked: Option<usize>, manifest: &Manifest) -> Result<Option<usize>, TaskError> {

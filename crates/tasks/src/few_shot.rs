@@ -71,11 +71,9 @@ pub async fn look_at(
     examples: Payload,
     caller: Caller,
 ) -> Result<Vec<Seen>, TaskError> {
-    let served = cx.catalog.get(&fitted_on.id).await?;
-    if backbone(&served) != *fitted_on {
-        let reason =
-            "another backbone has its name now, whose features would not fit the classifier's".into();
-        return Err(TaskError::BrokenModel { id: fitted_on.id.clone(), reason });
+    let served = cx.catalog.of_version(&fitted_on.id).await?;
+    if !served.is_backbone(fitted_on) {
+        return Err(TaskError::other_backbone(&fitted_on.id));
     }
     cx.take_items(examples.len(), caller)?;
     let (data, contents) = identified(cx, &served, examples, caller).await?;
@@ -109,7 +107,7 @@ pub async fn contents(
     examples: Payload,
     caller: Caller,
 ) -> Result<Vec<Content>, TaskError> {
-    let served = cx.catalog.get(model).await?;
+    let served = cx.catalog.of_version(model).await?;
     identified(cx, &served, examples, caller).await.map(|(_, contents)| contents)
 }
 

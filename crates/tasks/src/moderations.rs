@@ -63,6 +63,10 @@ pub struct Moderated {
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(required = false)]
     pub truncated_tokens: usize,
+    /// Words that the model's table does not have; absent when there were none.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
+    pub unknown_words: usize,
 }
 
 impl Task for Moderations {
@@ -98,7 +102,6 @@ impl Task for Moderations {
             let problem = format!("`{model}` gives one label an item; moderations need several");
             return Err(TaskError::Invalid { param: "model".into(), problem });
         }
-        let modality = cx.catalog.get(&classifier.version.backbone).await?.modality();
         let (labels, thresholds) = (artifact.labels(), artifact.thresholds());
         let results = scores.iter().zip(items).map(|(scores, seen)| {
             let applies = |class: usize| {
@@ -110,8 +113,9 @@ impl Task for Moderations {
                 flagged: (0..labels.len()).any(applies),
                 categories: named().enumerate().map(|(class, name)| (name, applies(class))).collect(),
                 category_scores: named().zip(scores.iter().copied()).collect(),
-                category_applied_input_types: named().map(|name| (name, vec![modality])).collect(),
+                category_applied_input_types: named().map(|name| (name, vec![seen.modality])).collect(),
                 truncated_tokens: seen.lost.truncated_tokens,
+                unknown_words: seen.lost.unknown_words,
             }
         });
         let id = format!("modr-{}", uuid::Uuid::now_v7().simple());

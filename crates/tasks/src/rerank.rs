@@ -94,6 +94,15 @@ pub struct Ranked {
     pub model: String,
     /// Tokens used.
     pub usage: Usage,
+    /// Tokens of the query that were cut; absent when nothing was. A cross-encoder reads it together with each document,
+    /// whose entry has what was cut of both.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
+    pub truncated_tokens: usize,
+    /// Words of the query that the model's table does not have; absent when there were none.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
+    pub unknown_words: usize,
 }
 
 /// One document's relevance.
@@ -191,7 +200,7 @@ impl Task for Rerank {
         } else {
             by_pairs(cx, &served, question, params.raw_scores.unwrap_or(false), caller).await?
         };
-        let Scored { scores, lost, tokens, timings } = scored;
+        let Scored { scores, of_query, lost, tokens, timings } = scored;
 
         let order = best_first(&scores, params.top_n);
         let mut text = |index: usize| texts.get_mut(index).and_then(Option::take);
@@ -209,7 +218,14 @@ impl Task for Rerank {
                 unknown_words: lost[index].unknown_words,
             });
             let results = results.collect();
-            RerankAnswer::Ranked(Ranked { object: "rerank", results, model, usage: Usage::of(tokens) })
+            RerankAnswer::Ranked(Ranked {
+                object: "rerank",
+                results,
+                model,
+                usage: Usage::of(tokens),
+                truncated_tokens: of_query.truncated_tokens,
+                unknown_words: of_query.unknown_words,
+            })
         };
         Ok(Done { answer, timings })
     }
@@ -227,6 +243,8 @@ struct Question {
 /// Scores and what was not read, in the order of the documents.
 struct Scored {
     scores: Vec<f32>,
+    /// What was not read of the query alone.
+    of_query: Lost,
     lost: Vec<Lost>,
     tokens: usize,
     timings: Timings,
@@ -270,6 +288,7 @@ async fn by_embeddings(
     let target = one.items.first().ok_or(TaskError::Bug("no row for an item"))?;
     Ok(Scored {
         scores: many.items.iter().map(|item| cosine(&target.features, &item.features)).collect(),
+        of_query: target.lost(),
         lost: many.items.iter().map(Item::lost).collect(),
         tokens: one.tokens() + many.tokens(),
         timings: one.timings.beside(many.timings),
@@ -303,6 +322,7 @@ async fn by_pairs(
     let scores = logits.map(|logit| logit.map(score).ok_or(TaskError::Bug("a pair without a logit")));
     Ok(Scored {
         scores: scores.collect::<Result<_, _>>()?,
+        of_query: Lost::default(),
         lost: rows.items.iter().map(Item::lost).collect(),
         tokens: rows.tokens(),
         timings: rows.timings,

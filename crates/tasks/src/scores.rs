@@ -7,10 +7,10 @@ use std::sync::Arc;
 use headstart_engine::{Class, Want};
 use headstart_methods::MethodError;
 use headstart_methods::artifact::Artifact;
-use headstart_methods::few_shot::Wording;
+use headstart_methods::few_shot::{Rung, Wording};
 use headstart_methods::head::Ask;
 use headstart_types::Payload;
-use headstart_types::payload::{Modality, Truncate};
+use headstart_types::payload::{Datum, Modality, Truncate};
 use ndarray::Array2;
 
 use crate::catalog::Served;
@@ -40,10 +40,11 @@ pub(crate) struct Scored {
 }
 
 /// What backbones saw of an item: tokens in all, and what most of it was lost to one of them.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Seen {
     pub(crate) tokens: usize,
     pub(crate) lost: Lost,
+    pub(crate) modality: Modality,
 }
 
 /// The versions that names mean for this caller, and what they say of the items.
@@ -96,18 +97,18 @@ async fn score(
         by_backbone.entry(Arc::clone(&classifier.version.backbone)).or_default().push(place);
     }
     cx.take_items(input.len(), caller)?;
-    let mut scored = Scored {
-        scores: vec![Vec::new(); chosen.len()],
-        items: vec![Seen::default(); input.len()],
-        timings: Timings::default(),
-    };
+    let mut scored =
+        Scored { scores: vec![Vec::new(); chosen.len()], items: Vec::new(), timings: Timings::default() };
     for (backbone, places) in by_backbone {
-        let served = cx.catalog.get(&backbone).await.map_err(|error| TaskError::BrokenModel {
-            id: chosen.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(","),
-            reason: format!("its backbone: {error}"),
+        let mut heads: Vec<Chosen> = places.iter().filter_map(|place| chosen.get(*place).cloned()).collect();
+        let served = cx.catalog.of_version(&backbone).await;
+        let served = served.map_err(|error| {
+            let names: Vec<&str> = heads.iter().map(|one| one.name.as_str()).collect();
+            error.behind(&names.join(","), "its backbone")
         })?;
+        on_their_backbone(&served, &mut heads)?;
         let data = served.data(input.clone(), "input", reading.modality)?;
-        let heads: Vec<Chosen> = places.iter().filter_map(|place| chosen.get(*place).cloned()).collect();
+        let modalities: Vec<Modality> = data.iter().map(Datum::modality).collect();
         let along = heads.iter().filter_map(|chosen| chosen.shadow.as_ref().map(|(version, _)| version));
         let named = heads.iter().map(|chosen| &chosen.version).chain(along).any(asks_names);
         let logits = named && zero_shot::wants(&served)?.logits;
@@ -115,8 +116,12 @@ async fn score(
         let reading = Reading { field: "input", want, truncate: reading.truncate, prompt: None };
         let items = items::compute(cx, &served, data, reading, &cx.features, caller).await?;
         scored.timings = scored.timings.beside(items.timings);
+        let unseen = |modality: &Modality| Seen { tokens: 0, lost: Lost::default(), modality: *modality };
+        if scored.items.is_empty() {
+            scored.items = modalities.iter().map(unseen).collect();
+        }
         for (seen, item) in scored.items.iter_mut().zip(&items.items) {
-            *seen = Seen { tokens: seen.tokens + item.tokens, lost: seen.lost.most(item.lost()) };
+            *seen = Seen { tokens: seen.tokens + item.tokens, lost: seen.lost.most(item.lost()), ..*seen };
         }
         let answers = apply(cx, &served, heads, &items, caller).await?;
         for (place, answers) in places.into_iter().zip(answers) {
@@ -126,6 +131,22 @@ async fn score(
         }
     }
     Ok(scored)
+}
+
+/// Refuses versions that were fitted on other weights than those that have their backbone's name now, and lets none of
+/// these score along: their features would mean something else.
+fn on_their_backbone(served: &Served, heads: &mut [Chosen]) -> Result<(), TaskError> {
+    // What rests on names alone has learnt nothing of features.
+    let fits = |artifact: &Artifact| {
+        artifact.rung() == Some(Rung::ZeroShot) || served.is_backbone(artifact.backbone())
+    };
+    for chosen in heads {
+        if !fits(&chosen.version.artifact) {
+            return Err(TaskError::other_backbone(&chosen.name));
+        }
+        chosen.shadow.take_if(|(shadow, _)| !fits(&shadow.artifact));
+    }
+    Ok(())
 }
 
 /// By item, then by class.

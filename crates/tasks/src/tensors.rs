@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use headstart_engine::{Backbone, EngineError, Request, Want};
+use headstart_types::payload::Modality;
 use headstart_types::tensor::{DataType, Tensor, TensorSpec, Values, elements};
 use headstart_types::tensor_data::{read_binary, read_json};
 use serde_json::value::RawValue;
@@ -78,8 +79,10 @@ pub async fn infer(
     let inputs = in_order(&served, inputs)?;
     let shapes: Vec<&[usize]> = inputs.iter().map(|input| input.shape.as_slice()).collect();
     let items = backbone.items_of(&shapes);
-    cx.take_items(items, caller)?;
+    cx.check_items(items)?;
     let mut permit = backbone.admit(items)?;
+    // A full queue takes nothing of the key's minute.
+    cx.take_items(items, caller)?;
 
     let bytes: usize = inputs.iter().map(|input| input.data.bytes()).sum();
     let specs = backbone.signature().inputs.clone();
@@ -107,6 +110,10 @@ pub async fn infer(
 fn of_the_request(error: EngineError) -> TaskError {
     if let EngineError::Run { message, .. } = error {
         TaskError::invalid("inputs", format!("do not suit the graph: {message}"))
+    } else if let EngineError::LargeOutputs { limit } = error {
+        let problem =
+            format!("give outputs of more than {limit} bytes: send fewer rows, or ask for fewer outputs");
+        TaskError::invalid("inputs", problem)
     } else {
         error.into()
     }
@@ -170,7 +177,8 @@ fn check(served: &Served, spec: &TensorSpec, input: &TensorForm) -> Result<(), T
         return refuse(format!("has the shape {:?}, which no data fills", input.shape));
     }
     // A few bytes of tokens may cost any memory once they are vectors.
-    let most = served.manifest().text.as_ref().map_or(usize::MAX, |text| text.max_tokens);
+    let text = served.manifest().text.as_ref().filter(|_| served.modality() == Modality::Text);
+    let most = text.map_or(usize::MAX, |text| text.max_tokens);
     match input.shape.get(1) {
         Some(tokens) if *tokens > most => {
             refuse(format!("has {tokens} tokens a row; the model takes at most {most}"))

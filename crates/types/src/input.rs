@@ -109,9 +109,12 @@ impl Payload {
         modalities: &[Modality],
         stated: Option<Modality>,
     ) -> Result<Vec<Datum>, InputError> {
+        let names = || {
+            let names: Vec<&str> = modalities.iter().map(|modality| modality.as_str()).collect();
+            names.join(" and ")
+        };
         if let Some(stated) = stated.filter(|stated| !modalities.contains(stated)) {
-            let reads: Vec<&str> = modalities.iter().map(|modality| modality.as_str()).collect();
-            let problem = format!("is `{}` but the model reads {}", stated.as_str(), reads.join(" and "));
+            let problem = format!("is `{}` but the model reads {}", stated.as_str(), names());
             return Err(InputError { field: "modality".into(), problem });
         }
         if self.items.is_empty() {
@@ -129,7 +132,18 @@ impl Payload {
             .map(|(index, item)| {
                 let modality = match modalities {
                     [only] => *only,
-                    _ => item.modality(stated),
+                    _ => {
+                        let modality = item.modality(stated);
+                        if !modalities.contains(&modality) {
+                            let problem = format!(
+                                "is of modality {} but the model reads {}",
+                                modality.as_str(),
+                                names()
+                            );
+                            return Err(InputError { field: name(index), problem });
+                        }
+                        modality
+                    }
                 };
                 let datum = match (item, modality) {
                     (Item::String(text), Modality::Image) => media_string(text, &PICTURES, stated),

@@ -7,6 +7,8 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use crate::MOST_ITEMS;
+
 /// What a JSON object says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object<T>(pub T);
@@ -82,14 +84,14 @@ pub fn optional<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     Ok(Option::<Object<T>>::deserialize(deserializer)?.map(|Object(object)| object))
 }
 
-/// Reads a field that holds a list of objects or null.
+/// Reads a field that holds a list of objects or null, at most [`MOST_ITEMS`].
 ///
 /// # Errors
-/// What an object's own reader says; that one is none.
+/// What an object's own reader says; that one is none, or that there are more.
 pub fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<Vec<T>>, D::Error> {
-    let list = Option::<Objects<T, { usize::MAX }>>::deserialize(deserializer)?;
+    let list = Option::<Objects<T, MOST_ITEMS>>::deserialize(deserializer)?;
     Ok(list.map(|Objects(objects)| objects))
 }
 

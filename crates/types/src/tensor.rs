@@ -130,6 +130,15 @@ impl Values {
         }
     }
 
+    /// How many bytes they take, without what a list of strings takes itself.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Fixed { bytes, .. } => bytes.len(),
+            Self::Strings(strings) => strings.iter().map(|string| string.len()).sum(),
+        }
+    }
+
     /// How many elements there are.
     #[must_use]
     pub fn count(&self) -> usize {

@@ -15,7 +15,6 @@ use utoipa::ToSchema;
 
 use crate::few_shot::{self, Base, Change, FewShotError, Grounds, Labelled, Outcome};
 use crate::http::error::ApiError;
-use crate::http::extract;
 use crate::http::idempotent::{Sent, once};
 use crate::http::objects::classifier::ClassifierObject;
 use crate::http::openapi::RowErrors;
@@ -24,6 +23,7 @@ use crate::http::routes::classifiers::whole;
 use crate::http::routes::jobs::BODY_BYTES;
 use crate::http::routes::tasks::within;
 use crate::http::visible::Visible;
+use crate::http::{body_memory, extract};
 use crate::names::{self, sanitised};
 
 /// A classifier that is to answer by its labels' names.
@@ -204,7 +204,7 @@ pub(crate) async fn add(
     let caller = extract::caller(&visible.app, &request)?;
     let headers = request.headers().clone();
     let (memory, body) = within(caller, async {
-        let memory = extract::body_memory(&visible.app, &headers).await?;
+        let (request, memory) = body_memory::hold(&visible.app, request).await?;
         Ok((memory, extract::json_bytes(request, visible.app.config.max_body_bytes).await?))
     })
     .await?;
@@ -292,7 +292,7 @@ pub(crate) async fn forget(
 ) -> Result<Json<ForgottenExamples>, ApiError> {
     let caller = extract::caller(&visible.app, &request)?;
     within(caller, async {
-        let _memory = extract::body_memory(&visible.app, request.headers()).await?;
+        let (request, _memory) = body_memory::hold(&visible.app, request).await?;
         let body = extract::json_bytes(request, visible.app.config.max_body_bytes).await?;
         let Posted { id, grounds, payload, .. } = read(&visible, &name, &body).await?;
         let model = &grounds.base.backbone().id;
@@ -340,7 +340,7 @@ async fn parted(
 ) -> Result<(Payload, Vec<Vec<String>>), ApiError> {
     let tasks = &visible.app.tasks;
     let model = &grounds.base.backbone().id;
-    let modality = tasks.catalog.get(model).await?.modality();
+    let modality = tasks.catalog.of_version(model).await?.modality();
     if examples.is_empty() {
         return Err(TaskError::invalid("examples", "is empty").into());
     }

@@ -52,7 +52,7 @@ pub(crate) async fn onnx(
 ) -> Result<Response, ApiError> {
     let number = number(&name, &version)?;
     let row = visible.store.version(&visible.classifier(&name)?, number).await?;
-    let served = visible.app.tasks.catalog.served(&row.backbone).await.ok();
+    let served = visible.app.tasks.catalog.any(&row.backbone).await.ok();
     let folder = served.map(|served| served.folder().clone());
     let Exported { composed, backbone, file_name } = export(&visible.store, &row, folder).await?;
     let etag = format!("\"{}\"", composed.fingerprint);

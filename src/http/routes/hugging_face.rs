@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::path::Path;
 use crate::http::routes::tasks::{stamp, within};
-use crate::http::{extract, form};
+use crate::http::{body_memory, extract, form};
 use crate::traces::Watch;
 
 /// A body of Hugging Face's inference clients.
@@ -124,7 +124,7 @@ pub(crate) async fn infer(
     let mut watch = Watch::start();
     within(caller, async {
         let limit = app.config.max_body_bytes;
-        let _memory = extract::body_memory(&app, request.headers()).await?;
+        let (request, _memory) = body_memory::hold(&app, request).await?;
         let body: HuggingFaceBody = if extract::is_media(&extract::content_type(request.headers())) {
             let fields = HuggingFaceBody::of_query(request.uri().query().unwrap_or_default())?;
             let bytes = extract::read(request, limit).await?;
@@ -155,7 +155,7 @@ async fn answer(
     body: HuggingFaceBody,
     caller: Caller,
 ) -> Result<(Response, Timings), ApiError> {
-    if app.tasks.catalog.entry(&model).is_none() {
+    if app.tasks.catalog.named(&model).is_none() {
         return classified(app, model, body, caller).await;
     }
     let served = app.tasks.catalog.get(&model).await?;
@@ -227,13 +227,17 @@ async fn classified(
         let problem = format!("`parameters.function_to_apply`: the scores of `{model}` are those of {name}");
         return Err(ApiError::invalid("parameters.function_to_apply", problem));
     }
-    let served = app.tasks.catalog.get(&found.backbone).await?;
-    let modality = served.modality();
+    // Not held: where memory is short it may have to go before the classifier's turn comes.
+    let (modality, modalities) = {
+        let served = app.tasks.catalog.of_version(&found.answering).await;
+        let served = served.map_err(|error| error.behind(&model, "its backbone"))?;
+        (served.modality(), served.modalities().len())
+    };
     let params = ClassifyParams {
         model: Some(ModelNames::One(model)),
         input: Some(inputs),
         top_k: parameters.top_k,
-        modality: Some(modality).filter(|_| served.modalities().len() == 1),
+        modality: Some(modality).filter(|_| modalities == 1),
         truncate: Some(truncate),
         ..ClassifyParams::default()
     };

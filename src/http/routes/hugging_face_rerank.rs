@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
 use headstart_tasks::rerank::{BareResult, Cutting, Rerank, RerankAnswer, RerankParams};
 use headstart_tasks::{Task as _, TaskError};
 use headstart_types::Payload;
@@ -12,10 +13,11 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::http::error::{ApiError, ErrorBody};
-use crate::http::extract;
 use crate::http::path::Path;
 use crate::http::routes::hugging_face::{Direction, truncation};
-use crate::http::routes::tasks::within;
+use crate::http::routes::tasks::{stamp, within};
+use crate::http::{body_memory, extract};
+use crate::traces::Watch;
 
 /// A rerank body of text-embeddings-inference.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -68,10 +70,11 @@ pub(crate) async fn rerank(
     State(app): State<Arc<App>>,
     Path(model): Path<String>,
     request: Request,
-) -> Result<Json<Vec<BareResult>>, ApiError> {
+) -> Result<Response, ApiError> {
     let caller = extract::caller(&app, &request)?;
+    let mut watch = Watch::start();
     within(caller, async {
-        let _memory = extract::body_memory(&app, request.headers()).await?;
+        let (request, _memory) = body_memory::hold(&app, request).await?;
         let body: HuggingFaceRerankBody = extract::json(request, app.config.max_body_bytes).await?;
         // Missing is what this body's own field is, not that of the other body.
         let texts = body.texts.ok_or_else(|| ApiError::invalid("texts", "`texts` is missing"))?;
@@ -84,8 +87,10 @@ pub(crate) async fn rerank(
             truncate: Some(Cutting::How(truncation(body.truncate, body.truncation_direction))),
             ..RerankParams::default()
         };
-        match Rerank::run(&app.tasks, params, caller).await?.answer {
-            RerankAnswer::Bare(results) => Ok(Json(results)),
+        watch.decoded();
+        let done = Rerank::run(&app.tasks, params, caller).await?;
+        match done.answer {
+            RerankAnswer::Bare(results) => Ok(stamp(Json(results).into_response(), watch, done.timings)),
             RerankAnswer::Ranked(_) => Err(TaskError::Bug("texts were answered as documents").into()),
         }
     })

@@ -244,7 +244,7 @@ pub(crate) async fn retrieve(
     Extension(identity): Extension<Identity>,
     Path(id): Path<String>,
 ) -> Result<Json<ModelObject>, ApiError> {
-    if let Some(entry) = app.tasks.catalog.entry(&id) {
+    if let Some(entry) = app.tasks.catalog.named(&id) {
         return Ok(Json(ModelObject::new(id, &entry)));
     }
     let found = match made_at(&app, identity.key, &id).await {

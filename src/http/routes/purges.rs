@@ -8,20 +8,23 @@ use axum::http::Uri;
 use axum::response::Response;
 use headstart_datasets::Place;
 use headstart_types::classifier::ClassifierId;
+use headstart_types::file::FileRow;
 use headstart_types::ids::{FileId, PurgeId};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::clock;
 use crate::http::error::{ApiError, ErrorBody};
-use crate::http::extract;
 use crate::http::idempotent::{Sent, once};
 use crate::http::listing::{List, Query};
+use crate::http::objects::file::FileObject;
 use crate::http::objects::purge::PurgeObject;
 use crate::http::openapi::RowErrors;
 use crate::http::path::Path;
+use crate::http::routes::tasks::within;
 use crate::http::routes::upload;
 use crate::http::visible::Visible;
+use crate::http::{body_memory, extract};
 use crate::purge::{Asked, Named};
 
 /// Purges of a page.
@@ -113,9 +116,13 @@ impl PurgeRequest {
     security((), ("key" = []))
 )]
 pub(crate) async fn create(visible: Visible, request: Request) -> Result<Response, ApiError> {
+    let caller = extract::caller(&visible.app, &request)?;
     let headers = request.headers().clone();
-    let memory = extract::body_memory(&visible.app, &headers).await?;
-    let body = extract::json_bytes(request, visible.app.config.max_body_bytes).await?;
+    let (memory, body) = within(caller, async {
+        let (request, memory) = body_memory::hold(&visible.app, request).await?;
+        Ok((memory, extract::json_bytes(request, visible.app.config.max_body_bytes).await?))
+    })
+    .await?;
     let sent = Sent { headers: &headers, route: "POST /v1/purges", place: "", body: &body };
     let id = PurgeId::new(clock::now_ms(), upload::chance()?);
     let asked = body.clone();
@@ -131,6 +138,7 @@ pub(crate) async fn create(visible: Visible, request: Request) -> Result<Respons
         let dry_run = asked.dry_run.unwrap_or(false);
         let named = asked.named()?;
         let name_of = |id: &ClassifierId| visible.name_of(id);
+        let answer_of = |row: &FileRow| serde_json::to_string(&FileObject::new(row.clone()).ok()?).ok();
         let asked = Asked {
             app: &visible.app,
             store: &visible.store,
@@ -138,6 +146,7 @@ pub(crate) async fn create(visible: Visible, request: Request) -> Result<Respons
             who: visible.identity.key,
             named: &named,
             name_of: &name_of,
+            answer_of: &answer_of,
         };
         if dry_run {
             return Ok(PurgeObject::told(visible.identity.key, asked.tell().await?));

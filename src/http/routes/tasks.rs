@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::http::error::ApiError;
-use crate::http::extract;
+use crate::http::{body_memory, extract};
 use crate::traces::{Stages, Watch};
 
 /// One route a task: `POST /v1/<name>`.
@@ -34,7 +34,7 @@ async fn handle<T: Task>(State(app): State<Arc<App>>, request: Request) -> Resul
     let caller = extract::caller(&app, &request)?;
     let mut watch = Watch::start();
     let done = within(caller, async {
-        let _memory = extract::body_memory(&app, request.headers()).await?;
+        let (request, _memory) = body_memory::hold(&app, request).await?;
         let params = extract::params::<T>(&app, request).await?;
         watch.decoded();
         Ok(T::run(&app.tasks, params, caller).await?)

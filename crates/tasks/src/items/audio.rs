@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headstart_engine::Input;
+use headstart_engine::{Class, Input};
 use headstart_media::{Limits, MediaError, SoundEncoder, decode_sound};
 use headstart_telemetry::ModelMetrics;
 use headstart_types::payload::{Datum, Media};
@@ -14,8 +14,8 @@ use crate::context::TaskContext;
 impl Decoder for Arc<SoundEncoder> {
     const AT_ONCE: usize = 4;
 
-    fn places(cx: &TaskContext) -> &Semaphore {
-        &cx.decoded_sounds
+    fn places(cx: &TaskContext, class: Class) -> &Semaphore {
+        cx.decoded_sounds(class)
     }
 
     fn media(datum: Datum) -> Option<Media> {

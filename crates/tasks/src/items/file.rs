@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use headstart_engine::{Input, Permit};
+use headstart_engine::{Class, Input, Permit};
 use headstart_media::{Limits, MediaError};
 use headstart_telemetry::ModelMetrics;
 use headstart_types::payload::{Datum, Media};
@@ -21,7 +21,7 @@ pub(super) trait Decoder: Clone + Send + Sync + 'static {
     const AT_ONCE: usize;
 
     /// Bounds what exists decoded at a time.
-    fn places(cx: &TaskContext) -> &Semaphore;
+    fn places(cx: &TaskContext, class: Class) -> &Semaphore;
 
     /// A datum's file, where it is one of these.
     fn media(datum: Datum) -> Option<Media>;
@@ -66,7 +66,7 @@ impl Walk<'_> {
     ) -> Result<(Item, Timings), TaskError> {
         let media = D::media(datum).ok_or(TaskError::Bug("a datum reached the walk of another modality"))?;
         // Held until the row is there.
-        let decoded = D::places(self.cx).acquire().await;
+        let decoded = D::places(self.cx, self.caller.class).acquire().await;
         let _decoded = decoded.map_err(|_| TaskError::Bug("the semaphore of decoded files was closed"))?;
         let (decoder, limits, cache) = (decoder.clone(), self.cx.limits.media, Arc::clone(self.cache));
         let fingerprint = self.key(&[]);

@@ -1,6 +1,6 @@
 //! What the walk of files does with pictures.
 
-use headstart_engine::Input;
+use headstart_engine::{Class, Input};
 use headstart_media::{Limits, MediaError};
 use headstart_telemetry::ModelMetrics;
 use headstart_types::manifest::ImageSpec;
@@ -13,8 +13,8 @@ use crate::context::TaskContext;
 impl Decoder for ImageSpec {
     const AT_ONCE: usize = 8;
 
-    fn places(cx: &TaskContext) -> &Semaphore {
-        &cx.decoded
+    fn places(cx: &TaskContext, class: Class) -> &Semaphore {
+        cx.decoded_pictures(class)
     }
 
     fn media(datum: Datum) -> Option<Media> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
-use headstart_engine::EngineError;
+use headstart_engine::{Class, EngineError};
 use headstart_telemetry::{ModelMetrics, Outcome};
 use headstart_vectors::{Table, TableError};
 
@@ -41,14 +41,15 @@ impl Walk<'_> {
             let piece: Vec<Read> = texts.by_ref().take(TEXTS_AT_ONCE).collect();
             let (table, metrics, pace) =
                 (Arc::clone(&backbone.table), metrics.clone(), Arc::clone(&backbone.pace));
-            let deadline = self.caller.deadline;
+            let (deadline, class) = (self.caller.deadline, self.caller.class);
             pieces.push(move || {
                 let begun = Instant::now();
                 if deadline.is_some_and(|deadline| begun >= deadline) {
                     return Err(EngineError::DeadlineExceeded);
                 }
                 let queue = begun - queued_at;
-                (0..piece.len()).for_each(|_| metrics.queue_wait_seconds.observe(queue.as_secs_f64()));
+                let waits = metrics.waits_of(class == Class::Bulk);
+                (0..piece.len()).for_each(|_| waits.observe(queue.as_secs_f64()));
                 let done = means_of(&table, piece, &metrics).map_err(|error| EngineError::Run {
                     model: "a table of word vectors".into(),
                     message: error.to_string(),

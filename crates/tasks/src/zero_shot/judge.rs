@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headstart_engine::{Class, Folder, Want};
+use headstart_engine::{Folder, Want};
 use headstart_types::Label;
 use headstart_types::manifest::{
     CalibrationSpec, ConseSpec, LabelSpec, SimilaritySpec, TowersSpec, ZeroShotSpec,
@@ -235,11 +235,8 @@ pub(crate) async fn judge_items(
                 .collect()
         }
     };
-    let probabilities = if products <= INLINE_PRODUCTS {
-        scoring()
-    } else {
-        cx.offload(Class::Interactive).run(scoring).await?
-    };
+    let probabilities =
+        if products <= INLINE_PRODUCTS { scoring() } else { cx.offload(caller.class).run(scoring).await? };
     let lost = items.items.iter().map(Item::lost).collect();
     Ok(Judged { probabilities, lost, tokens, timings })
 }
@@ -307,13 +304,8 @@ async fn text_backbone(
             tower.ok_or(TaskError::Bug("labels by towers without a text tower"))
         }
         Method::Conse { spec, .. } => {
-            cx.catalog.get(&spec.text_backbone).await.map(TextBackbone::Other).map_err(|error| {
-                // The caller's model exists; what it leans on does not.
-                TaskError::BrokenModel {
-                    id: served.id().to_owned(),
-                    reason: format!("its text backbone: {error}"),
-                }
-            })
+            let text = cx.catalog.get(&spec.text_backbone).await;
+            text.map(TextBackbone::Other).map_err(|error| error.behind(served.id(), "its text backbone"))
         }
     }
 }

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use headstart_tasks::{Caller, TaskError, tensors};
-use serde_json::Value;
 
-use super::protocol::{InferAnswer, InferRequest, InferenceError, VERSION, Wishes, answer, forms, parted};
+use super::protocol::{
+    InferAnswer, InferRequest, InferenceError, Parameters, VERSION, Wishes, answer, forms, parted,
+};
 use crate::app::App;
 use crate::http::error::ApiError;
-use crate::http::extract;
 use crate::http::path::Path;
 use crate::http::routes::tasks::{stamp, within};
+use crate::http::{body_memory, extract};
 use crate::traces::Watch;
 
 /// Runs a graph.
@@ -63,7 +64,7 @@ pub(crate) async fn infer(
     let caller = extract::caller(&app, &request)?;
     let mut watch = Watch::start();
     within(caller, async {
-        let _memory = extract::body_memory(&app, request.headers()).await?;
+        let (request, _memory) = body_memory::hold(&app, request).await?;
         let headers = request.headers().clone();
         let body = extract::read(request, app.config.max_body_bytes).await?;
         let (asked, binary) = parted(&headers, &body)?;
@@ -75,7 +76,7 @@ pub(crate) async fn infer(
             let inputs = forms(asked.inputs, binary)?;
             let (tensors, timings) =
                 tensors::infer(&app.tasks, &model, inputs, &wishes.names(), caller).await?;
-            Ok(stamp(answer(asked.id, model, tensors, &wishes)?, watch, timings))
+            Ok(stamp(answer(asked.id, model, tensors, wishes).await?, watch, timings))
         })
         .await
     })
@@ -103,9 +104,7 @@ pub(super) fn check_version(model: &str, version: &str) -> Result<(), ApiError> 
 
 /// The caller with the request's own timeout, where it is the shorter one.
 fn with_timeout(caller: Caller, asked: &InferRequest) -> Caller {
-    let parameters = asked.parameters.as_ref();
-    let timeout =
-        parameters.and_then(|all| all.get("timeout")).and_then(Value::as_u64).filter(|time| *time > 0);
+    let timeout = asked.parameters.as_ref().and_then(Parameters::timeout).filter(|time| *time > 0);
     let own = timeout.and_then(|time| Instant::now().checked_add(Duration::from_micros(time)));
     let deadline = match (caller.deadline, own) {
         (Some(given), Some(own)) => Some(given.min(own)),

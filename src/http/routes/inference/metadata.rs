@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use headstart_tasks::Entry;
+use headstart_tasks::{Entry, TaskError};
 use headstart_types::tensor::TensorSpec;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -210,8 +210,11 @@ pub(crate) async fn model_ready(
     State(app): State<Arc<App>>,
     Path(model): Path<String>,
 ) -> Result<Json<ModelReady>, ApiError> {
-    let known = app.tasks.catalog.entry(&model).map(|known| known.entry);
+    let known = app.tasks.catalog.named(&model).map(|known| known.entry);
     // One that rests answers: its next request loads it. To ask whether it does must not.
+    if known.is_none() {
+        return Err(TaskError::UnknownModel(model).into());
+    }
     if !matches!(known, Some(Entry::Resting)) {
         app.tasks.catalog.at_hand(&model)?;
     }

@@ -7,11 +7,12 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use futures_util::stream;
 use headstart_tasks::tensors::{NamedTensor, TensorData, TensorForm};
+use headstart_types::object::{self, Objects};
 use headstart_types::tensor::{DataType, Values};
 use headstart_types::tensor_data::write_binary;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::http::error::ApiError;
@@ -38,12 +39,55 @@ pub(crate) struct InferRequest {
     pub(crate) id: Option<String>,
     /// `binary_data_output`: all outputs as bytes behind the JSON; `timeout`: microseconds after which the answer is of no
     /// use. Others are ignored.
+    #[serde(default, deserialize_with = "object::optional")]
     #[schema(value_type = Option<Object>)]
-    pub(crate) parameters: Option<Map<String, Value>>,
+    pub(crate) parameters: Option<Parameters>,
     /// All inputs of the graph, in any order.
-    pub(crate) inputs: Vec<InputTensor>,
+    #[schema(value_type = Vec<InputTensor>)]
+    pub(crate) inputs: Objects<InputTensor, MOST_TENSORS>,
     /// The outputs that are wanted; all of them when absent.
-    pub(crate) outputs: Option<Vec<OutputChoice>>,
+    #[schema(value_type = Option<Vec<OutputChoice>>)]
+    pub(crate) outputs: Option<Objects<OutputChoice, MOST_TENSORS>>,
+}
+
+/// Most inputs or outputs of a request; no graph has as many.
+const MOST_TENSORS: usize = 1000;
+
+/// What is read of parameters: the rest is not kept.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Parameters {
+    binary_data: Option<Box<RawValue>>,
+    binary_data_output: Option<Box<RawValue>>,
+    binary_data_size: Option<Box<RawValue>>,
+    timeout: Option<Box<RawValue>>,
+    shared_memory_region: Option<IgnoredAny>,
+    classification: Option<IgnoredAny>,
+}
+
+impl Parameters {
+    /// Microseconds after which the answer is of no use.
+    pub(crate) fn timeout(&self) -> Option<u64> {
+        self.timeout.as_ref().and_then(|value| value.get().parse().ok())
+    }
+
+    /// Refuses extensions of other servers that change what a tensor means: ignoring them would answer something else.
+    fn no_others(&self) -> Result<(), String> {
+        let refused =
+            |name: &str| Err(format!("has the parameter `{name}`, an extension that is not served"));
+        match (&self.shared_memory_region, &self.classification) {
+            (None, None) => Ok(()),
+            (Some(_), _) => refused("shared_memory_region"),
+            (None, Some(_)) => refused("classification"),
+        }
+    }
+}
+
+fn flag(value: Option<&RawValue>) -> Option<bool> {
+    match value?.get() {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
 }
 
 /// A tensor that goes in.
@@ -59,8 +103,9 @@ pub(crate) struct InputTensor {
     #[schema(example = "INT64")]
     datatype: String,
     /// `binary_data_size`: its bytes stand behind the JSON, so many, and there is no `data`.
+    #[serde(default, deserialize_with = "object::optional")]
     #[schema(value_type = Option<Object>)]
-    parameters: Option<Map<String, Value>>,
+    parameters: Option<Parameters>,
     /// Its elements: one list in row order, or lists within lists as the shape has them.
     #[schema(value_type = Option<Vec<Object>>, example = json!([101, 7592, 2088, 102]))]
     data: Option<Box<RawValue>>,
@@ -73,8 +118,9 @@ pub(crate) struct OutputChoice {
     #[schema(example = "last_hidden_state")]
     pub(crate) name: String,
     /// `binary_data`: whether it comes as bytes behind the JSON.
+    #[serde(default, deserialize_with = "object::optional")]
     #[schema(value_type = Option<Object>)]
-    parameters: Option<Map<String, Value>>,
+    parameters: Option<Parameters>,
 }
 
 /// What came out.
@@ -120,9 +166,6 @@ pub(crate) struct BinarySize {
     binary_data_size: usize,
 }
 
-/// Extensions of other servers that change what a tensor means; ignoring them would answer something else.
-const REFUSED: [&str; 2] = ["shared_memory_region", "classification"];
-
 /// Parts a body into its JSON and the bytes behind it.
 pub(crate) fn parted(headers: &HeaderMap, body: &Bytes) -> Result<(InferRequest, Bytes), ApiError> {
     let length = match headers.get(HEADER_LENGTH) {
@@ -142,20 +185,24 @@ pub(crate) fn parted(headers: &HeaderMap, body: &Bytes) -> Result<(InferRequest,
 }
 
 /// Gives each input its data: that in the JSON, or its share of the bytes behind it, which lie in the order of the inputs.
-pub(crate) fn forms(inputs: Vec<InputTensor>, mut binary: Bytes) -> Result<Vec<TensorForm>, ApiError> {
+pub(crate) fn forms(
+    Objects(inputs): Objects<InputTensor, MOST_TENSORS>,
+    mut binary: Bytes,
+) -> Result<Vec<TensorForm>, ApiError> {
     let mut forms = Vec::with_capacity(inputs.len());
     for InputTensor { name, shape, datatype, parameters, data } in inputs {
         let refuse = |problem: String| ApiError::invalid(&name, format!("`{name}` {problem}"));
         let parameters = parameters.unwrap_or_default();
-        no_others(&parameters).map_err(refuse)?;
-        let data = match (parameters.get("binary_data_size"), data) {
+        parameters.no_others().map_err(refuse)?;
+        let data = match (&parameters.binary_data_size, data) {
             (None, Some(json)) => TensorData::Json(json),
             (None, None) => return Err(refuse("has no `data`".into())),
             (Some(_), Some(_)) => return Err(refuse("has both `data` and `binary_data_size`".into())),
             (Some(size), None) => {
-                let size = size.as_u64().and_then(|size| usize::try_from(size).ok());
-                let size =
-                    size.ok_or_else(|| refuse("has a `binary_data_size` that is no number of bytes".into()))?;
+                let size: usize = size
+                    .get()
+                    .parse()
+                    .map_err(|_| refuse("has a `binary_data_size` that is no number of bytes".into()))?;
                 if size > binary.len() {
                     let left = binary.len();
                     return Err(refuse(format!("has {size} bytes of binary data where {left} are left")));
@@ -172,17 +219,6 @@ pub(crate) fn forms(inputs: Vec<InputTensor>, mut binary: Bytes) -> Result<Vec<T
     Ok(forms)
 }
 
-fn no_others(parameters: &Map<String, Value>) -> Result<(), String> {
-    match REFUSED.iter().find(|name| parameters.contains_key(**name)) {
-        None => Ok(()),
-        Some(name) => Err(format!("has the parameter `{name}`, an extension that is not served")),
-    }
-}
-
-fn flag(parameters: Option<&Map<String, Value>>, name: &str) -> Option<bool> {
-    parameters.and_then(|parameters| parameters.get(name)).and_then(Value::as_bool)
-}
-
 /// Which outputs are wanted as bytes.
 pub(crate) struct Wishes {
     all: bool,
@@ -191,14 +227,17 @@ pub(crate) struct Wishes {
 
 impl Wishes {
     pub(crate) fn of(request: &InferRequest) -> Result<Self, ApiError> {
-        let all = flag(request.parameters.as_ref(), "binary_data_output").unwrap_or(false);
+        let all = request.parameters.as_ref().and_then(|all| flag(all.binary_data_output.as_deref()));
+        let all = all.unwrap_or(false);
         let mut each = Vec::new();
-        for OutputChoice { name, parameters } in request.outputs.iter().flatten() {
+        for OutputChoice { name, parameters } in request.outputs.iter().flat_map(|Objects(all)| all) {
+            let mut binary = None;
             if let Some(parameters) = parameters {
-                no_others(parameters)
-                    .map_err(|problem| ApiError::invalid(name, format!("`{name}` {problem}")))?;
+                let refuse = |problem| ApiError::invalid(name, format!("`{name}` {problem}"));
+                parameters.no_others().map_err(refuse)?;
+                binary = flag(parameters.binary_data.as_deref());
             }
-            each.push((name.clone(), flag(parameters.as_ref(), "binary_data")));
+            each.push((name.clone(), binary));
         }
         Ok(Self { all, each })
     }
@@ -214,8 +253,36 @@ impl Wishes {
     }
 }
 
+/// Numbers that are written on the thread that serves the network; more would hold up everybody else.
+const INLINE_NUMBERS: usize = 1 << 18;
+
+/// Most numbers that an answer writes as JSON, which takes several times their bytes.
+const MOST_NUMBERS: usize = 1 << 24;
+
 /// Writes an answer: JSON, and behind it the bytes of the outputs that are wanted so.
-pub(crate) fn answer(
+pub(crate) async fn answer(
+    id: Option<String>,
+    model_name: String,
+    tensors: Vec<NamedTensor>,
+    wishes: Wishes,
+) -> Result<Response, ApiError> {
+    let written = tensors.iter().filter(|tensor| !wishes.binary(&tensor.name));
+    let numbers: usize = written.map(|tensor| tensor.tensor.values.count()).sum();
+    if numbers > MOST_NUMBERS {
+        let problem = format!(
+            "`outputs` would be {numbers} numbers as JSON; at most {MOST_NUMBERS} are written: ask for them with \
+             `binary_data`, or send fewer rows"
+        );
+        return Err(ApiError::invalid("outputs", problem));
+    }
+    if numbers <= INLINE_NUMBERS {
+        return write(id, model_name, tensors, &wishes);
+    }
+    let work = move || write(id, model_name, tensors, &wishes);
+    tokio::task::spawn_blocking(work).await.map_err(|_| ApiError::internal())?
+}
+
+fn write(
     id: Option<String>,
     model_name: String,
     tensors: Vec<NamedTensor>,

@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::http::error::ApiError;
 use crate::http::extract;
 use crate::http::path::Path;
+use crate::http::routes::jobs::BODY_BYTES;
 use crate::http::routes::loading::{load_of, unload_of};
 use crate::http::visible::Visible;
 
@@ -65,7 +66,7 @@ pub(crate) async fn index(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Json<Vec<IndexEntry>>, ApiError> {
-    let body = extract::read(request, app.config.max_body_bytes).await?;
+    let body = extract::read(request, BODY_BYTES).await?;
     let nothing = body.is_empty() || body.trim_ascii() == b"null";
     let asked = if nothing { IndexRequest::default() } else { extract::parse_json(&body)? };
     let entry =

@@ -131,7 +131,7 @@ pub(crate) async fn model_statistics(
     State(app): State<Arc<App>>,
     Path(model): Path<String>,
 ) -> Result<Json<Statistics>, ApiError> {
-    if app.tasks.catalog.entry(&model).is_none() {
+    if app.tasks.catalog.named(&model).is_none() {
         return Err(TaskError::UnknownModel(model).into());
     }
     let totals = app.metrics.for_model(&model).totals();
