@@ -148,13 +148,13 @@ mod tests {
     #[tokio::test]
     async fn a_sweep_that_never_went_well_counts_from_its_start() {
         let folder = tempfile::tempdir().unwrap();
-        let data = Some(folder.path().join("data"));
-        let config = Config::resolve(Options { data: data.clone(), ..Options::default() }).unwrap();
+        let data = folder.path().join("data");
+        let config = Config::resolve(Options { data: Some(data.clone()), ..Options::default() }).unwrap();
         let app = Arc::new(App::new(config).unwrap());
         app.open_store().await.unwrap();
         // No sweep goes well where a file stands in the place of a folder.
-        std::fs::create_dir_all(data.as_ref().unwrap().join("blobs")).unwrap();
-        std::fs::write(data.unwrap().join("blobs").join("00"), "no folder").unwrap();
+        std::fs::create_dir_all(data.join("blobs")).unwrap();
+        std::fs::write(data.join("blobs").join("00"), "no folder").unwrap();
         let before = now_ms() / 1000;
         let sweep = Sweep::start(&app).unwrap();
         while app.metrics.sweep.errors_total.get() == 0 {
