@@ -1,5 +1,6 @@
 //! The composition root: configuration in, running engine and loaded backbones out. The only place that wires.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -422,9 +423,16 @@ impl App {
     /// Loads one folder into the catalog; returns the error that must stop the start, if any.
     fn load_one(&self, engine: &Engine, path: &Path) -> Option<EngineError> {
         let id = name_of(path);
-        let loaded = folders::open(path)
-            .map_err(|error| LoadError::Engine(error.into()))
-            .and_then(|folder| Served::load(engine, folder, unix_seconds()));
+        let load = || {
+            folders::open(path)
+                .map_err(|error| LoadError::Engine(error.into()))
+                .and_then(|folder| Served::load(engine, folder, unix_seconds()))
+        };
+        // A panic of what reads it is the backbone's fault, not the server's.
+        let loaded = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|_| {
+            self.metrics.panics_total.inc();
+            Err(LoadError::Engine(EngineError::Bug("the load panicked")))
+        });
         let entry = match loaded {
             Ok(served) => Entry::Served(Arc::new(served)),
             Err(LoadError::Engine(error @ EngineError::Cuda(_))) => return Some(error),

@@ -131,7 +131,7 @@ fn read(file: &Path) -> Option<u64> {
 /// Writes it in one step: a reader finds the old number or this one.
 fn write(file: &Path, told: u64) -> io::Result<()> {
     // A name of its own: another server of the folder may write at the same time.
-    let fresh = file.with_extension(format!("told.{}", std::process::id()));
+    let fresh = file.with_extension(format!("told.{}", uuid::Uuid::now_v7().simple()));
     std::fs::write(&fresh, format!("{told}\n")).and_then(|()| std::fs::rename(&fresh, file)).inspect_err(
         |_| {
             let _ = std::fs::remove_file(&fresh);

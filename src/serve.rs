@@ -14,6 +14,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use crate::app::App;
 use crate::audit::Audit;
@@ -75,10 +76,14 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let signals = Signals::listen()?;
     let renewal = tls.as_ref().map(Tls::follow);
     let service = Served { router: http::router(Arc::clone(&app)), tls };
+    let serving = tokio::spawn(accept(listener, service, Arc::clone(&app), signals.clone()));
+    // Nobody is let in any more where the backbones go.
+    let listening = serving.abort_handle();
     tokio::select! {
-        ended = until_stopped(&app, listener, service, &signals, started) => ended?,
+        ended = until_stopped(&app, serving, address, started) => ended?,
         () = signals.second() => tracing::warn!("stopped a second time: requests and jobs are left as they are"),
     }
+    listening.abort();
     if let Some(renewal) = renewal {
         renewal.abort();
     }
@@ -96,13 +101,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
 /// Loads, serves until a stop signal, and sees to it that what was accepted comes to its end.
 async fn until_stopped(
     app: &Arc<App>,
-    listener: TcpListener,
-    service: Served,
-    signals: &Signals,
+    serving: JoinHandle<()>,
+    address: SocketAddr,
     started: Instant,
 ) -> anyhow::Result<()> {
-    let address = listener.local_addr()?;
-    let serving = tokio::spawn(accept(listener, service, Arc::clone(app), signals.clone()));
     app.load().await?;
     let rollout = Rollout::start(app).await.map(|rollout| tokio::spawn(rollout.run()));
     app.finish_loading();
@@ -125,7 +127,7 @@ async fn until_stopped(
 }
 
 /// Gives jobs back and tells webhooks that are under way, for as long as a drain may take.
-pub(crate) async fn end_jobs(app: &App, workers: Workers, webhooks: Webhooks) {
+async fn end_jobs(app: &App, workers: Workers, webhooks: Webhooks) {
     let patience = Duration::from_secs(app.config.drain_seconds);
     let stopping = async { tokio::join!(workers.stop(), webhooks.stop()) };
     if tokio::time::timeout(patience, stopping).await.is_err() {

@@ -157,9 +157,12 @@ mod tests {
         std::fs::write(data.join("blobs").join("00"), "no folder").unwrap();
         let before = now_ms() / 1000;
         let sweep = Sweep::start(&app).unwrap();
-        while app.metrics.sweep.errors_total.get() == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let failed = async {
+            while app.metrics.sweep.errors_total.get() == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), failed).await.unwrap();
         sweep.stop().await;
         assert!((before..=now_ms() / 1000).contains(&app.metrics.sweep.last_success_timestamp_seconds.get()));
     }

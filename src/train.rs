@@ -213,7 +213,13 @@ async fn take_in_beside(
     learned: &Inspection,
     input: &Path,
 ) -> anyhow::Result<FileRow> {
-    let (file, alone) = take_in(app, store, &training.key, input).await?;
+    let (file, alone) = match take_in(app, store, &training.key, input).await {
+        Ok(taken) => taken,
+        Err(error) => {
+            forget(store, training).await?;
+            return Err(error);
+        }
+    };
     let problem = if !alone.is_readable() {
         alone.status_details()
     } else if (alone.modality, alone.multi_label) != (learned.modality, learned.multi_label) {

@@ -1,10 +1,11 @@
 """What training the backbone itself gains over a linear probe on it, by `headstart train`. Standard library only.
 
-    python3 benches/tuning/run.py [NAME…]
+    python3 benches/tuning/run.py [--draws N] [NAME…]
 
 Data comes from the folder that HEADSTART_TEST_DATA names; without it there is nothing to measure. Names are those of CASES.
 """
 
+import argparse
 import csv
 import gzip
 import json
@@ -12,7 +13,6 @@ import os
 import random
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 import zipfile
@@ -113,16 +113,23 @@ def main():
     data = os.environ.get("HEADSTART_TEST_DATA")
     if not data:
         raise SystemExit("HEADSTART_TEST_DATA names no folder: there is nothing to measure")
-    names = sys.argv[1:] or list(CASES)
+    parser = argparse.ArgumentParser(description="Trains backbones on public data and prints what came of it.")
+    parser.add_argument("--draws", type=int, metavar="N", help="at most so many draws or seeds of a case, for a shorter run")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"one of {', '.join(CASES)}; all when none is named")
+    arguments = parser.parse_args()
+    unknown = set(arguments.cases) - set(CASES)
+    if unknown:
+        parser.error(f"no such case: {', '.join(sorted(unknown))}")
     print("| case | method | accuracy | linear probe | gain, points (95 % interval) | at least | seconds | stored |")
     print("|---|---|---:|---:|---:|---:|---:|---:|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        for name in names:
-            case(name, Path(data) / "datasets", Path(folder))
+        for name in arguments.cases or CASES:
+            case(name, Path(data) / "datasets", Path(folder), arguments.draws)
 
 
-def case(name, data, folder):
+def case(name, data, folder, most_draws=None):
     which, backbone, method, hyperparameters, draws, least = CASES[name]
+    draws = min(draws, most_draws or draws)
     runs = []
     for draw in range(draws):
         file = data_file(which, draw, data, folder)

@@ -1,13 +1,17 @@
 //! Bodies that stop arriving. Whoever sends nothing for a while has gone, and must not keep a connection, a key's place and
 //! memory for ever: reading the body ends with an error then.
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
-use tower_http::timeout::TimeoutBody;
+use hyper::body::{Frame, SizeHint};
+use tokio::time::{Sleep, sleep};
 
 /// How long nothing of a body may come while somebody waits for more of it.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -18,21 +22,59 @@ pub(crate) async fn end(request: Request, next: Next) -> Response {
 }
 
 fn ending(body: Body, longest: Duration) -> Body {
-    Body::new(TimeoutBody::new(longest, body))
+    Body::new(Ending { body, longest, waiting: None })
+}
+
+/// A body that ends when nothing came for so long.
+struct Ending {
+    body: Body,
+    longest: Duration,
+    /// Runs while there was nothing when somebody asked for more.
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl HttpBody for Ending {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        // What has come counts first: who reads it late is not the client's fault.
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            self.waiting = None;
+            return Poll::Ready(frame);
+        }
+        let longest = self.longest;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(longest)));
+        ready!(waiting.as_mut().poll(context));
+        let problem = format!("nothing of it came for {} s", longest.as_secs());
+        Poll::Ready(Some(Err(axum::Error::new(io::Error::new(io::ErrorKind::TimedOut, problem)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::body::{Bytes, to_bytes};
+    use axum::body::to_bytes;
     use futures_util::{Stream, StreamExt as _, stream};
+    use http_body_util::BodyExt as _;
 
     use super::*;
 
     const WAIT: Duration = Duration::from_millis(400);
 
-    fn slow_parts(count: u32) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
+    fn slow_parts(count: u32) -> impl Stream<Item = Result<Bytes, io::Error>> {
         let part = |at: u32| async move {
-            tokio::time::sleep(WAIT / 4).await;
+            sleep(WAIT / 4).await;
             Ok(Bytes::from(format!("part {at};")))
         };
         stream::iter(0..count).then(part)
@@ -44,6 +86,18 @@ mod tests {
         assert_eq!(to_bytes(slow, usize::MAX).await.unwrap().len(), 6 * "part 0;".len());
         let stops = ending(Body::from_stream(slow_parts(1).chain(stream::pending())), WAIT);
         let error = to_bytes(stops, usize::MAX).await.unwrap_err();
-        assert!(error.to_string().contains("not received"), "{error}");
+        assert!(error.to_string().contains("nothing of it came"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_came_while_nobody_asked_is_there_however_late() {
+        let (sender, parts) = tokio::sync::mpsc::channel::<Result<Bytes, io::Error>>(1);
+        let parts = stream::unfold(parts, |mut parts| async { Some((parts.recv().await?, parts)) });
+        let mut body = ending(Body::from_stream(parts), WAIT / 8);
+        // Somebody asks, finds nothing, and is busy with other things for long.
+        assert!(futures_util::poll!(body.frame()).is_pending());
+        sender.send(Ok(Bytes::from("late"))).await.unwrap();
+        sleep(WAIT / 2).await;
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "late");
     }
 }

@@ -109,6 +109,12 @@ impl Staging {
 /// Copies a file of this machine into a part; nothing unless it is what is expected. The part stays as it is until then:
 /// what was fetched of it is not lost to a file that is another.
 pub(super) fn copy_in(from: &Path, part: &Path, sha256: Option<&str>) -> anyhow::Result<Option<Fetched>> {
+    // Another file takes no room.
+    if let Some(expected) = sha256
+        && measure(from)?.sha256 != expected
+    {
+        return Ok(None);
+    }
     let mut copy = part.as_os_str().to_owned();
     copy.push(".copy");
     let copy = PathBuf::from(copy);

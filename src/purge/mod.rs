@@ -352,7 +352,8 @@ fn remaining(files: &[PurgedFile], trained_on: &[String], unknown: &[String]) ->
         files.iter().filter(|file| file.unreadable > 0).map(|file| file.id.as_str()).collect();
     if !unreadable.is_empty() {
         remaining.push(format!(
-            "Look into {}: rows and files of archives that cannot be read were compared by their bytes at most.",
+            "Look into {}: rows that cannot be read were compared by their bytes at most, and files of archives that \
+             are no rows not at all.",
             unreadable.join(", ")
         ));
     }

@@ -262,8 +262,7 @@ impl Context<'_> {
         let classes: Vec<String> =
             inspection.summary.classes.iter().map(|class| class.label.clone()).collect();
         let dimension = self.served.manifest().dimension();
-        // One group around everything parts nothing.
-        let grouped = inspection.summary.plan().by_group;
+        let grouped = inspection.summary.groups > 0;
         let mut builder = TableBuilder::new(classes, inspection.multi_label, grouped, dimension);
         let mut counted = Counted { done: 0, total: count(files) };
         for (number, file) in files.iter().enumerate() {

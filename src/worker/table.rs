@@ -84,7 +84,11 @@ impl TableBuilder {
         self.features.extend_from_slice(features);
     }
 
-    pub(super) fn finish(self) -> Option<Table> {
+    pub(super) fn finish(mut self) -> Option<Table> {
+        // One group around everything parts nothing.
+        if self.head.group_names.len() < 2 {
+            (self.head.groups, self.head.group_names) = (None, Vec::new());
+        }
         let features = Array2::from_shape_vec((self.head.labels.len(), self.head.dim), self.features).ok()?;
         Some(Table { head: self.head, features })
     }
@@ -225,6 +229,21 @@ mod tests {
         let names = table.group_names(&[0, 1, 2, 3, 4]).unwrap();
         let names: Vec<Option<&str>> = names.iter().map(Option::as_deref).collect();
         assert_eq!(names, [None, Some("line 1"), Some("anna"), None, Some("anna")]);
+    }
+
+    #[test]
+    fn one_group_around_all_rows_is_none_and_beside_rows_without_a_group_it_is_one() {
+        let table = |groups: [Option<&str>; 3]| {
+            let mut builder = TableBuilder::new(vec!["a".into()], false, true, 1);
+            for (place, group) in (1..).zip(groups) {
+                builder.add(Row { group: group.map(str::to_owned), ..row("a", place) }, &[0.0]);
+            }
+            builder.finish().unwrap()
+        };
+        let all = table([Some("anna"); 3]);
+        assert_eq!((all.head.groups.as_deref(), all.group_names(&[0])), (None, None));
+        let some = table([Some("anna"), None, Some("anna")]);
+        assert_eq!(some.head.groups.as_deref(), Some(&[0, 1, 0][..]));
     }
 
     #[test]

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
     use crate::worker::table::{Row, TableBuilder};
 
-    /// Six hundred rows to learn from, of these groups and a class each.
+    /// Six hundred rows to learn from, of these groups and a class each, beside one of another group that is not.
     fn grouped(group: impl Fn(u64) -> String) -> (Table, Parts) {
         let mut builder = TableBuilder::new(vec!["a".into(), "b".into()], false, true, 1);
         for line in 0..600 {
@@ -93,6 +93,9 @@ mod tests {
             let (labels, place) = (vec![label.to_owned()], Place::Line(line));
             builder.add(Row { labels, group: Some(group(line)), split: None, place, tuned: false }, &[0.0]);
         }
+        let (labels, place) = (vec!["a".to_owned()], Place::Line(600));
+        let other = Row { labels, group: Some("other".into()), split: None, place, tuned: false };
+        builder.add(other, &[0.0]);
         let parts = Parts {
             plan: SplitPlan::new(&SplitCounts::default(), 2),
             learn: (0..600).collect(),

@@ -1,5 +1,6 @@
 //! Overload, deadlines, clients that leave: what the engine promises under pressure.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -163,7 +164,28 @@ async fn a_request_does_not_wait_for_the_bulk_call_at_hand() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bulk_work_gets_a_turn_while_requests_for_the_same_backbone_fill_the_lanes() {
-    let service = TestApp::start("cache_bytes = 0\nlanes = 1");
+    assert_bulk_gets_a_turn(TestApp::start("cache_bytes = 0\nlanes = 1")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bulk_work_gets_a_turn_where_a_backbone_has_fewer_lanes_than_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bundled, own) =
+        (Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(TEXT), folder.path().join(TEXT));
+    std::fs::create_dir(&own).unwrap();
+    for entry in std::fs::read_dir(bundled).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), own.join(entry.file_name())).unwrap();
+    }
+    let manifest = std::fs::read_to_string(own.join("headstart.toml")).unwrap();
+    std::fs::write(own.join("headstart.toml"), manifest + "\n[engine]\nlanes = 1\n").unwrap();
+    let models = folder.path().display().to_string();
+    let service = TestApp::start(&format!("cache_bytes = 0\nlanes = 2\nmodels = [{models:?}]"));
+    assert_bulk_gets_a_turn(service).await;
+}
+
+/// A bulk item is answered while requests for the same backbone still wait.
+async fn assert_bulk_gets_a_turn(service: TestApp) {
     let input =
         |tag: usize| (0..100).map(|number| format!("request {tag}, text {number}")).collect::<Vec<_>>();
     let bodies: Vec<Value> = (0..8).map(|tag| json!({"model": TEXT, "input": input(tag)})).collect();

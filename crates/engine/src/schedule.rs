@@ -210,8 +210,12 @@ impl Scheduler {
             Class::Interactive => queue.interactive.extend(entries),
             Class::Bulk => queue.bulk.extend(entries),
         }
-        if here && quiet && added == 1 {
-            return state.take(Side::Front, Instant::now(), self.lanes);
+        if here
+            && quiet
+            && added == 1
+            && let Some(work) = state.take(Side::Front, Instant::now(), self.lanes)
+        {
+            return Some(work);
         }
         for _ in 0..added {
             if !wake_one(&self.wake, &mut state, side) {
@@ -227,9 +231,12 @@ impl Scheduler {
         let mut state = self.lock();
         loop {
             if let Some(work) = state.take(side, Instant::now(), self.lanes) {
-                // What waits beyond this call is work for another lane.
-                if state.awaits_any(side) {
-                    wake_one(&self.wake, &mut state, side);
+                // What waits beyond this call is work for another lane; so is what was held back for this call.
+                for other in [Side::Front, Side::Back] {
+                    let beyond = other == side || (side == Side::Back && state.free_slots > 0);
+                    if beyond && state.awaits_any(other) {
+                        wake_one(&self.wake, &mut state, other);
+                    }
                 }
                 return Some(work);
             }

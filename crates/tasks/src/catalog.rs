@@ -364,6 +364,7 @@ impl Known {
         match &self.entry {
             Entry::Served(_) => None,
             Entry::Resting => Some("not in memory; the next request loads it".into()),
+            Entry::Unloaded if self.loading => Some("it is being loaded".into()),
             Entry::Unloaded => Some("unloaded by request".into()),
             Entry::Broken(error) => Some(error.reason()),
         }

@@ -58,7 +58,7 @@ pub(crate) async fn scores(
     let chosen = cx.classifiers.choose(caller.key, names, user.unwrap_or(caller.key)).await;
     let chosen = chosen.map_err(|error| {
         if let TaskError::UnknownModel(name) = &error
-            && cx.catalog.entry(name).is_some()
+            && cx.catalog.named(name).is_some()
         {
             return TaskError::NotAClassifier(name.clone());
         }

@@ -224,13 +224,13 @@ impl TraceEnd {
 /// What a gate finds, as a label.
 pub(crate) const GATE_VERDICTS: [&str; 3] = ["not_worse", "worse", "not_enough_evidence"];
 
-/// States of backbones.
 /// Of items that somebody waits for.
 pub(crate) const INTERACTIVE: &str = "interactive";
 
 /// Of items that make way for others.
 pub(crate) const BULK: &str = "bulk";
 
+/// States of backbones.
 pub(crate) const MODEL_STATES: [&str; 4] = ["unloaded", "loading", "ready", "broken"];
 
 /// States of jobs that are not over, and stages of a job, as labels.

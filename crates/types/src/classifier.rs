@@ -166,7 +166,8 @@ pub struct AuditRow {
     pub number: u64,
     /// When, milliseconds since the epoch.
     pub created_at: i64,
-    /// What was done: `promote`, `rollback`, `publish`, `traffic`, `shadow`, `alias`, `delete`, `refuse`.
+    /// What was done: `promote`, `rollback`, `publish`, `traffic`, `shadow`, `alias`, `delete`,
+    /// `delete_version`, `refuse`.
     pub action: String,
     /// Who did it.
     pub who: String,

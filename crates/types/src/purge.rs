@@ -55,9 +55,10 @@ pub struct PurgedFile {
     pub id: String,
     /// Its name at the client.
     pub filename: String,
-    /// Rows taken out.
+    /// Rows taken out, and files of an archive that are no rows but were the group's.
     pub rows: u64,
-    /// Rows that cannot be read, and so were compared by their bytes at most.
+    /// Rows that cannot be read, and so were compared by their bytes at most, and files of an archive that stay without
+    /// having been looked into.
     pub unreadable: u64,
 }
 

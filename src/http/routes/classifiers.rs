@@ -173,7 +173,7 @@ pub(crate) async fn delete_model(
     visible: Visible,
     Path(model): Path<String>,
 ) -> Result<Json<Deleted>, ApiError> {
-    if visible.app.tasks.catalog.entry(&model).is_some() {
+    if visible.app.tasks.catalog.named(&model).is_some() {
         return Err(ApiError::conflict(format!("`{model}` is a backbone, which cannot be deleted")));
     }
     let unknown = || ApiError::from(TaskError::UnknownModel(model.clone()));

@@ -211,12 +211,13 @@ pub(crate) async fn rollback(
     let route = "POST /v1/classifiers/{name}/rollback";
     let sent = Sent { headers: &headers, route, place: &name, body: &body };
     let (asked, of) = (body.clone(), name.clone());
-    let from = Standing::of(&visible, &headers, &name).await.to_string();
-    once(&visible, sent, from, move |visible, from| async move {
+    let now = Standing::of(&visible, &headers, &name).await.to_string();
+    once(&visible, sent, now.clone(), move |visible, from| async move {
         let asked: Rollback =
             if asked.is_empty() { Rollback::default() } else { extract::parse_json(&asked)? };
         let (id, reason) = (visible.classifier(&of)?, visible.reason(asked.reason));
-        let from = Standing::parse(&from);
+        // Nobody has tried before: it is rolled back from wherever it stands.
+        let from = if from == now { Standing(None) } else { Standing::parse(&from) };
         let moved = match visible.store.rollback(&id, from.expected(), &reason, clock::now_ms()).await {
             // An earlier try did it, and was cut off before it could answer.
             Err(StoreError::Conflict(_)) if from.was_left(&visible, &id, &reason).await? => {

@@ -1,5 +1,6 @@
 //! Which rows stand in which batch: every row once an epoch, like lengths together.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use headstart_types::tensor::Tensor;
@@ -56,13 +57,43 @@ pub(super) fn of_pairs(
     for row in rows {
         by_class.entry(targets.of(*row).first().copied()).or_default().push(*row);
     }
-    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut left: Vec<Vec<Vec<usize>>> = Vec::new();
     for mut rows in by_class.into_values() {
         chance.shuffle(&mut rows);
-        groups.extend(rows.chunks(ALIKE).map(<[usize]>::to_vec));
+        left.push(rows.chunks(ALIKE).map(<[usize]>::to_vec).collect());
     }
-    chance.shuffle(&mut groups);
-    groups.chunks((size / ALIKE).max(1)).map(<[Vec<usize>]>::concat).collect()
+    let (groups, each) = (left.iter().map(Vec::len).sum(), (size / ALIKE).max(1));
+    let mut batches: Vec<Vec<usize>> = Vec::new();
+    while !left.is_empty() {
+        let (mut batch, mut taken) = (Vec::new(), 0);
+        // Classes with most left go first and none twice before all have gone: no batch is of one class without need.
+        while taken < each && !left.is_empty() {
+            chance.shuffle(&mut left);
+            left.sort_by_key(|groups| Reverse(groups.len()));
+            for group in left.iter_mut().take(each - taken).filter_map(Vec::pop) {
+                batch.extend(group);
+                taken += 1;
+            }
+            left.retain(|groups| !groups.is_empty());
+        }
+        batches.push(batch);
+    }
+    if batches.len() > of_groups(groups, size)
+        && let Some(left) = batches.pop()
+        && let Some(last) = batches.last_mut()
+    {
+        last.extend(left);
+    }
+    chance.shuffle(&mut batches);
+    batches
+}
+
+/// How many batches so many groups make: one that is left over joins the batch before, since alone it has no pairs of
+/// two classes.
+fn of_groups(groups: usize, size: usize) -> usize {
+    let each = (size / ALIKE).max(1);
+    let batches = groups.div_ceil(each);
+    if each > 1 && batches > 1 && groups % each == 1 { batches - 1 } else { batches }
 }
 
 /// How many batches an epoch has, whose rows are taken in pairs or not.
@@ -75,7 +106,7 @@ pub(super) fn count(rows: &[usize], targets: &Targets, size: usize, pairs: bool)
         *by_class.entry(targets.of(*row).first().copied()).or_default() += 1;
     }
     let groups: usize = by_class.into_values().map(|rows| rows.div_ceil(ALIKE)).sum();
-    groups.div_ceil((size / ALIKE).max(1))
+    of_groups(groups, size)
 }
 
 /// Rows in the order of their lengths, for passes whose order does not matter.
@@ -127,6 +158,20 @@ mod tests {
                 batch.iter().map(|row| targets.of(*row)[0]).collect();
             assert_eq!(batch.len(), 24);
             assert!((2..=6).contains(&classes.len()), "{batch:?}");
+        }
+    }
+
+    #[test]
+    fn even_the_smallest_batches_of_two_classes_have_both() {
+        // Six groups of one class and seven of the other: the one left over joins another batch.
+        let rows: Vec<usize> = (0..52).collect();
+        let targets = Targets::Single((0..52).map(|row| u32::from(row >= 24)).collect());
+        for epoch in 0..20 {
+            let batches = of_pairs(&rows, &targets, 8, (1, epoch));
+            let alone = batches
+                .iter()
+                .filter(|batch| batch.iter().all(|row| targets.of(*row) == targets.of(batch[0])));
+            assert_eq!((batches.len(), alone.count()), (6, 0), "{batches:?}");
         }
     }
 

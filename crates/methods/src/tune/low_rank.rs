@@ -33,6 +33,8 @@ struct Target {
     inputs: usize,
     outputs: usize,
     transposed: bool,
+    /// Whether it is no product times a number: of one, what stands beside the matrix is not what is added to it.
+    plain: bool,
     /// Whether the node itself multiplies, and so takes what is added to its product.
     takes_sum: bool,
 }
@@ -51,7 +53,8 @@ pub(super) fn add(graph: &mut Graph, features: &str, given: LowRank) -> Result<V
     let mut chance = Rng::stream(given.seed, 0x10ad);
     let scale = given.alpha / given.rank.max(1) as f32;
     let mut found = Vec::new();
-    let targets = targets(graph, features);
+    let mut targets = targets(graph, features);
+    targets.retain(|target| target.plain);
     splice(graph, targets, |target, (base, output)| {
         let name = |what: &str| target.name(what);
         let (down, up) = (name("down"), name("up"));
@@ -158,9 +161,8 @@ fn targets(graph: &Graph, features: &str) -> Vec<Target> {
         };
         let transposed = node.is("Gemm") && node.int("transB") == Some(1);
         let turned = node.is("Gemm") && node.int("transA") == Some(1);
-        // Of a product times a number what stands beside the matrix is no longer what is added to it.
+        let linear = (node.is("MatMul") || node.is("Gemm")) && !turned;
         let plain = node.float("alpha").is_none_or(|alpha| alpha == 1.0);
-        let linear = (node.is("MatMul") || node.is("Gemm") && plain) && !turned;
         let [rows, columns] = tensor.dims.as_slice() else { continue };
         if !linear || tensor.elements() != element::FLOAT {
             continue;
@@ -175,6 +177,7 @@ fn targets(graph: &Graph, features: &str) -> Vec<Target> {
             inputs: size(inputs),
             outputs: size(outputs),
             transposed,
+            plain,
             takes_sum: graph.nodes().get(node).is_some_and(|node| node.is("Gemm")),
         });
     }

@@ -60,7 +60,7 @@ pub struct Difference {
 /// Both learners at one number of examples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LearningPoint {
-    /// Examples a class; a class with fewer gives all it has. At the last point the mean over the classes.
+    /// Examples a class, the mean over the classes: one with fewer gives all it has.
     pub examples_a_class: f64,
     /// Training items.
     pub items: usize,

@@ -6,7 +6,7 @@ use headstart_types::report::{
 use maud::{Markup, html};
 
 use super::frame::{Tick, chart, fifths, line, rounded, x, y};
-use super::words::{percent, short};
+use super::words::{percent, point_name, short};
 
 /// Most classes whose matrix is drawn; above, cells would be smaller than their numbers.
 const DRAWN: usize = 30;
@@ -61,7 +61,7 @@ pub(super) fn learning_curve(transfer: &Transfer, zero_shot: Option<f64>) -> Mar
     let all = transfer.points.iter().flat_map(|p| [p.transfer.mean, p.no_transfer.mean]).chain(zero_shot);
     let (floor, up_ticks) = zoomed(all);
     let name = |point: &LearningPoint| {
-        let name = if point.all { "all".to_owned() } else { format!("{:.0}", point.examples_a_class) };
+        let name = point_name(point);
         (across(doublings(point)), name)
     };
     let some = transfer.points.iter().filter(|point| !point.all);

@@ -7,7 +7,7 @@ use headstart_types::report::{
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::charts;
-use super::words::{bytes, class, estimate, percent, row};
+use super::words::{bytes, class, estimate, percent, point_name, row};
 
 /// The page's style sheet.
 const STYLE: &str = include_str!("style.css");
@@ -183,7 +183,7 @@ fn transfer(report: &Report) -> Markup {
 
 fn curve(transfer: &Transfer, zero_shot: Option<f64>) -> Markup {
     let rows = transfer.points.iter().map(|point| {
-        let name = if point.all { "all".to_owned() } else { format!("{:.0}", point.examples_a_class) };
+        let name = point_name(point);
         let quality = |q: headstart_types::report::Quality| match q.spread {
             Some(spread) => format!("{} ± {:.1}", percent(q.mean), spread * 100.0),
             None => percent(q.mean),

@@ -1,6 +1,6 @@
 //! Numbers and places in words.
 
-use headstart_types::report::{Estimate, Row, Verdict};
+use headstart_types::report::{Estimate, LearningPoint, Row, Verdict};
 
 /// A share in percent.
 pub(super) fn percent(share: f64) -> String {
@@ -23,6 +23,19 @@ pub(super) fn row(row: &Row) -> String {
     match &row.split {
         Some(split) => format!("{split}: {place}"),
         None => place,
+    }
+}
+
+/// How many examples a class a point of the curve has.
+pub(super) fn point_name(point: &LearningPoint) -> String {
+    let mean = point.examples_a_class;
+    if point.all {
+        "all".to_owned()
+    } else if (mean - mean.round()).abs() < 0.05 {
+        format!("{mean:.0}")
+    } else {
+        // Of uneven classes points may lie close together.
+        format!("{mean:.1}")
     }
 }
 

@@ -21,6 +21,9 @@ const CLIP: [[f32; 3]; 2] =
 /// From this side on ConvNeXt's pictures are stretched instead of cropped.
 const STRETCHED_FROM: u32 = 384;
 
+/// Types of transformers.js that do what the fields say and nothing of their own.
+const BY_FIELDS: [&str; 3] = ["Image", "MobileNetV3", "MobileNetV4"];
+
 /// Fields that change no numbers here: names, what only labels and callers see, and colours, which pictures always get.
 const HARMLESS: [&str; 20] = [
     "_auto_class",
@@ -180,11 +183,13 @@ impl Preprocessor {
             let plain = name.strip_suffix("Fast").or_else(|| name.strip_suffix("Pil")).unwrap_or(name);
             let plain =
                 plain.strip_suffix("ImageProcessor").or_else(|| plain.strip_suffix("FeatureExtractor"));
-            return plain.and_then(Processor::named).ok_or_else(|| {
-                unusable(&format!(
-                    "`{field}` is `{name}`, and what that does to pictures is not known here: write a manifest"
-                ))
-            });
+            if !plain.is_some_and(|plain| BY_FIELDS.contains(&plain)) {
+                return plain.and_then(Processor::named).ok_or_else(|| {
+                    unusable(&format!(
+                        "`{field}` is `{name}`, and what that does to pictures is not known here: write a manifest"
+                    ))
+                });
+            }
         }
         let whose = match (self.crop_pct, self.crop_size) {
             _ if self.do_flip_channel_order == Some(true) => Processor::named("MobileViT"),
