@@ -2,10 +2,13 @@
 //!
 //! The windows of all items of a call go to the graph together, a few at a time: their vectors are pooled over the item. A
 //! graph before it takes one item a call. It may look at a whole call at once: the one of `openwakeword` takes the largest
-//! value of all as its reference, so that a quiet sound beside a loud one would come out changed.
+//! value of all as its reference, so that a quiet sound beside a loud one would come out changed. Windows of a sound that are
+//! equal to the one before, as those of the silence behind a short one are, run once and count as often as they come.
 
+use half::f16;
 use headstart_types::manifest::{AudioSpec, FrameLayout, Pooling, StageSpec, WindowSpec};
-use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
+use ort::session::SessionInputValue;
+use ort::value::{Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
 use crate::call::{Input, Readout, Row, Scratch, Want};
 use crate::outputs::numbers;
@@ -14,9 +17,7 @@ use crate::session::{Ask, Graph, Provider, Shared};
 
 /// How a graph reads signals.
 pub(crate) struct Signals {
-    /// Name of the graph's input.
-    input: String,
-    axes: Axes,
+    input: Port,
     /// How a signal is cut; `None` where the graph reads one whole.
     windows: Option<WindowSpec>,
     /// Values of a row.
@@ -30,8 +31,17 @@ pub(crate) struct Signals {
 
 impl std::fmt::Debug for Signals {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Signals").field("axes", &self.axes).field("windows", &self.windows).finish()
+        let axes = &self.input.axes;
+        formatter.debug_struct("Signals").field("axes", axes).field("windows", &self.windows).finish()
     }
+}
+
+/// A graph's one input.
+struct Port {
+    name: String,
+    /// Whether it takes numbers in half precision.
+    half: bool,
+    axes: Axes,
 }
 
 /// What the axes of an input are.
@@ -61,8 +71,7 @@ enum Axis {
 /// A graph between the samples and the backbone's.
 struct Stage {
     session: Shared,
-    input: String,
-    axes: Axes,
+    input: Port,
     spec: StageSpec,
 }
 
@@ -89,15 +98,15 @@ impl Signals {
             (true, FrameLayout::Bands) => vec![Axis::Width, Axis::Rows],
         };
         let (width, length) = (audio.width(), windows.as_ref().map(|windows| windows.length));
-        let (input, axes) = axes(inputs, &wants, width, length)?;
+        let input = Port::of(inputs, &wants, width, length)?;
         let stage = match (stage, &audio.stage) {
             (Some(session), Some(spec)) => {
-                let (input, axes) = self::axes(session.inputs(), &[Axis::Rows], 1, None)?;
-                Some(Stage { session, input, axes, spec: spec.clone() })
+                let input = Port::of(session.inputs(), &[Axis::Rows], 1, None)?;
+                Some(Stage { session, input, spec: spec.clone() })
             }
             _ => None,
         };
-        let windows_at_once = match (axes.batch, provider) {
+        let windows_at_once = match (input.axes.batch, provider) {
             (Batch::Missing, _) => 1,
             (Batch::Fixed(windows), _) => windows,
             (Batch::Any, Provider::Cpu) => WINDOWS_ON_CPU,
@@ -107,7 +116,7 @@ impl Signals {
             (None, Some(mel)) => mel.frames(audio.shortest.max(audio.rate as usize)),
             _ => audio.shortest.max(audio.rate as usize),
         };
-        Ok(Self { input, axes, windows, width, windows_at_once, shortest, stage })
+        Ok(Self { input, windows, width, windows_at_once, shortest, stage })
     }
 
     /// A signal to try the graph with: noise of one window and some more.
@@ -126,22 +135,35 @@ impl Signals {
     }
 }
 
-/// Finds rows and width among an input's axes; axes of length one may stand anywhere.
-fn axes(
-    inputs: &[Outlet],
-    wants: &[Axis],
-    width: usize,
-    length: Option<usize>,
-) -> Result<(String, Axes), String> {
-    let [input] = inputs else {
-        return Err(format!("a graph of sounds takes one input, this one has {}", inputs.len()));
-    };
-    let ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } = input.dtype() else {
-        return Err(format!("input `{}` is not a tensor of float32", input.name()));
-    };
-    let axes = places(shape, wants, width, length)
-        .ok_or_else(|| format!("input `{}` has shape {shape:?}, which [audio] does not fit", input.name()))?;
-    Ok((input.name().to_owned(), axes))
+impl Port {
+    /// Finds rows and width among the axes of a graph's input; axes of length one may stand anywhere.
+    fn of(inputs: &[Outlet], wants: &[Axis], width: usize, length: Option<usize>) -> Result<Self, String> {
+        let [input] = inputs else {
+            return Err(format!("a graph of sounds takes one input, this one has {}", inputs.len()));
+        };
+        let name = input.name().to_owned();
+        let ValueType::Tensor { ty, shape, .. } = input.dtype() else {
+            return Err(format!("input `{name}` is not a tensor"));
+        };
+        let half = *ty == TensorElementType::Float16;
+        if !half && *ty != TensorElementType::Float32 {
+            return Err(format!("input `{name}` is of {ty}; float32 and float16 are taken"));
+        }
+        let axes = places(shape, wants, width, length)
+            .ok_or_else(|| format!("input `{name}` has shape {shape:?}, which [audio] does not fit"))?;
+        Ok(Self { name, half, axes })
+    }
+
+    /// Values as the graph takes them; those in single precision stay where they are.
+    fn tensor<'v>(&self, dims: Vec<usize>, values: &'v [f32]) -> Result<SessionInputValue<'v>, String> {
+        let tensor = if self.half {
+            let halves: Vec<f16> = values.iter().map(|&value| f16::from_f32(value)).collect();
+            Tensor::from_array((dims, halves)).map(Into::into)
+        } else {
+            TensorRef::from_array_view((dims, values)).map(Into::into)
+        };
+        tensor.map_err(|error| error.to_string())
+    }
 }
 
 fn places(dims: &[i64], wants: &[Axis], width: usize, length: Option<usize>) -> Option<Axes> {
@@ -191,6 +213,13 @@ struct Window {
     item: usize,
     start: usize,
     rows: usize,
+    /// How often it comes in a row.
+    times: usize,
+}
+
+/// Whether two are the same bit by bit.
+fn same(left: &[f32], right: &[f32]) -> bool {
+    left.len() == right.len() && left.iter().zip(right).all(|(left, right)| left.to_bits() == right.to_bits())
 }
 
 /// Runs a call's signals.
@@ -256,11 +285,27 @@ impl Signals {
     fn cut(&self, item: usize, source: &[f32]) -> Vec<Window> {
         let rows = source.len() / self.width;
         match &self.windows {
-            None => vec![Window { item, start: 0, rows }],
-            Some(windows) => (0..windows.count(rows))
-                .map(|index| Window { item, start: index * windows.hop, rows: windows.length })
-                .collect(),
+            None => vec![Window { item, start: 0, rows, times: 1 }],
+            Some(windows) => {
+                let mut cut: Vec<Window> = Vec::with_capacity(windows.count(rows));
+                for index in 0..windows.count(rows) {
+                    let next = Window { item, start: index * windows.hop, rows: windows.length, times: 1 };
+                    match cut.last_mut() {
+                        Some(last) if same(self.part(source, last), self.part(source, &next)) => {
+                            last.times += 1
+                        }
+                        Some(_) | None => cut.push(next),
+                    }
+                }
+                cut
+            }
         }
+    }
+
+    /// What a window has of its signal; behind the signal's end it has nothing.
+    fn part<'a>(&self, source: &'a [f32], window: &Window) -> &'a [f32] {
+        let from = &source[window.start * self.width..];
+        &from[..from.len().min(window.rows * self.width)]
     }
 
     /// Runs windows of equal length, and appends each one's vectors to its item's.
@@ -276,7 +321,7 @@ impl Signals {
         let Some(first) = windows.first() else { return Ok(()) };
         let size = first.rows * self.width;
         // A graph of a fixed number of windows gets silence for those that are missing.
-        let count = match self.axes.batch {
+        let count = match self.input.axes.batch {
             Batch::Fixed(count) => count,
             Batch::Missing | Batch::Any => windows.len(),
         };
@@ -284,9 +329,8 @@ impl Signals {
         scratch.dense.resize(count * size, 0.0);
         for (window, out) in windows.iter().zip(scratch.dense.chunks_exact_mut(size)) {
             // What a window has beyond the signal's end stays zero.
-            let source = &sources[window.item][window.start * self.width..];
-            let source = &source[..source.len().min(size)];
-            if self.axes.width_first() {
+            let source = self.part(sources[window.item], window);
+            if self.input.axes.width_first() {
                 for (row, values) in source.chunks_exact(self.width).enumerate() {
                     values
                         .iter()
@@ -297,10 +341,9 @@ impl Signals {
                 out[..source.len()].copy_from_slice(source);
             }
         }
-        let dims = self.axes.dims(count, first.rows, self.width);
-        let tensor =
-            TensorRef::from_array_view((dims, scratch.dense.as_slice())).map_err(|e| e.to_string())?;
-        let inputs = vec![(self.input.as_str().into(), tensor.into())];
+        let dims = self.input.axes.dims(count, first.rows, self.width);
+        let tensor = self.input.tensor(dims, &scratch.dense)?;
+        let inputs = vec![(self.input.name.as_str().into(), tensor)];
         let features = &graph.outputs().ok_or("the graph gives no features")?.features;
         graph.run(inputs, Ask { give_back: scratch.give_back, outputs: None }, |outputs| {
             let (_, values) = numbers(outputs, features)?;
@@ -310,7 +353,9 @@ impl Signals {
                 return Err(format!("{found} values of {count} windows where vectors have {dimension}"));
             }
             for (window, values) in windows.iter().zip(values.chunks_exact(each)) {
-                vectors[window.item].extend_from_slice(values);
+                for _ in 0..window.times {
+                    vectors[window.item].extend_from_slice(values);
+                }
             }
             Ok(())
         })
@@ -320,9 +365,8 @@ impl Signals {
 impl Stage {
     /// Samples → frames in row order.
     fn run(&self, samples: &[f32], give_back: bool) -> Result<Vec<f32>, String> {
-        let dims = self.axes.dims(1, samples.len(), 1);
-        let tensor = TensorRef::from_array_view((dims, samples)).map_err(|error| error.to_string())?;
-        let inputs = vec![(self.input.as_str().into(), tensor.into())];
+        let tensor = self.input.tensor(self.input.axes.dims(1, samples.len(), 1), samples)?;
+        let inputs = vec![(self.input.name.as_str().into(), tensor)];
         self.session.run(inputs, Ask { give_back, outputs: None }, |outputs| {
             let (_, values) = numbers(outputs, &self.spec.tensor)?;
             if values.is_empty() || !values.len().is_multiple_of(self.spec.bands) {
@@ -336,6 +380,8 @@ impl Stage {
 
 #[cfg(test)]
 mod tests {
+    use headstart_types::manifest::{Tail, WindowOf};
+
     use super::*;
 
     fn found(shape: &[i64], wants: &[Axis], width: usize, length: Option<usize>) -> Option<Vec<usize>> {
@@ -352,5 +398,19 @@ mod tests {
         assert_eq!(found(&[-1, 75, 32], &frames, 32, Some(76)), None);
         assert_eq!(found(&[-1, 76], &frames, 32, Some(76)), None);
         assert_eq!(found(&[0, 76, 32], &frames, 32, Some(76)), None);
+    }
+    #[test]
+    fn a_window_equal_to_the_one_before_is_run_once_and_counts_twice() {
+        let axes = Axes { batch: Batch::Any, rest: vec![Axis::Rows, Axis::Width] };
+        let input = Port { name: "frames".into(), half: false, axes };
+        let windows = Some(WindowSpec { of: WindowOf::Frames, length: 2, hop: 1, tail: Tail::Drop });
+        let signals = Signals { input, windows, width: 2, windows_at_once: 4, shortest: 2, stage: None };
+        let cut = |source: &[f32]| -> Vec<(usize, usize)> {
+            signals.cut(0, source).iter().map(|window| (window.start, window.times)).collect()
+        };
+
+        assert_eq!(cut(&[1.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 3.0, 0.0]), [(0, 1), (1, 2), (3, 1)]);
+        assert_eq!(cut(&[0.0, 0.0, 0.0, 0.0, -0.0, 0.0]), [(0, 1), (1, 1)]);
+        assert_eq!(cut(&[f32::NAN; 6]), [(0, 2)]);
     }
 }

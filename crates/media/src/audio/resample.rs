@@ -1,5 +1,7 @@
 //! Band-limited resampling of a stream: output sample k lies exactly at input position k · from / to.
 
+use std::sync::Arc;
+
 use super::sinc::Filter;
 
 /// Resamples mono samples that come in pieces. Before the first and behind the last sample there is silence.
@@ -7,12 +9,14 @@ pub struct Resampler {
     /// Output samples of `down` input samples, both without a common factor.
     up: u64,
     down: u64,
-    filter: Option<Filter>,
+    filter: Option<Arc<Filter>>,
     /// Input that outputs to come still need.
     pending: Vec<f32>,
-    /// Outputs made, and the input position of `pending[0]`, counted with the silence before the first sample.
+    /// Outputs made.
     made: u64,
-    first: u64,
+    /// Where in `pending` the inputs of the next output begin; the output lies `part / up` of a sample behind them.
+    next: usize,
+    part: u64,
     /// Inputs taken.
     taken: u64,
 }
@@ -24,9 +28,9 @@ impl Resampler {
         let (from, to) = (u64::from(from.max(1)), u64::from(to.max(1)));
         let common = greatest_common_divisor(from, to);
         let (up, down) = (to / common, from / common);
-        let filter = (up != down).then(|| Filter::new(up, down));
+        let filter = (up != down).then(|| Filter::of(up, down));
         let pending = vec![0.0; filter.as_ref().map_or(0, |filter| filter.half - 1)];
-        Self { up, down, filter, pending, made: 0, first: 0, taken: 0 }
+        Self { up, down, filter, pending, made: 0, next: 0, part: 0, taken: 0 }
     }
 
     /// Takes samples in, and puts out what can be told by now.
@@ -54,19 +58,17 @@ impl Resampler {
     fn make(&mut self, end: u64, out: &mut Vec<f32>) {
         let Some(filter) = &self.filter else { return };
         while self.made < end {
-            let position = u128::from(self.made) * u128::from(self.down);
             // The silence before the first sample makes up for those before a position.
-            let start = (position / u128::from(self.up)) as u64;
-            let part = (position % u128::from(self.up)) as u64;
-            let from = (start - self.first) as usize;
-            let Some(samples) = self.pending.get(from..from + 2 * filter.half) else { break };
-            out.push(filter.at(samples, part, self.up));
+            let Some(samples) = self.pending.get(self.next..self.next + 2 * filter.half) else { break };
+            out.push(filter.at(samples, self.part, self.up));
             self.made += 1;
+            self.part += self.down;
+            self.next += (self.part / self.up) as usize;
+            self.part %= self.up;
         }
-        let next = (u128::from(self.made) * u128::from(self.down) / u128::from(self.up)) as u64;
-        let unused = ((next - self.first) as usize).min(self.pending.len());
+        let unused = self.next.min(self.pending.len());
         self.pending.drain(..unused);
-        self.first += unused as u64;
+        self.next -= unused;
     }
 }
 
