@@ -36,7 +36,6 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v2/models/stats", get(inference::statistics))
         .route("/v2/models/{model}/stats", get(inference::model_statistics))
         .route("/v2/models/{model}/versions/{version}/stats", get(inference::version_statistics))
-        .route("/v2/repository/index", post(inference::index))
         .route("/v2/models/{model}", get(inference::metadata))
         .route("/v2/models/{model}/ready", get(inference::model_ready))
         .route("/v2/models/{model}/config", get(inference::configuration))
@@ -67,6 +66,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v2/repository/models/{model}/load", post(inference::load))
         .route("/v2/repository/models/{model}/unload", post(inference::unload))
         .route_layer(from_fn_with_state(Arc::clone(&app), layers::ready))
+        .route("/v2/repository/index", post(inference::index))
         .route("/v1/audit", get(audit::list))
         .route_layer(from_fn_with_state((Arc::clone(&app), Scope::Admin), layers::authorise));
 
@@ -141,4 +141,74 @@ async fn no_sniffing(mut response: Response) -> Response {
     let value = axum::http::HeaderValue::from_static("nosniff");
     response.headers_mut().insert(axum::http::header::X_CONTENT_TYPE_OPTIONS, value);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use headstart_tasks::{Task, TaskVisitor, visit_all};
+
+    use crate::http::openapi;
+
+    const METHODS: [&str; 5] = ["get", "post", "put", "delete", "patch"];
+
+    /// Routes and methods as they stand in a file.
+    fn written(source: &str) -> BTreeSet<(String, String)> {
+        let calls = source.split(".route(").skip(1);
+        let read = |call: &str| {
+            let (_, behind) = call.split_once('"').expect("a path stands first");
+            let (path, handlers) = behind.split_once('"').expect("a path ends");
+            // Up to the parenthesis of the call itself.
+            let mut depth = 1;
+            let end = handlers.find(|sign| {
+                depth += i32::from(sign == '(') - i32::from(sign == ')');
+                depth == 0
+            });
+            let dense: String = handlers[..end.expect("the call ends")].split_whitespace().collect();
+            let named = METHODS.into_iter().filter(|method| {
+                [format!(",{method}("), format!(").{method}(")].iter().any(|name| dense.contains(name))
+            });
+            let methods: Vec<_> = named.map(|method| (path.to_owned(), method.to_uppercase())).collect();
+            assert!(!methods.is_empty(), "`{path}` has no method that is known here");
+            methods
+        };
+        calls.flat_map(read).collect()
+    }
+
+    /// The routes of tasks, which their own table makes.
+    struct OfTasks(BTreeSet<(String, String)>);
+
+    impl TaskVisitor for OfTasks {
+        fn visit<T: Task>(&mut self) {
+            self.0.insert((format!("/v1/{}", T::NAME), "POST".to_owned()));
+        }
+    }
+
+    #[test]
+    fn the_document_has_every_route_and_no_other() {
+        let source = include_str!("router.rs");
+        let (routes, _) = source.split_once("#[cfg(test)]").expect("these tests stand last");
+        let mut tasks = OfTasks(written(routes));
+        assert!(tasks.0.len() > 50, "the routes are read: {:?}", tasks.0);
+        visit_all(&mut tasks);
+        // Of the pages the first alone is described: their scripts and styles are no API.
+        tasks.0.insert(("/docs/".to_owned(), "GET".to_owned()));
+        let documented: BTreeSet<_> =
+            openapi::operations().into_iter().map(|(path, method)| (path, method.to_owned())).collect();
+        assert_eq!(tasks.0.difference(&documented).collect::<Vec<_>>(), Vec::<&(String, String)>::new());
+        assert_eq!(documented.difference(&tasks.0).collect::<Vec<_>>(), Vec::<&(String, String)>::new());
+    }
+
+    #[test]
+    fn routes_are_read_with_all_their_methods() {
+        let text = r#".route("/a", post(a).layer(b()).get(c)).route(
+            "/b/{id}",
+            put(d).delete(e),
+        )"#;
+        let pairs = [("/a", "GET"), ("/a", "POST"), ("/b/{id}", "DELETE"), ("/b/{id}", "PUT")];
+        let expected: BTreeSet<_> =
+            pairs.iter().map(|(path, method)| ((*path).to_owned(), (*method).to_owned())).collect();
+        assert_eq!(written(text), expected);
+    }
 }

@@ -64,6 +64,29 @@ async fn waits_of_bulk_items_are_counted_apart() {
 }
 
 #[tokio::test]
+async fn labels_that_were_read_before_are_taken_from_their_cache() {
+    let service = TestApp::with_store("").await;
+    let counted =
+        async |what: &str| service.metric(&format!("headstart_cache_{what}_total{{cache=\"labels\"}}")).await;
+    let asked = async |input: &str, labels: Value| {
+        let body = json!({"model": TEXT, "input": input, "labels": labels});
+        service.post("/v1/zero-shot", &body).await.ok()["data"][0]["scores"].clone()
+    };
+    let labels = json!(["refund", {"label": "praise", "description": "the customer is happy"}]);
+    let first = asked("I want my money back.", labels.clone()).await;
+    assert_eq!(counted("hits").await, 0.0);
+    let missed = counted("misses").await;
+    assert!(missed >= 2.0, "{missed}");
+    assert_eq!(asked("I want my money back.", labels.clone()).await, first);
+    assert_eq!((counted("hits").await, counted("misses").await), (2.0, missed));
+    // They are kept for themselves, whatever they are compared with.
+    asked("Well done!", labels).await;
+    assert_eq!((counted("hits").await, counted("misses").await), (4.0, missed));
+    asked("Well done!", json!(["refund", "praise"])).await;
+    assert!(counted("misses").await > missed, "without its description a label is another one");
+}
+
+#[tokio::test]
 async fn the_pages_work_without_the_internet() {
     let service = TestApp::unready("");
     let page = service.get("/docs/").await;

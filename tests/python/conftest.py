@@ -9,7 +9,7 @@ from service import Service
 # Quick ones first, so that a broken build is known early.
 ORDER = [
     "test_deployment", "test_kubernetes", "test_command_line", "test_openai_client", "test_openai_errors", "test_litellm", "test_langchain", "test_llama_index",
-    "test_hugging_face", "test_words", "test_import", "test_pull", "test_open_inference", "test_loading", "test_fine_tuning", "test_several_labels", "test_classifier_clients", "test_few_shot", "test_gate", "test_export", "test_requantised", "test_durability", "test_backup", "test_retention", "test_two_workers", "test_keys", "test_tls", "test_cors", "test_traces", "test_webhooks", "test_full_disk", "test_overload", "test_dirty_uploads", "test_reference_images", "test_image_graphs", "test_reference_texts", "test_sounds", "test_cross_encoders", "test_two_towers", "test_folders_without_manifest", "test_hostile_bodies", "test_robustness",
+    "test_hugging_face", "test_words", "test_import", "test_pull", "test_open_inference", "test_loading", "test_fine_tuning", "test_several_labels", "test_classifier_clients", "test_few_shot", "test_gate", "test_export", "test_requantised", "test_durability", "test_backup", "test_retention", "test_two_workers", "test_keys", "test_tls", "test_cors", "test_traces", "test_webhooks", "test_full_disk", "test_overload", "test_dirty_uploads", "test_reference_images", "test_image_graphs", "test_reference_texts", "test_prompts", "test_batch_invariance", "test_sounds", "test_mel_front_end", "test_cross_encoders", "test_two_towers", "test_folders_without_manifest", "test_hostile_bodies", "test_robustness",
     "test_schema",
 ]
 

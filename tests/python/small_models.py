@@ -25,6 +25,9 @@ SCALE, BIAS = 10.0, -2.0
 RERANKER, ENTAILING, ENTAILING_FOLDER = "small-reranker", "small-nli", "small-nli-folder"
 CLIP, CLIP_MANIFEST, SIGLIP = "small-clip", "small-clip-manifest", "small-siglip"
 ENCODER, CLASSIFIER = "minilm-folder", "small-classifier"
+DYNAMIC = "small-dynamic"
+# Rows of a table that are far larger than the others: the word "money", and the last of the tokens that a start tries.
+LARGE_ROWS, LARGE = [64, 177], 200.0
 
 
 class Builder:
@@ -82,7 +85,7 @@ class Builder:
 
         ids = [info(name, TensorProto.INT64, ["batch", "tokens"]) for name in inputs if name != "pixel_values"]
         pictures = [info(name, TensorProto.FLOAT, ["batch", 3, 32, 32]) for name in inputs if name == "pixel_values"]
-        given = [info(name, TensorProto.FLOAT, ["batch", size]) for name, size in outputs.items()]
+        given = [info(name, TensorProto.FLOAT, ["batch", *(size if isinstance(size, tuple) else (size,))]) for name, size in outputs.items()]
         graph = helper.make_graph(self.nodes, "small", ids + pictures, given, self.weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         onnx.checker.check_model(model)
@@ -127,6 +130,16 @@ def picture_tower(path, output, seed, size=SPACE):
     pooled = built.node("Flatten", built.node("GlobalAveragePool", built.node("Tanh", patches)))
     built.dense(pooled, size, 0.8, output=output)
     built.save(path, ["pixel_values"], {output: size})
+
+
+def dynamic_encoder(path, seed):
+    """Word vectors in bytes whose step is taken over a whole call, as dynamic quantisation has it: a large one makes all others coarse."""
+    built = Builder(seed)
+    rows = built.chance.normal(0, 1, (ROWS, WIDTH))
+    rows[LARGE_ROWS] *= LARGE
+    built.nodes.append(helper.make_node("DynamicQuantizeLinear", [built.node("Gather", built.constant(rows), "input_ids")], ["bytes", "step", "zero"]))
+    built.node("DequantizeLinear", "bytes", "step", "zero", output="last_hidden_state")
+    built.save(path, ["input_ids"], {"last_hidden_state": ("tokens", WIDTH)})
 
 
 def bert_tokenizer(path):
@@ -243,6 +256,27 @@ def write_cross_encoders(root):
     (folder / "headstart.toml").write_text(head + PAIRS.format(tokens=PAIR_TOKENS, classes=json.dumps(NLI)))
 
 
+ENCODING = """
+[text]
+tokenizer = "tokenizer.json"
+max_tokens = {tokens}
+[output.features]
+tensor = "last_hidden_state"
+pooling = "mean"
+normalise = true
+dimension = {width}
+{more}"""
+
+
+def write_dynamic(root, name=DYNAMIC, more=""):
+    """A backbone of that encoder; `more` are further lines of its manifest."""
+    folder = root / name
+    dynamic_encoder(folder / "model.onnx", 12)
+    bert_tokenizer(folder / "tokenizer.json")
+    head = BACKBONE.format(id=name, modality="text", file="model.onnx", sha256=digest(folder / "model.onnx"))
+    (folder / "headstart.toml").write_text(head + ENCODING.format(tokens=PAIR_TOKENS, width=WIDTH, more=more))
+
+
 def write_towers(root):
     for name, siglip, seed in ((CLIP, False, 4), (SIGLIP, True, 6), (CLIP_MANIFEST, False, 8)):
         folder, outputs = root / name, ["pooler_output"] * 2 if siglip else ["text_embeds", "image_embeds"]
@@ -270,6 +304,42 @@ def write_towers(root):
     text_sha256 = digest(folder / "onnx" / "text_model.onnx")
     manifest = head + TOWERS.format(tokens=CLIP_TOKENS, space=SPACE, text_sha256=text_sha256, scale=SCALE)
     (folder / "headstart.toml").write_text(manifest)
+
+
+def write_joint(split, folder):
+    """Both towers of a folder in one graph, with the scores of all pairs, as Optimum exports CLIP unless it is told otherwise."""
+    built, nodes, weights = Builder(0), [], []
+    for tower in ("text", "vision"):
+        graph = onnx.load(split / "onnx" / f"{tower}_model.onnx").graph
+        given = {value.name for value in graph.input}
+        for node in graph.node:
+            node.input[:] = [name if name in given else f"{tower}/{name}" for name in node.input]
+            node.output[:] = [f"{tower}/{name}" for name in node.output]
+        for tensor in graph.initializer:
+            tensor.name = f"{tower}/{tensor.name}"
+        nodes += graph.node
+        weights += graph.initializer
+    # The mask is read, and changes nothing of a text alone.
+    seen = built.node("ReduceMax", built.node("Cast", "attention_mask", to=TensorProto.FLOAT), axes=[1], keepdims=1)
+    text = built.node("Mul", "text/text_embeds", seen, output="text_embeds")
+    picture = built.node("Identity", "vision/image_embeds", output="image_embeds")
+    scores = built.node("MatMul", text, built.node("Transpose", picture, perm=[1, 0]))
+    scores = built.node("Mul", scores, built.constant(SCALE), output="logits_per_text")
+    built.node("Transpose", scores, perm=[1, 0], output="logits_per_image")
+
+    info, number = helper.make_tensor_value_info, TensorProto.FLOAT
+    inputs = [info("input_ids", TensorProto.INT64, ["texts", "tokens"]), info("pixel_values", number, ["images", 3, 32, 32]),
+              info("attention_mask", TensorProto.INT64, ["texts", "tokens"])]
+    outputs = [info("logits_per_image", number, ["images", "texts"]), info("logits_per_text", number, ["texts", "images"]),
+               info("text_embeds", number, ["texts", SPACE]), info("image_embeds", number, ["images", SPACE])]
+    graph = helper.make_graph([*nodes, *built.nodes], "joint", inputs, outputs, [*weights, *built.weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    folder.mkdir(parents=True)
+    onnx.save(model, folder / "model.onnx")
+    for file in ("config.json", "preprocessor_config.json", "tokenizer.json"):
+        shutil.copy(split / file, folder)
+    return folder
 
 
 def write_encoders(root):

@@ -12,6 +12,7 @@ import pytest
 from pictures import photos, saved
 from reference import cosine, pixel_features, text_features
 from service import BINARY, FAST_TEXT, IMAGE, MODELS, PATIENCE_SECONDS, ROOT, TEXT, environment, wait_until
+from terminal import Terminal
 from texts import banking_questions, made_texts
 
 
@@ -149,6 +150,26 @@ def test_a_bad_flag_stops_the_start_and_is_named(tmp_path, flags, names):
     refuse("serve", "--data", tmp_path, *flags, names=names)
 
 
+@pytest.fixture
+def no_gpu():
+    """Skips where the library that was set up is the one for GPUs."""
+    if list((ROOT / "vendor").rglob("libonnxruntime_providers_cuda.so")):
+        pytest.skip("ONNX Runtime's library for GPUs is here")
+
+
+def test_cuda_that_is_required_and_not_usable_stops_the_start(tmp_path, no_gpu):
+    refuse("serve", "--listen", "127.0.0.1:0", "--data", tmp_path, "--device", "cuda", "--require-cuda", names=["cuda is required but not usable: "])
+
+
+def test_cuda_that_is_not_usable_is_told_and_the_cpu_answers(start, no_gpu):
+    service = start("--device", "cuda")
+    models = {model["id"]: model for model in service.http.get("/v1/models").json()["data"]}
+    assert {TEXT, IMAGE} <= models.keys() and {model["provider"] for model in models.values()} == {"cpu"}
+    told = [line for line in service.log().splitlines() if "CUDA is not usable; running on the CPU" in line]
+    assert len(told) == len(models) and all("reason=" in line for line in told), told
+    assert cosine(service.embed(TEXT, "a")[0], text_features(TEXT, "a")) > 0.99999
+
+
 def test_other_machines_are_not_served_without_keys_unless_told_so(start):
     refuse("serve", "--listen", "0.0.0.0:0", names=["listen", "api-keys", "allow-unauthenticated"])
     assert start("--allow-unauthenticated", listen="0.0.0.0:0").embed(TEXT, "a")
@@ -240,6 +261,16 @@ def test_texts_are_embedded_line_by_line(tmp_path, form, ending):
     assert found.shape == (70, 384)
     for text, vector in list(zip(texts, found, strict=True))[::10]:
         assert cosine(vector, text_features(TEXT, text)) > 0.99999
+
+
+def test_a_terminal_sees_how_far_embedding_is(tmp_path):
+    (given := tmp_path / "texts.txt").write_text("".join(f"{text}\n" for text in banking_questions()[:70]))
+    with Terminal([BINARY, "embed", given, "--model", FAST_TEXT, "--cache-bytes", 0], environment()) as terminal:
+        assert terminal.wait() == 0, terminal.seen()
+    assert terminal.shows(r"70/70 .*/s"), terminal.seen()
+    assert vectors(tmp_path / "texts.txt.jsonl").shape == (70, 384)
+    # What is piped has lines alone.
+    assert "70/70" not in succeed("embed", given, "--model", FAST_TEXT, "--overwrite").stderr
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".npy"])

@@ -8,15 +8,18 @@ import fnmatch
 import functools
 import http.server
 import json
+import os
 import pathlib
 import re
 import shutil
 import subprocess
+import sys
 import threading
 import tomllib
 
 import pytest
 from project import DASHBOARD, GUIDE, ROOT, alerts, families, metrics_in, options, panels, parsed, text
+from service import PATIENCE_SECONDS, environment
 
 
 @functools.cache
@@ -63,6 +66,25 @@ def port():
 def health_check():
     """The command that says whether the container is healthy."""
     return json.loads(arguments(stages()[-1], "HEALTHCHECK")[0].split("CMD", 1)[1])
+
+
+# The set-up
+
+
+def test_a_second_set_up_asks_nobody(tmp_path):
+    nobody = environment(PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_CONFIG_FILE=os.devnull, PIP_RETRIES="0", PIP_NO_INPUT="1")
+    nobody = {name: value for name, value in nobody.items() if name not in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS")}
+
+    def set_up(root):
+        command = [sys.executable, root / "tools/setup/onnxruntime.py"]
+        return subprocess.run(command, env=nobody, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+
+    done = set_up(ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    # Where nothing is there yet it would have asked, and nobody answers.
+    shutil.copytree(ROOT / "tools/setup", tmp_path / "tools/setup")
+    done = set_up(tmp_path)
+    assert done.returncode != 0 and "fetching ONNX Runtime" in done.stdout and "No matching distribution" in done.stderr
 
 
 # The image

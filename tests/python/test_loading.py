@@ -1,7 +1,9 @@
 """Backbones that come and go while the server runs: by request, and for want of memory."""
 
+import base64
 import concurrent.futures
 import hashlib
+import json
 import shutil
 
 import graphs
@@ -9,6 +11,9 @@ import numpy
 import onnxruntime
 import pytest
 import tritonclient.http as triton
+from errors import assert_error
+from load import LONG_TEXT
+from reference import cosine, text_features
 from service import MODELS, TEXT, Service, wait_until
 from tritonclient.utils import InferenceServerException
 
@@ -125,6 +130,50 @@ def test_a_changed_folder_is_loaded_anew_without_a_failed_request(server, models
     assert all(any(numpy.allclose(answer, one, rtol=1e-6) for one in either) for answer in seen)
 
 
+def test_requests_in_flight_finish_on_a_backbone_that_is_unloaded(start):
+    service = start("--cache-bytes", 0, "--lanes", 1)
+    texts = [f"{number} {LONG_TEXT}" for number in range(120)]
+    ask = {"model": TEXT, "input": texts}
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, triton.InferenceServerClient(service.url.removeprefix("http://")) as client:
+        asked = pool.submit(service.post, "/v1/embeddings", ask)
+        wait_until(lambda: service.metric("queue_items", model=TEXT) == len(texts), "the texts are admitted")
+        client.unload_model(TEXT)
+        assert not asked.done(), "the unloading waits for nobody"
+        refused = assert_error(service.post("/v1/embeddings", ask | {"input": "a"}), 503, "not_ready", "model", f"`{TEXT}` is unloaded")
+        assert refused["type"] == "server_error"
+        answer = asked.result()
+    assert answer.status_code == 200, answer.text
+    vectors = [datum["embedding"] for datum in answer.json()["data"]]
+    assert len(vectors) == len(texts)
+    for text, vector in list(zip(texts, vectors, strict=True))[:: len(texts) // 6]:
+        assert cosine(vector, text_features(TEXT, text)) > 0.99999
+    assert state(service, TEXT) == "unloaded"
+
+
+def refused_load(server, body):
+    answer = server.http.post("/v2/repository/models/affine/load", content=body)
+    assert answer.status_code == 400, answer.text
+    return answer.json()["error"]
+
+
+def test_what_a_client_would_load_in_place_of_the_folder_is_refused_by_name(client, server):
+    before = given(server)
+    other = graphs.affine(seed=9).SerializeToString()
+    for options in ({"config": "{}"}, {"config": "{}", "files": {"file:1/model.onnx": other}}):
+        with pytest.raises(InferenceServerException, match="`parameters.config` is not taken") as raised:
+            client.load_model("affine", **options)
+        assert raised.value.status() == "400"
+    files = {"parameters": {"file:1/model.onnx": base64.b64encode(other * 4_000).decode()}}
+    assert "`parameters.file:1/model.onnx` is not taken" in refused_load(server, json.dumps(files))
+    for body, says in (("{", "not JSON"), ("[]", "must be a JSON object"), ('{"parameters": []}', "`parameters`")):
+        assert says in refused_load(server, body)
+    assert state(server, "affine") == "ready"
+    numpy.testing.assert_array_equal(given(server), before)
+    # There need be no body at all.
+    for body in ("", "null", "{}", '{"parameters": null}', '{"parameters": {}}', '{"other": 1}'):
+        assert server.http.post("/v2/repository/models/affine/load", content=body).status_code == 200, body
+
+
 def test_a_folder_that_is_wrong_leaves_what_answers(server, models):
     before = given(server)
     manifest = models / "affine" / "headstart.toml"
@@ -187,10 +236,15 @@ def test_only_an_administrators_key_loads_and_unloads(start, models):
     keys = "app:infer:secret-of-app,lab:train+infer:secret-of-lab,ops:admin:secret-of-ops"
     server = start(models=models, HEADSTART_API_KEYS=keys)
     paths = ["/v1/models/affine/unload", "/v1/models/affine/load", "/v2/repository/models/affine/unload", "/v2/repository/models/affine/load"]
-    for path in paths:
+    for path in [*paths, "/v2/repository/index"]:
         for key, status in [(None, 401), ("secret-of-app", 403), ("secret-of-lab", 403), ("secret-of-ops", 200)]:
             headers = {"authorization": f"Bearer {key}"} if key else {}
             assert server.post(path, {}, headers=headers).status_code == status, (path, key)
+    with triton.InferenceServerClient(server.url.removeprefix("http://")) as client:
+        chief = {"authorization": "Bearer secret-of-ops"}
+        assert {one["name"] for one in client.get_model_repository_index(headers=chief)} == {one.name for one in models.iterdir()}
+        with pytest.raises(InferenceServerException, match="scope `admin`"):
+            client.get_model_repository_index(headers={"authorization": "Bearer secret-of-app"})
     assert server.http.get("/v2/health/ready").status_code == 200
     for path in ("/v2", "/v2/models/affine", "/v2/models/stats"):
         assert server.http.get(path).status_code == 401

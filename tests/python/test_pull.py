@@ -22,6 +22,7 @@ from onnx.external_data_helper import set_external_data
 from reference import text_features
 from service import BINARY, MODELS, PATIENCE_SECONDS, ROOT, TEXT, Service, environment
 from small_repositories import CATALOGUE
+from terminal import Terminal
 
 # Its client asks there what runs it, whatever its endpoint.
 TOLERATED_HOSTS = {"huggingface.co"}
@@ -164,6 +165,28 @@ def test_a_pull_killed_in_the_middle_goes_on_there_and_is_served_as_the_bundled_
         assert model["zero_shot"] and model["licence"] == "Apache-2.0"
     finally:
         service.stop()
+
+
+def decimal(count):
+    """Bytes as a bar writes them."""
+    return f"{count} B" if count < 1000 else f"{count / 1000:.2f} kB"
+
+
+def test_a_terminal_sees_what_is_fetched_and_how_much_of_it_came(pulling, hub, small):
+    gate, came = threading.Event(), 1000
+    hub.trouble["store"].append(Trouble(cut=came, gate=gate))
+    # The large file is in its place; those that come before it by name are small ones.
+    entry = CATALOGUE[RESNET]
+    wanted = {name: len(small[name]) for name in [*entry["files"], *entry["optional"]] if name in small}
+    before = sum(size for name, size in wanted.items() if name < GRAPH)
+    so_far, whole = decimal(before + came), decimal(sum(wanted.values()))
+    with Terminal(pulling.command(RESNET), pulling.environment()) as terminal:
+        terminal.wait_for(rf"{re.escape(so_far)}/{re.escape(whole)} .* left +{re.escape(GRAPH)}")
+        assert pulling.names() == []
+        gate.set()
+        assert terminal.wait() == 0, terminal.seen()
+    assert terminal.shows(rf"{re.escape(GRAPH)}: {re.escape(decimal(len(small[GRAPH])))}, from the hub")
+    assert pulling.names() == ["headstart.lock", RESNET]
 
 
 def test_what_was_pulled_is_compared_with_the_lock_file_and_nobody_is_asked(pulling, hub, small):

@@ -2,8 +2,10 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 
+import pytest
 from service import ROOT, wait_until
 
 IDS = re.compile(r"(?:file|ftjob)-[0-9a-f]{32}")
@@ -43,6 +45,7 @@ def printed_as(words, expected, folder):
     return (printed,) if matches(printed, expected) else None
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_commands_print_what_stands_below_them(start, tmp_path):
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     service = start()

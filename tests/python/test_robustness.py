@@ -81,6 +81,18 @@ def test_a_second_stop_signal_ends_a_server_whatever_it_waits_for(start, notice)
         assert time.monotonic() - begun < 15 and "stopped a second time" in service.log()
 
 
+def test_a_drain_ends_at_its_deadline_whatever_is_unanswered(start):
+    service = start("--drain-notice-ms", 0, "--drain-seconds", 1)
+    with socket.create_connection(("127.0.0.1", service.port)) as unfinished:
+        unfinished.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
+        wait_until(lambda: service.metric("requests_in_flight") == 2, "the request is there")
+        service.terminate()
+        assert service.wait() == 0, service.log()
+        assert unfinished.recv(1) == b"", "no answer came"
+    (line,) = [line for line in service.log().splitlines() if "the drain deadline passed with requests unanswered" in line]
+    assert "seconds=1" in line
+
+
 def test_a_client_that_leaves_frees_its_work(start):
     service = start("--cache-bytes", 0)
     count = 600

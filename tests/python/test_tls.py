@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -11,6 +12,8 @@ import openai
 import pytest
 from service import FAST_TEXT, wait_until
 from test_command_line import refuse
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 
 # The files are looked at every two seconds.
 LOOKS = 30

@@ -61,7 +61,14 @@ pub(crate) struct FileForm {
                    and all its problems by line or path. Sent again with the same `Idempotency-Key`, bytes and fields, the answer \
                    is the first one's.",
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes sending again harmless")),
-    request_body(content = FileForm, content_type = "multipart/form-data"),
+    request_body(
+        content = FileForm,
+        content_type = "multipart/form-data",
+        example = json!({
+            "purpose": "fine-tune",
+            "file": "{\"text\": \"I want my money back.\", \"label\": \"refund\"}\n{\"text\": \"Where is my parcel?\", \"label\": \"delivery\"}\n",
+        }),
+    ),
     responses(
         (status = 200, description = "The file, good or bad.", body = FileObject),
         (status = 413, description = "The file is larger than allowed, or the key's files are.", body = ErrorBody),

@@ -1,22 +1,26 @@
 //! The protocol's model repository: which backbones there are, loaded or not; and loading and unloading them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
 use headstart_tasks::State as ModelState;
+use headstart_types::object;
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::protocol::{InferenceError, VERSION};
 use crate::app::App;
 use crate::http::error::ApiError;
-use crate::http::extract;
 use crate::http::path::Path;
 use crate::http::routes::jobs::BODY_BYTES;
 use crate::http::routes::loading::{load_of, unload_of};
+use crate::http::routes::tasks::within;
 use crate::http::visible::Visible;
+use crate::http::{body_memory, extract};
 
 /// Which of the backbones.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -52,7 +56,7 @@ pub(crate) struct Nothing {}
     operation_id = "repository_index",
     tag = "Tensors",
     summary = "All backbones, loaded or not",
-    description = "Folders that came since the server started are in it as well.",
+    description = "Folders that came since the server started are in it as well. For keys with the scope `admin`.",
     request_body(content = Option<IndexRequest>, example = json!({"ready": true})),
     responses(
         (status = 200, description = "In order of name.", body = Vec<IndexEntry>),
@@ -67,8 +71,7 @@ pub(crate) async fn index(
     request: Request,
 ) -> Result<Json<Vec<IndexEntry>>, ApiError> {
     let body = extract::read(request, BODY_BYTES).await?;
-    let nothing = body.is_empty() || body.trim_ascii() == b"null";
-    let asked = if nothing { IndexRequest::default() } else { extract::parse_json(&body)? };
+    let asked: IndexRequest = said(&body)?;
     let entry =
         |name: &str, state, reason| IndexEntry { name: name.to_owned(), version: VERSION, state, reason };
     let mut all = BTreeMap::new();
@@ -90,6 +93,63 @@ pub(crate) async fn index(
     Ok(Json(all.into_values().filter(|entry| !only_ready || entry.state == "READY").collect()))
 }
 
+/// A body that may be left out.
+fn said<T: Default + DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    let nothing = body.is_empty() || body.trim_ascii() == b"null";
+    if nothing { Ok(T::default()) } else { extract::parse_json(body) }
+}
+
+/// What is to be loaded, beside its name.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub(crate) struct LoadRequest {
+    /// Must be empty: `config` and `file:…`, which other servers load in place of what is in a folder, are refused.
+    #[serde(default, deserialize_with = "object::optional")]
+    #[schema(value_type = Option<Object>)]
+    parameters: Option<FirstName>,
+}
+
+/// The first name of an object; nothing else of it is kept.
+#[derive(Debug)]
+struct FirstName(Option<String>);
+
+impl<'de> Deserialize<'de> for FirstName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FirstNameVisitor)
+    }
+}
+
+struct FirstNameVisitor;
+
+impl<'de> Visitor<'de> for FirstNameVisitor {
+    type Value = FirstName;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FirstName, A::Error> {
+        let first = map.next_entry::<String, IgnoredAny>()?.map(|(name, _)| name);
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(FirstName(first))
+    }
+}
+
+/// Refuses what would load something else than the folder: left out without a word it would seem to be loaded.
+async fn nothing_else(app: &App, request: Request) -> Result<(), ApiError> {
+    let (request, _memory) = body_memory::hold(app, request).await?;
+    let body = extract::read(request, app.config.max_body_bytes).await?;
+    let asked: LoadRequest = said(&body)?;
+    match asked.parameters.and_then(|FirstName(name)| name) {
+        None => Ok(()),
+        Some(name) => {
+            let field = format!("parameters.{name}");
+            let problem =
+                format!("`{field}` is not taken: a backbone is loaded as it is in its models folder");
+            Err(ApiError::invalid(field, problem))
+        }
+    }
+}
+
 /// Loads a backbone.
 #[utoipa::path(
     post,
@@ -97,14 +157,19 @@ pub(crate) async fn index(
     operation_id = "repository_load",
     tag = "Tensors",
     summary = "Load a backbone, or load it anew",
-    description = "As `POST /v1/models/{id}/load`. The body is not looked at: what is loaded is in the models folders.",
+    description = "As `POST /v1/models/{id}/load`. There need be no body; one with `parameters`, such as `config` and `file:…`, \
+                   is refused: what is loaded is in the models folders.",
     params(("model" = String, Path, description = "The backbone's name", example = "all-minilm-l6-v2")),
+    request_body(content = Option<LoadRequest>, example = json!({})),
     responses(
         (status = 200, description = "It answers.", body = Nothing),
+        (status = 400, description = "The body cannot be read, or has parameters.", body = InferenceError),
         (status = 401, description = "Missing or unknown key.", body = InferenceError),
         (status = 403, description = "The key lacks the scope.", body = InferenceError),
         (status = 404, description = "No models folder has a backbone of that name.", body = InferenceError),
         (status = 409, description = "It cannot be loaded; the text has the reason.", body = InferenceError),
+        (status = 413, description = "The body is larger than allowed.", body = InferenceError),
+        (status = 415, description = "The body is compressed.", body = InferenceError),
         (status = 503, description = "The server starts or stops, or backbones in use leave no memory.", body = InferenceError),
         (status = 504, description = "It takes longer than a request may; it is loaded all the same.", body = InferenceError),
     ),
@@ -116,6 +181,7 @@ pub(crate) async fn load(
     request: Request,
 ) -> Result<Json<Nothing>, ApiError> {
     let caller = extract::caller(&visible.app, &request)?;
+    within(caller, nothing_else(&visible.app, request)).await?;
     load_of(&visible, &model, caller).await?;
     Ok(Json(Nothing {}))
 }
