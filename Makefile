@@ -57,13 +57,16 @@ manifests:
 	$(PYTHON) tools/deploy/manifests.py
 
 # Throughput and latency against ONNX Runtime called directly, in one run, BENCH=sound-throughput for sounds; BENCH=fine-tuning, image-backbones,
-# sound: what classifiers get right; BENCH=words: word vectors, or one part of that, BENCH="words calibration"; BENCH=soak: half an
-# hour of clients of every kind, and sums that must come out even; BENCH=tuning, or "tuning CASE": backbones trained.
+# sound: what classifiers get right; BENCH=zero-shot: labels alone; BENCH=words: word vectors, or one part of that,
+# BENCH="words calibration"; BENCH=soak: half an hour of clients of every kind, and sums that must come out even; BENCH=tuning, or
+# "tuning CASE": backbones trained.
 bench: build
 ifneq ($(filter fine-tuning image-backbones,$(BENCH)),)
 	$(PYTHON) benches/fine_tuning/run.py $(BENCH)
 else ifneq ($(filter sound sound-throughput,$(BENCH)),)
 	$(PYTHON) benches/sound/run.py $(BENCH)
+else ifneq ($(filter zero-shot,$(BENCH)),)
+	$(PYTHON) benches/zero_shot/run.py
 else ifneq ($(filter soak,$(BENCH)),)
 	$(PYTHON) benches/soak/run.py $(filter-out soak,$(BENCH))
 else ifeq ($(firstword $(BENCH)),tuning)

@@ -46,6 +46,8 @@ TARGETS = [
     Target("tables", 16_384, ("crates/datasets/tests/data",), dictionary="json"),
     Target("word_tables", 8_192),
     Target("imports", 8_192, quiet=True),
+    Target("safetensors", 8_192, dictionary="safetensors"),
+    Target("hub", 4_096, dictionary="hub"),
     Target("arrays", 2_048),
     Target("settings", 2_048),
     Target("json_bodies", 4_096, dictionary="json"),

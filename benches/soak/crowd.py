@@ -25,7 +25,8 @@ LABELS = ["animals", "money", "weather"]
 PATIENCE_SECONDS = 280
 CLASSIFIER = "topics"
 
-PHOTO = saved(photos()[0].resize((160, 120)), "JPEG")
+PHOTO_SIZE = (160, 120)
+PHOTO, PHOTO_PIXELS = saved(photos()[0].resize(PHOTO_SIZE), "JPEG"), PHOTO_SIZE[0] * PHOTO_SIZE[1]
 SOUNDS = [path.read_bytes() for path in sorted((ROOT / "tests/golden/sounds").iterdir()) if path.suffix != ".json"]
 BOMBS, CUT = bombs(), truncated(photos()[0].resize((64, 48)))
 

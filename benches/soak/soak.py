@@ -14,8 +14,8 @@ sys.path.insert(0, str(HERE.parents[1] / "tests" / "python"))
 
 import backbones  # noqa: E402
 import crowd  # noqa: E402
-from service import BINARY, Service, environment, wait_until  # noqa: E402
-from sums import Ledger, Scrape, judge  # noqa: E402
+from service import BINARY, IMAGE, Service, environment, wait_until  # noqa: E402
+from sums import Kinds, Ledger, Scrape, judge  # noqa: E402
 
 # Vectors kept: few enough that they are all there after some minutes, as memory is to be looked at.
 CACHE_BYTES = 8_000_000
@@ -23,6 +23,11 @@ CACHE_BYTES = 8_000_000
 FLAT_MEGABYTES = 20
 # Minutes in which the allocator, the caches and the runtime's arenas fill up.
 WARM_MINUTES = 2
+LONGEST_SECONDS = 60
+KINDS = Kinds(
+    tensors=backbones.TENSOR, table=backbones.WORDS, pictures=IMAGE, pixels=crowd.PHOTO_PIXELS, towers=backbones.TOWERS,
+    sounds=backbones.SOUND, longest_seconds=LONGEST_SECONDS,
+)
 HEADER = ["minute", "requests", "2xx", "4xx", "429", "5xx", "left", "RSS MB", "files", "threads"]
 
 
@@ -39,7 +44,7 @@ def started(folder, limited_in):
     keys = f"user:infer+train:{crowd.KEYS['user']},keeper:infer+train+admin:{crowd.KEYS['keeper']}"
     return Service(
         folder, "--models", backbones.write(folder / "models"), "--cache-bytes", CACHE_BYTES, "--max-body-bytes", 4_000_000,
-        "--request-timeout-ms", 300_000,
+        "--request-timeout-ms", 300_000, "--max-audio-seconds", LONGEST_SECONDS,
         data=data, HEADSTART_API_KEYS=keys,
     )
 
@@ -131,7 +136,7 @@ def soak(folder, minutes):
     ledger = total(clients, own)
     # This one counts itself among those in flight, and is not in the ledger.
     last = scraped(server, own)
-    sums = judge(first, last, ledger) + flat(rows, first.sum("process_open_files"), files, [row[9] for row in rows])
+    sums = judge(first, last, ledger, KINDS) + flat(rows, first.sum("process_open_files"), files, [row[9] for row in rows])
     sums += [(f"not as it should be: {what}", f"{count}", False) for what, count in ledger.wrong.items()]
     server.stop()
     return ledger, sums

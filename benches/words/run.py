@@ -2,8 +2,9 @@
 
     make bench BENCH=words
 
-Needs the release build and the network for the weights once. Pinned packages are installed once into a virtual
-environment under target/. Texts come from the folder that HEADSTART_TEST_DATA names; without it there is nothing to measure.
+Needs the release build, and the network for the weights once; `probes` also npm, which has word2vec. Pinned packages are installed
+once into a virtual environment under target/. Texts come from the folder that HEADSTART_TEST_DATA names; without it there is nothing
+to measure.
 """
 
 import os

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use headstart_convert::{Converted, GRAPH, Options, Precision, WEIGHTS};
 use headstart_types::Manifest;
-use headstart_types::hugging_face::{CONFIG, Contents, GRAPHS, Understood, understand};
+use headstart_types::hugging_face::{CONFIG, Contents, GRAPHS, Understood, both_towers, understand};
 use headstart_types::manifest::ImageSpec;
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use super::draft::Draft;
 use super::facts::Facts;
 use super::source::Source;
 use super::trial::Trial;
-use super::{ImportArguments, Kind, PrecisionName};
+use super::{ImportArguments, Kind, PrecisionName, towers};
 use crate::folders;
 
 /// A folder with its graphs.
@@ -38,7 +38,11 @@ const PREPROCESSOR: &str = "preprocessor_config.json";
 
 fn with_graphs(source: &Source, arguments: &ImportArguments, draft: &mut Draft<'_>) -> anyhow::Result<()> {
     arguments.refuse_precision("a graph is copied as it is")?;
-    let contents = folders::look_into(source.path())?;
+    let mut contents = folders::look_into(source.path())?;
+    if let Some(graph) = both_towers(&contents) {
+        towers::part(&source.path().join(&graph.file), draft)?;
+        contents.graphs = folders::look_into(draft.folder())?.graphs;
+    }
     finish(source, contents, arguments, draft)
 }
 

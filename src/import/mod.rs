@@ -8,6 +8,7 @@ mod facts;
 mod folder;
 mod graph;
 mod source;
+mod towers;
 mod trial;
 mod words;
 

@@ -8,9 +8,10 @@ use anyhow::{Context as _, bail, ensure};
 use headstart_tasks::Entry as Known;
 use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::answers::Remote;
 use super::cache::Cache;
 use super::entry::{Entry, Reading, Verified};
-use super::hub::{Hub, Remote};
+use super::hub::Hub;
 use super::lock::{Lock, Locked, LockedFile};
 use super::place::{Staging, copy_in};
 use super::refusal::patiently;

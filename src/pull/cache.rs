@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::hub::is_commit;
+use super::answers::is_commit;
 
 /// A cache, which need not be there.
 #[derive(Debug, Clone)]

@@ -3,18 +3,17 @@
 //! Redirects are followed here and not by the client: what a file is is said by the first answer, bytes come from the
 //! last, and the token is the endpoint's alone.
 
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Deserialize;
 use tokio_rustls::rustls::crypto::ring;
 use ureq::http::{HeaderMap, Response, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
+use super::answers::{Listing, Remote, content_range, digest, follow};
 use super::refusal::{HubError, shown};
 
 /// How long a connection may take, an answer to begin, and a body to say nothing.
@@ -32,24 +31,6 @@ const ERROR: u64 = 4096;
 /// What stands in a part of a path as it is.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// What a repository holds at one commit.
-#[derive(Debug)]
-pub(super) struct Listing {
-    /// The commit, 40 hexadecimal digits.
-    pub(super) commit: String,
-    /// Files by their paths.
-    pub(super) files: BTreeMap<String, Remote>,
-}
-
-/// What the hub says of a file.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Remote {
-    /// Bytes.
-    pub(super) size: Option<u64>,
-    /// SHA-256, of large files; of small ones only git's own digest is known.
-    pub(super) sha256: Option<String>,
-}
-
 /// A file's bytes, from some byte on.
 pub(super) struct Bytes {
     /// The first byte's place: the one asked for, or 0 where the other side cannot begin in the middle.
@@ -65,26 +46,6 @@ pub(super) struct Hub {
     agent: Agent,
     endpoint: Uri,
     token: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Info {
-    sha: String,
-    #[serde(default)]
-    siblings: Vec<Sibling>,
-}
-
-#[derive(Deserialize)]
-struct Sibling {
-    rfilename: String,
-    size: Option<u64>,
-    lfs: Option<Lfs>,
-}
-
-#[derive(Deserialize)]
-struct Lfs {
-    sha256: Option<String>,
-    size: Option<u64>,
 }
 
 impl Hub {
@@ -137,18 +98,7 @@ impl Hub {
             return Err(refused(answer, repository));
         }
         let text = answer.into_body().into_with_config().limit(LISTING).read_to_vec()?;
-        let info: Info =
-            serde_json::from_slice(&text).map_err(|source| HubError::Listing(source.to_string()))?;
-        if !is_commit(&info.sha) {
-            return Err(HubError::Listing("`sha` is no commit".into()));
-        }
-        let remote = |file: Sibling| {
-            let lfs = file.lfs.as_ref();
-            let size = lfs.and_then(|lfs| lfs.size).or(file.size);
-            let sha256 = lfs.and_then(|lfs| lfs.sha256.as_deref()).and_then(digest);
-            (file.rfilename, Remote { size, sha256 })
-        };
-        Ok(Listing { commit: info.sha, files: info.siblings.into_iter().map(remote).collect() })
+        Listing::read(&text).map_err(HubError::Listing)
     }
 
     /// A file of a commit, from a byte on if the other side can.
@@ -223,18 +173,6 @@ impl Hub {
     }
 }
 
-/// Where a redirect leads; nowhere that could be listened to on the way, if one could not before.
-fn follow(from: &Uri, location: &str) -> Option<Uri> {
-    let to: Uri = if location.starts_with('/') && !location.starts_with("//") {
-        format!("{}://{}{location}", from.scheme_str()?, from.authority()?).parse().ok()?
-    } else {
-        location.parse().ok()?
-    };
-    let safe = to.scheme_str() == Some("https")
-        || (to.scheme_str() == Some("http") && from.scheme_str() == Some("http"));
-    (safe && to.authority().is_some()).then_some(to)
-}
-
 /// What the hub said instead of what it was asked for.
 fn refused(answer: Response<Body>, repository: &str) -> HubError {
     let status = answer.status().as_u16();
@@ -254,39 +192,9 @@ fn encoded(part: &str) -> String {
     utf8_percent_encode(part, PLAIN).to_string()
 }
 
-/// Whether a text is a commit of git.
-pub(super) fn is_commit(text: &str) -> bool {
-    text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
-/// A SHA-256 as entity tags have it; nothing where it is another digest.
-fn digest(tag: &str) -> Option<String> {
-    let bare = tag.trim_start_matches("W/").trim_matches('"').to_ascii_lowercase();
-    (bare.len() == 64 && bare.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(bare)
-}
-
-/// First byte and size of `bytes 5-9/10`.
-fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
-    let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
-    Some((range.split_once('-')?.0.parse().ok()?, size.parse().ok()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_redirect_never_leaves_tls() {
-        let from: Uri = "https://hub.example/a/resolve/b".parse().unwrap();
-        let to = |location| follow(&from, location).map(|uri| uri.to_string());
-        assert_eq!(to("/api/c?d=1").as_deref(), Some("https://hub.example/api/c?d=1"));
-        assert_eq!(to("https://cdn.example/e").as_deref(), Some("https://cdn.example/e"));
-        for elsewhere in ["http://cdn.example/e", "//cdn.example/e", "e", "file:///etc/passwd", ""] {
-            assert_eq!(to(elsewhere), None, "{elsewhere}");
-        }
-        let plain: Uri = "http://127.0.0.1:1/a".parse().unwrap();
-        assert!(follow(&plain, "http://127.0.0.1:2/b").is_some());
-    }
 
     #[test]
     fn a_token_is_not_sent_without_tls() {
@@ -300,16 +208,5 @@ mod tests {
         {
             assert!(matches!(Hub::new(endpoint, None), Err(HubError::Endpoint(_))), "{endpoint}");
         }
-    }
-
-    #[test]
-    fn only_a_sha_256_is_taken_for_one() {
-        let sha256 = "A".repeat(64);
-        assert_eq!(digest(&format!("\"{sha256}\"")), Some("a".repeat(64)));
-        assert_eq!(digest(&format!("W/\"{sha256}\"")), Some("a".repeat(64)));
-        assert_eq!(digest(&format!("\"{}\"", "a".repeat(40))), None);
-        assert_eq!(content_range("bytes 5-9/10"), Some((5, Some(10))));
-        assert_eq!(content_range("bytes 5-9/*"), Some((5, None)));
-        assert_eq!(content_range("5-9/10"), None);
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::hub::is_commit;
+use super::answers::is_commit;
 use super::paths;
 
 /// The file's name, and the format this build reads.
@@ -69,20 +69,31 @@ impl Lock {
             }
             Err(error) => return Err(error).with_context(context),
         };
-        let lock: Self = toml::from_str(&text).with_context(context)?;
-        ensure!(
-            lock.version == VERSION,
-            "{}: `version` is {}; this build reads {VERSION}",
-            context(),
-            lock.version
-        );
+        Self::parse(&text).with_context(context)
+    }
+
+    /// Reads a lock file's text.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
+        let lock: Self = toml::from_str(text)?;
+        ensure!(lock.version == VERSION, "`version` is {}; this build reads {VERSION}", lock.version);
         for (id, locked) in &lock.backbones {
             let hex = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
             let good = is_commit(&locked.commit)
                 && locked.files.iter().all(|(path, file)| paths::is_inside(path) && hex(&file.sha256));
-            ensure!(good, "{}: the entry `{id}` is damaged", context());
+            ensure!(good, "the entry `{id}` is damaged");
         }
         Ok(lock)
+    }
+
+    /// What a file of it says.
+    ///
+    /// # Errors
+    /// When a number is too large for TOML.
+    pub(super) fn text(&self) -> anyhow::Result<String> {
+        Ok(format!("{HEADING}{}", toml::to_string(self)?))
     }
 
     /// Writes it in the place of the one that was.
@@ -91,7 +102,7 @@ impl Lock {
     /// What the system said.
     pub(super) fn write(&self, models: &Path) -> anyhow::Result<()> {
         let (path, draft) = (models.join(NAME), models.join(format!(".{NAME}.new")));
-        let text = format!("{HEADING}{}", toml::to_string(self)?);
+        let text = self.text()?;
         let write = || -> std::io::Result<()> {
             let mut file = std::fs::File::create(&draft)?;
             file.write_all(text.as_bytes())?;

@@ -1,9 +1,11 @@
 //! `headstart pull`: well-known backbones of the catalogue, fetched from the hub, compared with the lock file, made into
 //! folders that load.
 //!
-//! `catalogue` and `entry` say what there is, `hub` asks for it, `transfer` fetches one file whole, `place` makes the
-//! folder, `lock` remembers what it was made of, `backbone` does one of them from beginning to end.
+//! `catalogue` and `entry` say what there is, `hub` asks for it, `answers` understands what it says, `transfer` fetches one
+//! file whole, `place` makes the folder, `lock` remembers what it was made of, `backbone` does one of them from beginning to
+//! end.
 
+mod answers;
 mod arguments;
 mod backbone;
 mod cache;

@@ -9,7 +9,8 @@ use anyhow::{Context as _, bail, ensure};
 use indicatif::ProgressBar;
 use sha2::{Digest, Sha256};
 
-use super::hub::{Bytes, Hub, Remote};
+use super::answers::Remote;
+use super::hub::{Bytes, Hub};
 use super::refusal::{HubError, Patience};
 
 /// Bytes that are read at a time.

@@ -319,6 +319,27 @@ def test_sounds_are_samples_or_frames_of_bands(tmp_path):
     assert (audio["mel"]["log"], audio["mel"]["hop"], audio["windows"]["length"]) == ({"kind": "whisper"}, 160, 480000)
 
 
+def test_a_graph_of_sounds_in_half_precision_gives_what_the_runtime_gives(tmp_path):
+    nodes = [
+        helper.make_node("MatMul", ["waveform", "w"], ["steps"]),
+        helper.make_node("Tanh", ["steps"], ["y"]),
+    ]
+    matrix = numpy.random.default_rng(2).normal(0, 0.1, (4000, 6)).astype(numpy.float16)
+    inputs, outputs = (value(name, dims, TensorProto.FLOAT16) for name, dims in (("waveform", ["n", 4000]), ("y", ["n", 6])))
+    made = graph(tmp_path / "half.onnx", nodes, [inputs], [outputs], [("w", matrix, numpy.float16)])
+    models = tmp_path / "models"
+    imported(models, made, "half")
+    service = Service(tmp_path, models=models)
+    samples = tone(440, 0.6)
+    answer = service.http.post("/v1/embeddings", params={"model": "half"}, content=wav(samples), headers={"content-type": "audio/wav"})
+    assert answer.status_code == 200, answer.text
+    windows = numpy.pad(samples / 32768, (0, -len(samples) % 4000)).reshape(-1, 4000).astype(numpy.float16)
+    (vectors,) = onnxruntime.InferenceSession(str(made), providers=["CPUExecutionProvider"]).run(None, {"waveform": windows})
+    expected = unit(vectors.astype(float).mean(0))
+    assert numpy.abs(numpy.array(answer.json()["data"][0]["embedding"]) - expected).max() < 2e-3
+    service.stop()
+
+
 def test_sounds_that_are_too_short_for_a_graph_of_any_length_are_filled_up(tmp_path):
     nodes = [
         helper.make_node("Unsqueeze", ["waveform", "axis"], ["channel"]),

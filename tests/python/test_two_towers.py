@@ -6,14 +6,17 @@ import json
 import zipfile
 
 import numpy
+import onnx
 import onnxruntime
 import openai
 import pytest
 from errors import assert_error
 from pictures import photos, saved
 from PIL import Image
-from small_models import BIAS, CLIP, CLIP_MANIFEST, CLIP_TOKENS, SCALE, SIGLIP, SIGLIP_TOKENS
+from service import Service
+from small_models import BIAS, CLIP, CLIP_MANIFEST, CLIP_TOKENS, SCALE, SIGLIP, SIGLIP_TOKENS, write_joint
 from test_fine_tuning import finished
+from test_words import imported
 from tokenizers import Tokenizer
 
 CLOSE = 2e-5
@@ -172,6 +175,34 @@ def test_the_list_of_models_tells_what_two_towers_read(small):
     models = {model["id"]: model for model in small.http.get("/v1/models").json()["data"]}
     assert models[CLIP]["modality"] == "image" and models[CLIP]["modalities"] == ["image", "text"]
     assert models[CLIP]["max_tokens"] == CLIP_TOKENS and models[CLIP]["zero_shot"]
+
+
+def weights(file):
+    """Values of a graph's constants, whatever they are called."""
+    return sorted(onnx.numpy_helper.to_array(tensor).tobytes() for tensor in onnx.load(file).graph.initializer)
+
+
+def test_one_graph_with_both_towers_is_parted_and_answers_as_two_do(small, tmp_path):
+    source = write_joint(small.models / CLIP, tmp_path / "joint-clip")
+    models = tmp_path / "models"
+    said = imported(models, source, "joint")
+    assert "text_model.onnx: what model.onnx needs for `text_embeds`; takes input_ids, attention_mask" in said
+    assert "vision_model.onnx: what model.onnx needs for `image_embeds`; takes pixel_values" in said
+    for tower in ("text", "vision"):
+        assert weights(models / "joint" / f"{tower}_model.onnx") == weights(small.models / CLIP / "onnx" / f"{tower}_model.onnx")
+    source.rename(models / "unparted")
+    running = Service(tmp_path, models=models)
+    given = [TEXTS[0], data_url(seen()[0]), TEXTS[2], {"image": data_url(seen()[1])}]
+    parted, split = (numpy.array(server.embed(model, given)) for server, model in ((running, "joint"), (small, CLIP)))
+    assert numpy.abs(parted - split).max() < 2e-6
+    body = {"input": data_url(seen()[0]), "labels": LABELS}
+    parted, split = (server.post("/v1/zero-shot", body | {"model": model}).json() for server, model in ((running, "joint"), (small, CLIP)))
+    scores = [{score["label"]: score["score"] for score in answer["data"][0]["scores"]} for answer in (parted, split)]
+    assert all(abs(scores[0][label] - scores[1][label]) < 1e-5 for label in LABELS)
+    # In place it would be asked for texts and pictures at once.
+    assert running.post("/v1/embeddings", {"model": "unparted", "input": "a"}).status_code != 200
+    assert "`headstart import` of this folder parts it" in running.log()
+    running.stop()
 
 
 @pytest.fixture(scope="module")

@@ -111,6 +111,11 @@ impl Config {
         if !(epsilon > 0.0 && epsilon.is_finite()) {
             return Err(ConvertError::config("layer_norm_eps", "must be above 0"));
         }
+        let buckets = fields.relative_attention_num_buckets.unwrap_or(32);
+        if buckets < 2 {
+            let problem = format!("is {buckets}; either direction has one of its own");
+            return Err(ConvertError::config("relative_attention_num_buckets", problem));
+        }
         let classifies = |name: &String| name.ends_with("ForSequenceClassification");
         let usual_padding = if family.counts_from_padding() { 1 } else { 0 };
         Ok(Self {
@@ -122,7 +127,7 @@ impl Config {
             activation: Activation::named(fields.hidden_act.as_deref().unwrap_or("gelu"))?,
             epsilon,
             padding: fields.pad_token_id.unwrap_or(usual_padding),
-            buckets: fields.relative_attention_num_buckets.unwrap_or(32),
+            buckets,
             model_type: fields.model_type,
         })
     }
@@ -178,6 +183,10 @@ mod tests {
             (r#""model_type": "bert", "hidden_act": "quick_gelu""#, "hidden_act"),
             (r#""model_type": "bert", "is_decoder": true"#, "is_decoder"),
             (r#""model_type": "bert", "layer_norm_eps": 0"#, "layer_norm_eps"),
+            (
+                r#""model_type": "mpnet", "relative_attention_num_buckets": 1"#,
+                "relative_attention_num_buckets",
+            ),
         ] {
             assert!(with(changes).contains(&format!("`{field}`")), "{}", with(changes));
         }

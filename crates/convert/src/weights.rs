@@ -152,7 +152,8 @@ fn header(path: &Path) -> Result<(u64, Metadata), ConvertError> {
         let elements = info.shape.iter().try_fold(1_usize, |product, size| product.checked_mul(*size));
         let size =
             elements.and_then(|elements| elements.checked_mul(info.dtype.bitsize())).map(|bits| bits / 8);
-        if start > end || size != Some(end - start) || begin + end as u64 > bytes {
+        let inside = begin.checked_add(end as u64).is_some_and(|last| last <= bytes);
+        if start > end || size != Some(end - start) || !inside {
             return Err(wrong(&format!("`{tensor}` lies outside the file, which is cut short or damaged")));
         }
     }

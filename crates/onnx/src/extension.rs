@@ -102,6 +102,19 @@ impl Extension {
         output
     }
 
+    /// Keeps an output of the old file, as it is.
+    ///
+    /// # Errors
+    /// [`OnnxError::Missing`] when the part that is extended does not have it.
+    pub fn keep_output(&mut self, output: ValueInfo) -> Result<(), OnnxError> {
+        let name = output.name.clone().unwrap_or_default();
+        if !self.trunk.values.contains(&name) {
+            return Err(OnnxError::Missing(name));
+        }
+        self.added.output.push(output);
+        Ok(())
+    }
+
     fn node(&mut self, op: &str, inputs: &[&str], attribute: Vec<Attribute>, output: &str) {
         self.own.insert(output.to_owned());
         self.added.node.push(Node {

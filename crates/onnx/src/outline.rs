@@ -176,6 +176,18 @@ impl Outline {
     /// # Errors
     /// [`OnnxError::Missing`] when nothing computes one of them or what they need, [`OnnxError::External`].
     pub fn up_to(self, wanted: &[&str]) -> Result<Trunk, OnnxError> {
+        self.cut(wanted, true)
+    }
+
+    /// As [`Self::up_to`], without inputs that nothing of it reads.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn only(self, wanted: &[&str]) -> Result<Trunk, OnnxError> {
+        self.cut(wanted, false)
+    }
+
+    fn cut(self, wanted: &[&str], all_inputs: bool) -> Result<Trunk, OnnxError> {
         let mut needed: HashSet<String> = wanted.iter().map(|&name| name.to_owned()).collect();
         let (mut values, mut names, mut graph) = (HashSet::new(), HashSet::new(), self.rest_of_graph);
         for Placed { item: node, span } in self.nodes.into_iter().rev() {
@@ -200,7 +212,7 @@ impl Outline {
         for Placed { item, span } in self.inputs {
             let name = item.name.clone().unwrap_or_default();
             // Old files list constants among the inputs too.
-            if !all_constants.contains(&name) || needed.contains(&name) {
+            if (all_inputs && !all_constants.contains(&name)) || needed.contains(&name) {
                 values.insert(name);
                 graph.push(span);
                 inputs.push(item);

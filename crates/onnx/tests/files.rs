@@ -204,6 +204,31 @@ fn an_old_files_constants_among_the_inputs_go_with_the_constants() {
 }
 
 #[test]
+fn one_output_alone_has_its_inputs_and_constants_alone() {
+    let mut two = model();
+    let graph = two.graph.as_mut().unwrap();
+    graph.node.push(node("Mul", &["z", "third"], "apart"));
+    graph.input.push(value("z", 5));
+    graph.initializer.push(Tensor::floats("third", &[5], [1.0; 5]));
+    graph.output.push(value("apart", 5));
+    let file = two.encode_to_vec();
+    for (wanted, columns, inputs, constants) in [
+        ("apart", 5, vec![value("z", 5)], vec!["third"]),
+        ("logits", 3, vec![value("x", 2)], vec!["other", "table"]),
+    ] {
+        let mut alone = Extension::new(outline(&file).unwrap().only(&[wanted]).unwrap(), "a/", 11).unwrap();
+        alone.keep_output(value(wanted, columns)).unwrap();
+        let made = Model::decode(finished(&file, alone).as_slice()).unwrap().graph.unwrap();
+        assert_eq!((made.output, made.input), (vec![value(wanted, columns)], inputs));
+        let names: Vec<_> = made.initializer.iter().map(|tensor| tensor.name.clone().unwrap()).collect();
+        assert_eq!(names, constants);
+    }
+    let mut alone = Extension::new(outline(&file).unwrap().only(&["apart"]).unwrap(), "a/", 11).unwrap();
+    let refused = alone.keep_output(value("logits", 3)).err().unwrap();
+    assert!(matches!(refused, OnnxError::Missing(name) if name == "logits"));
+}
+
+#[test]
 fn what_cannot_be_extended_is_refused_with_the_reason() {
     let file = model().encode_to_vec();
     let missing = outline(&file).unwrap().up_to(&["nothing"]).err().unwrap();

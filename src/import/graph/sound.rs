@@ -36,8 +36,12 @@ pub(super) fn fill(
         let bits = place.wrapping_mul(0x9E37_79B9) >> 8;
         bits as f32 / 8_388_608.0 - 1.0
     });
-    let bytes = noise.flat_map(f32::to_le_bytes).collect();
-    let outputs = probe.run(vec![filled(&input.name, DataType::Fp32, shape, bytes)]);
+    let (datatype, bytes) = if input.datatype == Some(DataType::Fp16) {
+        (DataType::Fp16, noise.flat_map(|value| half::f16::from_f32(value).to_le_bytes()).collect())
+    } else {
+        (DataType::Fp32, noise.flat_map(f32::to_le_bytes).collect())
+    };
+    let outputs = probe.run(vec![filled(&input.name, datatype, shape, bytes)]);
     let outputs = outputs.context("the graph takes no sound")?;
     manifest.output = decide(&outputs, Of::Windows { cut: spec.windows.is_some() }, None, facts)?;
     manifest.audio = Some(spec);

@@ -11,6 +11,8 @@ mod towers;
 
 use std::collections::BTreeMap;
 
+pub use towers::{TOWERS, both_towers};
+
 use serde::Deserialize;
 
 use crate::manifest::{BackboneSpec, EngineSpec, Manifest, ManifestError, OutputSpec, VERSION};

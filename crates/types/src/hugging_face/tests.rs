@@ -190,6 +190,26 @@ fn clip_and_siglip_are_two_graphs_with_a_scale() {
 }
 
 #[test]
+fn one_graph_with_both_towers_is_to_be_parted_first() {
+    let clip = json!({"model_type": "clip", "projection_dim": 16, "text_config": {}, "vision_config": {}});
+    let shape: &[Option<usize>] = &[None, Some(16)];
+    let of = |config: &Value, outputs: &[Output<'_>]| {
+        folder(&[(CONFIG, config.clone()), (PREPROCESSOR, json!({}))], &[("model.onnx", outputs)])
+    };
+    let joint = of(&clip, &[("text_embeds", shape), ("image_embeds", shape)]);
+    assert_eq!(both_towers(&joint).map(|graph| graph.file.as_str()), Some("model.onnx"));
+    assert!(problem(&joint).contains("`headstart import`"), "{}", problem(&joint));
+    let half = of(&clip, &[("image_embeds", shape)]);
+    assert!(both_towers(&half).is_none());
+    assert_eq!(problem(&half), "onnx/vision_model.onnx is missing");
+    let apart = towers(clip, ["text_embeds", "image_embeds"]);
+    let with_both = Contents { graphs: [joint.graphs.clone(), apart.graphs.clone()].concat(), ..apart };
+    assert!(both_towers(&with_both).is_none() && understand(&with_both).is_ok());
+    let other = json!({"model_type": "vit"});
+    assert!(both_towers(&of(&other, &[("text_embeds", shape), ("image_embeds", shape)])).is_none());
+}
+
+#[test]
 fn what_is_missing_or_unreadable_is_named() {
     assert_eq!(problem(&folder(&[], &[])), "config.json is missing");
     let bert = (CONFIG, json!({"model_type": "bert"}));

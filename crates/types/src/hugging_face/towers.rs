@@ -1,11 +1,19 @@
 //! Two towers, CLIP's and SigLIP's: one graph for pictures, one for texts, one space.
 
-use super::{Config, Contents, FolderProblem, Graph, processor};
+use super::{CONFIG, Config, Contents, FolderProblem, Graph, processor};
 use crate::manifest::{
     FeaturesSpec, LabelSpec, Manifest, OutputSpec, PaddingSpec, Pooling, TextSpec, TextTowerSpec, TowersSpec,
     ZeroShotSpec,
 };
 use crate::payload::Modality;
+
+/// The graph of each tower of a folder that has one for each, and its vectors where they are projected.
+pub const TOWERS: [(&str, &str); 2] = [(TEXTS, TEXT_VECTORS), (PICTURES, PICTURE_VECTORS)];
+
+const TEXTS: &str = "text_model.onnx";
+const PICTURES: &str = "vision_model.onnx";
+const TEXT_VECTORS: &str = "text_embeds";
+const PICTURE_VECTORS: &str = "image_embeds";
 
 /// Every CLIP that was published ended at the limit of its scale.
 const CLIP_SCALE: f64 = 100.0;
@@ -21,25 +29,43 @@ const HYPOTHESIS: &str = "This is a photo of {}.";
 const DESCRIPTION_WEIGHT: f32 = 0.5;
 const EXAMPLE_PRIOR: f32 = 5.0;
 
+/// The one graph of a folder that holds both towers, as Optimum exports them unless it is told otherwise. It is to be
+/// parted before it is served: a request has texts or pictures, and it wants both.
+#[must_use]
+pub fn both_towers(contents: &Contents) -> Option<&Graph> {
+    let config: Config = contents.json(CONFIG).ok().flatten()?;
+    let two = config.text_config.is_some() && config.vision_config.is_some();
+    let apart = TOWERS.iter().any(|(file, _)| contents.graphs.iter().any(|graph| graph.file.ends_with(file)));
+    let graph = contents.graph(["onnx/model.onnx", "model.onnx"]).ok()?;
+    let all = TOWERS.iter().all(|(_, vectors)| graph.outputs.contains_key(*vectors));
+    (two && !apart && all).then_some(graph)
+}
+
 pub(super) fn manifest(
     contents: &Contents,
     config: &Config,
     assumed: &mut Vec<String>,
 ) -> Result<Manifest, FolderProblem> {
-    let pictures = contents.graph(["onnx/vision_model.onnx", "vision_model.onnx"])?;
-    let texts = contents.graph(["onnx/text_model.onnx", "text_model.onnx"])?;
+    if let Some(graph) = both_towers(contents) {
+        return Err(FolderProblem::Unusable(format!(
+            "{} holds both towers, and each is read from a graph of its own: `headstart import` of this folder parts it",
+            graph.file
+        )));
+    }
+    let pictures = contents.graph(["onnx/vision_model.onnx", PICTURES])?;
+    let texts = contents.graph(["onnx/text_model.onnx", TEXTS])?;
     let (text, vision) = (config.text_config.as_ref(), config.vision_config.as_ref());
     let siglip = config.model_type.starts_with("siglip");
     let known = config.projection_dim.filter(|_| !siglip);
     let of_pictures = known.or_else(|| vision?.hidden_size);
     let of_texts = known.or_else(|| text?.hidden_size);
     let output =
-        OutputSpec { features: Some(features(pictures, "image_embeds", of_pictures)?), logits: None };
+        OutputSpec { features: Some(features(pictures, PICTURE_VECTORS, of_pictures)?), logits: None };
     let tower = TextTowerSpec {
         file: texts.file.clone(),
         sha256: texts.sha256.clone(),
         external: texts.external.clone(),
-        features: features(texts, "text_embeds", of_texts)?,
+        features: features(texts, TEXT_VECTORS, of_texts)?,
     };
     let usual = if siglip { 64 } else { 77 };
     let max_tokens = text.and_then(|text| text.max_position_embeddings).unwrap_or(usual);
