@@ -2,8 +2,7 @@
 //!
 //! The windows of all items of a call go to the graph together, a few at a time: their vectors are pooled over the item. A
 //! graph before it takes one item a call. It may look at a whole call at once: the one of `openwakeword` takes the largest
-//! value of all as its reference, so that a quiet sound beside a loud one would come out changed. Windows of a sound that are
-//! equal to the one before, as those of the silence behind a short one are, run once and count as often as they come.
+//! value of all as its reference, so that a quiet sound beside a loud one would come out changed.
 
 use half::f16;
 use headstart_types::manifest::{AudioSpec, FrameLayout, Pooling, StageSpec, WindowSpec};
@@ -213,13 +212,6 @@ struct Window {
     item: usize,
     start: usize,
     rows: usize,
-    /// How often it comes in a row.
-    times: usize,
-}
-
-/// Whether two are the same bit by bit.
-fn same(left: &[f32], right: &[f32]) -> bool {
-    left.len() == right.len() && left.iter().zip(right).all(|(left, right)| left.to_bits() == right.to_bits())
 }
 
 /// Runs a call's signals.
@@ -285,27 +277,11 @@ impl Signals {
     fn cut(&self, item: usize, source: &[f32]) -> Vec<Window> {
         let rows = source.len() / self.width;
         match &self.windows {
-            None => vec![Window { item, start: 0, rows, times: 1 }],
-            Some(windows) => {
-                let mut cut: Vec<Window> = Vec::with_capacity(windows.count(rows));
-                for index in 0..windows.count(rows) {
-                    let next = Window { item, start: index * windows.hop, rows: windows.length, times: 1 };
-                    match cut.last_mut() {
-                        Some(last) if same(self.part(source, last), self.part(source, &next)) => {
-                            last.times += 1
-                        }
-                        Some(_) | None => cut.push(next),
-                    }
-                }
-                cut
-            }
+            None => vec![Window { item, start: 0, rows }],
+            Some(windows) => (0..windows.count(rows))
+                .map(|index| Window { item, start: index * windows.hop, rows: windows.length })
+                .collect(),
         }
-    }
-
-    /// What a window has of its signal; behind the signal's end it has nothing.
-    fn part<'a>(&self, source: &'a [f32], window: &Window) -> &'a [f32] {
-        let from = &source[window.start * self.width..];
-        &from[..from.len().min(window.rows * self.width)]
     }
 
     /// Runs windows of equal length, and appends each one's vectors to its item's.
@@ -329,7 +305,8 @@ impl Signals {
         scratch.dense.resize(count * size, 0.0);
         for (window, out) in windows.iter().zip(scratch.dense.chunks_exact_mut(size)) {
             // What a window has beyond the signal's end stays zero.
-            let source = self.part(sources[window.item], window);
+            let source = &sources[window.item][window.start * self.width..];
+            let source = &source[..source.len().min(size)];
             if self.input.axes.width_first() {
                 for (row, values) in source.chunks_exact(self.width).enumerate() {
                     values
@@ -353,9 +330,7 @@ impl Signals {
                 return Err(format!("{found} values of {count} windows where vectors have {dimension}"));
             }
             for (window, values) in windows.iter().zip(values.chunks_exact(each)) {
-                for _ in 0..window.times {
-                    vectors[window.item].extend_from_slice(values);
-                }
+                vectors[window.item].extend_from_slice(values);
             }
             Ok(())
         })
@@ -380,8 +355,6 @@ impl Stage {
 
 #[cfg(test)]
 mod tests {
-    use headstart_types::manifest::{Tail, WindowOf};
-
     use super::*;
 
     fn found(shape: &[i64], wants: &[Axis], width: usize, length: Option<usize>) -> Option<Vec<usize>> {
@@ -398,19 +371,5 @@ mod tests {
         assert_eq!(found(&[-1, 75, 32], &frames, 32, Some(76)), None);
         assert_eq!(found(&[-1, 76], &frames, 32, Some(76)), None);
         assert_eq!(found(&[0, 76, 32], &frames, 32, Some(76)), None);
-    }
-    #[test]
-    fn a_window_equal_to_the_one_before_is_run_once_and_counts_twice() {
-        let axes = Axes { batch: Batch::Any, rest: vec![Axis::Rows, Axis::Width] };
-        let input = Port { name: "frames".into(), half: false, axes };
-        let windows = Some(WindowSpec { of: WindowOf::Frames, length: 2, hop: 1, tail: Tail::Drop });
-        let signals = Signals { input, windows, width: 2, windows_at_once: 4, shortest: 2, stage: None };
-        let cut = |source: &[f32]| -> Vec<(usize, usize)> {
-            signals.cut(0, source).iter().map(|window| (window.start, window.times)).collect()
-        };
-
-        assert_eq!(cut(&[1.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 3.0, 0.0]), [(0, 1), (1, 2), (3, 1)]);
-        assert_eq!(cut(&[0.0, 0.0, 0.0, 0.0, -0.0, 0.0]), [(0, 1), (1, 1)]);
-        assert_eq!(cut(&[f32::NAN; 6]), [(0, 2)]);
     }
 }
