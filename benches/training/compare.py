@@ -1,4 +1,5 @@
-"""Runs both sides of each case in turns and prints the table; called by run.py in its environment."""
+"""Runs both sides of each case in turns and prints the table; called by run.py in its environment. Fails where a ratio is below its
+case's bar."""
 
 import argparse
 import contextlib
@@ -139,8 +140,9 @@ def main():
         return
     heads = ["case", "PyTorch's best", "PyTorch, ms", "ours, ms", "ratio (least–most)", "bar", "peak MiB", "peak above start, MiB", "losses differ by"]
     print("| " + " | ".join(heads) + " |\n|" + " --- |" * len(heads))
-    for name in options.case or [case.name for case in cases()]:
-        compare(name, options)
+    met = {name: compare(name, options) for name in options.case or [case.name for case in cases()]}
+    if not all(met.values()):
+        sys.exit(f"missed: {', '.join(name for name, good in met.items() if not good)}")
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ use crate::worker::zero_shot::{self, Zeroth};
 use crate::worker::{bulk, overlap, raw};
 
 /// The step under which the table is kept.
-const FEATURES: &str = "features";
+pub(super) const FEATURES: &str = "features";
 
 /// Largest output of a step, in bytes.
 const LARGEST_STEP: u64 = 16 << 30;
@@ -113,6 +113,7 @@ async fn walk(cx: &Context<'_>, files: Arc<[Upload]>) -> Result<(), Stop> {
     let Context { app, job, pace, .. } = cx;
     let mut stages = Stages::default();
     pace.begin(Part::Features);
+    cx.check_graph(&files).await?;
     let table = stages.measure("features", 0, cx.table(&files)).await?;
     let table = Arc::new(table);
     stages.count("features", table.head.labels.len());

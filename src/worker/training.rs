@@ -3,17 +3,20 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::sync::Arc;
 
 use headstart_engine::{Device, Folder, FolderError, Runtime, Workbench};
 use headstart_export::{Subject, compose};
 use headstart_methods::artifact::{self, Graft};
 use headstart_methods::data::Targets;
 use headstart_methods::evaluate::tuned::compared;
-use headstart_methods::head::{Backbone, Head};
+use headstart_methods::head::{Backbone, Head, HeadParts, Tail};
 use headstart_methods::tune::{self, Choice, Delta, Feed, Plan, Tunable, Tuned, Work};
 use headstart_methods::{Control, Method, MethodError, Params};
 use headstart_types::manifest::BackboneSpec;
 use headstart_types::report::{Mixture, Pass, Tuning};
+use ndarray::ArcArray2;
+use serde_json::Map;
 
 use crate::variants;
 use crate::worker::examples::Examples;
@@ -40,11 +43,62 @@ pub(super) struct Subjects {
     pub(super) device: Device,
 }
 
+fn workbench(threads: usize, device: Device) -> Result<Workbench, MethodError> {
+    let missing = || MethodError::Graph("ONNX Runtime is not loaded".into());
+    let bench = Workbench::new(Runtime::loaded().ok_or_else(missing)?, threads);
+    bench.on(device).map_err(|error| MethodError::Graph(error.to_string()))
+}
+
+/// The backbone with its head as a graph that can be trained.
+fn prepared(
+    folder: &Folder,
+    head: &Head,
+    choice: &Choice,
+    bench: &Workbench,
+) -> Result<Tunable, MethodError> {
+    tune::prepare(&classifier(folder, head)?, NAMES, choice, bench, folder.manifest().image.as_ref())
+}
+
+/// What a training needs of a backbone's graph, asked before anything is computed on it.
+pub(super) struct Question {
+    pub(super) folder: Folder,
+    pub(super) plan: Plan,
+    pub(super) classes: Arc<[String]>,
+    pub(super) multi_label: bool,
+    /// Numbers of a row of features.
+    pub(super) dimension: usize,
+    pub(super) threads: usize,
+    pub(super) device: Device,
+}
+
+/// Puts a head that knows nothing behind the graph and prepares both for training, of which nothing is kept. Blocking.
+///
+/// # Errors
+/// [`MethodError`], as the preparation says.
+pub(super) fn check(question: &Question) -> Result<(), MethodError> {
+    let Question { folder, plan, classes, multi_label, dimension, threads, device } = question;
+    let head = Head::new(HeadParts {
+        method: String::new(),
+        hyperparameters: Map::new(),
+        backbone: identity(&folder.manifest().backbone),
+        classes: Arc::clone(classes),
+        multi_label: *multi_label,
+        normalise: false,
+        rows: ArcArray2::zeros((classes.len(), *dimension)),
+        bias: vec![0.0; classes.len()].into(),
+        tail: Tail::Identity,
+        temperature: 1.0,
+        thresholds: None,
+    });
+    // What is wrong with the classes is the fit's to say.
+    let Ok(head) = head else { return Ok(()) };
+    prepared(folder, &head, &plan.choice(*multi_label), &workbench(*threads, *device)?)?;
+    Ok(())
+}
+
 impl Subjects {
     fn bench(&self) -> Result<Workbench, MethodError> {
-        let missing = || MethodError::Graph("ONNX Runtime is not loaded".into());
-        let bench = Workbench::new(Runtime::loaded().ok_or_else(missing)?, self.threads);
-        bench.on(self.device).map_err(|error| MethodError::Graph(error.to_string()))
+        workbench(self.threads, self.device)
     }
 
     fn choice(&self, plan: &Plan) -> Choice {
@@ -52,8 +106,7 @@ impl Subjects {
     }
 
     fn tunable(&self, choice: &Choice, bench: &Workbench) -> Result<Tunable, MethodError> {
-        let picture = self.folder.manifest().image.as_ref();
-        tune::prepare(&classifier(&self.folder, &self.head)?, NAMES, choice, bench, picture)
+        prepared(&self.folder, &self.head, choice, bench)
     }
 
     fn class_weights(&self) -> Result<Option<Vec<[f32; 2]>>, MethodError> {

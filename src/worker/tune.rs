@@ -20,10 +20,10 @@ use crate::variants;
 use crate::worker::bulk;
 use crate::worker::control::{Halt, Stop};
 use crate::worker::examples::Examples;
-use crate::worker::fine_tune::{Context, Parts, threads};
+use crate::worker::fine_tune::{Context, FEATURES, Parts, threads};
 use crate::worker::reading::{Upload, payload};
 use crate::worker::table::Table;
-use crate::worker::training::{self, Subjects, identity};
+use crate::worker::training::{self, Question, Subjects, identity};
 use crate::worker::turns::Turns;
 
 /// The steps under which the states of a training and of the one from random weights, what it ended with and how it went
@@ -128,6 +128,31 @@ impl Made {
 }
 
 impl Context<'_> {
+    /// Whether the backbone's graph can be trained as planned, unless the job is beyond its first step: what is in the way is
+    /// known before features are computed that nobody would need.
+    ///
+    /// # Errors
+    /// The job's stop.
+    pub(super) async fn check_graph(&self, files: &[Upload]) -> Result<(), Stop> {
+        let begun = self.done.contains_key(&self.step(FEATURES));
+        let (Some(plan), Some(file), false) = (&self.plan, files.first(), begun) else { return Ok(()) };
+        let trained = self.app.tasks.trained(&self.served).await?.map_err(Stop::Broken)?;
+        let inspection = &file.inspection;
+        let question = Question {
+            folder: trained.folder().clone(),
+            plan: plan.clone(),
+            classes: inspection.summary.classes.iter().map(|class| class.label.clone()).collect(),
+            multi_label: inspection.multi_label,
+            dimension: self.served.manifest().dimension(),
+            threads: threads(),
+            device: self.app.device(),
+        };
+        let checking = tokio::task::spawn_blocking(move || training::check(&question));
+        let checked = checking.await.map_err(|_| Stop::Broken("the look at the graph panicked".into()))?;
+        self.halt.check()?;
+        Ok(checked?)
+    }
+
     /// Trains the backbone, unless that was done before, and asks what came of it about the rows that stop the run and those
     /// that are scored.
     ///

@@ -106,6 +106,8 @@ async fn a_run_is_compared_with_one_from_random_weights_that_learns_too() {
     let job = lab.ended(&lab.queue_with(&file, "full", given, 1).await).await;
     assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
     let tuning = report(&lab, &job).await["tuning"].take();
+    assert_eq!((&tuning["learned_from"], &tuning["stopped_by"]), (&json!(120), &json!(20)), "{tuning}");
+    the_best_mixture_is_served(&tuning);
     let compared = &tuning["from_random"];
     let shares = |of: &str| -> Vec<f64> {
         compared[of].as_array().unwrap().iter().map(|share| share.as_f64().unwrap()).collect()
@@ -120,6 +122,52 @@ async fn a_run_is_compared_with_one_from_random_weights_that_learns_too() {
     assert!(best >= 0.8, "{compared}");
     assert_eq!(compared["start"].as_f64().unwrap(), pretrained[0] - random[0], "{compared}");
     assert!(pretrained[0] > random[0], "{compared}");
+    workers.stop().await;
+}
+
+/// Five mixtures from the weights that a run began with to those it kept; served is that with most right answers, and of
+/// several such that with the least loss.
+fn the_best_mixture_is_served(tuning: &Value) {
+    let number = |of: &Value, name: &str| of[name].as_f64().unwrap();
+    let mixtures = tuning["mixtures"].as_array().unwrap();
+    let shares: Vec<f64> = mixtures.iter().map(|mixture| number(mixture, "share")).collect();
+    assert_eq!(shares, [0.0, 0.25, 0.5, 0.75, 1.0], "{tuning}");
+    let rank = |mixture: &Value| (number(mixture, "held_out_accuracy"), -number(mixture, "held_out_loss"));
+    let served = mixtures.iter().find(|mixture| mixture["share"] == tuning["share"]).unwrap();
+    assert!(mixtures.iter().all(|mixture| rank(mixture) <= rank(served)), "{tuning}");
+    let kept = &tuning["epochs"][tuning["kept_epoch"].as_u64().unwrap() as usize - 1];
+    assert_eq!(
+        rank(&mixtures[4]),
+        rank(kept),
+        "the last are the weights of the pass that was kept: {tuning}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn factors_stand_beside_the_matrices_that_a_job_names_and_names_that_are_none_fail_it_at_once() {
+    let lab = Lab::new().await;
+    let file = lab.upload(&intents()).await;
+    let workers = Workers::start(&lab.service.app).unwrap();
+    let mut given = short();
+    given["targets"] = json!(["query", "layer.*.value"]);
+    let job = lab.ended(&lab.queue_with(&file, "lora", given, 1).await).await;
+    assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
+    let report = report(&lab, &job).await;
+    assert_eq!(report["run"]["hyperparameters"]["targets"], json!(["query", "layer.*.value"]));
+    // Of six layers two matrices of 384 by 384 each, factors of rank 8, and a head of three classes.
+    assert_eq!(report["tuning"]["weights"], 6 * 2 * 2 * 384 * 8 + 3 * 385, "{}", report["tuning"]);
+
+    let mut given = short();
+    given["targets"] = json!(["query", "no_such_matrix"]);
+    let job = lab.ended(&lab.queue_with(&file, "lora", given, 2).await).await;
+    let error = job.error.unwrap();
+    assert_eq!(
+        (job.state, error.code.as_str(), error.param.as_deref()),
+        (JobState::Failed, "invalid_value", Some("hyperparameters.targets[1]"))
+    );
+    assert!(error.message.contains("layer.0.attention.self.query"), "{}", error.message);
+    let events = lab.service.get(&format!("/v1/fine_tuning/jobs/{}/events?limit=100", job.id)).await.ok();
+    assert!(!events.to_string().contains("features of the examples are computed"), "{events}");
     workers.stop().await;
 }
 

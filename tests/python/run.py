@@ -1,7 +1,8 @@
 """Runs the end-to-end tests, or with `--prove` the long ones, in a virtual environment of pinned packages.
 
 Needs Python 3.11 or newer with pip and venv, and the release binary. Each environment is made once and kept under
-target/ until its requirements change. Other arguments are passed on to pytest.
+target/ until its requirements change. The whole suite runs two files at a time: most tests wait for a server more than they
+compute. Other arguments are passed on to pytest.
 """
 
 import hashlib
@@ -65,6 +66,8 @@ def main():
     command = [str(interpreter), "-m", "pytest", "-c", str(HERE / "pytest.ini"), *arguments]
     if not named:
         command.append(str(suite.folder))
+        # Proofs watch clocks and memory, which others must not move.
+        command += [] if suite is PROOFS else ["--numprocesses", "2", "--dist", "loadfile"]
     os.execv(command[0], command)
 
 

@@ -72,7 +72,9 @@ class Life:
 
 # Trains the backbone itself, and keeps where it stands every other step.
 BRIEFLY = {"epochs": 1, "batch_size": 24, "checkpoint_steps": 2, "learning_rate": 1e-3}
-# Of pairs of few rows; what is kept of all weights is large.
+# What is kept of all weights is large.
+ALL = BRIEFLY | {"checkpoint_steps": 5}
+# Of pairs of few rows.
 PAIRS = {"epochs": 1, "batch_size": 24, "checkpoint_steps": 5, "learning_rate": 1e-4}
 
 
@@ -82,6 +84,7 @@ CASES = {
     "lora": (weather, BRIEFLY, FEWER),
     "partial": (weather, BRIEFLY, FEWER),
     "setfit": (weather, PAIRS, FEWER),
+    "full": (weather, ALL, KILLS_A_JOB),
 }
 # Trains twice as long as the others together: where there is time.
 if "HEADSTART_KILLS" in os.environ:

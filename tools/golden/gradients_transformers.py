@@ -1,6 +1,6 @@
 """Writes crates/onnx-grad/tests/golden/transformers/: small transformers as both of PyTorch's exporters write them, and gradients.
 
-    python3 tools/golden/gradients_transformers.py
+    python3 tools/golden/gradients_transformers.py [NAME.EXPORTER…]
 
 Needs what gradients_transformers.txt beside it lists. For each encoder of `ENCODERS`, with random weights, and each exporter
 there is `NAME.EXPORTER.onnx`, the graph, and `NAME.EXPORTER.gradients.onnx`, whose constants are
@@ -16,6 +16,7 @@ Weights start out random, all of them: exporters merge those that are equal, and
 from __future__ import annotations
 
 import logging
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -186,6 +187,14 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
 }
 
 
+# In which older operator set each is written too, as files of earlier years are: no `LayerNormalization` below 17, no
+# attention that the exporter knows as one below 14.
+OLDER = {
+    "distilbert": 11, "whisper": 11, "vit": 12, "clip-vision": 12,
+    "bert": 13, "wav2vec2-layer": 13, "clip-text": 14, "multihead": 14,
+}
+
+
 def randomise(model: torch.nn.Module) -> None:
     """Draws every weight: scales around 1, all else around 0."""
     with torch.no_grad():
@@ -199,8 +208,11 @@ def export(called: Called, encoder: Encoder, exporter: str) -> onnx.ModelProto:
     """The graph as an exporter writes it, without what is only for people."""
     names, inputs = list(encoder.inputs), tuple(encoder.inputs.values())
     options: dict = {"input_names": names, "output_names": encoder.outputs}
-    if exporter == "legacy":
-        options |= {"dynamic_axes": dict(zip(names, encoder.dynamic)), "opset_version": 17, "dynamo": False}
+    if exporter.startswith("legacy"):
+        opset = int(exporter.removeprefix("legacy") or 17)
+        if opset < 14 and hasattr(encoder.model, "set_attn_implementation"):
+            encoder.model.set_attn_implementation("eager")
+        options |= {"dynamic_axes": dict(zip(names, encoder.dynamic)), "opset_version": opset, "dynamo": False}
     else:
         free = torch.export.Dim.DYNAMIC
         shapes = tuple({axis: free for axis in dynamic} for dynamic in encoder.dynamic)
@@ -259,6 +271,12 @@ def main() -> None:
     torch.backends.mha.set_fastpath_enabled(False)
     OUT.mkdir(parents=True, exist_ok=True)
     for name, make in ENCODERS.items():
+        older = [f"legacy{OLDER[name]}"] if name in OLDER else []
+        exporters = ["legacy", "dynamo", *older]
+        if sys.argv[1:]:
+            exporters = [exporter for exporter in exporters if f"{name}.{exporter}" in sys.argv[1:]]
+        if not exporters:
+            continue
         torch.manual_seed(len(name))
         encoder = make()
         randomise(encoder.model)
@@ -266,7 +284,7 @@ def main() -> None:
         with torch.no_grad():
             cotangents = [torch.randn(value.shape) for value in called(*encoder.inputs.values())]
         loss, pairs = gradients(called, encoder, cotangents)
-        for exporter in ("legacy", "dynamo"):
+        for exporter in exporters:
             model = export(called, encoder, exporter)
             kept = {f"input/{given}": value.numpy() for given, value in encoder.inputs.items()}
             kept |= {f"cotangent/{out}": value.numpy() for out, value in zip(encoder.outputs, cotangents)}

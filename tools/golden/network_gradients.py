@@ -1,7 +1,9 @@
 """Writes crates/onnx-grad/tests/golden/networks/: graphs of image and sound networks, and their gradients by PyTorch in float64.
 
     python3 tools/golden/network_gradients.py [NAME…]
+    python3 tools/golden/network_gradients.py --older [NAME…]
 
+The second writes the graphs of `OLDER` alone, by PyTorch's older exporter; their references are the first one's.
 Needs numpy==2.4.6, onnx==1.23.2, onnxscript==0.7.2, torch==2.15.0 and torchvision==0.29.2. Weights are not stored: both sides
 draw them from their names, as gradients.py draws; what is kept of a gradient is said there.
 
@@ -10,6 +12,7 @@ libraries differ, and gradients with them; so the batch is the first of many who
 Batch normalisation stands in front of a convolution in `preactivation`, else it is folded before the export, as exporters do.
 """
 
+import io
 import json
 import sys
 import warnings
@@ -42,6 +45,10 @@ NETS = {
     "preactivation": (lambda: Preactivation(CLASSES), (3, 33, 30)),
     "unet": (Unet, (3, 20, 22)),
     "waves": (lambda: Waves(CLASSES), (1, 400)),
+}
+# In which older operator set, as files of earlier years are.
+OLDER = {
+    "resnet18": 9, "mobilenet_v2": 11, "inception_v3": 11, "squeezenet1_1": 12, "efficientnet_b0": 13, "vgg11": 14,
 }
 
 
@@ -138,6 +145,18 @@ def export(net, batch):
     program = torch.onnx.export(net, (batch,), dynamo=True, optimize=True, dynamic_shapes=dynamic, verbose=False)
     model = onnx.ModelProto()
     model.ParseFromString(program.model_proto.SerializeToString())
+    return bare(model)
+
+
+def export_older(net, batch, opset):
+    file, dynamic = io.BytesIO(), {"input": {0: "batch"}, "output": {0: "batch"}}
+    told = {"input_names": ["input"], "output_names": ["output"], "dynamic_axes": dynamic}
+    torch.onnx.export(net, (batch,), file, dynamo=False, opset_version=opset, **told)
+    return bare(onnx.ModelProto.FromString(file.getvalue()))
+
+
+def bare(model):
+    """Without what is only for people."""
     del model.metadata_props[:], model.graph.value_info[:], model.graph.metadata_props[:]
     for part in [*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer]:
         del part.metadata_props[:]
@@ -161,11 +180,24 @@ def strip(model, net):
     return names
 
 
-def write(name):
-    make, shape = NETS[name]
+def made(name):
     torch.manual_seed(0)
-    net = fold(make().eval()).double().requires_grad_(True)
-    fills = fill(net)
+    net = fold(NETS[name][0]().eval()).double().requires_grad_(True)
+    return net, fill(net)
+
+
+def write_older(name):
+    net, _ = made(name)
+    model = export_older(net.float(), tensor("batch", (BATCH, *NETS[name][1])).float(), OLDER[name])
+    names, told = strip(model, net), json.loads((OUT / f"{name}.json").read_text())
+    assert {names[weight]: weight for weight in names} == {known: fill[0] for known, fill in told["fills"].items()}
+    (OUT / f"{name}.set{OLDER[name]}.onnx").write_bytes(model.SerializeToString())
+    print(f"{name}: {len(model.graph.node)} nodes of set {OLDER[name]}")
+
+
+def write(name):
+    shape = NETS[name][1]
+    net, fills = made(name)
     words, batch = clear_batch(net, shape)
     weights = tensor("cotangent", net(batch).shape)
     loss, exact = gradients(net, batch, weights)
@@ -185,6 +217,10 @@ def write(name):
 
 def main():
     warnings.simplefilter("ignore")
+    if sys.argv[1:2] == ["--older"]:
+        for name in sys.argv[2:] or OLDER:
+            write_older(name)
+        return
     for name in sys.argv[1:] or NETS:
         write(name)
 

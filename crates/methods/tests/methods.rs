@@ -212,11 +212,14 @@ fn methods_that_train_the_backbone_say_how_and_refuse_what_others_take() {
     };
     assert!(plan("linear_probe", json!({})).is_none() && plan("auto", json!({})).is_none());
     let lora = plan("lora", json!({"rank": 4, "epochs": 9, "learning_rate": "auto"})).unwrap();
-    assert_eq!(lora.what, What::LowRank(LowRank { rank: 4, alpha: 16.0, seed: 7 }));
+    assert_eq!(lora.what, What::LowRank(LowRank { rank: 4, alpha: 16.0, targets: Vec::new(), seed: 7 }));
+    let some = plan("lora", json!({"targets": ["query", "layer.5.*"]})).unwrap();
+    let targets = ["query", "layer.5.*"].map(str::to_owned).to_vec();
+    assert_eq!(some.what, What::LowRank(LowRank { rank: 8, alpha: 16.0, targets, seed: 7 }));
     assert_eq!((lora.recipe.epochs, lora.recipe.learning_rate), (9, 5e-4));
     assert_eq!(plan("full", json!({})).unwrap().recipe.learning_rate, 5e-5);
     let partial = plan("partial", json!({"blocks": 2})).unwrap();
-    assert_eq!((partial.what, partial.choice(false).prefix), (What::LastBlocks(2), true));
+    assert_eq!((partial.choice(false).prefix, partial.what), (true, What::LastBlocks(2)));
     assert!(
         !plan("partial", json!({"augment": true})).unwrap().choice(false).prefix,
         "varied rows are not kept"
@@ -230,6 +233,12 @@ fn methods_that_train_the_backbone_say_how_and_refuse_what_others_take() {
         ("full", json!({"rank": 4}), "hyperparameters.rank"),
         ("lora", json!({"rank": 0}), "hyperparameters.rank"),
         ("lora", json!({"blocks": 1}), "hyperparameters.blocks"),
+        ("lora", json!({"targets": "query"}), "hyperparameters.targets"),
+        ("lora", json!({"targets": ["query", 3]}), "hyperparameters.targets[1]"),
+        ("lora", json!({"targets": ["query", ""]}), "hyperparameters.targets[1]"),
+        ("lora", json!({"targets": ["**"]}), "hyperparameters.targets[0]"),
+        ("lora", json!({"targets": vec!["query"; 257]}), "hyperparameters.targets"),
+        ("full", json!({"targets": ["query"]}), "hyperparameters.targets"),
         ("partial", json!({"blocks": -1}), "hyperparameters.blocks"),
         ("setfit", json!({"optimiser": "lion"}), "hyperparameters.optimiser"),
         ("full", json!({"epochs": 0}), "hyperparameters.epochs"),

@@ -17,7 +17,7 @@ use headstart_methods::tune::{
     Choice, Delta, Feed, Goal, LowRank, Prefix, Recipe, Role, Steps, Tunable, Tuned, What, Work, prepare,
     train,
 };
-use headstart_methods::{Checkpoint, Control, MethodError, Unattended, method};
+use headstart_methods::{Checkpoint, Control, METHODS, MethodError, Needs, Unattended, method};
 use headstart_onnx::proto::{
     Attribute, Dimension, Graph, Model, Node, OperatorSet, Tensor as Constant, ValueInfo, element,
 };
@@ -27,6 +27,7 @@ use prost::Message as _;
 use serde_json::{Map, Value, json};
 
 mod prepared;
+mod steps;
 
 const WIDTH: usize = 4;
 const HIDDEN: usize = 6;
@@ -367,7 +368,12 @@ fn an_operator_without_a_derivative_is_named_before_anything_is_trained() {
     graph.node[1] = Node::new("Hardmax", &["hidden"], &["features"], Vec::new());
     let refused = prepare(&model.encode_to_vec(), ("features", "logits"), &ALL, &bench, None);
     let message = refused.err().map(|error| error.to_string()).unwrap_or_default();
-    assert!(message.contains("Hardmax"), "{message}");
+    assert!(message.contains("`Hardmax` (node `features`, operator set 18)"), "{message}");
+    let (_, free) = message.split_once("need no gradient: ").unwrap();
+    for method in METHODS {
+        let named = free.contains(&format!("`{}`", method.name()));
+        assert_eq!(named, method.needs() == Needs::Features, "{}: {message}", method.name());
+    }
 }
 
 /// The features that the classifier's backbone gives, and its logits, for all points.
@@ -421,9 +427,9 @@ fn both_ways(what: What) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
 
 #[test]
 fn a_backbone_with_a_delta_gives_what_the_tuned_weights_give() {
-    let low_rank = LowRank { rank: 2, alpha: 4.0, seed: 1 };
+    let low_rank = LowRank { rank: 2, alpha: 4.0, targets: Vec::new(), seed: 1 };
     for what in [What::All, What::LastBlocks(1), What::LowRank(low_rank)] {
-        let (before, direct, grafted) = both_ways(what);
+        let (before, direct, grafted) = both_ways(what.clone());
         assert!(farthest(&before, &direct) > 0.05, "{what:?} moved nothing");
         assert!(farthest(&direct, &grafted) < 1e-3, "{what:?}: {}", farthest(&direct, &grafted));
     }
@@ -432,7 +438,7 @@ fn a_backbone_with_a_delta_gives_what_the_tuned_weights_give() {
 #[test]
 fn factors_of_low_rank_alone_are_trained_and_start_from_nothing() {
     let bench = workbench();
-    let what = What::LowRank(LowRank { rank: 2, alpha: 4.0, seed: 1 });
+    let what = What::LowRank(LowRank { rank: 2, alpha: 4.0, targets: Vec::new(), seed: 1 });
     let tunable =
         prepare(&classifier(), ("features", "logits"), &Choice { what, ..ALL }, &bench, None).unwrap();
     let shapes: Vec<&[usize]> = tunable.weights.iter().map(|weight| weight.shape.as_slice()).collect();

@@ -11,7 +11,7 @@ pub struct Unsupported {
     pub op: String,
     /// The node's name, or that of its first output.
     pub node: String,
-    /// The version of the operator set that the file imports; 0 for none.
+    /// The version of the operator set that the file imports, before anything was rewritten; 0 for none.
     pub opset: i64,
     /// What is missing.
     pub reason: String,

@@ -12,6 +12,8 @@ use crate::ops::OWN_SET;
 pub struct Graph {
     /// The model without its graph's nodes, constants, inputs and outputs.
     rest: Model,
+    /// The operator sets as the file imports them, whatever the nodes were brought to since.
+    read_with: Vec<OperatorSet>,
     pub(crate) inputs: Vec<ValueInfo>,
     pub(crate) outputs: Vec<ValueInfo>,
     pub(crate) nodes: Vec<Node>,
@@ -45,9 +47,19 @@ impl Graph {
             names.extend(node.output.iter().cloned());
         }
         model.graph = Some(graph);
-        let mut graph = Self { rest: model, inputs, outputs, nodes, constants, names, fresh: 0 };
+        let read_with = model.opset_import.clone();
+        let mut graph = Self { rest: model, read_with, inputs, outputs, nodes, constants, names, fresh: 0 };
         graph.sort()?;
         Ok(graph)
+    }
+
+    /// Takes up a model that was made of this graph: what is refused of it is named with the operator sets of the file that
+    /// this graph was read from.
+    ///
+    /// # Errors
+    /// As [`Graph::new`].
+    pub fn again(&self, model: Model) -> Result<Self, GradError> {
+        Ok(Self { read_with: self.read_with.clone(), ..Self::new(model)? })
     }
 
     /// The model, as it is now.
@@ -63,17 +75,23 @@ impl Graph {
         model
     }
 
-    /// The version of ONNX's own operators that the file imports; 0 for none.
+    /// The version of ONNX's own operators that the nodes are of, which [`normalise`](crate::normalise()) may have raised; 0
+    /// for none.
     #[must_use]
     pub fn opset(&self) -> i64 {
         self.version_of("")
     }
 
-    /// The version of an operator set that the file imports; 0 for none.
+    /// The version of an operator set that the nodes are of; 0 for none.
     #[must_use]
     pub fn version_of(&self, domain: &str) -> i64 {
-        let imports = &self.rest.opset_import;
-        imports.iter().find(|set| domain_of(set) == domain).and_then(|set| set.version).unwrap_or(0)
+        version(&self.rest.opset_import, domain).unwrap_or(0)
+    }
+
+    /// The version of an operator set that the file imports, as it was read; 0 for none.
+    #[must_use]
+    pub fn imported(&self, domain: &str) -> i64 {
+        version(&self.read_with, domain).unwrap_or(0)
     }
 
     /// Has the file import an operator set in that version.
@@ -237,6 +255,10 @@ impl Graph {
         self.nodes = order.into_iter().filter_map(|at| nodes[at].take()).collect();
         Ok(())
     }
+}
+
+fn version(imports: &[OperatorSet], domain: &str) -> Option<i64> {
+    imports.iter().find(|set| domain_of(set) == domain)?.version
 }
 
 /// The domain of an operator set, empty for ONNX's own.

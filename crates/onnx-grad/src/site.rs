@@ -21,7 +21,7 @@ impl<'a> Site<'a> {
         Self { node, kept: Vec::new(), graph, facts }
     }
 
-    /// The version of the operator set that the node is read by; 0 for none.
+    /// The version of the operator set that the node is of, [normalised](crate::normalise()) or not; 0 for none.
     #[must_use]
     pub fn opset(&self) -> i64 {
         self.graph.version_of(self.node.set())
@@ -131,6 +131,7 @@ impl<'a> Site<'a> {
         };
         let name = node.name.as_deref().filter(|name| !name.is_empty());
         let name = name.or_else(|| node.output.first().map(String::as_str)).unwrap_or_default();
-        Unsupported { op, node: name.to_owned(), opset: self.opset(), reason: reason.to_owned() }
+        let opset = self.graph.imported(node.set());
+        Unsupported { op, node: name.to_owned(), opset, reason: reason.to_owned() }
     }
 }

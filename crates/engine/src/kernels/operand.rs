@@ -61,8 +61,9 @@ impl Operand for Matrix<'_> {
             Side::ByLane(pitch) => (pitch, lane != 1),
         };
         if along {
-            for (row, to) in values.chunks(pitch).zip(out.chunks_exact_mut(width)).take(runs.len()) {
-                copy_run(&row[..inside.len()], to);
+            // A run may be longer than the pitch where there is but one: a list is a matrix of either kind.
+            for (run, to) in out.chunks_exact_mut(width).take(runs.len()).enumerate() {
+                copy_run(&values[run * pitch..][..inside.len()], to);
             }
             out[runs.len() * width..].fill(0.0);
         } else {

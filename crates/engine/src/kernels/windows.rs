@@ -218,6 +218,10 @@ fn pack_lanes(
     gather: impl Fn(usize, &mut [f32]),
     out: &mut [f32],
 ) {
+    // Of no images.
+    if depth == 0 {
+        return out.fill(0.0);
+    }
     match side {
         Side::ByLane(pitch) => {
             for (lane, row) in lanes.clone().zip(out.chunks_exact_mut(pitch)) {
@@ -228,7 +232,7 @@ fn pack_lanes(
         }
         Side::ByDepth(width) => GATHERED.with_borrow_mut(|rows| {
             rows.resize(rows.len().max(depth * lanes.len()), 0.0);
-            for (lane, row) in lanes.clone().zip(rows.chunks_exact_mut(depth.max(1))) {
+            for (lane, row) in lanes.clone().zip(rows.chunks_exact_mut(depth)) {
                 gather(lane, row);
             }
             turn_all(rows, depth, [lanes.len(), depth], width, out);

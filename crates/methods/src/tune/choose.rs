@@ -27,18 +27,18 @@ const LEARNING: [&str; 11] = [
 ];
 
 /// Which weights of the backbone are trained; those of the head always are.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum What {
     /// All of them.
     All,
     /// Those of so many blocks before the head, see the module `blocks`; a third of all where 0 is said.
     LastBlocks(usize),
-    /// None; factors of low rank are added to every matrix.
+    /// None; factors of low rank are added to its matrices.
     LowRank(LowRank),
 }
 
 /// What is trained of a graph, and towards what.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Choice {
     /// Which weights.
     pub what: What,
@@ -104,10 +104,10 @@ pub(super) fn weights(
     choice: &Choice,
     before: &HashSet<String>,
 ) -> Result<Vec<Found>, MethodError> {
-    let mut found = match choice.what {
+    let mut found = match &choice.what {
         What::All => constants(graph, features, choice, (0, before))?,
         What::LastBlocks(count) => {
-            let from = blocks::first_node_of_last(graph, features, count)?;
+            let from = blocks::first_node_of_last(graph, features, *count)?;
             constants(graph, features, choice, (from, before))?
         }
         What::LowRank(low_rank) => {

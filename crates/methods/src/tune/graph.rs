@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use headstart_onnx::proto::{Dimension, Model, Tensor, ValueInfo, element};
 use headstart_onnx_grad::losses::{BinaryCrossEntropy, Contrastive, CrossEntropy, Loss};
 use headstart_onnx_grad::lower::{Kernels, Lowering, Portable};
-use headstart_onnx_grad::{Graph, Options, RUNS, Sizes, differentiate, normalise};
+use headstart_onnx_grad::{GradError, Graph, Options, RUNS, Sizes, differentiate, normalise};
 use headstart_types::manifest::{ImageSpec, Layout};
 use headstart_types::runner::{Graphs, Runners, Trained};
 use prost::Message as _;
@@ -15,6 +15,7 @@ use super::initial::Initial;
 use super::prefix::{self, Prefix, Split};
 use super::probe::Asking;
 use crate::error::MethodError;
+use crate::method::{METHODS, Needs};
 use crate::rng::Rng;
 
 /// Red, green and blue.
@@ -60,7 +61,7 @@ impl Tunable {
 ///
 /// # Errors
 /// [`MethodError::Graph`] for a file that cannot be read, has nothing to train, or that gradients cannot pass; its text
-/// names node and operator.
+/// names node and operator. [`MethodError::Hyperparameter`] for blocks or matrices that it does not have.
 pub fn prepare(
     classifier: &[u8],
     (features, logits): (&str, &str),
@@ -70,9 +71,9 @@ pub fn prepare(
 ) -> Result<Tunable, MethodError> {
     let mut graph = open(classifier, &[features, logits])?;
     let features = &source(&graph, features);
-    let (mut prefix, mut sizes, mut choice) = (None, sizes(&graph, picture), *choice);
+    let (mut prefix, mut sizes, mut choice) = (None, sizes(&graph, picture), choice.clone());
     let mut before = HashSet::new();
-    if let (What::LastBlocks(count), true) = (choice.what, choice.prefix) {
+    if let (&What::LastBlocks(count), true) = (&choice.what, choice.prefix) {
         Split { prefix, graph, sizes, before } = prefix::split(graph, features, count, (runners, sizes))?;
         // What is left is the last blocks.
         choice.what = if prefix.is_some() { What::All } else { choice.what };
@@ -183,6 +184,15 @@ pub(super) fn refused_file(error: impl std::error::Error) -> MethodError {
     MethodError::Graph(error.to_string())
 }
 
-pub(super) fn refused(error: headstart_onnx_grad::GradError) -> MethodError {
-    MethodError::Graph(error.to_string())
+/// Of a graph that cannot be differentiated. What is in the way stands beside the methods that it does not bother.
+pub(super) fn refused(error: GradError) -> MethodError {
+    let GradError::Unsupported(nodes) = &error else { return MethodError::Graph(error.to_string()) };
+    let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+    let free = METHODS.iter().filter(|method| method.needs() == Needs::Features);
+    let free: Vec<String> = free.map(|method| format!("`{}`", method.name())).collect();
+    MethodError::Graph(format!(
+        "the graph cannot be trained through {}; methods that need no gradient: {}",
+        nodes.join(", "),
+        free.join(", ")
+    ))
 }

@@ -11,15 +11,22 @@ use super::choose::{Found, Role, behind};
 use super::graph::refused;
 use super::initial::Initial;
 use crate::error::MethodError;
+use crate::method::hyperparameter;
 use crate::rng::Rng;
 
+/// Matrices that a refusal names.
+const NAMED: usize = 6;
+
 /// How factors are made.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LowRank {
     /// Columns of the first factor, rows of the second.
     pub rank: usize,
     /// The product is multiplied with `alpha / rank`.
     pub alpha: f32,
+    /// Which matrices get some: those whose name, or whose product's, has one of these in it, where `*` stands for anything.
+    /// All of them where there is none.
+    pub targets: Vec<String>,
     /// What the first factors are drawn from.
     pub seed: u64,
 }
@@ -30,6 +37,8 @@ struct Target {
     node: usize,
     input: String,
     weight: String,
+    /// What the node that multiplies is called: exporters number matrices that they turned, and leave nodes their names.
+    product: String,
     inputs: usize,
     outputs: usize,
     transposed: bool,
@@ -43,18 +52,51 @@ impl Target {
     fn name(&self, what: &str) -> String {
         format!("low_rank/{}/{what}", self.weight)
     }
+
+    fn is_meant_by(&self, pattern: &str) -> bool {
+        has(&self.weight, pattern) || has(&self.product, pattern)
+    }
+}
+
+/// Whether the parts of a pattern, which `*` divides, stand in a name, one behind the other.
+fn has(name: &str, pattern: &str) -> bool {
+    let mut rest = Some(name);
+    pattern.split('*').all(|part| {
+        rest = rest.and_then(|rest| rest.split_once(part)).map(|(_, behind)| behind);
+        rest.is_some()
+    })
+}
+
+/// The matrices that patterns mean, all of them where there is no pattern.
+fn meant(mut targets: Vec<Target>, patterns: &[String]) -> Result<Vec<Target>, MethodError> {
+    let means = |pattern: &String| targets.iter().any(|target| target.is_meant_by(pattern));
+    if let Some(at) = patterns.iter().position(|pattern| !means(pattern)) {
+        let named = |target: &Target| match target.product.as_str() {
+            "" => format!("`{}`", target.weight),
+            product => format!("`{}` (node `{product}`)", target.weight),
+        };
+        let some = targets.iter().take(NAMED).map(named).collect::<Vec<_>>().join(", ");
+        let problem = format!("names none of the backbone's {} matrices; some are {some}", targets.len());
+        return Err(hyperparameter(&format!("targets[{at}]"), problem));
+    }
+    if !patterns.is_empty() {
+        targets.retain(|target| patterns.iter().any(|pattern| target.is_meant_by(pattern)));
+    }
+    Ok(targets)
 }
 
 /// Nodes with the tensors that they read.
 type Added = (Vec<Node>, Vec<Tensor>);
 
-/// Adds factors to every matrix of the backbone that is multiplied with; what is to be trained of them.
-pub(super) fn add(graph: &mut Graph, features: &str, given: LowRank) -> Result<Vec<Found>, MethodError> {
+/// Adds factors to the matrices of the backbone that are meant, of those that are multiplied with; what is to be trained of
+/// them.
+pub(super) fn add(graph: &mut Graph, features: &str, given: &LowRank) -> Result<Vec<Found>, MethodError> {
     let mut chance = Rng::stream(given.seed, 0x10ad);
     let scale = given.alpha / given.rank.max(1) as f32;
     let mut found = Vec::new();
     let mut targets = targets(graph, features);
     targets.retain(|target| target.plain);
+    let targets = if targets.is_empty() { targets } else { meant(targets, &given.targets)? };
     splice(graph, targets, |target, (base, output)| {
         let name = |what: &str| target.name(what);
         let (down, up) = (name("down"), name("up"));
@@ -126,7 +168,9 @@ fn splice(
     targets: Vec<Target>,
     mut beside: impl FnMut(&Target, (&str, &str)) -> Result<Added, MethodError>,
 ) -> Result<(), MethodError> {
-    let mut model = std::mem::replace(graph, Graph::new(Model::default()).map_err(refused)?).into_model();
+    // Without the nodes, it knows what the file imports.
+    let empty = graph.again(Model::default()).map_err(refused)?;
+    let mut model = std::mem::replace(graph, empty).into_model();
     let inner = model.graph.get_or_insert_default();
     let nodes = std::mem::take(&mut inner.node);
     let mut targets = targets.into_iter().peekable();
@@ -142,7 +186,7 @@ fn splice(
         inner.node.extend(nodes);
         inner.initializer.extend(tensors);
     }
-    *graph = Graph::new(model).map_err(refused)?;
+    *graph = graph.again(model).map_err(refused)?;
     Ok(())
 }
 
@@ -168,12 +212,14 @@ fn targets(graph: &Graph, features: &str) -> Vec<Target> {
             continue;
         }
         let size = |size: &i64| usize::try_from(*size).unwrap_or_default();
+        let product = node.name.clone().unwrap_or_default();
         let (inputs, outputs) = if transposed { (columns, rows) } else { (rows, columns) };
         let node = with_bias(graph, at);
         targets.push(Target {
             node,
             input: input.to_owned(),
             weight: weight.to_owned(),
+            product,
             inputs: size(inputs),
             outputs: size(outputs),
             transposed,

@@ -41,7 +41,7 @@ impl Plan {
         let Recipe { embeddings, augment, token_dropout, .. } = self.recipe;
         // Rows that are varied come out of it otherwise in every pass.
         let prefix = !augment && token_dropout == 0.0;
-        Choice { what: self.what, prefix, embeddings, goal }
+        Choice { what: self.what.clone(), prefix, embeddings, goal }
     }
 }
 
@@ -150,11 +150,17 @@ impl Checked for Blocks {}
 struct Factors {
     rank: usize,
     alpha: f32,
+    /// Parts of the names of the matrices that get factors; all get some where there is none.
+    targets: Vec<String>,
 }
+
+/// Patterns of names that a job may state, and bytes of one.
+const MOST_TARGETS: usize = 256;
+const LONGEST_TARGET: usize = 512;
 
 impl Default for Factors {
     fn default() -> Self {
-        Self { rank: 8, alpha: 16.0 }
+        Self { rank: 8, alpha: 16.0, targets: Vec::new() }
     }
 }
 
@@ -165,6 +171,15 @@ impl Checked for Factors {
         }
         if !(self.alpha > 0.0 && self.alpha <= 4096.0) {
             return Err(hyperparameter("alpha", "must be above 0, at most 4096"));
+        }
+        if self.targets.len() > MOST_TARGETS {
+            return Err(hyperparameter("targets", format!("must be at most {MOST_TARGETS} names")));
+        }
+        // A pattern of stars alone would mean every matrix, as none does.
+        let fits = |name: &String| name.len() <= LONGEST_TARGET && name.chars().any(|letter| letter != '*');
+        if let Some(at) = self.targets.iter().position(|name| !fits(name)) {
+            let problem = format!("must be part of a name, of 1 to {LONGEST_TARGET} bytes");
+            return Err(hyperparameter(&format!("targets[{at}]"), problem));
         }
         Ok(())
     }
@@ -336,11 +351,11 @@ method!(
     "lora",
     "Trains factors of low rank beside the backbone's matrices together with the head, beginning with a linear probe.",
     Factors,
-    &["rank", "alpha"],
+    &["rank", "alpha", "targets"],
     Map::from_iter([("learning_rate".to_owned(), json!(FACTORS_RATE))]),
     Map::new(),
     false,
-    |own, seed| What::LowRank(LowRank { rank: own.rank, alpha: own.alpha, seed })
+    |own, seed| What::LowRank(LowRank { rank: own.rank, alpha: own.alpha, targets: own.targets, seed })
 );
 
 method!(

@@ -96,14 +96,15 @@ pub(super) fn split(
     front.prune();
     let before = front.constants().map(|(name, _)| name.to_owned()).collect();
     let front = with_inputs_read(front.into_model()).encode_to_vec();
+    let empty = graph.again(Model::default()).map_err(refused)?;
     let mut model = graph.into_model();
     if let Some(graph) = &mut model.graph {
         graph.node.retain(|node| !node.output.contains(&value));
         graph.input.push(ValueInfo::tensor(&value, element::FLOAT, dimensions));
     }
-    let mut back = Graph::new(model).map_err(refused)?;
+    let mut back = empty.again(model).map_err(refused)?;
     back.prune();
-    let back = Graph::new(with_inputs_read(back.into_model())).map_err(refused)?;
+    let back = empty.again(with_inputs_read(back.into_model())).map_err(refused)?;
     let names = back.inputs().iter().filter_map(|input| input.name.clone());
     let rest = names.filter(|name| *name != value).collect();
     let prefix = Some(Prefix { model: front, value, joined, rest });

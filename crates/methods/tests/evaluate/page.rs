@@ -4,7 +4,9 @@ use headstart_methods::data::Targets;
 use headstart_methods::evaluate::page::render;
 use headstart_methods::evaluate::transfer::Names;
 use headstart_methods::evaluate::{OutOfSample, ZeroShot};
-use headstart_types::report::{DuplicatePair, Duplicates, Metrics, Report, Row, Stage, Twin};
+use headstart_types::report::{
+    DuplicatePair, Duplicates, Metrics, Mixture, Pass, Report, Row, Stage, Tuning, Twin,
+};
 use ndarray::Array2;
 
 use crate::evidence::Case;
@@ -120,6 +122,47 @@ fn what_was_run_is_named_by_classifier_and_job_and_with_what_was_chosen() {
     for fact in ["<th scope=\"row\">c</th><td class=\"code\">null</td>", "<th scope=\"row\">c, chosen</th>"] {
         assert!(html.contains(fact), "{fact}");
     }
+}
+
+#[test]
+fn a_trained_backbone_has_its_passes_its_mixtures_and_what_it_gained() {
+    let case = two_classes(200);
+    // The linear probe says one class of every row.
+    let frozen = Array2::from_shape_fn((200, 2), |(_, class)| if class == 0 { 1.0 } else { -1.0 });
+    let pass = |loss, right| Pass { loss, held_out_accuracy: Some(right), held_out_loss: Some(loss + 0.25) };
+    let mixture = |share, right| Mixture { share, held_out_accuracy: right, held_out_loss: 1.0 - right };
+    let shares = [(0.0, 0.5), (0.25, 0.625), (0.5, 0.75), (0.75, 0.875), (1.0, 0.8125)];
+    let tuning = Tuning {
+        weights: 10_620_000,
+        stored_bytes: 21_300_000,
+        learned_from: 640,
+        stopped_by: 80,
+        epochs: vec![pass(0.75, 0.6875), pass(0.5, 0.8125), pass(0.25, 0.75)],
+        kept_epoch: 2,
+        mixtures: shares.map(|(share, right)| mixture(share, right)).to_vec(),
+        share: 0.75,
+        frozen: None,
+        gain: None,
+        from_random: None,
+    };
+    let report = case.report(|evidence| evidence.tuning = Some((tuning, frozen.view())));
+    let html = render(&report);
+    let section = html.split("<section id=\"tuning\">").nth(1).unwrap().split("</section>").next().unwrap();
+    let gain = report.tuning.as_ref().unwrap().gain.as_ref().unwrap();
+    assert!(section.contains(&gain.sentence), "{section}");
+    assert!(section.contains("10620000 weights trained on 640 items, stopped by 80 others"), "{section}");
+    let rows: Vec<Vec<&str>> = section
+        .split("<tr>")
+        .map(|row| row.split(['<', '>']).skip(2).step_by(4).filter(|cell| !cell.is_empty()).collect())
+        .collect();
+    let has = |expected: &[&str]| assert!(rows.iter().any(|row| row == expected), "{expected:?} in {rows:?}");
+    has(&["1", "0.750", "68.8 %", "1.000"]);
+    has(&["2, kept", "0.500", "81.2 %", "0.750"]);
+    has(&["0.0 %", "50.0 %", "0.500"]);
+    has(&["75.0 %, served", "87.5 %", "0.125"]);
+    has(&["100.0 %", "81.2 %", "0.188"]);
+    assert_eq!(section.matches(", served").count(), 1, "{section}");
+    assert!(balanced(&html));
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn a_product_times_a_number_gets_no_factors_of_low_rank() {
             Constant::floats("first.bias", &[WIDTH], drawn(6, WIDTH)),
         ];
         let file = with_layers(nodes, "between", weights);
-        let what = What::LowRank(LowRank { rank: 2, alpha: 4.0, seed: 1 });
+        let what = What::LowRank(LowRank { rank: 2, alpha: 4.0, targets: Vec::new(), seed: 1 });
         let tunable = prepare(&file, ("features", "logits"), &Choice { what, ..ALL }, &bench, None).unwrap();
         assert_eq!(tunable.weights.len(), count, "alpha {alpha}");
     }

@@ -9,7 +9,7 @@ use headstart_onnx_grad::ops::Op;
 use headstart_onnx_grad::{Emit, GradError, Graph, Options, Site, TrainingGraph, differentiate, normalise};
 use ort::session::builder::GraphOptimizationLevel;
 
-use crate::support::case::alike;
+use crate::support::check::alike;
 use crate::support::data::{Chance, Data};
 use crate::support::runtime::{Loaded, Runtime};
 
@@ -330,6 +330,25 @@ fn an_operator_without_a_derivative_is_refused_by_name_before_anything_is_traine
          (node `turn`, operator set 18): it has no derivative here; methods that fit a head on the features of the graph as \
          it is need no gradient"
     );
+}
+
+#[test]
+fn a_refusal_names_the_operator_set_that_the_file_imports() {
+    let nodes = || {
+        let turn = Node { name: Some("turn".to_owned()), ..Node::new("Det", &["h"], &["y"], Vec::new()) };
+        vec![Node::new("Mul", &["x", "w"], &["h"], Vec::new()), turn]
+    };
+    for opset in [11, 13, 17, 18, 21] {
+        let graph = normalised(&model(opset, "2,2", nodes(), vec![drawn("w", &[2])]));
+        assert_eq!((graph.opset(), graph.imported("")), (opset.max(18), opset));
+        // Also once it has been taken apart and put together again.
+        let again = graph.again(graph.clone().into_model()).unwrap();
+        for graph in [graph, again] {
+            let message = training(&graph, &["w"]).unwrap_err().to_string();
+            let named = format!("`Det` (node `turn`, operator set {opset})");
+            assert!(message.contains(&named), "{message}");
+        }
+    }
 }
 
 #[test]

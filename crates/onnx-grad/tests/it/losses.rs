@@ -7,7 +7,7 @@ use headstart_onnx_grad::losses::{
 };
 use headstart_onnx_grad::{GradError, Graph, Loss, Options, TrainingGraph, differentiate};
 
-use crate::support::case::alike;
+use crate::support::check::alike;
 use crate::support::data::{Chance, Data};
 use crate::support::runtime::{Loaded, Runtime};
 

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on has failed; what was measured is printed"
 )]
 
+mod fine_tuning;
 mod graphs;
 mod losses;
 mod models;

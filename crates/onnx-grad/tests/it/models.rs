@@ -255,7 +255,7 @@ fn rows_of_no_weight_change_nothing() {
     let long = run(&training, &graph, level, &texts(4, 9), &[1, 0, 2, 2], &[0.5, 0.5, 0.0, 0.0]);
     for (weight, gradient) in &training.gradients {
         let (short, long) = (short[gradient].numbers(), long[gradient].numbers());
-        crate::support::case::alike(&long, &short, 1e-5, weight);
+        crate::support::check::alike(&long, &short, 1e-5, weight);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Networks that image and sound models are made of, with drawn weights: gradients against PyTorch's autograd in float64
-//! (tools/golden/network_gradients.py).
+//! (tools/golden/network_gradients.py). All are torchvision's own but VGG-11, whose layers above the convolutions are narrower
+//! ones of ours, and the three last, which are nobody's (tools/golden/networks.py).
 
 use std::path::Path;
 
@@ -21,12 +22,12 @@ fn drawn(words: &str, count: usize, offset: f64, scale: f64) -> Vec<f64> {
     (0..count).map(|_| f64::from((offset + scale * chance.number()) as f32)).collect()
 }
 
-/// The stored graph with its weights drawn, and its reference.
-fn network(name: &str) -> (Model, Value) {
+/// The stored graph of a file with its weights drawn, and the network's reference.
+fn network(name: &str, file: &str) -> (Model, Value) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/networks");
     let reference = std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
     let reference: Value = serde_json::from_str(&reference).unwrap();
-    let file = std::fs::read(folder.join(format!("{name}.onnx"))).unwrap();
+    let file = std::fs::read(folder.join(format!("{file}.onnx"))).unwrap();
     let mut model = Model::read(file.into(), &Limits::default()).unwrap();
     for constant in &mut model.graph.as_mut().unwrap().initializer {
         if let Some(fill) = reference["fills"].get(constant.name.as_deref().unwrap()) {
@@ -44,10 +45,19 @@ fn sizes(value: &Value) -> Vec<usize> {
     value.as_array().unwrap().iter().map(|size| size.as_u64().unwrap() as usize).collect()
 }
 
-/// Differentiates a network by all its weights, and compares every gradient with its reference.
-fn check(name: &str) {
-    let (model, reference) = network(name);
+/// Differentiates a network by all its weights, and compares every gradient with its reference; also of the file that PyTorch's
+/// older exporter wrote, where there is one.
+fn check(name: &str, older: Option<i64>) {
+    check_file(name, name, None);
+    if let Some(opset) = older {
+        check_file(name, &format!("{name}.set{opset}"), Some(opset));
+    }
+}
+
+fn check_file(name: &str, file: &str, opset: Option<i64>) {
+    let (model, reference) = network(name, file);
     let mut graph = Graph::new(model).unwrap();
+    assert!(opset.is_none_or(|opset| graph.opset() == opset), "{file}");
     normalise(&mut graph).unwrap();
     let output = graph.outputs()[0].name.clone().unwrap();
     let trainable: Vec<&str> =
@@ -75,22 +85,22 @@ fn check(name: &str) {
     for (lowering, level) in lowerings() {
         let training = made(lowering);
         let outputs = Loaded::at(&training.model, level).unwrap().run(&given).unwrap();
-        compare(name, &reference, &training, &outputs.into_iter().collect(), 1e-4, 5e-6);
+        compare(file, &reference, &training, &outputs.into_iter().collect(), 1e-4, 5e-6);
     }
 }
 
 macro_rules! networks {
-    ($($test:ident: $name:literal,)*) => { $(#[test] fn $test() { check($name); })* };
+    ($($test:ident: $name:literal, $older:expr;)*) => { $(#[test] fn $test() { check($name, $older); })* };
 }
 
 networks! {
-    residual_blocks_have_the_gradients_of_pytorch: "resnet18",
-    plain_convolutions_have_the_gradients_of_pytorch: "vgg11",
-    inverted_bottlenecks_have_the_gradients_of_pytorch: "mobilenet_v2",
-    parallel_branches_have_the_gradients_of_pytorch: "inception_v3",
-    squeezed_branches_have_the_gradients_of_pytorch: "squeezenet1_1",
-    gated_channels_have_the_gradients_of_pytorch: "efficientnet_b0",
-    normalisation_before_convolution_has_the_gradients_of_pytorch: "preactivation",
-    down_and_up_again_has_the_gradients_of_pytorch: "unet",
-    waves_have_the_gradients_of_pytorch: "waves",
+    residual_blocks_have_the_gradients_of_pytorch: "resnet18", Some(9);
+    plain_convolutions_have_the_gradients_of_pytorch: "vgg11", Some(14);
+    inverted_bottlenecks_have_the_gradients_of_pytorch: "mobilenet_v2", Some(11);
+    parallel_branches_have_the_gradients_of_pytorch: "inception_v3", Some(11);
+    squeezed_branches_have_the_gradients_of_pytorch: "squeezenet1_1", Some(12);
+    gated_channels_have_the_gradients_of_pytorch: "efficientnet_b0", Some(13);
+    normalisation_before_convolution_has_the_gradients_of_pytorch: "preactivation", None;
+    down_and_up_again_has_the_gradients_of_pytorch: "unet", None;
+    waves_have_the_gradients_of_pytorch: "waves", None;
 }

@@ -6,7 +6,7 @@ use headstart_onnx_grad::lower::{Kernels, Lowering, Portable};
 use headstart_onnx_grad::{GradError, Options, differentiate};
 
 use crate::graphs::{draw, drawn, model, normalised, number, output, training};
-use crate::support::case::alike;
+use crate::support::check::alike;
 use crate::support::data::Data;
 use crate::support::runtime::{Loaded, Runtime};
 

@@ -9,7 +9,7 @@ use headstart_onnx_grad::{
 };
 
 use crate::graphs::{draw, model, normalised, output, training};
-use crate::support::case::alike;
+use crate::support::check::alike;
 use crate::support::data::{Chance, Data};
 use crate::support::runtime::{Loaded, Runtime};
 

@@ -1,6 +1,6 @@
 //! Functions of one number, applied to each element.
 
-use headstart_onnx::proto::Attribute;
+use headstart_onnx::proto::{Attribute, Node, element};
 
 use crate::support::case::{Case, Kernels};
 
@@ -58,6 +58,44 @@ fn functions_with_kinks_have_their_derivatives_beside_them() {
     case.function(|x| (0.4 * x + 0.3).clamp(0.0, 1.0)).input_of("x", "N,9", |random| 4.0 * random).check();
     let swish = |x: f64| x * (x / 6.0 + 0.5).clamp(0.0, 1.0);
     Case::op("HardSwish").function(swish).input_of("x", "N,9", |random| 5.0 * random).check();
+}
+
+#[test]
+fn functions_that_jump_pass_no_gradient_beside_their_jumps() {
+    // Off the multiples of a half by a tenth or more.
+    let between = |random: f64| (6.0 * random).floor() / 2.0 + 0.1 + 0.3 * random.abs();
+    for op in ["Ceil", "Floor", "Round", "Sign"] {
+        // Multiplied by what it reads, so that the loss depends on that.
+        let product = Node::new("Mul", &["made0", "x"], &["y"], Vec::new());
+        Case::op(op).behind(vec![product]).input_of("x", "N,9", between).check();
+    }
+}
+
+#[test]
+fn a_cast_gives_its_gradient_back_in_the_type_of_what_it_read() {
+    let to = |kind: i32| {
+        let same = Node::new("Identity", &["x"], &["made0"], Vec::new());
+        Case::op("Cast").attribute(Attribute::int("to", i64::from(kind))).reference(vec![same], Vec::new())
+    };
+    for opset in [13, 18, 19, 21, 23, 24, 25] {
+        to(element::DOUBLE).opset(opset).input("x", "N,5").check();
+        to(element::FLOAT).opset(opset).double("x", "N,5").check();
+        to(element::FLOAT).opset(opset).input("x", "N,5").check();
+    }
+}
+
+#[test]
+fn a_dropout_drops_nothing_and_one_that_would_is_refused() {
+    for opset in [13, 18, 21, 22, 25] {
+        let case = || Case::op("Dropout").opset(opset).input("x", "N,5");
+        let rated = || case().constant("ratio", "", |_| 0.5);
+        case().check();
+        rated().check();
+        rated().flag("mode", false).check();
+        rated().outputs(2).read(&[0]).check();
+        let refused = rated().flag("mode", true).differentiate(element::FLOAT).unwrap_err().to_string();
+        assert!(refused.contains("`Dropout`") && refused.contains("it drops elements"), "{refused}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod einsum;
 mod functions;
 mod gathers;
 mod image_normalisation;
+mod newest;
 mod normalisation;
 mod padding;
 mod pools;

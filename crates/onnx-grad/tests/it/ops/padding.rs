@@ -39,10 +39,12 @@ fn margins_that_callers_choose_are_taken_off() {
 #[test]
 fn what_was_copied_into_a_margin_gets_its_gradient_too() {
     for copied in ["reflect", "edge", "wrap"] {
-        mode(copied).input("x", "N,4").integers("pads", &[0, 1, 0, 2]).check();
-        mode(copied).input("x", "N,2,5,4").integers("pads", &[0, 0, 3, 1, 0, 0, 2, 3]).check();
-        mode(copied).input("x", "N,4,3").integers("pads", &[0, 2, 0, 0, 1, 0]).opset(19).check();
-        mode(copied).input("x", "N,5").integers("pads", &[2, 1]).left_out().integers("axes", &[1]).check();
+        // Of an empty batch the runtime does not know the last mode.
+        let case = || if copied == "wrap" { mode(copied).no_empty() } else { mode(copied) };
+        case().input("x", "N,4").integers("pads", &[0, 1, 0, 2]).check();
+        case().input("x", "N,2,5,4").integers("pads", &[0, 0, 3, 1, 0, 0, 2, 3]).check();
+        case().input("x", "N,4,3").integers("pads", &[0, 2, 0, 0, 1, 0]).opset(19).check();
+        case().input("x", "N,5").integers("pads", &[2, 1]).left_out().integers("axes", &[1]).check();
         mode(copied)
             .input("x", "2,L")
             .integers("pads", &[0, 2, 0, 1])

@@ -16,11 +16,14 @@ fn over_axes(op: &'static str, opset: i64, make: fn(f64) -> f64) {
             let case = Case::op(op).opset(opset).attribute(Attribute::int("keepdims", keep));
             case.input_of("x", "N,3,L", make).at(&[("N", 4), ("L", 2)]).at(&[("N", 1), ("L", 1)])
         };
-        case().integers("axes", &[1]).check();
+        let empty = || case().at(&[("N", 0), ("L", 2)]);
+        empty().integers("axes", &[1]).check();
+        // ONNX Runtime 1.31 leaves axes out that are counted from the back of an empty value.
+        empty().integers("axes", &[1, 2]).check();
         case().integers("axes", &[-1, 0]).check();
         case().check();
         if ["ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"].contains(&op) {
-            case().attribute(Attribute::int("noop_with_empty_axes", 1)).integers("axes", &[]).check();
+            empty().attribute(Attribute::int("noop_with_empty_axes", 1)).integers("axes", &[]).check();
         }
     }
 }

@@ -35,6 +35,18 @@ impl Data {
         Self { shape: shape.to_vec(), values: Values::Integer(values.to_vec()) }
     }
 
+    /// The type of the elements, of [`element`].
+    pub(crate) fn elements(&self) -> i32 {
+        match &self.values {
+            Values::Float(_) => element::FLOAT,
+            Values::Double(_) => element::DOUBLE,
+            Values::Integer(_) => element::INT64,
+            Values::Int32(_) => element::INT32,
+            Values::Bool(_) => element::BOOL,
+            Values::Other(elements) => *elements,
+        }
+    }
+
     /// The elements of a tensor of floats.
     pub(crate) fn numbers(&self) -> Vec<f64> {
         match &self.values {

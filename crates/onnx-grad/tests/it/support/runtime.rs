@@ -27,7 +27,7 @@ pub(crate) fn lowerings() -> Vec<(&'static dyn Lowering, GraphOptimizationLevel)
 }
 
 /// The library is loaded once a process.
-fn environment() -> &'static Environment {
+pub(crate) fn environment() -> &'static Environment {
     static LOADED: OnceLock<Environment> = OnceLock::new();
     LOADED.get_or_init(|| {
         let environment = ort::init_from(library()).unwrap().with_telemetry(false).build().unwrap();
