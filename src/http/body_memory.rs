@@ -30,6 +30,8 @@ pub(crate) async fn hold(app: &App, request: Request) -> Result<(Request, BodyMe
     let limit = app.config.max_body_bytes;
     let stated = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let stated = stated.and_then(|text| text.parse::<usize>().ok());
+    // A request without a body need not state a length.
+    let stated = stated.or_else(|| request.body().is_end_stream().then_some(0));
     let bytes = stated.unwrap_or(limit).min(limit);
     if stated.is_some() && bytes <= SMALL {
         return Ok((request, BodyMemory { _permit: None }));
@@ -118,6 +120,7 @@ mod tests {
         let _everything = app.bodies.acquire_many(all).await.unwrap();
         let small = Request::builder().header(header::CONTENT_LENGTH, SMALL).body(Body::empty()).unwrap();
         assert!(hold(&app, small).await.is_ok());
+        assert!(hold(&app, Request::new(Body::empty())).await.is_ok());
         let large = Request::builder().header(header::CONTENT_LENGTH, SMALL + 1).body(Body::empty()).unwrap();
         let waited = tokio::time::timeout(std::time::Duration::from_millis(20), hold(&app, large)).await;
         assert!(waited.is_err());

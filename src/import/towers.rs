@@ -29,8 +29,12 @@ fn tower(from: &Path, output: &str, to: &Path) -> anyhow::Result<Vec<String>> {
     let outline = Outline::read(&file)?;
     let called = |value: &&ValueInfo| value.name.as_deref() == Some(output);
     let value = outline.outputs().iter().find(called).cloned().context("it is no output")?;
+    // Old files list their weights among the inputs.
+    let given: Vec<_> = outline.inputs().filter_map(|input| input.name.clone()).collect();
     let trunk = outline.only(&[output])?;
-    let inputs = trunk.inputs.iter().filter_map(|input| input.name.clone()).collect();
+    let inputs =
+        trunk.inputs.iter().filter_map(|input| input.name.clone()).filter(|name| given.contains(name));
+    let inputs = inputs.collect();
     let mut graph = Extension::new(trunk, "tower/", 1)?;
     graph.keep_output(value)?;
     let header = Header {

@@ -20,7 +20,7 @@ const MOST_WEIGHTS: usize = 1 << 18;
 /// Phases that blending is exact enough with, one input sample wide; fewer as the filter gets wider.
 const BLENDED_PHASES: f64 = 2048.0;
 
-/// Filters of the ratios seen lately, each of 1 MiB at most: to make the one of 44.1 to 16 kHz takes 1.6 ms, as long as to
+/// Filters of the ratios seen lately, each of 1 MiB, 2.6 between the farthest rates: to make the one of 44.1 to 16 kHz takes 1.6 ms, as long as to
 /// resample three seconds of sound.
 static LATELY: LazyLock<Cache<(u64, u64), Arc<Filter>>> = LazyLock::new(|| Cache::new(16));
 

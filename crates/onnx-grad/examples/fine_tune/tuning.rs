@@ -66,7 +66,7 @@ impl Items {
 
     /// How many of their classes have the largest of a row's logits.
     pub(crate) fn right(&self, logits: &[f32]) -> usize {
-        let rows = logits.chunks(logits.len() / self.labels.len().max(1));
+        let rows = logits.chunks((logits.len() / self.labels.len().max(1)).max(1));
         let largest = |row: &[f32]| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]));
         let is_right = |(row, label): &(&[f32], &i64)| largest(row).is_some_and(|at| at as i64 == **label);
         rows.zip(&self.labels).filter(is_right).count()
@@ -195,7 +195,7 @@ impl Tuning {
     }
 }
 
-/// The weights of the last layers, biases among them.
+/// The weights of the last layers, with biases that belong to their node.
 fn last_layers(graph: &Graph, layers: usize) -> Vec<String> {
     let of_floats = |name: &&str| {
         let tensor = graph.constant(name);

@@ -95,8 +95,8 @@ pub(crate) async fn index(
 
 /// A body that may be left out.
 fn said<T: Default + DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    let nothing = body.is_empty() || body.trim_ascii() == b"null";
-    if nothing { Ok(T::default()) } else { extract::parse_json(body) }
+    let text = body.trim_ascii();
+    if text.is_empty() || text == b"null" { Ok(T::default()) } else { extract::parse_json(body) }
 }
 
 /// What is to be loaded, beside its name.
