@@ -328,7 +328,7 @@ BOTH = ("contiguous", "channels-last")
 CASES = [
     Case("minilm-16x32", "MiniLM, all layers, 16 × 32", minilm(tables), (16, 32), 0.95),
     Case("minilm-32x64", "MiniLM, all layers, 32 × 64", minilm(tables), (32, 64), 0.90),
-    Case("minilm-lora", "MiniLM, LoRA of rank 8, 32 × 64", minilm(lambda name: not name.endswith((".a", ".b")) and not name.startswith("head."), rank=8), (32, 64), 0.90),
+    Case("minilm-lora", "MiniLM, LoRA of rank 8 at queries and values, 32 × 64", minilm(lambda name: not name.endswith((".a", ".b")) and not name.startswith("head."), rank=8), (32, 64), 0.90),
     Case("minilm-partial", "MiniLM, last two layers, the others cached, 32 × 64", minilm(lower_layers, first=LAYERS - 2), (32, 64), 1.2),
     Case("efficientnet-lite0", "EfficientNet-Lite0, 16 × 224²", efficientnet, (16, 224), 1.0, BOTH),
     Case("mobilenet-v2", "MobileNetV2, 16 × 224²", of_torchvision(torchvision.models.mobilenet_v2, fold_pairs), (16, 224), 1.0, BOTH),
