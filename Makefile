@@ -82,10 +82,12 @@ bench-train: setup
 	$(CARGO) build --release --locked --package headstart-bench-training
 	$(PYTHON) benches/training/run.py $(BENCH)
 
-# Feed bytes of every kind to whatever reads bytes from outside: SECONDS each, FUZZ_TARGET alone where it is named.
+# Feed bytes of every kind to whatever reads bytes from outside: SECONDS each, FUZZ_JOBS at a time,
+# FUZZ_TARGET alone where it is named.
 SECONDS ?= 600
+FUZZ_JOBS ?= 1
 fuzz: setup
-	$(PYTHON) fuzz/run.py --seconds $(SECONDS) $(FUZZ_TARGET)
+	$(PYTHON) fuzz/run.py --seconds $(SECONDS) --jobs $(FUZZ_JOBS) $(FUZZ_TARGET)
 
 # Rebuild the bundled backbones and compare them with the committed files.
 backbones:

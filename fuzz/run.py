@@ -1,7 +1,8 @@
-"""Runs the fuzz targets, one after another, each for a while, and tells what each did.
+"""Runs the fuzz targets, each for a while, one after another or a few at a time, and tells what each did.
 
     make fuzz                                    # every target, ten minutes each
     make fuzz SECONDS=60 FUZZ_TARGET=images      # one of them, for a minute
+    make fuzz FUZZ_JOBS=2                        # two at a time
 
 Needs Rust's nightly toolchain and cargo-fuzz (`cargo install cargo-fuzz --locked`). A target starts from the files under
 fuzz/corpus/, from files that tests have anyway, and from what earlier runs found, which stays under target/fuzz/. It is stopped by
@@ -10,6 +11,7 @@ input that takes too long; the input lies under target/fuzz/found/ then.
 """
 
 import argparse
+import concurrent.futures
 import dataclasses
 import os
 import re
@@ -97,6 +99,7 @@ def run(target, programs, seconds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=600, metavar="S", help="how long each runs [default: 600]")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="how many run at a time [default: 1]")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="which; all when none is named")
     arguments = parser.parse_args()
     unknown = set(arguments.targets) - {target.name for target in TARGETS}
@@ -105,10 +108,10 @@ def main():
     chosen = [target for target in TARGETS if not arguments.targets or target.name in arguments.targets]
     programs, all_well = build(chosen), True
     print("| target | inputs tried | edges covered | corpus | |\n|---|---:|---:|---:|---|", flush=True)
-    for target in chosen:
-        well, row = run(target, programs, arguments.seconds)
-        all_well &= well
-        print("| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else cell for cell in row) + " |", flush=True)
+    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        for well, row in pool.map(lambda target: run(target, programs, arguments.seconds), chosen):
+            all_well &= well
+            print("| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else cell for cell in row) + " |", flush=True)
     if not all_well:
         sys.exit(f"inputs that must not do this are in {(KEPT / 'found').relative_to(ROOT)}")
 

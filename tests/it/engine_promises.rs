@@ -10,7 +10,7 @@ use axum::http::Request;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::{TEXT, TestApp, floats};
+use crate::support::{TEXT, TEXT_INT8, TestApp, floats};
 
 fn texts(count: usize, tag: usize) -> Value {
     let long = "a sentence that takes a while to compute because it has many words in it ".repeat(6);
@@ -92,7 +92,15 @@ async fn assert_drained(service: &TestApp) {
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_four_clients_each_get_their_own_answer() {
     let service = TestApp::start("cache_bytes = 0");
-    let body = |number: usize| json!({"model": TEXT, "input": format!("client number {number} {}", "word ".repeat(number % 9))});
+    // One backbone has one session, the other two.
+    for model in [TEXT, TEXT_INT8] {
+        assert_own_answers(&service, model).await;
+    }
+}
+
+/// Sixty-four clients at a time get bit for bit what each gets alone.
+async fn assert_own_answers(service: &TestApp, model: &str) {
+    let body = |number: usize| json!({"model": model, "input": format!("client number {number} {}", "word ".repeat(number % 9))});
     let mut alone = Vec::new();
     for number in 0..64 {
         alone.push(floats(&service.post("/v1/embeddings", &body(number)).await.ok()["data"][0]["embedding"]));
@@ -100,7 +108,7 @@ async fn sixty_four_clients_each_get_their_own_answer() {
     let bodies: Vec<Value> = (0..64).map(body).collect();
     let together = join_all(bodies.iter().map(|body| service.post("/v1/embeddings", body))).await;
     for (number, (reply, alone)) in together.into_iter().zip(alone).enumerate() {
-        assert_eq!(floats(&reply.ok()["data"][0]["embedding"]), alone, "client {number}");
+        assert_eq!(floats(&reply.ok()["data"][0]["embedding"]), alone, "client {number} of {model}");
     }
 }
 

@@ -89,6 +89,7 @@ impl Engine {
         let stage = folder.verified_stage()?;
         let lanes = self.scheduler.lanes();
         let slots = manifest.engine.threads.unwrap_or(1).min(lanes);
+        let calls = manifest.engine.lanes.unwrap_or(lanes).min(lanes / slots).max(1);
         let classes = (!labels.is_empty()).then_some(labels.len());
         let graph = Graph::load(
             &self.runtime,
@@ -96,12 +97,12 @@ impl Engine {
             folder.shared(),
             &manifest,
             classes,
-            slots,
+            (slots, manifest.engine.sessions.unwrap_or(1).min(calls)),
             self.options.device,
         )?;
         let provider = graph.provider();
         let max_running = match provider {
-            Provider::Cpu => manifest.engine.lanes.unwrap_or(lanes).min(lanes / slots).max(1),
+            Provider::Cpu => calls,
             Provider::Cuda => 1,
         };
         let steps_back = self.options.bulk_steps_back && provider == Provider::Cpu && slots == 1;

@@ -224,14 +224,15 @@ impl Folder {
         Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
     }
 
-    /// Bytes of memory that the backbone is counted with: its files, and a tenth for what the runtime makes beside them.
-    /// Weights that it shares are not among them.
+    /// Bytes of memory that the backbone is counted with: its files, and a tenth for what the runtime makes beside them, for
+    /// each of its sessions. Weights that it shares are not among them.
     #[must_use]
     pub fn memory(&self) -> u64 {
         let own = |file: &&str| self.shared.as_ref().is_none_or(|shared| shared.file != **file);
         let files = self.manifest.files();
         let bytes: u64 = files.iter().map(|(_, file)| *file).filter(own).map(|file| self.size(file)).sum();
-        bytes + bytes / 10
+        let sessions = self.manifest.engine.sessions.map_or(1, |sessions| sessions as u64);
+        (bytes + bytes / 10).saturating_mul(sessions)
     }
 
     /// The digest of the weights it shares, and the bytes of memory that these are counted with, once for all: as they are,
@@ -320,6 +321,22 @@ fn sha256(path: &Path) -> std::io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backbone_counts_once_for_each_of_its_sessions() {
+        let folder = std::env::temp_dir().join(format!("headstart-memory-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("a.onnx"), [0; 1000]).unwrap();
+        let text = format!(
+            "version = 1\n[backbone]\nid = \"a\"\nmodality = \"tensor\"\nfile = \"a.onnx\"\nsha256 = \"{}\"\n\
+             licence = \"MIT\"\nsource_task = \"b\"\n",
+            "0".repeat(64)
+        );
+        let counted = |text: &str| Folder::with_manifest(&folder, Manifest::parse(text).unwrap()).memory();
+        let (one, three) = (counted(&text), counted(&format!("{text}[engine]\nsessions = 3\n")));
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!((one, three), (1100, 3300));
+    }
 
     #[test]
     fn a_file_hashes_to_the_published_vector() {

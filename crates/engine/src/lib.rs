@@ -8,6 +8,7 @@ mod backbone;
 mod batch;
 mod call;
 mod engine;
+mod entries;
 mod error;
 mod examples;
 mod folder;

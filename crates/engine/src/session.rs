@@ -1,10 +1,10 @@
-//! An ONNX graph as a session that lanes share, with what its inputs and outputs mean.
-#![expect(unsafe_code, reason = "lanes share one CPU session, see `Shared::run` and docs/adr/0001")]
+//! An ONNX graph as sessions that lanes share, with what its inputs and outputs mean.
+#![expect(unsafe_code, reason = "lanes share CPU sessions, see `Shared::run` and docs/adr/0001")]
 
 use std::borrow::Cow;
 use std::mem::ManuallyDrop;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::MutexGuard;
 
 use headstart_types::manifest::Manifest;
 use ort::ep;
@@ -13,6 +13,7 @@ use ort::session::{OutputSelector, RunOptions, Session, SessionInputValue, Sessi
 use ort::value::Outlet;
 
 use crate::engine::Device;
+use crate::entries::Entries;
 use crate::error::EngineError;
 use crate::folder::SharedWeights;
 use crate::memory;
@@ -43,12 +44,8 @@ impl Provider {
     }
 }
 
-/// A session that lanes share.
-pub(crate) struct Shared {
-    session: Session,
-    /// Held during a call by providers whose sessions must not be entered twice at once.
-    exclusive: Option<Mutex<()>>,
-}
+/// Sessions of one graph that lanes share. Those of a GPU must not be entered twice at once.
+pub(crate) struct Shared(Entries<Session>);
 
 /// A loaded graph.
 pub(crate) struct Graph {
@@ -86,7 +83,7 @@ impl Drop for Trim {
 
 impl Graph {
     /// Makes a session of the file and checks it against the manifest. `logit_classes` is the label file's length, `stage`
-    /// the file of the graph before it, `shared` what it keeps together with others.
+    /// the file of the graph before it, `shared` what it keeps together with others. The CPU gets `sessions` of it.
     ///
     /// # Errors
     /// [`EngineError::Cuda`] when CUDA is required and not usable, else [`EngineError::Graph`] naming what does not fit.
@@ -96,7 +93,7 @@ impl Graph {
         shared: Option<&SharedWeights>,
         manifest: &Manifest,
         logit_classes: Option<usize>,
-        threads: usize,
+        (threads, sessions): (usize, usize),
         device: Device,
     ) -> Result<Self, EngineError> {
         let common = match device {
@@ -106,11 +103,18 @@ impl Graph {
         };
         let common = common.map_err(EngineError::Graph)?;
         let (session, provider) = build(runtime, (file, common.as_ref()), threads, device)?;
+        let more = match provider {
+            Provider::Cpu => (1..sessions)
+                .map(|_| commit(runtime, (file, common.as_ref()), threads, None))
+                .collect::<Result<_, _>>()
+                .map_err(EngineError::Graph)?,
+            Provider::Cuda => Vec::new(),
+        };
         let refuse = |problem: String| EngineError::Graph(format!("`{}`: {problem}", manifest.backbone.id));
         let (reads, batch) = match &manifest.audio {
             Some(audio) => {
                 let stage = stage.map(|file| build(runtime, (file, None), threads, device)).transpose()?;
-                let stage = stage.map(|(session, provider)| Shared::new(session, provider));
+                let stage = stage.map(|(session, provider)| Shared::new(session, Vec::new(), provider));
                 let signals = Signals::new(session.inputs(), audio, stage, provider).map_err(refuse)?;
                 (Reads::Signals(Box::new(signals)), None)
             }
@@ -119,7 +123,7 @@ impl Graph {
         let outputs = Outputs::of(session.outputs(), manifest, logit_classes).map_err(refuse)?;
         let signature = Signature::of(session.inputs(), session.outputs()).map_err(refuse)?;
         Ok(Self {
-            session: Shared::new(session, provider),
+            session: Shared::new(session, more, provider),
             provider,
             reads,
             batch,
@@ -151,6 +155,16 @@ impl Graph {
         self.batch
     }
 
+    /// How many sessions there are of it.
+    pub(crate) fn sessions(&self) -> usize {
+        self.session.0.len()
+    }
+
+    /// Keeps calls out of a session that none is in, as long as another is free.
+    pub(crate) fn hold(&self) -> Option<MutexGuard<'_, ()>> {
+        self.session.0.enter().1
+    }
+
     /// Runs the graph, see [`Shared::run`].
     ///
     /// # Errors
@@ -166,12 +180,12 @@ impl Graph {
 }
 
 impl Shared {
-    fn new(session: Session, provider: Provider) -> Self {
-        Self { session, exclusive: (provider != Provider::Cpu).then(|| Mutex::new(())) }
+    fn new(first: Session, more: Vec<Session>, provider: Provider) -> Self {
+        Self(Entries::new(first, more, provider != Provider::Cpu))
     }
 
     pub(crate) fn inputs(&self) -> &[Outlet] {
-        self.session.inputs()
+        self.0.first().inputs()
     }
 
     /// Runs the graph; `read` sees the outputs where the runtime left them.
@@ -184,16 +198,13 @@ impl Shared {
         ask: Ask<'_>,
         read: impl FnOnce(&SessionOutputs<'_>) -> Result<T, String>,
     ) -> Result<T, String> {
-        let _exclusive = self
-            .exclusive
-            .as_ref()
-            .map(|lock| lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-        // SAFETY: the copy is never dropped, so nothing is freed twice, and it lives shorter than `self.session`, so
+        let (session, _taken) = self.0.enter();
+        // SAFETY: the copy is never dropped, so nothing is freed twice, and it lives shorter than the session, so
         // what it points to stays valid. `Session::run` changes none of the session's fields; it takes `&mut self`
         // only because some providers must not be entered twice at once. ONNX Runtime documents concurrent calls of
         // `InferenceSession::Run` as safe, and the CPU provider keeps no state between calls; every other provider
-        // is serialised by `exclusive` above.
-        let mut session = unsafe { ManuallyDrop::new(std::ptr::read(&raw const self.session)) };
+        // is serialised by `_taken` above.
+        let mut session = unsafe { ManuallyDrop::new(std::ptr::read(&raw const *session)) };
         let text = |error: ort::Error| error.to_string();
         if !ask.give_back && ask.outputs.is_none() {
             return read(&session.run(inputs).map_err(text)?);

@@ -55,8 +55,8 @@ pub(crate) fn warm_up(model: &Model, text: Option<&TextSpec>) -> Result<Option<f
     }
 }
 
-/// Makes a backbone's session give back the memory that its largest calls made it keep: the option works with a call, so
-/// the smallest one is made.
+/// Makes a backbone's sessions give back the memory that their largest calls made them keep: the option works with a call, so
+/// the smallest one is made in each.
 pub(crate) fn give_memory_back(model: &Model) {
     let item = match model.graph.reads() {
         Reads::Dense(DenseInput { item_shape, .. }) => Input::Dense(vec![0.0; item_shape.iter().product()]),
@@ -71,8 +71,15 @@ pub(crate) fn give_memory_back(model: &Model) {
     let want = Want { features: true, logits: false };
     let mut scratch = Scratch::default();
     scratch.give_back = true;
-    if let Err(message) = call::run(&model.graph, model.readout.as_ref(), &[(&item, want)], &mut scratch) {
-        tracing::warn!(model = %model.id, %message, "memory could not be given back");
+    // A session that is held is not entered by the next call, where there is another.
+    let mut held = Vec::new();
+    for _ in 0..model.graph.sessions() {
+        if let Err(message) = call::run(&model.graph, model.readout.as_ref(), &[(&item, want)], &mut scratch)
+        {
+            tracing::warn!(model = %model.id, %message, "memory could not be given back");
+            return;
+        }
+        held.push(model.graph.hold());
     }
 }
 

@@ -12,6 +12,9 @@ pub struct EngineSpec {
     pub threads: Option<usize>,
     /// Most calls of this backbone at the same time.
     pub lanes: Option<usize>,
+    /// Sessions on the CPU that its calls are spread over, each with weights and memory of its own; one when absent, and never
+    /// more than calls at the same time.
+    pub sessions: Option<usize>,
     /// Most items in one call.
     pub max_batch_items: Option<usize>,
     /// Most padded tokens in one call.
@@ -23,6 +26,7 @@ impl EngineSpec {
         for (field, value) in [
             ("engine.threads", self.threads),
             ("engine.lanes", self.lanes),
+            ("engine.sessions", self.sessions),
             ("engine.max_batch_items", self.max_batch_items),
             ("engine.max_batch_tokens", self.max_batch_tokens),
         ] {

@@ -358,6 +358,15 @@ mod tests {
     }
 
     #[test]
+    fn bounds_of_the_engine_are_at_least_one() {
+        let engine = |line: &str| pairs() + "[engine]\n" + line;
+        assert_eq!(Manifest::parse(&engine("sessions = 2")).unwrap().engine.sessions, Some(2));
+        for field in ["threads", "lanes", "sessions", "max_batch_items", "max_batch_tokens"] {
+            assert_eq!(refused(&engine(&format!("{field} = 0"))), format!("engine.{field}"));
+        }
+    }
+
+    #[test]
     fn what_reads_pairs_has_logits_and_labels_by_entailment_alone() {
         let good = pairs();
         assert!(Manifest::parse(&good).unwrap().reads_pairs());
