@@ -268,6 +268,24 @@ dimension = {width}
 {more}"""
 
 
+PICTURE = """
+[image]
+size = 32
+resize = 32
+filter = "bicubic"
+scale = 0.00392156862745098
+mean = [0.5, 0.5, 0.5]
+std = [0.5, 0.5, 0.5]
+channel_order = "rgb"
+layout = "nchw"
+[output.features]
+tensor = "features"
+pooling = "none"
+normalise = true
+dimension = {width}
+{more}"""
+
+
 def write_dynamic(root, name=DYNAMIC, more=""):
     """A backbone of that encoder; `more` are further lines of its manifest."""
     folder = root / name
@@ -275,6 +293,27 @@ def write_dynamic(root, name=DYNAMIC, more=""):
     bert_tokenizer(folder / "tokenizer.json")
     head = BACKBONE.format(id=name, modality="text", file="model.onnx", sha256=digest(folder / "model.onnx"))
     (folder / "headstart.toml").write_text(head + ENCODING.format(tokens=PAIR_TOKENS, width=WIDTH, more=more))
+
+
+def byte_pictures(path, dynamic):
+    """A picture in bytes, whose step is taken over a whole call or given, then the means of its channels and a projection."""
+    built = Builder(21)
+    if dynamic:
+        built.nodes.append(helper.make_node("DynamicQuantizeLinear", ["pixel_values"], ["bytes", "step", "zero"]))
+        given = ("bytes", "step", "zero")
+    else:
+        step = (built.constant(2e-4), built.constant(128, numpy.uint8))
+        given = (built.node("QuantizeLinear", "pixel_values", *step), *step)
+    pooled = built.node("Flatten", built.node("GlobalAveragePool", built.node("DequantizeLinear", *given)))
+    built.node("MatMul", pooled, built.weight(3, SPACE), output="features")
+    built.save(path, ["pixel_values"], {"features": SPACE})
+
+
+def write_byte_pictures(root, name, dynamic, more=""):
+    folder = root / name
+    byte_pictures(folder / "model.onnx", dynamic)
+    head = BACKBONE.format(id=name, modality="image", file="model.onnx", sha256=digest(folder / "model.onnx"))
+    (folder / "headstart.toml").write_text(head + PICTURE.format(width=SPACE, more=more))
 
 
 def write_towers(root):

@@ -7,10 +7,11 @@ from reference import cosine
 from service import FAST_TEXT, IMAGE, TEXT, Service
 from small_models import DYNAMIC
 
-WARNING = "a text's vector depends on what shares its batch"
-# From here on a text's vector is held to be its own.
+WARNING = "an item's vector depends on what shares its batch"
+# From here on an item's vector is held to be its own.
 LEAST = 0.9999
 ALONE = f"{DYNAMIC}-alone"
+PICTURES, PICTURES_ALONE, PICTURES_STATIC = "dynamic-pictures", "dynamic-pictures-alone", "static-pictures"
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +20,9 @@ def served(tmp_path_factory):
     models = tmp_path_factory.mktemp("models")
     small_models.write_dynamic(models)
     small_models.write_dynamic(models, ALONE, "[engine]\nmax_batch_items = 1\n")
+    small_models.write_byte_pictures(models, PICTURES, True, "[engine]\nmax_batch_items = 4\n")
+    small_models.write_byte_pictures(models, PICTURES_ALONE, True)
+    small_models.write_byte_pictures(models, PICTURES_STATIC, False, "[engine]\nmax_batch_items = 4\n")
     running = Service(tmp_path_factory.mktemp("served"), "--cache-bytes", 0, "--lanes", 1, models=models)
     yield running
     running.stop()
@@ -50,8 +54,23 @@ def test_one_item_a_call_makes_each_vector_its_own(served):
     assert numpy.abs(numpy.subtract(mixed, together)).max() > 0.01
 
 
+def test_what_is_never_in_a_call_with_others_is_not_warned_of(served):
+    assert set(warned(served)) == {DYNAMIC, PICTURES}
+    assert measured(served, ALONE) is None and measured(served, PICTURES_ALONE) is None
+
+
+def test_pictures_that_may_share_a_call_are_tried_too(served):
+    assert "WARN" in warned(served)[PICTURES] and measured(served, PICTURES) < LEAST
+    assert measured(served, PICTURES_STATIC) >= LEAST
+
+
+def test_requests_with_raw_tensors_share_no_call_where_rows_would_change(served):
+    sizes = {name: served.http.get(f"/v2/models/{name}/config").json()["max_batch_size"] for name in (DYNAMIC, PICTURES_STATIC)}
+    assert sizes[DYNAMIC] == 0 and sizes[PICTURES_STATIC] > 0
+
+
 def test_the_bundled_backbones_were_tried_and_found_independent(service):
     assert not warned(service)
     for model in (TEXT, FAST_TEXT):
         assert measured(service, model) >= LEAST
-    assert measured(service, IMAGE) is None, "pictures are not tried"
+    assert measured(service, IMAGE) is None, "one picture a call"

@@ -75,6 +75,11 @@ impl Model {
         matches!(self.graph.reads(), Reads::Tokens(_))
     }
 
+    /// Whether items of several requests may be computed in one call.
+    pub(crate) fn shares_calls(&self) -> bool {
+        self.limits.items > 1 && self.graph.batch() != Some(1)
+    }
+
     /// The lanes that run its items of a class.
     pub(crate) fn side(&self, class: Class) -> Side {
         if self.steps_back && class == Class::Bulk { Side::Back } else { Side::Front }

@@ -124,13 +124,14 @@ impl Engine {
         );
         let failed = |message| EngineError::Run { model: id.clone(), message };
         let invariant = warm_up(&model, manifest.text.as_ref()).map_err(failed)?;
-        model.trial = Trial::of(&model).map_err(failed)?;
-        if let Some(cosine) = invariant.filter(|cosine| *cosine < INVARIANT_COSINE) {
+        let dependent = invariant.filter(|cosine| *cosine < INVARIANT_COSINE);
+        if let Some(cosine) = dependent {
             tracing::warn!(
                 model = %id, cosine,
-                "a text's vector depends on what shares its batch; quantise with scales that do not"
+                "an item's vector depends on what shares its batch; quantise with scales that do not"
             );
         }
+        model.trial = Trial::of(&model, dependent.is_none()).map_err(failed)?;
         let took = started.elapsed();
         model.metrics.load_seconds.set(took.as_secs_f64());
         tracing::info!(model = %id, provider = provider.as_str(), milliseconds = took.as_millis() as u64, "backbone loaded");

@@ -19,6 +19,7 @@ pub mod kernels;
 pub mod kernels;
 mod lane;
 mod memory;
+mod noise;
 mod outputs;
 mod places;
 mod pool;

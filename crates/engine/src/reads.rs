@@ -4,6 +4,8 @@ use headstart_types::manifest::{ImageSpec, Layout, Manifest};
 use headstart_types::payload::Modality;
 use ort::value::{Outlet, TensorElementType, ValueType};
 
+use crate::call::Input;
+use crate::noise::noise;
 use crate::signal::Signals;
 
 /// What the graph's inputs mean.
@@ -44,6 +46,17 @@ pub(crate) struct DenseInput {
     pub(crate) name: String,
     pub(crate) item_shape: Vec<usize>,
     pub(crate) element: Element,
+}
+
+impl DenseInput {
+    /// Noise to try the graph with, of that largest value; bytes spread around the middle of their range.
+    pub(crate) fn sample(&self, loudness: f32) -> Input {
+        let values = noise(self.item_shape.iter().product()).map(|value| match self.element {
+            Element::Single | Element::Half => loudness * value,
+            Element::Byte => 127.5 + 127.5 * loudness * value,
+        });
+        Input::Dense(values.collect())
+    }
 }
 
 /// What numbers a dense input is made of.

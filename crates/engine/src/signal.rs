@@ -10,6 +10,7 @@ use ort::session::SessionInputValue;
 use ort::value::{Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
 use crate::call::{Input, Readout, Row, Scratch, Want};
+use crate::noise::noise;
 use crate::outputs::numbers;
 use crate::pool::{normalise, pool};
 use crate::session::{Ask, Graph, Provider, Shared};
@@ -118,19 +119,14 @@ impl Signals {
         Ok(Self { input, windows, width, windows_at_once, shortest, stage })
     }
 
-    /// A signal to try the graph with: noise of one window and some more.
-    pub(crate) fn sample(&self) -> Input {
+    /// A signal to try the graph with: noise of one window and some more, of that largest value.
+    pub(crate) fn sample(&self, loudness: f32) -> Input {
         let rows = match (&self.stage, &self.windows) {
             (None, Some(windows)) => windows.length + windows.hop,
             (Some(_), _) | (None, None) => self.shortest,
         };
         let width = if self.stage.is_some() { 1 } else { self.width };
-        let mut state = 1_u32;
-        let noise = (0..rows * width).map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / 8_388_608.0 - 1.0
-        });
-        Input::Signal { values: noise.collect(), width }
+        Input::Signal { values: noise(rows * width).map(|value| loudness * value).collect(), width }
     }
 }
 

@@ -35,15 +35,16 @@ pub(crate) struct Trial {
 }
 
 impl Trial {
-    /// Tries a graph. For texts and pictures it is known how their rows are computed.
+    /// Tries a graph. What reads texts, pictures or sounds was tried before: `independent` says that nothing was seen there of
+    /// items that depend on each other.
     ///
     /// # Errors
     /// ONNX Runtime's message where the graph fails though it leaves no size open.
-    pub(crate) fn of(model: &Model) -> Result<Self, String> {
+    pub(crate) fn of(model: &Model, independent: bool) -> Result<Self, String> {
         let graph = &model.graph;
         let batched = graph.signature().batched;
         if !matches!(graph.reads(), Reads::Raw) {
-            return Ok(Self { by_row: batched, example: None });
+            return Ok(Self { by_row: batched && independent, example: None });
         }
         let fixed = graph.signature().inputs.iter().all(|spec| spec.shape.iter().all(Option::is_some));
         let mut failed = String::new();

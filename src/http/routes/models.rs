@@ -96,7 +96,7 @@ pub(crate) struct ModelDetails {
     /// Where it runs: `cpu` or `cuda`.
     #[schema(required = false)]
     provider: &'static str,
-    /// Lowest cosine between a text alone and in a padded batch, measured at the start.
+    /// Lowest cosine between an item alone and among others in one call, measured at the start where items may share one.
     #[serde(skip_serializing_if = "Option::is_none")]
     batch_invariance: Option<f32>,
     /// Words of a table of word vectors.
