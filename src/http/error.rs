@@ -447,7 +447,10 @@ fn bug(what: &str) -> ApiError {
 fn from_media(error: &MediaError, param: String, message: String) -> ApiError {
     match error {
         MediaError::Unsupported { .. } => ApiError::unsupported(message).about(param),
-        MediaError::TooLarge { .. } | MediaError::TooManyBytes { .. } | MediaError::TooMuchMemory { .. } => {
+        MediaError::TooLarge { .. }
+        | MediaError::SideTooLong { .. }
+        | MediaError::TooManyBytes { .. }
+        | MediaError::TooMuchMemory { .. } => {
             ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID, "image_too_large", message)
                 .about(param)
                 .because(Reason::ImageTooLarge)

@@ -21,6 +21,16 @@ pub enum MediaError {
         /// The limit on their product.
         max: u64,
     },
+    /// A strip: few pixels in all, and one side of more than are resized (413).
+    #[error("the image has {width}×{height} pixels; a side of at most {max} is taken")]
+    SideTooLong {
+        /// Width the header claims, in pixels.
+        width: u32,
+        /// Height the header claims, in pixels.
+        height: u32,
+        /// The limit on each.
+        max: u32,
+    },
     /// A sound that lasts longer than is decoded (413).
     #[error("the sound lasts longer than {max} seconds, the most that is decoded")]
     SoundTooLong {

@@ -1,6 +1,5 @@
 //! File bytes → 8-bit RGB.
 
-use std::borrow::Cow;
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,7 +9,7 @@ use ::image::{ColorType, ImageDecoder};
 
 use super::header::DECODE_BYTES_BASE;
 use super::pixels::to_rgb;
-use super::{Format, ImageHeader, Limits, RgbImage8, directory, gif, jpeg, png, probe, tiff};
+use super::{Format, ImageHeader, Limits, RgbImage8, directory, gif, jpeg, png, probe, tiff, webp};
 use crate::MediaError;
 
 /// Decodes a picture as Pillow's `convert("RGB")` would after turning it upright; the module's page lists the rules.
@@ -49,22 +48,21 @@ fn stored(bytes: &[u8], header: ImageHeader, limits: &Limits) -> Result<RgbImage
             let structure = jpeg::structure(bytes)?;
             limits.allow_bytes(structure.bytes_per_pixel * header.pixels())?;
             let decoder = JpegDecoder::new(reader).map_err(refused)?;
-            (read(format, decoder, limits)?, structure.exif.map(Cow::Borrowed))
+            (read(format, decoder, limits)?, structure.exif)
         }
         Format::Png => {
             let decoder = PngDecoder::with_limits(reader, metadata_limits(header)).map_err(refused)?;
-            (read(format, decoder, limits)?, png::exif(bytes).map(Cow::Borrowed))
+            (read(format, decoder, limits)?, png::exif(bytes))
         }
         Format::WebP => {
-            let mut decoder = WebPDecoder::new(reader).map_err(refused)?;
-            let exif = decoder.exif_metadata().ok().flatten().map(Cow::Owned);
-            (read(format, decoder, limits)?, exif)
+            let decoder = WebPDecoder::new(reader).map_err(refused)?;
+            (read(format, decoder, limits)?, webp::exif(bytes))
         }
         Format::Bmp => (read(format, BmpDecoder::new(reader).map_err(refused)?, limits)?, None),
         Format::Gif => return gif::decode(bytes, limits),
         Format::Tiff => return tiff::decode(bytes, limits),
     };
-    image.orientation = exif.map_or(1, |block| directory::orientation(&block));
+    image.orientation = exif.map_or(1, directory::orientation);
     Ok(image)
 }
 

@@ -13,6 +13,8 @@ use crate::MediaError;
 const DECODE_BYTES_PER_PIXEL: u64 = 11;
 /// What a decoder may hold whatever the picture's size: tables, windows, metadata.
 pub(super) const DECODE_BYTES_BASE: u64 = 16 << 20;
+/// Most pixels of a side. Resizing a side without cropping holds up to six weights for each of its pixels, twenty bytes each.
+const LONGEST_SIDE: u32 = 1_000_000;
 
 /// What a piece of media may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +78,8 @@ impl ImageHeader {
 ///
 /// # Errors
 /// [`MediaError::Unsupported`] for bytes of no known format, [`MediaError::Undecodable`] for a header that is damaged
-/// or claims an empty picture, [`MediaError::TooLarge`] above `limits.max_pixels`.
+/// or claims an empty picture, [`MediaError::TooLarge`] above `limits.max_pixels`, [`MediaError::SideTooLong`] for a strip of
+/// more than a million pixels.
 pub fn probe(bytes: &[u8], limits: &Limits) -> Result<ImageHeader, MediaError> {
     let Some(format) = Format::recognise(bytes) else {
         return Err(format::unsupported(format::describe(bytes).into()));
@@ -88,6 +91,9 @@ pub fn probe(bytes: &[u8], limits: &Limits) -> Result<ImageHeader, MediaError> {
     let header = ImageHeader { format, width, height };
     if header.pixels() > limits.max_pixels {
         return Err(MediaError::TooLarge { width, height, max: limits.max_pixels });
+    }
+    if width.max(height) > LONGEST_SIDE {
+        return Err(MediaError::SideTooLong { width, height, max: LONGEST_SIDE });
     }
     Ok(header)
 }

@@ -28,6 +28,7 @@ mod rows;
 mod taps;
 mod tiff;
 mod vary;
+mod webp;
 
 use headstart_types::Modality;
 

@@ -96,6 +96,35 @@ fn a_header_that_claims_a_hundred_megapixels_is_refused_before_anything_is_expan
     assert!(peak_mib() - before < 100, "{} MiB", peak_mib() - before);
 }
 
+#[test]
+fn a_strip_of_more_than_a_million_pixels_is_refused_by_its_header() {
+    for (width, height) in [(1_000_001_u32, 1_u32), (1, 1_000_001)] {
+        let png = patched("png-rgb-8.png", &[(16, &width.to_be_bytes()), (20, &height.to_be_bytes())]);
+        let refused = probe(&png, &Limits::default()).unwrap_err();
+        assert!(matches!(refused, MediaError::SideTooLong { max: 1_000_000, .. }), "{refused}");
+    }
+}
+
+/// Peak address space of this process in MiB; 0 where the system does not say.
+fn peak_address_space_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) / 1024
+}
+
+#[test]
+fn metadata_that_claims_more_than_the_file_takes_no_memory() {
+    let file = patched("webp-orientation-5.webp", &[]);
+    let whole = decode(&file, &Limits::default()).unwrap();
+    let length = position(&file, b"EXIF") + 4;
+    let claims = patched("webp-orientation-5.webp", &[(length, &u32::MAX.to_le_bytes())]);
+    let before = peak_address_space_mib();
+    let image = decode(&claims, &Limits::default()).unwrap();
+    assert!(peak_address_space_mib() - before < 2048);
+    // Without its orientation the picture lies as it was stored.
+    assert_eq!((image.width(), image.height()), (whole.height(), whole.width()));
+}
+
 /// A zlib stream of `matches` × 258 zero bytes and one, by fixed codes: 13 bits for every 258 bytes.
 fn zeros(matches: usize) -> Vec<u8> {
     let (mut out, mut bits, mut count) = (vec![0x78, 0x01], 0_u64, 0);

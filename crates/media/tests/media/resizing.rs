@@ -1,7 +1,7 @@
 //! Resized pixels against Pillow's, byte for byte, and the tensor made of them.
 
 use headstart_media::{RgbImage8, preprocess};
-use headstart_types::manifest::{ChannelOrder, Filter, ImageSpec, Layout};
+use headstart_types::manifest::{ChannelOrder, Filter, Fit, ImageSpec, Layout};
 
 use crate::fixtures::{Golden, bytes_spec, number, text};
 
@@ -69,5 +69,7 @@ fn a_strip_of_extreme_ratio_costs_no_more_than_its_crop() {
         let image = RgbImage8::new(width, height, vec![7; 3_000_000]).unwrap();
         let tensor = preprocess(&image, &bytes_spec(224, 224, Filter::Lanczos));
         assert!(tensor.iter().all(|&value| value == 7.0));
+        let stretched = ImageSpec { fit: Fit::Stretch, ..bytes_spec(224, 224, Filter::Lanczos) };
+        assert!(preprocess(&image, &stretched).iter().all(|&value| value == 7.0));
     }
 }
