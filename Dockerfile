@@ -39,7 +39,8 @@ RUN ln -s /usr/local/lib/headstart/headstart /usr/local/bin/headstart
 # ONNX Runtime sends figures of its use to its makers, whatever its interface is told, unless this is set.
 ENV ORT_DISABLE_TELEMETRY=1
 # Options keep their defaults: `models` and `data` are folders of the working directory, and any HEADSTART_… variable or
-# mounted file can still change them. Only the address is set here, since the default is not reachable from outside.
+# flag can still change them. Only the address is set here, since the default is not reachable from outside.
+ENV HEADSTART_LISTEN=0.0.0.0:8080
 WORKDIR /headstart
 USER 10001:10001
 EXPOSE 8080
@@ -49,4 +50,4 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
     CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'GET /readyz HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [ \"$status\" = 200 ]"]
 # Other machines are served: set HEADSTART_API_KEYS, or HEADSTART_ALLOW_UNAUTHENTICATED=true where anyone may ask.
 ENTRYPOINT ["headstart"]
-CMD ["serve", "--listen", "0.0.0.0:8080"]
+CMD ["serve"]

@@ -94,10 +94,16 @@ pub enum KeyError {
     /// A key that could be guessed.
     #[error("entry {0} has a key of fewer than 8 characters")]
     Short(usize),
+    /// A key that everybody has read.
+    #[error("entry {0} still has the key of an example; `openssl rand -hex 24` makes one")]
+    Example(usize),
 }
 
 /// Characters of the shortest key.
 const SHORTEST_KEY: usize = 8;
+
+/// What keys in examples begin with.
+const EXAMPLE_KEY: &str = "CHANGE-ME";
 
 impl ApiKey {
     /// Reads `name:scope[+scope]:key,…`; an empty text means no keys.
@@ -117,6 +123,9 @@ impl ApiKey {
             }
             if key.len() < SHORTEST_KEY {
                 return Err(KeyError::Short(number));
+            }
+            if key.starts_with(EXAMPLE_KEY) {
+                return Err(KeyError::Example(number));
             }
             if keys.iter().any(|known| known.name == name) {
                 return Err(KeyError::Twice(number));
@@ -358,6 +367,8 @@ mod tests {
         assert!(refused("app:read:12345678").to_string().starts_with("entry 1 has an unknown scope `read`;"));
         assert_eq!(refused("a:infer:12345678,a:train:87654321"), KeyError::Twice(2));
         assert_eq!(refused("a:infer:short"), KeyError::Short(1));
+        // As the files of deploy/ have it.
+        assert_eq!(refused("a:infer:long-enough,ops:admin:CHANGE-ME-TOO"), KeyError::Example(2));
         let same = refused("a:infer:12345678,b:infer:87654321,c:train:12345678").to_string();
         assert_eq!(same, "entries 1 and 3, `a` and `c`, have the same key");
         assert!(ApiKey::parse_list("").unwrap().is_empty());

@@ -1,7 +1,7 @@
 //! A version as one ONNX file: for a route that sends it and for `headstart export`, which writes it.
 
 use std::fs::File;
-use std::io::{ErrorKind, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -9,7 +9,7 @@ use clap::Args;
 use headstart_engine::{Folder, FolderError};
 use headstart_export::{Composed, ExportError, Subject, compose};
 use headstart_methods::{MethodError, artifact};
-use headstart_store::{Store, StoreError};
+use headstart_store::{Store, StoreError, is_full};
 use headstart_types::classifier::{ClassifierId, ClassifierVersion, Origin, untuned};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -171,7 +171,7 @@ fn build(folder: &Folder, head: &[u8], name: &str, version: u32) -> Result<Expor
 
 /// Why the whole graph came not to the disk.
 fn not_written(path: &Path, source: std::io::Error) -> CannotExport {
-    if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+    if is_full(source.kind()) {
         StoreError::DiskFull.into()
     } else {
         FolderError::Read { path: path.to_owned(), source }.into()
@@ -256,6 +256,7 @@ fn write_file(exported: &Exported, path: &PathBuf) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
@@ -277,6 +278,7 @@ mod tests {
     fn a_full_disk_is_told_apart_from_a_folder_that_is_not_read() {
         let of = |kind: ErrorKind| not_written(Path::new("model.onnx"), kind.into());
         assert!(matches!(of(ErrorKind::StorageFull), CannotExport::Store(StoreError::DiskFull)));
+        assert!(matches!(of(ErrorKind::QuotaExceeded), CannotExport::Store(StoreError::DiskFull)));
         assert!(matches!(of(ErrorKind::PermissionDenied), CannotExport::Folder(FolderError::Read { .. })));
     }
 }

@@ -6,7 +6,7 @@ use headstart_methods::artifact::{self, Artifact};
 use headstart_methods::few_shot::{self, Changes, Content, Example, FewShot, Rung, Shown, Wording};
 use headstart_methods::head::{Backbone, Head};
 use headstart_methods::{MethodError, prototype};
-use headstart_store::{Expected, PageRequest, Published, Store, StoreError, When};
+use headstart_store::{Expected, PageRequest, Published, Store, StoreError, StoredAnswer, Ticket, When};
 use headstart_tasks::few_shot::Seen;
 use headstart_types::classifier::{ClassifierId, ClassifierVersion, NewVersion, Origin, Reason};
 use headstart_types::ids::Sha256;
@@ -96,7 +96,12 @@ pub(crate) struct Grounds {
     pub(crate) version: ClassifierVersion,
     pub(crate) base: Base,
     revision: u64,
+    /// The last version that was made by then: the next one's number is known.
+    last: u32,
 }
+
+/// The right to answer a request, and what it is answered when it comes to an outcome.
+pub(crate) type Answering<'a> = (&'a Ticket, &'a (dyn Fn(&Outcome) -> Option<StoredAnswer> + Sync));
 
 /// What an example is looked at with before it joins.
 #[derive(PartialEq)]
@@ -197,7 +202,24 @@ pub(crate) async fn create(
     let shown = Shown::none(few_shot.names().len());
     let bytes = few_shot::save(few_shot, &shown)?;
     let metrics = metrics(few_shot, &shown);
-    publish(store, id, few_shot.wording().backbone.clone(), bytes, metrics, (Expected::New, reason)).await
+    let backbone = few_shot.wording().backbone.clone();
+    publish(store, id, backbone, bytes, metrics, (Expected::New, reason), None).await
+}
+
+/// Whether that was done at some time or later, with the same labels: a request that was cut off did it.
+pub(crate) async fn was_created(
+    store: &Store,
+    id: &ClassifierId,
+    few_shot: &FewShot,
+    since: i64,
+) -> Result<bool, FewShotError> {
+    let artifact = artifact::address(&few_shot::save(few_shot, &Shown::none(few_shot.names().len()))?);
+    let versions = store.versions(id, &PageRequest::newest(LATEST)).await?;
+    Ok(versions.data.iter().any(|version| {
+        version.artifact.as_str() == artifact
+            && version.origin == Origin::Examples
+            && version.created_at >= since
+    }))
 }
 
 /// The version in production, to be built on.
@@ -212,7 +234,10 @@ pub(crate) async fn grounds(store: &Store, id: &ClassifierId) -> Result<Grounds,
             Err(FewShotError::Store(StoreError::NotFound { what: "blob", .. })) if tries < TRIES => {
                 tries += 1
             }
-            base => return Ok(Grounds { version, base: base?, revision: classifier.revision }),
+            base => {
+                let (revision, last) = (classifier.revision, classifier.last_version);
+                return Ok(Grounds { version, base: base?, revision, last });
+            }
         }
     }
 }
@@ -233,23 +258,26 @@ fn closed(version: &ClassifierVersion, head: &Head) -> FewShotError {
     FewShotError::Closed { version: version.model_name(), method: head.parts().method.clone() }
 }
 
-/// Makes a change: a version with it becomes production. Where it comes to nothing, the version at hand stays.
+/// Makes a change: a version with it becomes production. Where it comes to nothing, the version at hand stays. What a request
+/// under an `Idempotency-Key` is answered is written with the version: who asks again does not make the change again.
 pub(crate) async fn change(
     store: &Store,
     id: &ClassifierId,
     mut grounds: Grounds,
     change: Change,
     reason: &Reason,
+    answering: Option<Answering<'_>>,
 ) -> Result<Outcome, FewShotError> {
     let change = Arc::new(change);
     let mut tries = 0;
     loop {
-        let (version, revision, eyes) = (grounds.version.clone(), grounds.revision, grounds.base.eyes());
+        let (version, eyes) = (grounds.version.clone(), grounds.base.eyes());
+        let (revision, last) = (grounds.revision, grounds.last);
         let asked = Arc::clone(&change);
         let work = move || changed(grounds, &asked);
         let changed = tokio::task::spawn_blocking(work).await.map_err(|_| FewShotError::CutOff)??;
         tries += 1;
-        match keep(store, id, (&version, revision), changed, reason).await {
+        match keep(store, id, (&version, revision, last), changed, (reason, answering)).await {
             // Somebody else was quicker: what they changed is there to be built on. A purge is such a change: what it took out
             // of the version at hand must not come back with another.
             Err(FewShotError::Store(StoreError::Conflict(message))) if tries < TRIES => {
@@ -337,35 +365,37 @@ fn refitted(few_shot: FewShot, shown: Box<Shown>, changes: Changes) -> Result<Ch
 async fn keep(
     store: &Store,
     id: &ClassifierId,
-    (before, revision): (&ClassifierVersion, u64),
+    (before, revision, last): (&ClassifierVersion, u64, u32),
     changed: Changed,
-    reason: &Reason,
+    (reason, answering): (&Reason, Option<Answering<'_>>),
 ) -> Result<Outcome, FewShotError> {
-    let expected = (Expected::Revision(revision), reason);
-    match changed {
+    let (outcome, backbone, bytes, metrics) = match changed {
         Changed::FewShot { few_shot, shown, changes } => {
             let counts = few_shot.names().iter().cloned().zip(shown.counts()).collect();
-            let rung = few_shot.rung();
+            let (version, rung) = (last + 1, few_shot.rung());
             if changes.is_empty() {
                 return Ok(Outcome { version: before.number, changes, rung, counts });
             }
             let bytes = few_shot::save(&few_shot, &shown)?;
             let backbone = few_shot.wording().backbone.clone();
-            let published = publish(store, id, backbone, bytes, metrics(&few_shot, &shown), expected).await?;
-            prune(store, id, reason).await;
-            Ok(Outcome { version: published.version.number, changes, rung, counts })
+            (Outcome { version, changes, rung, counts }, backbone, bytes, metrics(&few_shot, &shown))
         }
         Changed::Head { head, added } => {
             let backbone = head.parts().backbone.clone();
-            let (from, root) = (before.model_name(), root(before));
-            let metrics = json!({"rung": Rung::Prototype, "from": from, "root": root, "added": added});
-            let published = publish(store, id, backbone, artifact::save(&head)?, metrics, expected).await?;
-            prune(store, id, reason).await;
+            let (from, root, rung) = (before.model_name(), root(before), Rung::Prototype);
+            let metrics = json!({"rung": rung, "from": from, "root": root, "added": added});
             let changes = Changes { added, ..Changes::default() };
-            let (version, rung) = (published.version.number, Rung::Prototype);
-            Ok(Outcome { version, changes, rung, counts: Vec::new() })
+            let outcome = Outcome { version: last + 1, changes, rung, counts: Vec::new() };
+            (outcome, backbone, artifact::save(&head)?, metrics)
         }
-    }
+    };
+    let answer = answering.and_then(|(ticket, answer)| Some((ticket, answer(&outcome)?)));
+    let answered = answer.as_ref().map(|(ticket, answer)| (*ticket, answer));
+    // At this revision the next number is the one that was told.
+    let expected = (Expected::Revision(revision), reason);
+    publish(store, id, backbone, bytes, metrics, expected, answered).await?;
+    prune(store, id, reason).await;
+    Ok(outcome)
 }
 
 /// The version that a version grew out of, however many lie between, which may be pruned.
@@ -386,6 +416,7 @@ async fn publish(
     bytes: Vec<u8>,
     metrics: Value,
     (expected, reason): (Expected, &Reason),
+    answered: Option<(&Ticket, &StoredAnswer)>,
 ) -> Result<Published, FewShotError> {
     let artifact: Sha256 = store.blobs().put(&bytes).await?.sha256;
     let version = NewVersion {
@@ -397,7 +428,11 @@ async fn publish(
         backbone: backbone.id,
         backbone_sha256: backbone.sha256,
     };
-    Ok(store.publish(id, &version, When::Always, expected, reason, now_ms()).await?)
+    let now = now_ms();
+    Ok(match answered {
+        Some(answered) => store.publish_answered(id, &version, expected, answered, reason, now).await?,
+        None => store.publish(id, &version, When::Always, expected, reason, now).await?,
+    })
 }
 
 /// Deletes all but the latest versions that examples made; those that something points to stay.
@@ -416,7 +451,7 @@ async fn prune(store: &Store, id: &ClassifierId, reason: &Reason) {
 
 #[cfg(test)]
 mod tests {
-    use headstart_store::{NewPurge, VersionChange};
+    use headstart_store::{Begun, NewPurge, RequestKey, VersionChange};
     use headstart_types::Label;
     use headstart_types::ids::PurgeId;
     use headstart_types::purge::{NamedBy, PurgeDetails, PurgeNamed};
@@ -491,12 +526,12 @@ mod tests {
         create(&store, &id, &FewShot::new(wording("b")), &why).await.unwrap();
         for (number, label) in [(1, "sun"), (2, "rain")] {
             let at_hand = grounds(&store, &id).await.unwrap();
-            change(&store, &id, at_hand, learn(number, label), &why).await.unwrap();
+            change(&store, &id, at_hand, learn(number, label), &why, None).await.unwrap();
         }
         let looked_at = grounds(&store, &id).await.unwrap();
         let purge = forgetting(&store, &looked_at, 1).await;
         assert!(store.purge(&purge, 0).await.unwrap());
-        let outcome = change(&store, &id, looked_at, learn(3, "sun"), &why).await.unwrap();
+        let outcome = change(&store, &id, looked_at, learn(3, "sun"), &why, None).await.unwrap();
         assert_eq!((outcome.version, held(&store, &id).await), (4, vec![[2; 32], [3; 32]]));
     }
 
@@ -510,9 +545,51 @@ mod tests {
         let other = FewShot::new(wording("c"));
         let bytes = few_shot::save(&other, &Shown::none(2)).unwrap();
         let expected = (Expected::Any, &why);
-        publish(&store, &id, other.wording().backbone.clone(), bytes, json!({}), expected).await.unwrap();
-        let late = change(&store, &id, looked_at, learn(1, "sun"), &why).await;
+        publish(&store, &id, other.wording().backbone.clone(), bytes, json!({}), expected, None)
+            .await
+            .unwrap();
+        let late = change(&store, &id, looked_at, learn(1, "sun"), &why, None).await;
         assert!(matches!(late, Err(FewShotError::Store(StoreError::Conflict(_)))));
         assert!(held(&store, &id).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn examples_are_learned_once_under_an_idempotency_key_wherever_their_request_is_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let (id, why) = (ClassifierId { key: "alice".into(), name: "weather".into() }, reason());
+        create(&store, &id, &FewShot::new(wording("b")), &why).await.unwrap();
+        let request = RequestKey { key: "alice".into(), route: "examples".into(), token: "t".into() };
+        let begin = async || store.begin(&request, "body", "", 10, 60_000, now_ms()).await.unwrap();
+        let ticket = async || {
+            let Begun::Fresh(ticket) = begin().await else { panic!("it is held") };
+            ticket
+        };
+        let answer =
+            |outcome: &Outcome| Some(StoredAnswer { status: 200, body: outcome.version.to_string() });
+        let learned = async |ticket: &Ticket| {
+            let at_hand = grounds(&store, &id).await.unwrap();
+            change(&store, &id, at_hand, learn(1, "sun"), &why, Some((ticket, &answer))).await
+        };
+
+        // One that took so long that another took over changes nothing.
+        let late = ticket().await;
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        let second = ticket().await;
+        let refused = learned(&late).await;
+        assert!(matches!(refused, Err(FewShotError::Store(StoreError::Conflict(_)))));
+        assert!(held(&store, &id).await.is_empty());
+
+        // Cut off behind the version: who asks again finds the answer.
+        assert_eq!(learned(&second).await.unwrap().version, 2);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        let stored = StoredAnswer { status: 200, body: "2".into() };
+        assert_eq!(begin().await, Begun::Answered(stored.clone()));
+        assert_eq!(store.classifier(&id).await.unwrap().last_version, 2);
+        // Not cut off, it is told once more, and nothing else can be.
+        store.complete(&second, &stored).await.unwrap();
+        let other = StoredAnswer { status: 200, body: "3".into() };
+        assert!(store.complete(&second, &other).await.is_err());
+        assert_eq!(begin().await, Begun::Answered(stored));
     }
 }

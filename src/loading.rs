@@ -225,7 +225,8 @@ struct Needed {
     shared: Option<(String, u64)>,
 }
 
-/// Lets backbones rest until another fits. Waits a while for one that is in use.
+/// Lets backbones rest until another fits. Waits a while for one that is in use. One that is loaded anew neither counts nor
+/// goes: it answers until the new one is there, and where that cannot be loaded (ADR 14).
 async fn make_room(app: &App, id: &str, needed: &Needed) -> Result<(), TaskError> {
     let limit = app.config.model_memory;
     let alone = needed.own + needed.shared.as_ref().map_or(0, |(_, bytes)| *bytes);
@@ -235,7 +236,9 @@ async fn make_room(app: &App, id: &str, needed: &Needed) -> Result<(), TaskError
     }
     let until = Instant::now() + PATIENCE;
     loop {
-        match plan(app.tasks.catalog.residents(), needed, limit) {
+        let mut others = app.tasks.catalog.residents();
+        others.retain(|resident| resident.id != id);
+        match plan(others, needed, limit) {
             Plan::Evict(victims) if victims.is_empty() => return Ok(()),
             Plan::Evict(victims) => {
                 for victim in victims {

@@ -2,7 +2,7 @@
 //! rounded for the backbone again where its manifest says so.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use headstart_engine::Folder;
 use headstart_methods::tune;
@@ -16,12 +16,6 @@ use crate::folders;
 #[derive(Debug, Default)]
 pub(crate) struct Pairs(Mutex<HashSet<(String, String, bool)>>);
 
-/// The backbone that a job's versions are made of, whose features it fits and judges: the one that is asked for where that is
-/// trained itself or rounded again, else the one that is trained.
-pub(crate) fn answering(asked: &Arc<Served>, trained: Arc<Served>) -> Arc<Served> {
-    if asked.manifest().backbone.requantise { Arc::clone(asked) } else { trained }
-}
-
 /// Whether all that may be trained can be rounded for the backbone that was asked for, where it is to be; tables of embeddings
 /// are among it where `embeddings` says so. Reads both graphs, until a pair is known to go together.
 ///
@@ -33,16 +27,30 @@ pub(crate) async fn check(
     trained: &Served,
     embeddings: bool,
 ) -> Result<(), String> {
-    if !asked.manifest().backbone.requantise || asked.id() == trained.id() {
+    check_folders(app, asked.folder(), trained.folder(), embeddings).await
+}
+
+/// The same of their folders: neither has to be in memory.
+///
+/// # Errors
+/// Why not, in words.
+pub(crate) async fn check_folders(
+    app: &App,
+    asked: &Folder,
+    trained: &Folder,
+    embeddings: bool,
+) -> Result<(), String> {
+    let id = |folder: &Folder| folder.manifest().backbone.id.clone();
+    if !asked.manifest().backbone.requantise || id(asked) == id(trained) {
         return Ok(());
     }
-    let sha256 = |served: &Served| served.manifest().backbone.sha256.to_lowercase();
+    let sha256 = |folder: &Folder| folder.manifest().backbone.sha256.to_lowercase();
     let pair = (sha256(trained), sha256(asked), embeddings);
     let known = || app.pairs.0.lock().unwrap_or_else(PoisonError::into_inner);
     if known().contains(&pair) {
         return Ok(());
     }
-    let (original, quantised) = (trained.folder().clone(), asked.folder().clone());
+    let (original, quantised) = (trained.clone(), asked.clone());
     let checking = tokio::task::spawn_blocking(move || {
         let (first, second) = (graph(&original)?, graph(&quantised)?);
         let checked = tune::can_be_rounded((&first.0, &first.1), (&second.0, &second.1), embeddings);

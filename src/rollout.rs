@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use headstart_methods::artifact::Artifact;
@@ -22,6 +22,9 @@ use crate::variants;
 /// Changes of other processes are looked for this often; changes of this one are seen at once.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// A version that could not be read is tried again this often, and with every change of its classifier.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
+
 /// A request waits at most this long for what it asks for to be loaded.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -31,7 +34,7 @@ const PAGE: u32 = 500;
 /// Largest artifact of a version, in bytes.
 pub(crate) const LARGEST_ARTIFACT: u64 = 1 << 30;
 
-/// Why one version could not be loaded; the others are.
+/// Why a version or a classifier could not be loaded; the others are.
 #[derive(Debug, thiserror::Error)]
 enum RolloutError {
     #[error(transparent)]
@@ -46,12 +49,32 @@ enum RolloutError {
 pub struct Rollout {
     app: Arc<App>,
     store: Store,
-    /// The revision of each classifier as it was last loaded.
-    seen: HashMap<ClassifierId, u64>,
-    /// The artifact of each version as it was last loaded: a purge changes it.
-    artifacts: HashMap<ClassifierId, HashMap<u32, Sha256>>,
-    /// The registry's revision up to which everything is loaded.
+    /// Each classifier as it was last loaded.
+    known: HashMap<ClassifierId, Loaded>,
+    /// The registry's revision up to which everything that can be read is loaded.
     loaded: watch::Sender<u64>,
+}
+
+/// A classifier as it was last loaded.
+struct Loaded {
+    revision: u64,
+    /// The artifact of each version: a purge changes it.
+    artifacts: HashMap<u32, Sha256>,
+    /// What the bare name means.
+    production: Option<u32>,
+    /// When versions that could not be read are tried again; `None` where all were.
+    again: Option<Instant>,
+}
+
+/// A classifier's versions, those that do not answer yet read.
+#[derive(Default)]
+struct Versions {
+    all: Vec<u32>,
+    /// Those that answer, once the new ones do.
+    answering: HashSet<u32>,
+    new: Vec<NewVersion>,
+    artifacts: HashMap<u32, Sha256>,
+    unreadable: usize,
 }
 
 impl Rollout {
@@ -61,8 +84,7 @@ impl Rollout {
         let store = app.store()?.clone();
         let loaded = watch::Sender::new(0);
         let catching_up = CatchingUp { store: store.clone(), loaded: loaded.subscribe() };
-        let (seen, artifacts) = (HashMap::new(), HashMap::new());
-        let mut rollout = Self { app: Arc::clone(app), store, seen, artifacts, loaded };
+        let mut rollout = Self { app: Arc::clone(app), store, known: HashMap::new(), loaded };
         rollout.catch_up().await;
         app.tasks.classifiers.ask(Arc::new(catching_up));
         Some(rollout)
@@ -131,7 +153,7 @@ impl Rollout {
         }
     }
 
-    /// How many classifiers could not be loaded.
+    /// Of how many classifiers something could not be loaded.
     async fn try_catch_up(&mut self, store: &Store) -> Result<i64, StoreError> {
         let mut there = HashSet::new();
         let mut broken = 0;
@@ -140,14 +162,21 @@ impl Rollout {
             let page = store.classifiers(Scope::All, after.as_ref(), PAGE).await?;
             for classifier in &page.data {
                 there.insert(classifier.id.clone());
-                if self.seen.get(&classifier.id) == Some(&classifier.revision) {
-                    continue;
+                let known = self.known.get(&classifier.id);
+                let known = known.filter(|known| known.revision == classifier.revision);
+                match known.map(|known| known.again) {
+                    Some(None) => continue,
+                    Some(Some(again)) if Instant::now() < again => {
+                        broken += 1;
+                        continue;
+                    }
+                    Some(Some(_)) | None => {}
                 }
                 match self.load(store, classifier).await {
-                    Ok(()) => drop(self.seen.insert(classifier.id.clone(), classifier.revision)),
+                    Ok(whole) => broken += i64::from(!whole),
                     Err(error) => {
                         broken += 1;
-                        tracing::error!(classifier = %classifier.id.name, %error, "a version could not be loaded");
+                        tracing::error!(classifier = %classifier.id.name, %error, "a classifier could not be loaded");
                     }
                 }
             }
@@ -157,61 +186,82 @@ impl Rollout {
             }
         }
         self.app.metrics.data.classifiers_broken.set(broken);
-        let gone: Vec<ClassifierId> = self.seen.keys().filter(|id| !there.contains(*id)).cloned().collect();
+        let gone: Vec<ClassifierId> = self.known.keys().filter(|id| !there.contains(*id)).cloned().collect();
         for id in gone {
             self.app.tasks.classifiers.remove(&id.key, &id.name);
-            self.seen.remove(&id);
-            self.artifacts.remove(&id);
+            self.known.remove(&id);
         }
         Ok(broken)
     }
 
-    async fn load(&mut self, store: &Store, classifier: &Classifier) -> Result<(), RolloutError> {
+    /// Lets a classifier answer as its row says; whether all of its versions could be read.
+    async fn load(&mut self, store: &Store, classifier: &Classifier) -> Result<bool, RolloutError> {
         let id = &classifier.id;
-        let classifiers = &self.app.tasks.classifiers;
-        let loaded = classifiers.loaded(&id.key, &id.name);
-        let known = self.artifacts.get(id);
+        let Versions { all, answering, new, artifacts, unreadable } = self.read(store, id).await?;
+        let answers = |number: &u32| answering.contains(number);
+        // What cannot be read takes nobody's requests: they go where they went before.
+        let before = self.known.get(id).and_then(|known| known.production);
+        let production = match classifier.production {
+            Some(number) if !answers(&number) => before.filter(answers),
+            production => production,
+        };
+        let mut traffic = classifier.traffic.clone();
+        traffic.retain(|number, _| answers(number));
+        let (aliases, shadow) = (classifier.aliases.clone(), classifier.shadow);
+        let pointers = Pointers { production, aliases, traffic, shadow };
+        let tuned = |version: &NewVersion| {
+            let backbone = &version.artifact.backbone().id;
+            variants::base(backbone)?;
+            Some((backbone.clone(), artifacts.get(&version.number)?))
+        };
+        let tuned: Vec<(String, &Sha256)> = new.iter().filter_map(tuned).collect();
+        let know = || tuned.iter().for_each(|(backbone, bytes)| variants::know(&self.app, backbone, bytes));
+        know();
+        self.app.tasks.classifiers.set((&id.key, &id.name), &all, new, pointers)?;
+        // A sweep in between saw no version that uses them.
+        know();
+        let again = (unreadable > 0).then(|| Instant::now() + TRY_AGAIN);
+        let loaded = Loaded { revision: classifier.revision, artifacts, production, again };
+        self.known.insert(id.clone(), loaded);
+        Ok(again.is_none())
+    }
+
+    /// A classifier's versions. One that cannot be read keeps none of the others from answering.
+    async fn read(&self, store: &Store, id: &ClassifierId) -> Result<Versions, StoreError> {
+        let loaded = self.app.tasks.classifiers.loaded(&id.key, &id.name);
+        let known = self.known.get(id);
         let is_loaded = |version: &ClassifierVersion| {
-            let artifact = known.and_then(|known| known.get(&version.number));
+            let artifact = known.and_then(|known| known.artifacts.get(&version.number));
             loaded.contains(&version.number) && artifact == Some(&version.artifact)
         };
-        let mut artifacts = HashMap::new();
-        let mut kept = Vec::new();
-        let mut added = Vec::new();
+        let mut read = Versions { answering: loaded.iter().copied().collect(), ..Versions::default() };
         let mut page = PageRequest { after: None, limit: PAGE, order: Order::Ascending };
         loop {
             let versions = store.versions(id, &page).await?;
             for version in &versions.data {
-                kept.push(version.number);
+                read.all.push(version.number);
                 if !is_loaded(version) {
-                    added.push(read_version(store, version).await?);
+                    match read_version(store, version).await {
+                        Ok(new) => read.new.push(new),
+                        Err(error) => {
+                            read.unreadable += 1;
+                            let version = version.model_name();
+                            tracing::error!(version, %error, "a version could not be loaded");
+                            continue;
+                        }
+                    }
                 }
-                artifacts.insert(version.number, version.artifact.clone());
+                read.answering.insert(version.number);
+                read.artifacts.insert(version.number, version.artifact.clone());
             }
             page.after = versions.data.last().map(|version| version.number);
             if !versions.has_more {
                 break;
             }
         }
-        let pointers = Pointers {
-            production: classifier.production,
-            aliases: classifier.aliases.clone(),
-            traffic: classifier.traffic.clone(),
-            shadow: classifier.shadow,
-        };
-        let tuned = |version: &NewVersion| {
-            let backbone = &version.artifact.backbone().id;
-            variants::base(backbone)?;
-            Some((backbone.clone(), artifacts.get(&version.number)?))
-        };
-        let tuned: Vec<(String, &Sha256)> = added.iter().filter_map(tuned).collect();
-        let know = || tuned.iter().for_each(|(backbone, bytes)| variants::know(&self.app, backbone, bytes));
-        know();
-        classifiers.set((&id.key, &id.name), &kept, added, pointers)?;
-        // A sweep in between saw no version that uses them.
-        know();
-        self.artifacts.insert(id.clone(), artifacts);
-        Ok(())
+        let Versions { all, answering, .. } = &mut read;
+        answering.retain(|number| all.contains(number));
+        Ok(read)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axum::Router;
-use headstart_store::Store;
+use headstart_store::{Store, make_private};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -56,7 +56,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     if !Store::is_in(&config.data) {
         config.check_exposure(!config.api_keys.is_empty())?;
     }
-    std::fs::create_dir_all(&config.data)
+    make_private(&config.data)
         .with_context(|| format!("`data`: {} cannot be made", config.data.display()))?;
     let app = Arc::new(App::new(config)?);
     // Before anything is listened to: its keys decide who is answered.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use headstart_datasets::Inspection;
-use headstart_methods::METHODS;
+use headstart_methods::{METHODS, Method, Params};
 use headstart_store::{Scope, Store};
 use headstart_tasks::Served;
 use headstart_types::classifier::Reason;
@@ -81,7 +81,6 @@ pub fn run(mut config: Config, arguments: TrainArguments) -> anyhow::Result<()> 
 }
 
 async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> {
-    let input = &arguments.input;
     let given: Map<String, Value> = serde_json::from_str(&arguments.hyperparameters).with_context(|| {
         format!(
             "`--hyperparameters` must be a JSON object such as '{{\"c\": 1.0}}', not `{}`",
@@ -97,42 +96,71 @@ async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> 
     app.open_store().await?;
     check_owner(&app, &arguments.owner)?;
     let store = app.store().context("the store is closed")?.clone();
-    let (file, inspection) = take_in(&app, &store, &arguments.owner, input).await?;
+    let mut taken = Vec::new();
+    let asked = Asked { arguments: &arguments, method, given: &given, params };
+    let job = match begin(&app, &store, asked, &mut taken).await {
+        Ok(job) => job,
+        Err(error) => {
+            // Nobody asked for these files to be kept.
+            for file in &taken {
+                forget(&store, file).await.with_context(|| format!("{error:#}"))?;
+            }
+            return Err(error);
+        }
+    };
+    let workers = Workers::start(&app)?;
+    let job = watch(&store, &job.id).await?;
+    workers.stop().await;
+    tokio::task::spawn_blocking(move || app.unload_all()).await?;
+    conclude(&store, &job, arguments.json || !std::io::stdout().is_terminal()).await
+}
+
+/// What is asked for, as far as it can be checked before any file is read.
+struct Asked<'a> {
+    arguments: &'a TrainArguments,
+    method: &'static dyn Method,
+    given: &'a Map<String, Value>,
+    params: Params,
+}
+
+/// Takes the files in, loads the backbones, and makes the job. What was taken in is in `taken`, also after an error.
+async fn begin(
+    app: &Arc<App>,
+    store: &Store,
+    asked: Asked<'_>,
+    taken: &mut Vec<FileRow>,
+) -> anyhow::Result<Job> {
+    let Asked { arguments, method, given, params } = asked;
+    let input = &arguments.input;
+    let (file, inspection) = take_in(app, store, &arguments.owner, input).await?;
+    taken.push(file.clone());
     print_findings(&inspection)?;
     if let Some(problem) = inspection.status_details() {
-        forget(&store, &file).await?;
         bail!("{} cannot be trained on: {problem}", input.display());
     }
     let classes: Vec<String> = inspection.summary.classes.iter().map(|class| class.label.clone()).collect();
-    if let Err(error) = method.check_classes(&params, &classes) {
-        forget(&store, &file).await?;
-        return Err(error.into());
-    }
+    method.check_classes(&params, &classes)?;
     let validation = match &arguments.validation {
-        Some(beside) => Some(take_in_beside(&app, &store, &file, &inspection, beside).await?),
+        Some(beside) => {
+            let (row, alone) = take_in(app, store, &file.key, beside).await?;
+            taken.push(row.clone());
+            check_beside(app, store, (&file, &inspection), (&row, &alone), beside).await?;
+            Some(row.id)
+        }
         None => None,
     };
     let modality = inspection.modality.context("the file has no examples")?;
-    let params = method.check_for(modality, &given)?;
+    let params = method.check_for(modality, given)?;
     app.load().await?;
-    let chosen = backbone(&app, arguments.backbone.as_deref(), modality)
-        .await
-        .and_then(|model| Ok((model, classifier_name(&app, &arguments)?)));
-    if chosen.is_err() {
-        for file in validation.iter().chain([&file]) {
-            forget(&store, file).await?;
-        }
-    }
-    let (model, classifier) = chosen?;
     let new = NewJob {
         id: JobId::new(now_ms(), chance()?),
         key: arguments.owner.clone(),
-        model,
+        model: backbone(app, arguments.backbone.as_deref(), modality).await?,
         method: method.name().to_owned(),
-        classifier,
+        classifier: classifier_name(app, arguments)?,
         suffix: arguments.name.clone(),
         training_file: file.id,
-        validation_file: validation.map(|file| file.id),
+        validation_file: validation,
         seed: arguments.seed,
         metadata: Default::default(),
         params: JobParams::new(
@@ -143,12 +171,7 @@ async fn train(config: Config, arguments: TrainArguments) -> anyhow::Result<()> 
         traceparent: None,
         validate_first: false,
     };
-    let job = store.create_job(&new, u32::MAX, now_ms()).await?;
-    let workers = Workers::start(&app)?;
-    let job = watch(&store, &job.id).await?;
-    workers.stop().await;
-    tokio::task::spawn_blocking(move || app.unload_all()).await?;
-    conclude(&store, &job, arguments.json || !std::io::stdout().is_terminal()).await
+    Ok(store.create_job(&new, u32::MAX, now_ms()).await?)
 }
 
 /// Whether there is a key of the owner's name: what belongs to nobody, nobody could use.
@@ -205,39 +228,30 @@ fn expiry(app: &App, now: i64) -> Option<i64> {
     (days > 0).then(|| now.saturating_add(days * 24 * 60 * 60 * 1000))
 }
 
-/// Stores a validation file, which is right beside a training file if not alone.
-async fn take_in_beside(
+/// Whether a validation file is right, which it is beside its training file if not alone.
+async fn check_beside(
     app: &App,
     store: &Store,
-    training: &FileRow,
-    learned: &Inspection,
+    (training, learned): (&FileRow, &Inspection),
+    (file, alone): (&FileRow, &Inspection),
     input: &Path,
-) -> anyhow::Result<FileRow> {
-    let (file, alone) = match take_in(app, store, &training.key, input).await {
-        Ok(taken) => taken,
-        Err(error) => {
-            forget(store, training).await?;
-            return Err(error);
-        }
-    };
+) -> anyhow::Result<()> {
     let problem = if !alone.is_readable() {
         alone.status_details()
     } else if (alone.modality, alone.multi_label) != (learned.modality, learned.multi_label) {
         Some("its examples or labels are of another kind".to_owned())
     } else {
-        let joint = intake::together(app, store, training, &file).await?;
+        let joint = intake::together(app, store, training, file).await?;
         let mut told = joint.clone();
         // What the training file has by itself was printed before.
         told.warnings.retain(|finding| finding.file.as_deref() == Some(file.filename.as_str()));
         print_findings(&told)?;
         joint.status_details()
     };
-    if let Some(problem) = problem {
-        forget(store, &file).await?;
-        forget(store, training).await?;
-        bail!("{} cannot be tuned on: {problem}", input.display());
+    match problem {
+        Some(problem) => bail!("{} cannot be tuned on: {problem}", input.display()),
+        None => Ok(()),
     }
-    Ok(file)
 }
 
 /// Deletes a file that is of no use, with its bytes.

@@ -16,7 +16,7 @@ use headstart_engine::{Folder, FolderError, SharedWeights};
 use headstart_methods::head::Backbone;
 use headstart_methods::tune::{Delta, Parted};
 use headstart_methods::{MethodError, artifact};
-use headstart_store::{Store, StoreError};
+use headstart_store::{Store, StoreError, is_full};
 use headstart_tasks::Entry;
 use headstart_types::Manifest;
 use headstart_types::classifier::{TUNED, untuned};
@@ -91,7 +91,7 @@ impl VariantError {
     /// Whether it was for want of room in the data folder.
     pub(crate) fn is_full(&self) -> bool {
         match self {
-            Self::Write { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+            Self::Write { source, .. } => is_full(source.kind()),
             Self::Store(error) => matches!(error, StoreError::DiskFull),
             Self::Unknown
             | Self::OtherBackbone { .. }
@@ -122,28 +122,58 @@ pub(crate) struct Variants(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    artifacts: HashMap<String, Sha256>,
-    /// Those of jobs that have not ended.
-    held: HashMap<String, usize>,
+    sources: HashMap<String, Sources>,
     /// Whether all versions of the data folder are known here: a worker alone follows no registry.
     complete: bool,
+}
+
+/// Where one variant's delta lies.
+#[derive(Debug, Default)]
+struct Sources {
+    version: Option<Sha256>,
+    /// Of jobs that have not ended, each for itself: these bytes go with the job, a version's do not.
+    held: Vec<Sha256>,
+}
+
+impl Sources {
+    /// All of them, those that stay longest first.
+    fn all(&self) -> Vec<Sha256> {
+        self.version.iter().chain(self.held.iter().rev()).cloned().collect()
+    }
+}
+
+impl Known {
+    fn know(&mut self, id: &str, artifact: &Sha256) {
+        self.sources.entry(id.to_owned()).or_default().version = Some(artifact.clone());
+    }
+
+    fn hold(&mut self, id: &str, artifact: &Sha256) {
+        self.sources.entry(id.to_owned()).or_default().held.push(artifact.clone());
+    }
+
+    fn let_go(&mut self, id: &str, artifact: &Sha256) {
+        if let Some(sources) = self.sources.get_mut(id)
+            && let Some(at) = sources.held.iter().position(|held| held == artifact)
+        {
+            sources.held.remove(at);
+        }
+    }
+
+    fn all(&self, id: &str) -> Vec<Sha256> {
+        self.sources.get(id).map(Sources::all).unwrap_or_default()
+    }
 }
 
 /// Keeps a variant known for as long as it lives.
 pub(crate) struct Hold {
     app: Arc<App>,
     id: String,
+    artifact: Sha256,
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let mut known = self.app.variants.known();
-        if let Some(count) = known.held.get_mut(&self.id) {
-            *count -= 1;
-            if *count == 0 {
-                known.held.remove(&self.id);
-            }
-        }
+        self.app.variants.known().let_go(&self.id, &self.artifact);
     }
 }
 
@@ -176,16 +206,18 @@ impl Variants {
 /// Says which bytes hold a variant's delta: from now on it can be asked.
 pub(crate) fn know(app: &App, id: &str, artifact: &Sha256) {
     let mut known = app.variants.known();
-    known.artifacts.insert(id.to_owned(), artifact.clone());
+    known.know(id, artifact);
     // Under the same lock as what a sweep forgets.
     app.tasks.catalog.insert_unlisted(id);
 }
 
 /// The same for as long as what is returned lives, whatever versions there are.
 pub(crate) fn hold(app: &Arc<App>, id: &str, artifact: &Sha256) -> Hold {
-    *app.variants.known().held.entry(id.to_owned()).or_default() += 1;
-    know(app, id, artifact);
-    Hold { app: Arc::clone(app), id: id.to_owned() }
+    let mut known = app.variants.known();
+    known.hold(id, artifact);
+    app.tasks.catalog.insert_unlisted(id);
+    drop(known);
+    Hold { app: Arc::clone(app), id: id.to_owned(), artifact: artifact.clone() }
 }
 
 /// Says whether the variants of all versions are known by now.
@@ -195,7 +227,7 @@ pub(crate) fn know_all(app: &App, complete: bool) {
 
 /// Whether it can be asked.
 pub(crate) fn is_known(app: &App, id: &str) -> bool {
-    app.variants.known().artifacts.contains_key(id)
+    !app.variants.known().all(id).is_empty()
 }
 
 /// A variant's folder, made where it is not there.
@@ -203,9 +235,25 @@ pub(crate) fn is_known(app: &App, id: &str) -> bool {
 /// # Errors
 /// [`VariantError`].
 pub(crate) async fn folder(app: &Arc<App>, id: &str) -> Result<Folder, VariantError> {
-    let artifact = app.variants.known().artifacts.get(id).cloned().ok_or(VariantError::Unknown)?;
+    let artifacts = app.variants.known().all(id);
     let store = app.store().ok_or(VariantError::Unknown)?;
-    in_folders(store, &app.config, (id, &artifact)).await
+    first_there(artifacts, |artifact| async move { in_folders(store, &app.config, (id, &artifact)).await })
+        .await
+}
+
+/// What comes of the first of some bytes that are there: a version's may have gone with it.
+async fn first_there<T, F: Future<Output = Result<T, VariantError>>>(
+    artifacts: Vec<Sha256>,
+    made_of: impl Fn(Sha256) -> F,
+) -> Result<T, VariantError> {
+    let mut outcome = Err(VariantError::Unknown);
+    for artifact in artifacts {
+        outcome = made_of(artifact).await;
+        if !matches!(outcome, Err(VariantError::Store(StoreError::NotFound { .. }))) {
+            break;
+        }
+    }
+    outcome
 }
 
 /// The same without an app, for the bytes that hold the delta.
@@ -403,11 +451,10 @@ pub(crate) async fn sweep(app: &Arc<App>) -> std::io::Result<()> {
     let forgotten: Vec<Option<Entry>> = {
         let mut known = app.variants.known();
         let used: BTreeSet<String> = app.tasks.classifiers.backbones().into_iter().collect();
-        let held: BTreeSet<String> = known.held.keys().cloned().collect();
-        let gone = |id: &String| !used.contains(id) && !held.contains(id);
-        let forgotten: Vec<String> = known.artifacts.keys().filter(|id| gone(id)).cloned().collect();
+        let gone = |(id, of): &(&String, &Sources)| !used.contains(*id) && of.held.is_empty();
+        let forgotten: Vec<String> = known.sources.iter().filter(gone).map(|(id, _)| id.clone()).collect();
         let forget = |id: String| {
-            known.artifacts.remove(&id);
+            known.sources.remove(&id);
             app.forget_model(&id)
         };
         forgotten.into_iter().map(forget).collect()
@@ -419,7 +466,7 @@ pub(crate) async fn sweep(app: &Arc<App>) -> std::io::Result<()> {
         if !known.complete {
             return Ok(());
         }
-        known.artifacts.keys().cloned().collect()
+        known.sources.keys().cloned().collect()
     };
     let root = app.config.data.join(FOLDER);
     let now = Duration::from_millis(now_ms().unsigned_abs());
@@ -466,4 +513,63 @@ fn remove_unlinked(common: &Path, now: Duration) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_version_has_outlives_the_bytes_of_a_job_that_made_the_same() {
+        let (version, one, other) =
+            (Sha256::from_bytes([1; 32]), Sha256::from_bytes([2; 32]), Sha256::from_bytes([3; 32]));
+        let mut known = Known::default();
+        known.hold("x", &one);
+        known.know("x", &version);
+        known.hold("x", &other);
+        assert_eq!(known.all("x"), [version.clone(), other.clone(), one.clone()]);
+        known.let_go("x", &one);
+        assert_eq!(known.all("x"), [version.clone(), other.clone()]);
+        known.let_go("x", &other);
+        assert_eq!(known.all("x"), [version]);
+
+        known.hold("y", &one);
+        known.hold("y", &one);
+        known.let_go("y", &one);
+        assert_eq!(known.all("y"), std::slice::from_ref(&one), "another job holds the same");
+        known.let_go("y", &one);
+        assert_eq!(known.all("y"), []);
+    }
+
+    #[test]
+    fn a_quota_that_is_used_up_is_a_full_disk() {
+        use std::io::ErrorKind::{PermissionDenied, QuotaExceeded, StorageFull};
+
+        let written =
+            |kind: std::io::ErrorKind| VariantError::Write { path: PathBuf::new(), source: kind.into() };
+        let full = [StorageFull, QuotaExceeded, PermissionDenied].map(|kind| written(kind).is_full());
+        assert_eq!(full, [true, true, false]);
+    }
+
+    #[tokio::test]
+    async fn bytes_that_are_gone_make_way_for_others_and_other_faults_are_told() {
+        let (gone, damaged, there) =
+            (Sha256::from_bytes([1; 32]), Sha256::from_bytes([2; 32]), Sha256::from_bytes([3; 32]));
+        let made = |artifacts: &[&Sha256]| {
+            let (gone, damaged) = (gone.clone(), damaged.clone());
+            first_there(artifacts.iter().copied().cloned().collect(), move |artifact| {
+                let missing = StoreError::NotFound { what: "blob", id: String::new() };
+                let made = match artifact {
+                    artifact if artifact == gone => Err(missing.into()),
+                    artifact if artifact == damaged => Err(VariantError::CutOff),
+                    artifact => Ok(artifact),
+                };
+                async move { made }
+            })
+        };
+        assert_eq!(made(&[&gone, &there]).await.unwrap(), there);
+        assert!(matches!(made(&[&damaged, &there]).await, Err(VariantError::CutOff)));
+        assert!(matches!(made(&[&gone]).await, Err(VariantError::Store(_))));
+        assert!(matches!(made(&[]).await, Err(VariantError::Unknown)));
+    }
 }

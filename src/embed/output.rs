@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::record::Record;
 use super::source::Source;
 
-/// A fixed header size leaves room for any count: it is written again at the end.
+/// A fixed header size leaves room for any count: it is written again with every write.
 const NPY_HEADER: usize = 128;
 
 /// How vectors are written.

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::FileExt as _;
 
 use anyhow::{Context as _, bail};
 use headstart_tasks::features::{Embedding, Vector};
@@ -53,6 +54,8 @@ impl Sink {
             rows += 1;
         }
         file.flush()?;
+        // Behind its rows: a run that ends here leaves an array of no more than it has.
+        self.count(file.get_ref(), rows)?;
         self.file = Some(file);
         self.rows = rows;
         self.truncated += embeddings.iter().filter(|embedding| embedding.truncated_tokens > 0).count();
@@ -72,12 +75,15 @@ impl Sink {
         if self.file.is_none() && self.held.whole {
             return Ok(());
         }
-        let mut file = self.begin()?;
-        if self.output.form == Form::Npy {
-            file.seek(SeekFrom::Start(0))?;
-            file.write_all(&npy_header(self.rows, self.record.made_with.dimension))?;
+        Ok(self.begin()?.flush()?)
+    }
+
+    /// Says in the file how many vectors it has, where it is of the form that does.
+    fn count(&self, file: &File, rows: usize) -> std::io::Result<()> {
+        match self.output.form {
+            Form::Npy => file.write_all_at(&npy_header(rows, self.record.made_with.dimension), 0),
+            Form::Jsonl => Ok(()),
         }
-        Ok(file.flush()?)
     }
 
     /// The open file. The first time the record is written before any vector, so that none is without one, and after what is
@@ -91,11 +97,8 @@ impl Sink {
         let mut file = file.with_context(|| format!("{} cannot be written", path.display()))?;
         file.set_len(self.held.keep)?;
         self.record.write(path)?;
+        self.count(&file, self.rows)?;
         file.seek(SeekFrom::End(0))?;
-        let mut file = BufWriter::new(file);
-        if self.output.form == Form::Npy && self.held.keep == 0 {
-            file.write_all(&npy_header(0, self.record.made_with.dimension))?;
-        }
-        Ok(file)
+        Ok(BufWriter::new(file))
     }
 }

@@ -7,12 +7,13 @@ use axum::http::{HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::http::layers::REQUEST_ID;
+use crate::http::routes::inference;
 
 /// How long a browser may keep what a preflight said.
 const KEPT: Duration = Duration::from_secs(600);
 
 /// What pages may read of an answer's headers.
-const SHOWN: [HeaderName; 10] = [
+const SHOWN: [HeaderName; 11] = [
     REQUEST_ID,
     header::RETRY_AFTER,
     HeaderName::from_static("server-timing"),
@@ -23,6 +24,7 @@ const SHOWN: [HeaderName; 10] = [
     HeaderName::from_static("x-ratelimit-limit-items"),
     HeaderName::from_static("x-ratelimit-remaining-items"),
     HeaderName::from_static("x-ratelimit-reset-items"),
+    inference::HEADER_LENGTH,
 ];
 
 /// The layer for these origins, `*` for all; `None` where there are none.

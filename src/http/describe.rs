@@ -11,7 +11,7 @@ use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 use utoipa::openapi::{Components, OpenApi as Document, Ref, RefOr, Required, Response, Schema};
 
-use crate::http::openapi::error_response;
+use crate::http::openapi::{error_response, plain_response};
 
 /// Headers of answers, by their names among the components.
 const REQUEST_ID: &str = "x-request-id";
@@ -30,9 +30,12 @@ pub(crate) fn complete(document: &mut Document) {
             let asks_a_model = is_task(operation) || path.starts_with("/hf/") || path.ends_with("/infer");
             let plain = path.starts_with("/v2");
             let parameters = operation.parameters.get_or_insert_default();
+            let named = |name: &str| RefOr::Ref(Ref::new(format!("#/components/parameters/{name}")));
+            if operation.responses.responses.contains_key("504") {
+                parameters.push(named(TIMEOUT));
+            }
             if asks_a_model || path.contains("/examples") {
-                let named = |name: &str| Ref::new(format!("#/components/parameters/{name}"));
-                parameters.extend([RefOr::Ref(named(TIMEOUT)), RefOr::Ref(named(PRIORITY))]);
+                parameters.push(named(PRIORITY));
             }
             if path == "/hf/{model}" {
                 for body in ["HuggingFaceBody", "HuggingFaceParameters"] {
@@ -43,6 +46,7 @@ pub(crate) fn complete(document: &mut Document) {
             if parameters.is_empty() {
                 operation.parameters = None;
             }
+            refusals(operation, plain);
             for (status, response) in &mut operation.responses.responses {
                 if let RefOr::T(response) = response {
                     answer(response, status, method, asks_a_model);
@@ -52,6 +56,22 @@ pub(crate) fn complete(document: &mut Document) {
                 }
             }
         }
+    }
+}
+
+/// What the layers and the reading of bodies refuse, wherever they stand before an operation.
+fn refusals(operation: &mut Operation, plain: bool) {
+    let keyed = operation.security.as_ref().is_some_and(|all| !all.is_empty());
+    let body = operation.request_body.is_some();
+    let refusals = [
+        (keyed, "429", "The key asks more than it may; `Retry-After` says when to come back."),
+        (body, "413", "The body is larger than allowed."),
+        (body, "415", "The body is compressed, or of a type that is not taken."),
+    ];
+    for (_, status, says) in refusals.into_iter().filter(|(there, ..)| *there) {
+        let refused = || if plain { plain_response(says) } else { error_response(says) };
+        let responses = &mut operation.responses.responses;
+        responses.entry(status.to_owned()).or_insert_with(|| refused().build().into());
     }
 }
 
@@ -204,6 +224,9 @@ fn example(status: StatusCode, method: &str, asks_a_model: bool) -> Option<Value
         ),
         429 if asks_a_model => {
             ("rate_limit_error", "overloaded", None, "the queue of `all-minilm-l6-v2` is full (4096 items)")
+        }
+        429 if method == "GET" => {
+            ("rate_limit_error", "rate_limit_exceeded", None, "the key may ask 600 requests in a minute")
         }
         429 => (
             "rate_limit_error",

@@ -34,6 +34,14 @@ pub(crate) struct Sent<'a> {
     pub(crate) body: &'a Bytes,
 }
 
+/// What work that is done once is given.
+pub(crate) struct Under {
+    /// The id that its row is to have, which is that of an earlier try that was cut off.
+    pub(crate) resource: String,
+    /// The right to answer, under a key: for work that writes its answer with what it does.
+    pub(crate) ticket: Option<Ticket>,
+}
+
 /// Does the work, unless it was done under the same `Idempotency-Key`; then the answer is the first one's. `work` is
 /// given the id its row is to have, which is that of an earlier try that was cut off. Under a key it goes on when whoever
 /// asked has left: they ask again, and are to find it done or not done. A deadline is the work's own affair.
@@ -47,8 +55,23 @@ where
     A: Serialize,
     F: Future<Output = Result<A, ApiError>> + Send,
 {
+    once_under(visible, sent, resource, |visible, under| work(visible, under.resource)).await
+}
+
+/// The same for work that may write its answer itself; it has to be the one that it gives.
+pub(crate) async fn once_under<A, F>(
+    visible: &Visible,
+    sent: Sent<'_>,
+    resource: String,
+    work: impl FnOnce(Visible, Under) -> F + Send + 'static,
+) -> Result<Response, ApiError>
+where
+    A: Serialize,
+    F: Future<Output = Result<A, ApiError>> + Send,
+{
     let Some(token) = sent.headers.get(HEADER) else {
-        return Ok(answer(json(&work(visible.clone(), resource).await?)?));
+        let under = Under { resource, ticket: None };
+        return Ok(answer(json(&work(visible.clone(), under).await?)?));
     };
     let token = token.to_str().ok().filter(|token| (1..=TOKEN_BYTES).contains(&token.len()));
     let token = token.ok_or_else(|| {
@@ -76,7 +99,7 @@ async fn first<A, F>(
     request: &RequestKey,
     fingerprint: &str,
     resource: &str,
-    work: impl FnOnce(Visible, String) -> F,
+    work: impl FnOnce(Visible, Under) -> F,
 ) -> Result<Response, ApiError>
 where
     A: Serialize,
@@ -91,13 +114,13 @@ where
         }
         Begun::Fresh(ticket) => ticket,
     };
-    let done = match held((&store, &ticket), RENEW, work(visible, ticket.resource.clone())).await {
-        Ok(done) => json(&done),
+    let under = Under { resource: ticket.resource.clone(), ticket: Some(ticket.clone()) };
+    let done = match held((&store, &ticket), RENEW, work(visible, under)).await {
+        Ok(done) => stored(&done),
         Err(error) => Err(error),
     };
     match done {
-        Ok(body) => {
-            let stored = StoredAnswer { status: StatusCode::OK.as_u16(), body };
+        Ok(stored) => {
             store.complete(&ticket, &stored).await?;
             Ok(answer(stored.body))
         }
@@ -130,6 +153,11 @@ fn fingerprint(sent: &Sent<'_>) -> String {
     digest.update([0]);
     digest.update(sent.body);
     digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// An answer as it is kept.
+pub(crate) fn stored<A: Serialize>(done: &A) -> Result<StoredAnswer, ApiError> {
+    Ok(StoredAnswer { status: StatusCode::OK.as_u16(), body: json(done)? })
 }
 
 fn json<A: Serialize>(done: &A) -> Result<String, ApiError> {

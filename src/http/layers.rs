@@ -140,24 +140,28 @@ pub(crate) async fn authorise(
         Ok(admitted) => admitted,
         Err(refused) => {
             let response = ApiError::over_limit(&refused).into_response();
-            return Ok(match refused {
-                Refused::Rate { left, .. } => told(left, response, REQUESTS),
-                Refused::Concurrency { .. } => response,
-            });
+            let left = match refused {
+                Refused::Rate { left, .. } => Some(left),
+                Refused::Concurrency { .. } => app.accounts.requests_left(identity.key),
+            };
+            return Ok(with_limits(&app, identity.key, left, response));
         }
     };
     request.extensions_mut().insert(identity);
     let response = next.run(request).await;
     // A long answer takes its place until its end.
     let response = response.map(|body| held::hold(body, admitted.place));
-    let response = match admitted.left {
-        Some(left) => told(left, response, REQUESTS),
+    Ok(with_limits(&app, identity.key, admitted.left, response))
+}
+
+/// An answer with what is left of a key's limits: of its requests as this one has left them, of its items as the last that
+/// asked for any.
+fn with_limits(app: &App, key: &str, requests: Option<Left>, response: Response) -> Response {
+    let told_of = |response, (left, headers): (Option<Left>, Told)| match left {
+        Some(left) => told(left, response, headers),
         None => response,
     };
-    Ok(match app.accounts.items_left(identity.key) {
-        Some(left) => told(left, response, ITEMS),
-        None => response,
-    })
+    [(requests, REQUESTS), (app.accounts.items_left(key), ITEMS)].into_iter().fold(response, told_of)
 }
 
 /// Headers that say what is left of a limit, in the manner of the OpenAI API: the limit, what remains, until all of it does.

@@ -231,7 +231,16 @@ const ROW_ERRORS: [(&str, &str); 8] = [
 
 /// An answer that is the error object.
 pub(crate) fn error_response(description: &str) -> ResponseBuilder {
-    let body = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorBody::name()))).build();
+    answer_of::<ErrorBody>(description)
+}
+
+/// An answer that is an error under `/v2`.
+pub(crate) fn plain_response(description: &str) -> ResponseBuilder {
+    answer_of::<inference::InferenceError>(description)
+}
+
+fn answer_of<B: ToSchema>(description: &str) -> ResponseBuilder {
+    let body = ContentBuilder::new().schema(Some(Ref::from_schema_name(B::name()))).build();
     ResponseBuilder::new().description(description).content("application/json", body)
 }
 

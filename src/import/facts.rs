@@ -61,7 +61,11 @@ impl Facts {
         value: &impl Serialize,
         because: impl AsRef<str>,
     ) -> anyhow::Result<()> {
-        let because = if self.given.contains_key(field) { "it was given" } else { because.as_ref() };
+        // A table that is given gives its fields.
+        let within = |given: &String| {
+            field.strip_prefix(given).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let because = if self.given.keys().any(within) { "it was given" } else { because.as_ref() };
         // JSON keeps the fewest digits that are the same number.
         let value = serde_json::to_string(value)?;
         let value = value.trim_matches('"');

@@ -2,16 +2,12 @@
 
 use anyhow::Context as _;
 use headstart_convert::{Converted, GRAPH, Options, Precision, WEIGHTS};
-use headstart_types::Manifest;
 use headstart_types::hugging_face::{CONFIG, Contents, GRAPHS, Understood, both_towers, understand};
-use headstart_types::manifest::ImageSpec;
-use serde_json::Value;
 
 use super::draft::Draft;
-use super::facts::Facts;
 use super::source::Source;
 use super::trial::Trial;
-use super::{ImportArguments, Kind, PrecisionName, towers};
+use super::{ImportArguments, Kind, PrecisionName, reasons, towers};
 use crate::folders;
 
 /// A folder with its graphs.
@@ -31,10 +27,6 @@ pub(super) const SAFETENSORS: Kind = Kind {
 };
 
 const CARD: &str = "README.md";
-/// Most classes that are told by name.
-const SHOWN: usize = 8;
-
-const PREPROCESSOR: &str = "preprocessor_config.json";
 
 fn with_graphs(source: &Source, arguments: &ImportArguments, draft: &mut Draft<'_>) -> anyhow::Result<()> {
     arguments.refuse_precision("a graph is copied as it is")?;
@@ -76,9 +68,16 @@ fn finish(
     arguments.graph.refuse_labels("a folder's config.json names the classes")?;
     draft.id().clone_into(&mut contents.name);
     let Understood { mut manifest, assumed } = understand(&contents)?;
+    let stated = manifest.backbone.licence != ImportArguments::NO_LICENCE;
     if let Some(licence) = &arguments.licence {
         manifest.backbone.licence.clone_from(licence);
     }
+    let licence_from = match (&arguments.licence, stated, source.has(CARD)) {
+        (Some(_), ..) => "it was given",
+        (None, true, _) => "README.md says so",
+        (None, false, true) => "README.md states none",
+        (None, false, false) => "there is no README.md",
+    };
     if let Some(task) = &arguments.source_task {
         manifest.backbone.source_task.clone_from(task);
     }
@@ -86,7 +85,7 @@ fn finish(
     if manifest.backbone.licence == ImportArguments::NO_LICENCE {
         draft.note("licence not known: state it with `--licence`");
     }
-    tell(&manifest, &contents, draft.facts())?;
+    reasons::tell(&manifest, &contents, licence_from, draft.facts())?;
     for assumption in assumed {
         draft.note(format!("guessed: {assumption}"));
     }
@@ -113,72 +112,4 @@ fn finish(
         draft.note(line);
     }
     draft.write_manifest(&manifest)
-}
-
-/// Tells what was read, and where.
-fn tell(manifest: &Manifest, contents: &Contents, facts: &mut Facts) -> anyhow::Result<()> {
-    let says = |file: &str, otherwise: &str| {
-        if contents.files.contains_key(file) { format!("{file} says so") } else { otherwise.to_owned() }
-    };
-    let read = if contents.files.contains_key(PREPROCESSOR) { "there is a" } else { "there is no" };
-    facts.tell("backbone.modality", &manifest.backbone.modality, format!("{read} {PREPROCESSOR}"))?;
-    facts.tell("backbone.licence", &manifest.backbone.licence, says(CARD, "no card states one"))?;
-    if let Some(text) = &manifest.text {
-        facts.tell("text.max_tokens", &text.max_tokens, "it is the shortest length that the files state")?;
-        if text.pairs {
-            facts.tell("text.pairs", &true, "config.json is of a classifier of sequences")?;
-        }
-        for (name, prompt) in &text.prompts {
-            let from = says("config_sentence_transformers.json", "it was given");
-            facts.tell(&format!("text.prompts.{name}"), prompt, from)?;
-        }
-    }
-    if let Some(image) = &manifest.image {
-        tell_image(image, contents, facts)?;
-    }
-    if let Some(features) = &manifest.output.features {
-        let graph = &manifest.backbone.file;
-        facts.tell("output.features.tensor", &features.tensor, format!("it is an output of {graph}"))?;
-        let form = says("1_Pooling/config.json", "of the output's form");
-        facts.tell("output.features.pooling", &features.pooling, form)?;
-        let length = says("modules.json", "most encoders are compared so");
-        facts.tell("output.features.normalise", &features.normalise, length)?;
-        facts.tell("output.features.dimension", &features.dimension, "the output is so long")?;
-    }
-    if let Some(logits) = &manifest.output.logits {
-        let classes = match logits.classes.as_slice() {
-            few if few.len() <= SHOWN => few.join(", "),
-            many => format!("{} names", many.len()),
-        };
-        facts.tell("output.logits.classes", &classes, "config.json names them")?;
-    }
-    Ok(())
-}
-
-/// Tells how pictures become tensors, and which of it the file says.
-fn tell_image(image: &ImageSpec, contents: &Contents, facts: &mut Facts) -> anyhow::Result<()> {
-    let file = contents.files.get(PREPROCESSOR).and_then(|text| serde_json::from_str::<Value>(text).ok());
-    let states =
-        |field: &&str| file.as_ref().and_then(|file| file.get(field)).is_some_and(|it| !it.is_null());
-    let from = |fields: &[&str]| {
-        if fields.iter().any(states) {
-            format!("{PREPROCESSOR} says so")
-        } else {
-            format!("it is usual for its processor, and {PREPROCESSOR} states none")
-        }
-    };
-    let side = if states(&"size") { PREPROCESSOR } else { CONFIG };
-    let side = format!("{side} says so");
-    facts.tell("image.size", &image.size, &side)?;
-    facts.tell("image.resize", &image.resize, &side)?;
-    facts.tell("image.fit", &image.fit, &side)?;
-    facts.tell("image.filter", &image.filter, from(&["resample"]))?;
-    facts.tell("image.scale", &image.scale, from(&["rescale_factor", "do_rescale"]))?;
-    // Where nothing is normalised, no mean that the file may have is used.
-    let plain = image.mean == [0.0; 3] && image.std == [1.0; 3];
-    let mean: &[&str] = if plain { &["do_normalize"] } else { &["image_mean"] };
-    let std: &[&str] = if plain { &["do_normalize"] } else { &["image_std"] };
-    facts.tell("image.mean", &image.mean, from(mean))?;
-    facts.tell("image.std", &image.std, from(std))?;
-    facts.tell("image.channel_order", &image.channel_order, from(&["do_flip_channel_order"]))
 }

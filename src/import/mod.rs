@@ -7,6 +7,7 @@ mod draft;
 mod facts;
 mod folder;
 mod graph;
+mod reasons;
 mod source;
 mod towers;
 mod trial;

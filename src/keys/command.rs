@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, NaiveDate, TimeDelta};
 use clap::{Args, Subcommand};
-use headstart_store::Store;
+use headstart_store::{Store, make_private};
 use headstart_types::ids::KeyId;
 use headstart_types::key::{KeyLimits, KeyRow};
 
@@ -132,7 +132,7 @@ async fn add(config: &Config, arguments: AddArguments) -> anyhow::Result<()> {
         expires_at,
         revoked_at: None,
     };
-    std::fs::create_dir_all(&config.data)
+    make_private(&config.data)
         .with_context(|| format!("`data`: {} cannot be made", config.data.display()))?;
     let added = open(config).await?.add_key(&key, reuse, WHO).await;
     added.context("no key was made; `--reuse` lets a new key have what the name owns")?;

@@ -25,17 +25,28 @@ pub(crate) struct Accounts {
 /// What one name has asked.
 struct Account {
     limits: KeyLimits,
-    rate: Option<Rate>,
-    items: Option<Items>,
+    requests: Option<Counted>,
+    items: Option<Counted>,
     open: Arc<AtomicU32>,
 }
 
-/// Items of a minute.
-struct Items {
+/// Requests or items of a minute.
+struct Counted {
     limit: NonZeroU32,
     rate: Rate,
     /// What the request before has left.
     remaining: AtomicU32,
+}
+
+impl Counted {
+    fn new(limit: NonZeroU32) -> Self {
+        Self { limit, rate: per_minute(limit), remaining: AtomicU32::new(limit.get()) }
+    }
+
+    /// What is left of the minute.
+    fn left(&self) -> Left {
+        left(self.limit.get(), self.remaining.load(Ordering::Acquire))
+    }
 }
 
 /// A request that may go on.
@@ -83,22 +94,30 @@ impl Accounts {
         let account = self.account(name, limits);
         let limit = account.limits.concurrency.unwrap_or(0);
         let place = Place::take(&account.open, limit).ok_or(Refused::Concurrency { limit })?;
-        let Some(rate) = &account.rate else { return Ok(Admitted { place, left: None }) };
-        let limit = account.limits.requests_per_minute.unwrap_or(0);
-        match rate.check() {
-            Ok(state) => Ok(Admitted { place, left: Some(left(limit, state.remaining_burst_capacity())) }),
+        let Some(requests) = &account.requests else { return Ok(Admitted { place, left: None }) };
+        let limit = requests.limit.get();
+        match requests.rate.check() {
+            Ok(state) => {
+                let remaining = state.remaining_burst_capacity();
+                requests.remaining.store(remaining, Ordering::Release);
+                Ok(Admitted { place, left: Some(left(limit, remaining)) })
+            }
             Err(until) => {
+                requests.remaining.store(0, Ordering::Release);
                 let wait = until.wait_time_from(MonotonicClock.now());
                 Err(Refused::Rate { left: left(limit, 0), wait })
             }
         }
     }
 
+    /// What is left of the name's requests, where there is a limit.
+    pub(crate) fn requests_left(&self, name: &str) -> Option<Left> {
+        self.known(name)?.requests.as_ref().map(Counted::left)
+    }
+
     /// What is left of the name's items, where there is a limit.
     pub(crate) fn items_left(&self, name: &str) -> Option<Left> {
-        let account = self.known(name)?;
-        let items = account.items.as_ref()?;
-        Some(left(items.limit.get(), items.remaining.load(Ordering::Acquire)))
+        self.known(name)?.items.as_ref().map(Counted::left)
     }
 
     /// The account of a name that has asked before.
@@ -118,13 +137,9 @@ impl Accounts {
             return Arc::clone(known);
         }
         let open = of.get(name).map_or_else(Arc::default, |known| Arc::clone(&known.open));
-        let rate = limits.requests_per_minute.and_then(NonZeroU32::new).map(per_minute);
-        let items = limits.items_per_minute.and_then(NonZeroU32::new).map(|limit| Items {
-            limit,
-            rate: per_minute(limit),
-            remaining: AtomicU32::new(limit.get()),
-        });
-        let account = Arc::new(Account { limits, rate, items, open });
+        let requests = limits.requests_per_minute.and_then(NonZeroU32::new).map(Counted::new);
+        let items = limits.items_per_minute.and_then(NonZeroU32::new).map(Counted::new);
+        let account = Arc::new(Account { limits, requests, items, open });
         of.insert(name, Arc::clone(&account));
         account
     }

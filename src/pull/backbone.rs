@@ -13,12 +13,14 @@ use super::cache::Cache;
 use super::entry::{Entry, Reading, Verified};
 use super::hub::Hub;
 use super::lock::{Lock, Locked, LockedFile};
-use super::place::{Staging, copy_in};
+use super::place::{Kept, Staging, Standing, copy_in, standing};
 use super::refusal::patiently;
 use super::transfer::{Fetched, Wanted, fetch, measure};
 use crate::app::App;
 use crate::config::Config;
 use crate::{explain, folders};
+
+const MANIFEST: &str = "headstart.toml";
 
 /// A backbone that is asked for.
 pub(super) struct Asked {
@@ -86,7 +88,8 @@ impl Pull<'_> {
             let (is, was) = (&asked.entry.repository, &locked.repository);
             ensure!(is == was, "was pulled from {was}, and not from {is}: choose another `--id`");
         }
-        let changed = match (place.exists(), &locked) {
+        let found = standing(&place);
+        let changed = match (found.is_some(), &locked) {
             (true, None) => {
                 bail!("{} is there and was not pulled: remove it, or choose another `--id`", place.display())
             }
@@ -106,7 +109,7 @@ impl Pull<'_> {
         if newest && changed.as_ref().is_some_and(Vec::is_empty) {
             return say(&asked.id, "is there, and the hub has nothing newer");
         }
-        self.fetch(asked, &plan, locked.as_ref())
+        self.fetch(asked, &plan, locked.as_ref(), found)
     }
 
     /// What the lock file says, which decides.
@@ -162,12 +165,18 @@ impl Pull<'_> {
         Ok(Plan { revision, commit: listing.commit, files })
     }
 
-    /// Fetches all files, makes the folder, and brings it to its place.
-    fn fetch(&mut self, asked: &Asked, plan: &Plan, locked: Option<&Locked>) -> anyhow::Result<()> {
+    /// Fetches all files, makes the folder, and brings it to its place, in which `found` was.
+    fn fetch(
+        &mut self,
+        asked: &Asked,
+        plan: &Plan,
+        locked: Option<&Locked>,
+        found: Option<Standing>,
+    ) -> anyhow::Result<()> {
         let most = asked.entry.most_megabytes.saturating_mul(1_000_000);
         let known: u64 = plan.files.values().filter_map(|file| file.size).fold(0, u64::saturating_add);
         ensure!(known <= most, "has {}, at most {} are taken", DecimalBytes(known), DecimalBytes(most));
-        let staging = Staging::open(self.models, &asked.id)?;
+        let staging = Staging::open(self.models, &asked.id, found)?;
         self.ensure_room(&staging, plan)?;
         let bar = bar(known);
         let work = Work { asked, plan, staging: &staging, bar: &bar };
@@ -187,8 +196,8 @@ impl Pull<'_> {
             plan.files.iter().map(|(file, of)| (file.as_str(), staging.part(file, of.sha256.as_deref())));
         staging.assemble(parts)?;
         let (manifest, notes) = self.made(asked, &staging)?;
+        let kept = locked.map(|locked| self.keep(asked, locked, &staging)).transpose()?.unwrap_or_default();
         staging.sync(plan.files.keys().map(String::as_str))?;
-        let corrected = locked.map(|locked| self.corrected(asked, locked, &staging)).transpose()?;
         let now = Locked {
             entry: asked.name.clone(),
             repository: asked.entry.repository.clone(),
@@ -197,11 +206,13 @@ impl Pull<'_> {
             manifest,
             files: fetched,
         };
+        // Before the lock file has it: who came meanwhile is told so the next time too.
+        staging.ensure_as_found()?;
         // First the lock file: a pull that is cut off here goes on, and one of a folder without it would not.
         self.lock.backbones.insert(asked.id.clone(), now);
         self.lock.write(self.models)?;
         let place = staging.publish(plan.files.keys().map(String::as_str))?;
-        for note in notes.into_iter().chain(corrected.flatten()) {
+        for note in notes.into_iter().chain(kept.iter().map(told_of)) {
             say(&asked.id, note)?;
         }
         say(&asked.id, format!("is in {}", place.display()))
@@ -271,7 +282,7 @@ impl Pull<'_> {
             }
         };
         let digest = staging.write_manifest(&manifest)?;
-        self.load(staging.root()).with_context(|| {
+        self.load(staging.root(), &folder).with_context(|| {
             format!(
                 "the files came, and do not load; they stay in {}. `headstart pull --show {}` prints the entry: a \
                  corrected one in a file of one's own goes on from there",
@@ -293,12 +304,11 @@ impl Pull<'_> {
         Ok((digest, notes))
     }
 
-    /// Loads what lies in a models folder, and lets it go.
-    fn load(&self, root: &Path) -> anyhow::Result<()> {
+    /// Loads one folder of a models folder, and lets it go.
+    fn load(&self, root: &Path, folder: &Path) -> anyhow::Result<()> {
         let app = App::at_terminal(Config { models: vec![root.to_owned()], ..self.config.clone() })?;
         let engine = app.start_engine()?;
-        let folders = app.backbone_folders()?;
-        app.load_folders(&engine, &folders.kept)?;
+        app.load_folders(&engine, &[folder.to_owned()])?;
         for (_, known) in app.tasks.catalog.list() {
             match known.entry {
                 Known::Served(_) | Known::Resting | Known::Unloaded => {}
@@ -309,15 +319,26 @@ impl Pull<'_> {
         Ok(())
     }
 
-    /// Keeps a manifest that was corrected by hand beside the new one.
-    fn corrected(&self, asked: &Asked, locked: &Locked, staging: &Staging) -> anyhow::Result<Option<String>> {
-        let before = self.models.join(&asked.id).join("headstart.toml");
-        if !before.is_file() || measure(&before)?.sha256 == locked.manifest {
-            return Ok(None);
-        }
-        let kept = staging.folder().join("headstart.toml.before");
-        std::fs::copy(&before, &kept).with_context(|| kept.display().to_string())?;
-        Ok(Some("the manifest had been corrected by hand; it is kept as headstart.toml.before".into()))
+    /// Takes over what is not of the older pull: other files, and a manifest that was corrected by hand.
+    fn keep(&self, asked: &Asked, locked: &Locked, staging: &Staging) -> anyhow::Result<Vec<Kept>> {
+        let manifest = self.models.join(&asked.id).join(MANIFEST);
+        let corrected = manifest.is_file() && measure(&manifest)?.sha256 != locked.manifest;
+        staging.keep(|file| {
+            let named = |file: &str| locked.files.contains_key(file) || (file == MANIFEST && !corrected);
+            file.to_str().is_some_and(named)
+        })
+    }
+}
+
+/// What there is to say of a file that was taken over.
+fn told_of(Kept { was, is }: &Kept) -> String {
+    let (was, is) = (was.display(), is.display());
+    if was.to_string() == MANIFEST {
+        format!("the manifest was not as it was pulled; yours is kept as {is}")
+    } else if was.to_string() == is.to_string() {
+        format!("{was} was not pulled, and is kept")
+    } else {
+        format!("{was} was not pulled, and is kept as {is}")
     }
 }
 

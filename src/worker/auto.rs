@@ -111,7 +111,7 @@ impl Context<'_> {
         }
         let head = &ground.table.head;
         let rows = (ground.parts.learn.len(), head.classes.len());
-        let (chosen, why) = auto::choose(self.served.modality(), rows, head.multi_label);
+        let (chosen, why) = auto::choose(self.features.modality(), rows, head.multi_label);
         let turns = match self.turns(ground, fitted) {
             Ok(turns) => turns,
             Err(MethodError::Split(error)) => return no(error.to_string()),
@@ -138,19 +138,21 @@ impl Context<'_> {
 
     /// Whether the job's backbone can be trained on what its files hold; why not, in words.
     async fn trainable(&self, ground: &Ground<'_>) -> Result<Result<(), String>, Stop> {
-        let (id, spec) = (self.served.id(), &self.served.manifest().backbone);
+        let (id, spec) = (self.features.id(), &self.features.manifest().backbone);
         if let Some(original) = spec.original.as_ref().filter(|_| !spec.requantise) {
             return Ok(Err(format!(
                 "`{id}` is `{original}` at low precision, and only the original can be trained"
             )));
         }
         let cannot = |problem: String| Ok(Err(format!("`{id}` cannot be trained: {problem}")));
-        let trained = match self.app.tasks.trained(&self.served).await? {
+        let trained = match self.features.trained(self.app).await? {
             Ok(trained) => trained,
             Err(problem) => return cannot(problem),
         };
         let embeddings = Recipe::default().embeddings;
-        if let Err(problem) = precision::check(self.app, &self.served, &trained, embeddings).await {
+        if let Err(problem) =
+            precision::check_folders(self.app, &self.features.folder, trained.folder(), embeddings).await
+        {
             return cannot(problem);
         }
         let reads = trained.modality();
@@ -166,7 +168,7 @@ impl Context<'_> {
 
     /// The same job as another method's, with the defaults of its hyperparameters.
     fn delegate(&self, chosen: &'static dyn Method) -> Result<Self, Stop> {
-        let params = chosen.check_for(self.served.modality(), &Map::new())?;
+        let params = chosen.check_for(self.features.modality(), &Map::new())?;
         let plan = chosen.plan(&params, self.job.seed.cast_unsigned())?;
         Ok(Self { method: chosen, params, plan, ..self.clone() })
     }

@@ -72,7 +72,10 @@ async fn until_there_is_room<A, F: Future<Output = Result<A, TaskError>>>(
     loop {
         halt.check()?;
         match ask().await {
-            Err(error @ TaskError::NoRoom { .. }) => return Err(error.into()),
+            // What never fits is an answer; only what the job itself cannot do without ends it.
+            Err(error @ TaskError::NoRoom { needed, limit, .. }) if needed <= limit => {
+                return Err(error.into());
+            }
             Err(TaskError::Engine(EngineError::QueueFull { .. })) => tokio::time::sleep(ASK_AGAIN).await,
             answer => return Ok(answer),
         }

@@ -17,6 +17,9 @@ use crate::worker::pace::Pace;
 /// The step under which a fit's state is kept.
 pub(super) const FIT_STATE: &str = "fit";
 
+/// What may help where training gets lost.
+const DIVERGED: &str = "numbers became infinite or undefined while fitting: a smaller `learning_rate` or another method may help";
+
 /// Why a job does not go on.
 #[derive(Debug, Clone)]
 pub(super) enum Stop {
@@ -47,12 +50,15 @@ impl Stop {
 
 impl From<TaskError> for Stop {
     fn from(error: TaskError) -> Self {
-        let message = error.to_string();
-        if matches!(error, TaskError::NoRoom { .. }) {
-            Self::NoMemory(message)
-        } else {
-            Self::Broken(message)
+        if let TaskError::NoRoom { id, needed, limit } = &error {
+            let never =
+                format!("`{id}` takes {needed} bytes of memory, and `model-memory` allows {limit} in all");
+            return match needed > limit {
+                true => Self::refused("unsuitable_model", never, "model"),
+                false => Self::NoMemory(error.to_string()),
+            };
         }
+        Self::Broken(error.to_string())
     }
 }
 
@@ -81,10 +87,10 @@ impl From<MethodError> for Stop {
         let message = error.to_string();
         match error {
             MethodError::Hyperparameter { path, .. } => Self::refused("invalid_value", message, &path),
-            MethodError::Unsuitable(_)
-            | MethodError::Data(_)
-            | MethodError::Split(_)
-            | MethodError::Diverged => Self::refused("unsuitable_data", message, "training_file"),
+            MethodError::Unsuitable(_) | MethodError::Data(_) | MethodError::Split(_) => {
+                Self::refused("unsuitable_data", message, "training_file")
+            }
+            MethodError::Diverged => Self::refused("diverged", DIVERGED, "method"),
             MethodError::Graph(_) | MethodError::Rounding { .. } => {
                 Self::refused("unsuitable_model", message, "model")
             }
@@ -180,5 +186,33 @@ impl Control for FitControl {
 
     fn resume(&mut self) -> Option<Vec<u8>> {
         self.state.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(stop: Stop) -> JobError {
+        let Stop::Refused(error) = stop else { panic!("{stop:?}") };
+        error
+    }
+
+    #[test]
+    fn a_fit_that_diverges_names_the_method_and_not_the_file() {
+        let error = refused(MethodError::Diverged.into());
+        assert_eq!((error.code.as_str(), error.param.as_deref()), ("diverged", Some("method")));
+        assert!(error.message.contains("learning_rate"), "{}", error.message);
+    }
+
+    #[test]
+    fn a_model_that_never_fits_is_refused_and_one_that_fits_later_is_waited_for() {
+        let no_room = |needed| Stop::from(TaskError::NoRoom { id: "b+1".into(), needed, limit: 100 });
+        let error = refused(no_room(101));
+        assert_eq!((error.code.as_str(), error.param.as_deref()), ("unsuitable_model", Some("model")));
+        for said in ["`b+1`", "101 bytes", "`model-memory`"] {
+            assert!(error.message.contains(said), "{}", error.message);
+        }
+        assert!(matches!(no_room(100), Stop::NoMemory(_)));
     }
 }

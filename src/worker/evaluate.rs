@@ -11,6 +11,7 @@ use headstart_methods::evaluate::baseline::{picture, sound, tf_idf};
 use headstart_methods::evaluate::learning_curve::{Curve, Ground, Learners, measure, rows_given};
 use headstart_methods::evaluate::transfer::Names;
 use headstart_methods::evaluate::{self, calibration};
+use headstart_methods::head::HeadParts;
 use headstart_methods::{FitData, Fitted, Unattended, method};
 use headstart_types::classifier::untuned;
 use headstart_types::job::Job;
@@ -88,8 +89,11 @@ pub(super) fn report(evidence: &Evidence, raw: &Raw) -> Result<Report, Stop> {
         Raw::Pictures(_) => "logistic regression on colours, gradients and 8 × 8 pixels",
         Raw::Sounds(_) => "logistic regression on means and deviations of MFCCs",
     };
-    let thresholds: Option<Vec<f64>> =
-        head.thresholds.as_ref().map(|each| each.iter().copied().map(f64::from).collect());
+    let said_from = |head: &HeadParts| -> Option<Vec<f64>> {
+        head.thresholds.as_ref().map(|each| each.iter().copied().map(f64::from).collect())
+    };
+    let thresholds = said_from(head);
+    let frozen_from = version.frozen.as_ref().and_then(|frozen| said_from(frozen.parts()));
     let judged = Judged::of(evidence, &train);
     let found = evaluate::evaluate(evaluate::Evidence {
         run: run(evidence),
@@ -109,7 +113,10 @@ pub(super) fn report(evidence: &Evidence, raw: &Raw) -> Result<Report, Stop> {
         thresholds: thresholds.as_deref(),
         out_of_sample: judged.as_ref().map(Judged::lend),
         curve: Some((&curve, Names { learner: &learner, baseline })),
-        tuning: version.tuning.clone().zip(frozen.as_ref().map(|frozen| frozen.view())),
+        tuning: version.tuning.clone().zip(frozen.as_ref().map(|frozen| evaluate::Frozen {
+            probabilities: frozen.view(),
+            thresholds: frozen_from.as_deref(),
+        })),
         duplicates: Some(evidence.found.duplicates.clone()),
         stages: Vec::new(),
         warnings: of_the_backbone(evidence),

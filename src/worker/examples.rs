@@ -12,6 +12,7 @@ use headstart_engine::Input;
 use headstart_methods::MethodError;
 use headstart_methods::rng::Rng;
 use headstart_methods::tune::{Feed, Recipe};
+use headstart_store::is_full;
 use headstart_tasks::Served;
 use headstart_types::tensor::Tensor;
 
@@ -28,7 +29,7 @@ pub(super) struct Examples {
     served: Arc<Served>,
     limits: headstart_media::Limits,
     rows: HashMap<usize, Kept>,
-    files: Mutex<File>,
+    files: Spool,
     folder: PathBuf,
     augment: bool,
     token_dropout: f64,
@@ -41,6 +42,20 @@ enum Kept {
         at: u64,
         bytes: usize,
     },
+}
+
+/// Pictures one behind the other, in a file without a name.
+struct Spool(Mutex<File>);
+
+impl Spool {
+    fn read(&self, at: u64, count: usize) -> Result<Vec<u8>, MethodError> {
+        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = vec![0; count];
+        let read = file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut bytes));
+        // Whoever uploaded the examples has no part in it.
+        read.map_err(|error| Examples::unkept(&error))?;
+        Ok(bytes)
+    }
 }
 
 impl Examples {
@@ -90,7 +105,7 @@ impl Examples {
         }
         let (augment, token_dropout) = (recipe.augment, recipe.token_dropout);
         let (served, limits) = (Arc::clone(served), limits.media);
-        let (files, folder) = (Mutex::new(spool), folder.to_owned());
+        let (files, folder) = (Spool(Mutex::new(spool)), folder.to_owned());
         Ok(Self { served, limits, rows, files, folder, augment, token_dropout })
     }
 
@@ -113,18 +128,10 @@ impl Examples {
 
     /// What could not be written or read of it.
     pub(super) fn unkept(error: &std::io::Error) -> MethodError {
-        if error.kind() == std::io::ErrorKind::StorageFull {
+        if is_full(error.kind()) {
             return MethodError::NoRoom;
         }
         MethodError::File(format!("a file in the data folder cannot be used: {error}"))
-    }
-
-    fn bytes(&self, at: u64, count: usize) -> std::io::Result<Vec<u8>> {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        files.seek(SeekFrom::Start(at))?;
-        let mut bytes = vec![0; count];
-        files.read_exact(&mut bytes)?;
-        Ok(bytes)
     }
 
     fn input(&self, row: usize, chance: Option<&mut Rng>) -> Result<Input, MethodError> {
@@ -135,13 +142,13 @@ impl Examples {
                 None => input.clone(),
             }),
             Some(Kept::File { at, bytes }) => {
-                let bytes = self.bytes(*at, *bytes).map_err(|error| unreadable(error.to_string()))?;
+                let bytes = self.files.read(*at, *bytes)?;
                 let mut drawn = chance.filter(|_| self.augment).map(|chance| || chance.unit());
                 let chance = drawn.as_mut().map(|drawn| drawn as &mut dyn FnMut() -> f64);
                 let input = self.served.image_input(&bytes, &self.limits, chance);
                 input.map_err(|error| unreadable(error.to_string()))
             }
-            None => Err(MethodError::Unsuitable(format!("row {row} was not read"))),
+            None => Err(MethodError::File(format!("row {row} was not read"))),
         }
     }
 }
@@ -176,7 +183,7 @@ fn thinned(input: &Input, share: f64, chance: &mut Rng) -> Input {
 }
 
 fn unwritten(error: &std::io::Error) -> Stop {
-    if error.kind() == std::io::ErrorKind::StorageFull {
+    if is_full(error.kind()) {
         return Stop::NoRoom;
     }
     Stop::Broken(format!("examples cannot be kept in the data folder: {error}"))
@@ -184,7 +191,31 @@ fn unwritten(error: &std::io::Error) -> Stop {
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
+
     use super::*;
+
+    #[test]
+    fn what_the_data_folder_loses_is_no_fault_of_the_training_file() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"12345678").unwrap();
+        let spool = Spool(Mutex::new(file));
+        assert_eq!(spool.read(2, 3).unwrap(), b"345");
+        let stop = Stop::from(spool.read(6, 3).unwrap_err());
+        assert!(matches!(stop, Stop::Broken(_)), "it is tried again: {stop:?}");
+    }
+
+    #[test]
+    fn a_full_disk_and_a_quota_that_is_used_up_let_the_job_wait() {
+        for kind in [ErrorKind::StorageFull, ErrorKind::QuotaExceeded] {
+            let error = std::io::Error::from(kind);
+            assert!(matches!(Examples::unkept(&error), MethodError::NoRoom), "{kind}");
+            assert!(matches!(unwritten(&error), Stop::NoRoom), "{kind}");
+        }
+        let other = std::io::Error::from(ErrorKind::PermissionDenied);
+        assert!(matches!(Examples::unkept(&other), MethodError::File(_)));
+        assert!(matches!(unwritten(&other), Stop::Broken(_)));
+    }
 
     #[test]
     fn a_thinned_text_keeps_its_frame_its_order_and_its_segments() {

@@ -8,9 +8,8 @@ use headstart_datasets::{Example, HeldOut, Split, SplitPlan, Tuning, Use};
 use headstart_methods::artifact::Artifact;
 use headstart_methods::head::Backbone;
 use headstart_methods::tune::{Plan, Recipe};
-use headstart_methods::{FitData, Fitted, METHODS, Method, MethodError, Needs, Params, method, split};
+use headstart_methods::{FitData, Fitted, METHODS, Method, MethodError, Params, method, split};
 use headstart_store::{Scope, Store, StoreError};
-use headstart_tasks::Served;
 use headstart_types::Payload;
 use headstart_types::classifier::{NewVersion, Origin};
 use headstart_types::ids::Sha256;
@@ -20,9 +19,9 @@ use tokio::runtime::Handle;
 
 use crate::app::App;
 use crate::clock::now_ms;
-use crate::precision;
 use crate::worker::control::{FIT_STATE, FitControl, Halt, Stop};
 use crate::worker::evaluate::{self, Evidence, Found};
+use crate::worker::grounding::{Features, grounded};
 use crate::worker::held_out::Answers;
 use crate::worker::pace::{Pace, Part, Work};
 use crate::worker::reading::{Upload, payload};
@@ -51,8 +50,8 @@ pub(super) struct Context<'a> {
     pub(super) lease: &'a Lease,
     pub(super) job: &'a Job,
     pub(super) halt: &'a Arc<Halt>,
-    /// What gives the features: steps are kept under its key, so that none is taken up on another's.
-    pub(super) served: Arc<Served>,
+    /// What gives the features. Held by nobody between two steps, so that it can make room for what is tuned.
+    pub(super) features: Features,
     pub(super) done: BTreeMap<String, Sha256>,
     pub(super) pace: Arc<Pace>,
     /// How the head is fitted.
@@ -86,7 +85,7 @@ pub(super) async fn run(
         .ok_or_else(|| Stop::refused("invalid_value", unknown_method(&job.method), "method"))?;
     let params = method.check(&job.params.hyperparameters())?;
     let plan = method.plan(&params, job.seed.cast_unsigned())?;
-    let served = backbone(app, &job.model, method, plan.as_ref()).await?;
+    let features = grounded(app, &job.model, method, plan.as_ref()).await?;
     let files = files(store, job).await?;
     let may_tune = method.may_tune(&params)?.is_some_and(|within| !within.is_zero());
     let passes =
@@ -94,13 +93,13 @@ pub(super) async fn run(
     let pace = Arc::new(Pace::new(&Work {
         rows: count(&files),
         classes: files.first().map_or(0, |file| file.inspection.summary.classes.len()),
-        modality: files.first().and_then(|file| file.inspection.modality).unwrap_or(served.modality()),
+        modality: files.first().and_then(|file| file.inspection.modality).unwrap_or(features.modality()),
         budget: Duration::from_secs(u64::from(job.params.report().budget_seconds)),
         told: job.progress,
         passes,
     }));
     let pace_of_all = Arc::clone(&pace);
-    let cx = Context { app, store, lease, job, halt, served, done, pace, method, params, plan };
+    let cx = Context { app, store, lease, job, halt, features, done, pace, method, params, plan };
     tokio::select! {
         biased;
         done = walk(&cx, files) => done,
@@ -148,23 +147,6 @@ async fn walk(cx: &Context<'_>, files: Arc<[Upload]>) -> Result<(), Stop> {
     cx.say(report.verdict.clone()).await?;
     stages.observe(&app.metrics);
     cx.publish(&version, &report, &stages, &held_out).await
-}
-
-/// What the examples' features come of, and the version will be made of.
-async fn backbone(
-    app: &App,
-    asked: &str,
-    method: &dyn Method,
-    plan: Option<&Plan>,
-) -> Result<Arc<Served>, Stop> {
-    let served = app.tasks.catalog.get(asked).await?;
-    let (Needs::Graph, Some(plan)) = (method.needs(), plan) else { return Ok(served) };
-    let refused = |problem: String| {
-        Stop::refused("unsuitable_model", format!("`{asked}` cannot be trained: {problem}"), "model")
-    };
-    let trained = app.tasks.trained(&served).await?.map_err(refused)?;
-    precision::check(app, &served, &trained, plan.recipe.embeddings).await.map_err(refused)?;
-    Ok(precision::answering(&served, trained))
 }
 
 impl Parts {
@@ -236,7 +218,7 @@ async fn files(store: &Store, job: &Job) -> Result<Arc<[Upload]>, Stop> {
 impl Context<'_> {
     /// The name of a step on this backbone at this precision.
     pub(super) fn step(&self, name: &str) -> String {
-        format!("{name}-{}", self.served.key())
+        format!("{name}-{}", self.features.key)
     }
 
     pub(super) async fn say(&self, message: String) -> Result<(), Stop> {
@@ -258,11 +240,12 @@ impl Context<'_> {
             tracing::warn!(job.id = %self.job.id, "a step's output is not readable and is made anew");
         }
         self.say("features of the examples are computed".into()).await?;
+        let _held = self.features.held(self.app).await?;
         let training = files.first().ok_or_else(|| Stop::Broken("a job without a file".into()))?;
         let inspection = &training.inspection;
         let classes: Vec<String> =
             inspection.summary.classes.iter().map(|class| class.label.clone()).collect();
-        let dimension = self.served.manifest().dimension();
+        let dimension = self.features.manifest().dimension();
         let grouped = inspection.summary.groups > 0;
         let mut builder = TableBuilder::new(classes, inspection.multi_label, grouped, dimension);
         let mut counted = Counted { done: 0, total: count(files) };
@@ -309,7 +292,7 @@ impl Context<'_> {
         while let Some(batch) = reading.next().await? {
             let count = batch.len();
             let (rows, input) = unpack(batch, split);
-            let features = bulk::features(tasks, self.halt, self.served.id(), &input).await?;
+            let features = bulk::features(tasks, self.halt, self.features.id(), &input).await?;
             for (row, features) in rows.into_iter().zip(features) {
                 builder.add(row, &features);
             }
@@ -347,7 +330,7 @@ impl Context<'_> {
     pub(super) async fn fit(&self, step: &str, table: &Table, parts: &Parts) -> Result<Fitted, Stop> {
         self.halt.check()?;
         let (method, params) = (self.method, self.params.clone());
-        let manifest = &self.served.manifest().backbone;
+        let manifest = &self.features.manifest().backbone;
         let backbone = Backbone { id: manifest.id.clone(), sha256: manifest.sha256.clone() };
         let state = self.before(step).await?;
         let train = table.examples(&parts.learn)?;
@@ -402,7 +385,7 @@ impl Context<'_> {
     ) -> Result<(Option<Zeroth>, Vec<LeftOut>), Stop> {
         let question = zero_shot::Question {
             tasks: &self.app.tasks,
-            model: self.served.id(),
+            model: self.features.id(),
             files,
             limits: &self.app.dataset_limits(),
             table,
@@ -444,7 +427,7 @@ impl Context<'_> {
     ) -> Evidence {
         Evidence {
             job: self.job.clone(),
-            backbone: self.served.manifest().backbone.clone(),
+            backbone: self.features.manifest().backbone.clone(),
             found,
             table,
             parts,

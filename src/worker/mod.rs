@@ -7,6 +7,7 @@ mod control;
 mod evaluate;
 mod examples;
 mod fine_tune;
+mod grounding;
 mod held_out;
 mod overlap;
 mod pace;

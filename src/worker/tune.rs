@@ -136,14 +136,14 @@ impl Context<'_> {
     pub(super) async fn check_graph(&self, files: &[Upload]) -> Result<(), Stop> {
         let begun = self.done.contains_key(&self.step(FEATURES));
         let (Some(plan), Some(file), false) = (&self.plan, files.first(), begun) else { return Ok(()) };
-        let trained = self.app.tasks.trained(&self.served).await?.map_err(Stop::Broken)?;
+        let folder = self.features.trained(self.app).await?.map_err(Stop::Broken)?.folder().clone();
         let inspection = &file.inspection;
         let question = Question {
-            folder: trained.folder().clone(),
+            folder,
             plan: plan.clone(),
             classes: inspection.summary.classes.iter().map(|class| class.label.clone()).collect(),
             multi_label: inspection.multi_label,
-            dimension: self.served.manifest().dimension(),
+            dimension: self.features.manifest().dimension(),
             threads: threads(),
             device: self.app.device(),
         };
@@ -199,7 +199,8 @@ impl Context<'_> {
                 true => None,
                 false => Some((table.examples(&stop)?.with_features(stopping)?, numbers)),
             };
-            self.refit(learned, held_out, backbone).await?
+            let refitted = self.refit(learned, held_out, backbone).await?;
+            if stop.is_empty() { tune::unjudged(refitted, &fitted.head)? } else { refitted }
         } else if stop.is_empty() {
             let head = tune::uncalibrated(head)?;
             Fitted { head, held_out: None, summary: String::new(), metrics: BTreeMap::new() }
@@ -286,11 +287,11 @@ impl Context<'_> {
         let limits = self.app.dataset_limits();
         let (wanted, recipe) = (turns.all(), &plan.recipe);
         let place = (self.app.config.data.as_path(), &**self.halt);
-        let trained = self.app.tasks.trained(&self.served).await?.map_err(Stop::Broken)?;
+        let trained = self.features.trained(self.app).await?.map_err(Stop::Broken)?;
         let examples = Examples::read(&trained, (files, &limits), (table, &wanted), recipe, place).await?;
         Ok(Subjects {
             folder: trained.folder().clone(),
-            answering: identity(&self.served.manifest().backbone),
+            answering: identity(&self.features.manifest().backbone),
             head,
             method: self.method,
             params: self.params.clone(),

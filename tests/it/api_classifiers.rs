@@ -110,6 +110,34 @@ async fn a_rollback_cut_off_before_it_answered_is_not_done_again() {
 }
 
 #[tokio::test]
+async fn a_classifier_made_by_a_request_that_was_cut_off_is_no_conflict_for_its_second_try() {
+    let service = TestApp::with_store("").await;
+    let store = service.app.store().unwrap();
+    let body = |labels: [&str; 2]| json!({"name": "support", "model": TEXT, "labels": labels});
+    let again = async |token: &'static str, since: i64, labels: [&str; 2]| {
+        let request_key =
+            RequestKey { key: String::new(), route: "POST /v1/classifiers".to_owned(), token: token.into() };
+        let asked = [b"\0".as_slice(), body(labels).to_string().as_bytes()].concat();
+        let fingerprint = Sha256::digest(&asked).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        store.begin(&request_key, &fingerprint, &since.to_string(), 1, 60_000, now_ms()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let mut request = request("", "POST", "/v1/classifiers", &body(labels));
+        request.headers_mut().insert("idempotency-key", HeaderValue::from_static(token));
+        service.send(request).await
+    };
+    let before = now_ms();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let made = service.post("/v1/classifiers", &body(["refund", "delivery"])).await.ok();
+    let after = now_ms() + 1;
+    assert_eq!(again("its own", before, ["refund", "delivery"]).await.ok(), made);
+    let other = again("other labels", before, ["refund", "praise"]).await;
+    assert_eq!((other.error().0, other.error().1.as_str()), (409, "conflict"), "{}", other.text());
+    let older = again("made before", after, ["refund", "delivery"]).await;
+    assert_eq!(older.error().0, 409, "{}", older.text());
+    assert_eq!(service.get(SUPPORT).await.ok()["last_version"], 1);
+}
+
+#[tokio::test]
 async fn a_request_that_was_cut_off_does_not_keep_its_key_and_one_whose_sender_left_is_done_once() {
     let service = TestApp::with_store("").await;
     let body = json!({"name": "support", "model": TEXT, "labels": ["refund", "delivery"]});

@@ -139,6 +139,24 @@ async fn a_token_id_out_of_range_is_named_with_the_vocabulary() {
 }
 
 #[tokio::test]
+async fn long_lists_of_token_ids_are_cut_at_either_end_or_refused_with_their_number() {
+    let ids: Vec<usize> = (0..5000).map(|place| 1000 + place * 7 % 20_000).collect();
+    let vector = |answer: Value| answer["data"][0]["embedding"].clone();
+    for (truncate, kept) in [("end", &ids[..256]), ("start", &ids[5000 - 256..])] {
+        let cut = embed(json!({"model": TEXT, "input": ids, "truncate": truncate})).await;
+        assert_eq!(cut["data"][0]["truncated_tokens"], 5000 - 256);
+        assert_eq!(vector(cut), vector(embed(json!({"model": TEXT, "input": kept})).await), "{truncate}");
+    }
+    let ask = async |body: Value| TestApp::shared().post("/v1/embeddings", &body).await;
+    let none = ask(json!({"model": TEXT, "input": ids, "truncate": "none"})).await;
+    assert_eq!(none.error(), (400, "context_length_exceeded".into(), Some("input".into())));
+    assert!(none.message().contains("5000") && none.message().contains("256"), "{}", none.message());
+    let endless = ask(json!({"model": TEXT, "input": [[1], vec![1; 1 << 19]]})).await;
+    assert_eq!(endless.error(), (400, "invalid_value".into(), Some("input[1]".into())));
+    assert!(endless.message().contains("has 524288 token ids"), "{}", endless.message());
+}
+
+#[tokio::test]
 async fn similarity_is_the_cosine_in_the_order_of_the_candidates() {
     let body =
         json!({"model": TEXT, "input": "a cat", "candidates": ["a cat", "a kitten", "the stock market"]});

@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::http::Request;
 use headstart::auth::digest_of;
 use headstart::clock::now_ms;
+use headstart::rollout::Rollout;
 use headstart_types::ids::KeyId;
 use headstart_types::key::{KeyLimits, KeyRow};
 use serde_json::{Value, json};
@@ -210,6 +211,35 @@ async fn an_answer_that_goes_on_takes_its_place_until_its_end() {
 }
 
 #[tokio::test]
+async fn a_refusal_tells_what_is_left_of_every_limit() {
+    let options = format!("key_concurrency = 1\nkey_rate = 10\nkey_items = 5\n{KEYS}");
+    let service = TestApp::with_store(&options).await;
+    service.ask("anna", "POST", "/v1/embeddings", json!({"model": TEXT, "input": ["a", "b"]})).await.ok();
+    let job = service.job("anna", "intent").await;
+    let path = format!("/v1/fine_tuning/jobs/{}/events", job["id"].as_str().unwrap());
+    let mut stream = request("anna", "GET", &path, &Value::Null);
+    stream.headers_mut().insert("accept", "text/event-stream".parse().unwrap());
+    let open = service.open(stream).await;
+    let left = |reply: &Reply, of: &str| -> [u32; 2] {
+        ["limit", "remaining"].map(|what| header(reply, &format!("x-ratelimit-{what}-{of}")).parse().unwrap())
+    };
+    let refused = service.ask("anna", "GET", "/v1/models", Value::Null).await;
+    assert_eq!(refused.message(), "the key may ask 1 requests at a time");
+    let [limit, remaining] = left(&refused, "requests");
+    assert!(limit == 10 && remaining < 10, "{remaining} of {limit}");
+    assert_eq!(left(&refused, "items"), [5, 3]);
+    drop(open);
+    for _ in 0..20 {
+        let reply = service.ask("anna", "GET", "/v1/models", Value::Null).await;
+        assert_eq!(left(&reply, "items"), [5, 3], "{}", reply.status);
+        if reply.status == 429 {
+            return assert_eq!(left(&reply, "requests"), [10, 0]);
+        }
+    }
+    panic!("20 requests are more than a minute has");
+}
+
+#[tokio::test]
 async fn a_minutes_items_are_counted_whatever_asks_for_them_and_told_in_headers() {
     let service = TestApp::with_store(&format!("key_items = 10\n{KEYS}")).await;
     let embed = |texts: usize| json!({"model": TEXT, "input": vec!["a"; texts]});
@@ -232,6 +262,85 @@ async fn a_minutes_items_are_counted_whatever_asks_for_them_and_told_in_headers(
     assert_eq!(never.error(), (400, "too_many_items".into(), None));
     service.ask("root", "POST", "/v1/embeddings", embed(10)).await.ok();
     assert_eq!(service.metric("headstart_rejections_total{reason=\"key_items\"}").await, 1.0);
+}
+
+/// A service with a short queue of its own, and a classifier of anna's.
+async fn with_a_short_queue(data: &std::path::Path) -> TestApp {
+    let folder = data.display().to_string();
+    let service = TestApp::unready(&format!(
+        "data = {folder:?}\nmax_items = 6\nqueue_items = 6\nkey_items = 100\n{KEYS}"
+    ));
+    service.app.open_store().await.unwrap();
+    let engine = service.app.start_engine().unwrap();
+    service.app.load_backbones(&engine).unwrap();
+    service.app.attach(std::sync::Arc::new(engine));
+    service.app.finish_loading();
+    // Ends with the test's runtime.
+    tokio::spawn(Rollout::start(&service.app).await.unwrap().run());
+    let made = json!({"name": "mood", "model": TEXT, "labels": ["good", "bad"]});
+    service.ask("anna", "POST", "/v1/classifiers", made).await.ok();
+    service
+}
+
+/// A request of each kind that asks for items, with their number.
+fn of_each_kind(text: &str) -> Vec<(&'static str, Value, u32)> {
+    let question = json!({"type": "predicate", "name": "good", "instructions": "It is good."});
+    vec![
+        ("/v1/embeddings", json!({"model": TEXT, "input": [text, "b"]}), 2),
+        ("/v1/similarity", json!({"model": TEXT, "input": "a", "candidates": ["b", text]}), 3),
+        ("/v1/rerank", json!({"model": TEXT, "query": "a", "documents": [text, "b"]}), 3),
+        ("/v1/zero-shot", json!({"model": TEXT, "input": text, "labels": ["good", "bad"]}), 1),
+        ("/v1/classify", json!({"model": "anna/mood", "input": [text, "b"]}), 2),
+        ("/v1/classifiers/anna%2Fmood/examples", json!({"examples": [{"text": text, "label": "good"}]}), 1),
+        ("/v1/decisions", json!({"model": TEXT, "input": text, "questions": [question]}), 1),
+    ]
+}
+
+/// Writes a key of an administrator with so many items in a minute.
+async fn add_with_items(service: &TestApp, name: &str, items: u32) {
+    let limits = KeyLimits { items_per_minute: Some(items), ..KeyLimits::default() };
+    put(service, &KeyRow { limits, ..row(name, name, "admin") }).await;
+}
+
+#[tokio::test]
+async fn what_is_refused_before_it_is_computed_costs_a_key_none_of_its_items() {
+    let data = tempfile::tempdir().unwrap();
+    let service = with_a_short_queue(data.path()).await;
+    add_with_items(&service, "app", 50).await;
+    let left = |reply: &Reply| header(reply, "x-ratelimit-remaining-items").to_owned();
+    let first = service.ask("app", "POST", "/v1/embeddings", json!({"model": TEXT, "input": "a"})).await;
+    assert_eq!((first.status.as_u16(), left(&first).as_str()), (200, "49"));
+    for (path, body, _) in of_each_kind("") {
+        let reply = service.ask("app", "POST", path, body).await;
+        assert_eq!((reply.error().0, left(&reply).as_str()), (400, "49"), "{path}: {}", reply.text());
+    }
+    let served = service.app.tasks.catalog.served(TEXT).await.unwrap();
+    let _all = served.graph().unwrap().admit(6).unwrap();
+    for (path, body, _) in of_each_kind("not yet seen") {
+        let reply = service.ask("app", "POST", path, body).await;
+        assert_eq!(reply.error().1, "overloaded", "{path}: {}", reply.text());
+        assert_eq!(left(&reply), "49", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_computed_for_a_key_that_is_over_its_items_whatever_it_asks_for() {
+    let data = tempfile::tempdir().unwrap();
+    let service = with_a_short_queue(data.path()).await;
+    let answered = format!("headstart_items_total{{model=\"{TEXT}\",outcome=\"answered\"}}");
+    let kinds = of_each_kind("seen once").into_iter().zip(of_each_kind("never seen"));
+    for (place, ((path, body, items), (_, more, _))) in kinds.enumerate() {
+        let name = format!("key-{place}");
+        add_with_items(&service, &name, items).await;
+        let reply = service.ask(&name, "POST", path, body).await;
+        assert!(reply.status.is_success(), "{path}: {}", reply.text());
+        assert_eq!(header(&reply, "x-ratelimit-remaining-items"), "0", "{path}");
+        let before = service.metric(&answered).await;
+        let refused = service.ask(&name, "POST", path, more).await;
+        assert_eq!(refused.error(), (429, "rate_limit_exceeded".into(), None), "{path}");
+        assert_eq!(service.metric(&answered).await, before, "{path}");
+    }
+    assert_eq!(service.metric(&format!("headstart_queue_items{{model=\"{TEXT}\"}}")).await, 0.0);
 }
 
 #[tokio::test]

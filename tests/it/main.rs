@@ -24,6 +24,8 @@ mod fine_tuning;
 mod operations;
 mod reports;
 mod requantised;
+mod resting;
+mod rollout;
 mod support;
 mod tuning;
 mod validation_files;

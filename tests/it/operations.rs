@@ -138,6 +138,39 @@ async fn the_document_describes_every_route_and_each_route_answers() {
     }
 }
 
+#[tokio::test]
+async fn the_document_names_what_refuses_requests_before_an_operation_sees_them() {
+    let document = TestApp::unready("").get("/openapi.json").await.ok();
+    let (mut keyed, mut with_body, mut with_deadline) = (0, 0, 0);
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let answers = operation["responses"].as_object().unwrap();
+            let has = |status: &str| {
+                let answer = answers.get(status);
+                let answer = answer.unwrap_or_else(|| panic!("{method} {path} does not document {status}"));
+                let schema = &answer["content"]["application/json"]["schema"]["$ref"];
+                let error = if path.starts_with("/v2") { "InferenceError" } else { "ErrorBody" };
+                assert_eq!(*schema, format!("#/components/schemas/{error}"), "{method} {path} {status}");
+            };
+            if operation.get("security").is_some() {
+                keyed += 1;
+                ["401", "403", "429"].into_iter().for_each(has);
+            }
+            if operation.get("requestBody").is_some() {
+                with_body += 1;
+                ["413", "415"].into_iter().for_each(has);
+            }
+            if answers.contains_key("504") {
+                with_deadline += 1;
+                let taken = json!({"$ref": "#/components/parameters/X-Request-Timeout-Ms"});
+                let parameters = operation["parameters"].as_array().unwrap();
+                assert!(parameters.contains(&taken), "{method} {path}");
+            }
+        }
+    }
+    assert!(keyed > 50 && with_body > 20 && with_deadline > 20, "{keyed} {with_body} {with_deadline}");
+}
+
 /// What the placeholders of a route stand for.
 struct Rows {
     file: String,

@@ -396,3 +396,31 @@ async fn a_worker_that_follows_no_registry_asks_a_tuned_production_version() {
     let reply = other.service.ask("", "POST", "/v1/classifiers/intents/versions/2/promote", gate).await;
     assert!(reply.text().contains("\"basis\":\"asked\""), "{}", reply.text());
 }
+
+/// Longer than any of these jobs takes: one that goes back to the queue for ever ends the test.
+const WITHOUT_END: Duration = Duration::from_secs(300);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backbone_makes_room_for_what_a_job_makes_of_it_and_a_job_that_will_never_find_room_is_refused() {
+    let roomy = Lab::new().await;
+    let file = roomy.upload(&intents()).await;
+    let residents = roomy.service.app.tasks.catalog.residents();
+    let counted = residents.iter().find(|resident| resident.id == TEXT).unwrap().memory;
+    let ended = async |limit: u64, chance: u8| {
+        let lab = roomy.beside_with(&format!("model_memory = {limit}")).await;
+        let workers = Workers::start(&lab.service.app).unwrap();
+        let id = lab.queue_with(&file, "lora", short(), chance).await;
+        let job = tokio::time::timeout(WITHOUT_END, lab.ended(&id)).await.expect("it ends");
+        workers.stop().await;
+        job
+    };
+    // What is made of it takes more than twice its memory: there is room for the one or the other, and not for both.
+    let job = ended(3 * counted, 1).await;
+    assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
+    let limit = 2 * counted;
+    let error = ended(limit, 2).await.error.unwrap();
+    assert_eq!((error.code.as_str(), error.param.as_deref()), ("unsuitable_model", Some("model")));
+    for said in ["model-memory".to_owned(), limit.to_string(), format!("`{TEXT}+")] {
+        assert!(error.message.contains(&said), "{}", error.message);
+    }
+}

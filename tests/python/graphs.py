@@ -106,6 +106,22 @@ def heavy(size=4096, seed=0):
     )
 
 
+def slow(size=1024, times=40, seed=0):
+    """A number times a matrix, times that matrix over and over: a few bytes in, seconds of work."""
+    matrix = numpy.random.default_rng(seed).normal(size=(size, size)).astype("float32") / numpy.float32(numpy.sqrt(size))
+    steps = [helper.make_node("MatMul", [f"s{place}", "m"], [f"s{place + 1}"]) for place in range(times)]
+    return _graph(
+        [
+            helper.make_node("Mul", ["m", "x"], ["s0"]),
+            *steps,
+            helper.make_node("ReduceMax", [f"s{times}"], ["y"], keepdims=1),
+        ],
+        [_value("x", TensorProto.FLOAT, [1, 1])],
+        [_value("y", TensorProto.FLOAT, [1, 1])],
+        [("m", matrix)],
+    )
+
+
 def wide(times=65_536):
     """Each row so many times over: a few bytes in, many out."""
     return _graph(

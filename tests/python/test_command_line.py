@@ -329,6 +329,25 @@ def test_a_run_that_was_killed_resumes_to_the_same_file(tmp_path, ending):
     assert cut.read_bytes() == finished[1]
 
 
+@pytest.mark.parametrize("ending", [".jsonl", ".npy"])
+def test_a_run_that_ends_at_a_bad_line_leaves_the_vectors_before_it(tmp_path, ending):
+    texts = [f"{number} {text}" for number, text in enumerate(3 * banking_questions()[:60])]
+    given, output = tmp_path / "texts.txt", tmp_path / f"vectors{ending}"
+    given.write_text("".join(f"{text}\n" for text in [*texts[:150], "", *texts[150:]]))
+    command = ["embed", given, "--model", FAST_TEXT, "--output", output]
+    for _ in range(2):
+        refuse(*command, names=["texts.txt: line 151"])
+        begun = vectors(output)
+        # What was computed together with the bad line is not written.
+        assert begun.shape == (128, 384)
+    given.write_text("".join(f"{text}\n" for text in texts))
+    assert "128 of them from before" in succeed(*command).stderr
+    whole = tmp_path / f"whole{ending}"
+    succeed(*command[:-1], whole)
+    assert output.read_bytes() == whole.read_bytes()
+    assert numpy.array_equal(vectors(whole)[:128], begun)
+
+
 def test_what_cannot_be_embedded_is_named(tmp_path):
     refuse("embed", tmp_path / "no-such-file.txt", names=["no-such-file.txt"])
     (tmp_path / "empty").mkdir()
@@ -482,6 +501,9 @@ def labelled(tmp_path):
     (["--name", "é"], ["--name", "letter"]),
     (["--owner", "bob"], ["--owner", "alice"]),
     ([], ["--owner", "alice"]),
+    (["--onnxruntime", "no-such-library.so"], ["no-such-library.so"]),
+    (["--models", "no-such-folder"], ["no-such-folder"]),
+    (["--validation", "no-such-file.csv"], ["no-such-file.csv"]),
 ])
 def test_training_refuses_what_cannot_be_and_names_what_can(labelled, tmp_path, flags, names):
     keys = {} if flags and "--owner" not in flags else {"HEADSTART_API_KEYS": "alice:train:key-of-alice"}

@@ -30,6 +30,7 @@ def test_a_listed_origin_may_ask_and_sees_the_headers_that_clients_read(start):
     assert "origin" in answer.headers["vary"].lower()
     shown = answer.headers["access-control-expose-headers"]
     assert "x-request-id" in shown and "retry-after" in shown and "x-ratelimit-remaining-requests" in shown
+    assert "inference-header-content-length" in shown, "without it a page cannot part an answer of raw tensors"
     # An error must be readable too, or the page could not tell why.
     refused = service.post("/v1/embeddings", {}, headers={"origin": APP})
     assert refused.status_code == 401 and refused.headers[ALLOWED] == APP

@@ -59,8 +59,8 @@ def image_command():
 
 def port():
     """Where the server listens in its container."""
-    command = image_command()
-    return int(command[command.index("--listen") + 1].rsplit(":", 1)[1])
+    settings = dict(pair.split("=", 1) for given in arguments(stages()[-1], "ENV") for pair in given.split())
+    return int(settings["HEADSTART_LISTEN"].rsplit(":", 1)[1])
 
 
 def health_check():

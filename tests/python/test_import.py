@@ -147,6 +147,32 @@ def test_pooling_length_and_normalisation_are_the_folders(sources, tmp_path):
     assert manifest(tmp_path / "models", "open")["backbone"]["licence"] == "MIT"
 
 
+def test_the_reason_that_is_told_is_the_one_that_holds(tmp_path):
+    folder = small_encoders.write(KINDS[0], tmp_path / "source")
+    said = imported(tmp_path / "models", folder, "silent")
+    assert "backbone.licence: NOASSERTION (because there is no README.md)" in said
+    assert "text.max_tokens: 40 (because it is the shortest length that the files state)" in said
+    (folder / "README.md").write_text("# A model\n")
+    config = json.loads((folder / "config.json").read_text())
+    del config["max_position_embeddings"]
+    write_json(folder / "config.json", config)
+    write_json(folder / "tokenizer_config.json", {"model_max_length": 1e30})
+    said = imported(tmp_path / "models", folder, "usual")
+    assert "backbone.licence: NOASSERTION (because README.md states none)" in said
+    assert "text.max_tokens: 512 (because it is usual, and no file states one)" in said
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A model\n")
+    said = imported(tmp_path / "models", folder, "stated")
+    assert "backbone.licence: apache-2.0 (because README.md says so)" in said
+    (folder / "modules.json").unlink()
+    shutil.rmtree(folder / "1_Pooling")
+    said = imported(tmp_path / "models", folder, "given", "--licence", "MIT", "--set", 'text.prompts={query = "q: "}')
+    assert "backbone.licence: MIT (because it was given)" in said
+    assert "text.prompts.query: q:  (because it was given)" in said
+    assert "output.features.pooling: mean (because no 1_Pooling/config.json says otherwise)" in said
+    said = imported(tmp_path / "models", small_encoders.write(RANKERS[0], tmp_path / "ranks"), "ranks")
+    assert "output.features.normalise: false (because scores of pairs stay as they are)" in said
+
+
 def test_what_a_folder_lacks_or_has_wrong_is_named(sources, tmp_path):
     def changed(name, **changes):
         folder = shutil.copytree(sources / "bert", tmp_path / name)

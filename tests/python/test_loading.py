@@ -88,6 +88,8 @@ def test_statistics_count_what_was_computed(client, server):
     client.infer("affine", inputs)
     after = client.get_inference_statistics("affine", "1")["model_stats"][0]
     assert after["inference_count"] - before["inference_count"] == 5
+    waited = [stats["inference_stats"]["queue"]["count"] for stats in (before, after)]
+    assert waited[1] - waited[0] == 5, "each row waited"
     assert after["execution_count"] > before["execution_count"]
     assert after["inference_stats"]["success"]["ns"] > before["inference_stats"]["success"]["ns"]
     assert [one["name"] for one in client.get_inference_statistics()["model_stats"]] == ["affine", TEXT]
@@ -287,6 +289,44 @@ def test_the_backbone_asked_longest_ago_makes_room_and_comes_back(crowded):
     assert crowded.metric("model_memory_bytes") <= 2 * COUNTED
     crowded.post("/v1/models/c/unload", {})
     assert crowded.post("/v2/models/c/infer", BODY).status_code == 503, "unloaded by request, it stays so"
+
+
+def test_a_backbone_loaded_anew_takes_no_memory_from_itself_or_others(crowded, tmp_path):
+    """The one that answers stays, beyond the limit, until the new one is there; also where that cannot be loaded."""
+    said = [ask_heavy(crowded, name) for name in "ab"]
+    graph = tmp_path / "a" / "model.onnx"
+    good = graph.read_bytes()
+    # Another digest than the manifest's.
+    graph.write_bytes(good + b"\x72\x06\x0a\x01k\x12\x01v")
+    for path in ("/v1/models/a/load", "/v2/repository/models/a/load"):
+        answer = crowded.post(path, {})
+        assert answer.status_code == 409 and "sha-256" in answer.text, answer.text
+        assert state(crowded, "a") == state(crowded, "b") == "ready"
+        assert [ask_heavy(crowded, name) for name in "ab"] == said
+    graph.write_bytes(good)
+    assert crowded.post("/v1/models/a/load", {}).status_code == 200
+    assert [ask_heavy(crowded, name) for name in "ab"] == said
+    assert [crowded.metric("model_evictions_total", model=name) for name in "abc"] == [0, 0, 0]
+
+
+def test_the_only_backbone_that_fits_can_be_loaded_anew_while_it_is_in_use(start, tmp_path):
+    graphs.write(tmp_path, "a", graphs.heavy(SIZE))
+    server = start("--model-memory", COUNTED, models=tmp_path)
+    said = ask_heavy(server, "a")
+    stop = False
+
+    def ask():
+        while not stop:
+            assert ask_heavy(server, "a") == said
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        asking = [pool.submit(ask) for _ in range(2)]
+        for _ in range(3):
+            assert server.post("/v1/models/a/load", {}).status_code == 200
+        stop = True
+        for asked in asking:
+            asked.result()
+    assert server.metric("model_evictions_total", model="a") == 0
 
 
 def test_requests_that_wait_for_a_backbone_share_its_load(crowded):

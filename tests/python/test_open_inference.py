@@ -1,6 +1,7 @@
 """Raw tensors by the open inference protocol: its official client, with ONNX Runtime in Python as the reference."""
 
 import concurrent.futures
+import time
 
 import graphs
 import httpx
@@ -8,8 +9,10 @@ import numpy
 import onnxruntime
 import pytest
 import reference
+import small_models
 import tritonclient.http as triton
 from service import IMAGE, TEXT, Service, wait_until
+from small_models import DYNAMIC, PAIR_TOKENS
 from tritonclient.utils import InferenceServerException
 
 GRAPHS = {
@@ -28,7 +31,9 @@ def server(tmp_path_factory):
     models = tmp_path_factory.mktemp("models")
     for name, graph in GRAPHS.items():
         graphs.write(models, name, graph)
+    small_models.write_dynamic(models)
     running = Service(tmp_path_factory.mktemp("server"), "--models", models, "--lanes", 1)
+    running.dynamic = models / DYNAMIC / "model.onnx"
     yield running
     running.stop()
 
@@ -303,6 +308,73 @@ def test_a_backbone_of_tensors_answers_nothing_else_and_says_so(server):
     assert (listed["status"], listed["modality"], listed["dimension"]) == ("ready", "tensor", 0)
 
 
+def ids_of(rows, length=4, **changes):
+    """A request of token ids for the bundled text backbone, or for one that takes ids alone."""
+    inputs = []
+    for name in ("input_ids", "attention_mask", "token_type_ids"):
+        count = changes.get(name, rows)
+        if count:
+            inputs.append({"name": name, "datatype": "INT64", "shape": [count, length], "data": [1] * (count * length)})
+    return {"inputs": inputs}
+
+
+def test_inputs_of_texts_have_a_row_for_each_text(server):
+    for changes in ({"attention_mask": 1}, {"attention_mask": 2, "token_type_ids": 2}):
+        answer = server.post(f"/v2/models/{TEXT}/infer", ids_of(3, **changes))
+        assert answer.status_code == 400, answer.text
+        assert f"`attention_mask` has {changes['attention_mask']} rows beside 3 of `input_ids`" in answer.json()["error"]
+    assert server.post(f"/v2/models/{TEXT}/infer", ids_of(3)).status_code == 200
+
+
+def test_rows_of_texts_are_items_also_where_they_depend_on_each_other(server):
+    # A large one among the first eight alone.
+    small, large = min(small_models.LARGE_ROWS) + 1, max(small_models.LARGE_ROWS)
+    ids = numpy.random.default_rng(5).integers(small, large, (20, 4))
+    ids[0, 0] = large
+    only = {"attention_mask": 0, "token_type_ids": 0}
+    body = ids_of(20, **only)
+    body["inputs"][0]["data"] = ids.tolist()
+    session = onnxruntime.InferenceSession(server.dynamic.read_bytes())
+    before = calls(server, DYNAMIC)
+    answer = server.post(f"/v2/models/{DYNAMIC}/infer", body)
+    assert answer.status_code == 200, answer.text
+    # Calls of eight texts, as texts have them, whatever their speed.
+    expected = numpy.concatenate([session.run(None, {"input_ids": ids[start : start + 8]})[0] for start in (0, 8, 16)])
+    given = numpy.array(answer.json()["outputs"][0]["data"]).reshape(expected.shape)
+    numpy.testing.assert_allclose(given, expected, rtol=1e-6, atol=1e-6)
+    assert numpy.abs(given - session.run(None, {"input_ids": ids})[0]).max() > 1e-3, "one call would have said something else"
+    after = calls(server, DYNAMIC)
+    assert (after[0] - before[0], after[1] - before[1]) == (3, 20)
+    many = server.post(f"/v2/models/{DYNAMIC}/infer", ids_of(4000, PAIR_TOKENS, **only))
+    assert many.status_code == 400 and "4000 items" in many.json()["error"], many.text
+
+
+def test_texts_that_depend_on_each_other_share_no_call_with_other_requests(server):
+    only = {"attention_mask": 0, "token_type_ids": 0}
+    before = calls(server, DYNAMIC)
+    for answer in at_once(server, [(DYNAMIC, ids_of(1, **only))] * 64):
+        assert answer.status_code == 200, answer.text
+    assert calls(server, DYNAMIC)[0] - before[0] == 64
+
+
+def test_the_first_request_of_a_slow_graph_keeps_its_deadline(start, tmp_path):
+    for name in ("slow", "as-slow"):
+        graphs.write(tmp_path, name, graphs.slow())
+    server = start("--lanes", 1, models=tmp_path)
+    body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [1]}]}
+
+    def timed(model, **headers):
+        started = time.monotonic()
+        answer = server.post(f"/v2/models/{model}/infer", body, headers=headers)
+        return answer, time.monotonic() - started
+
+    answer, whole = timed("as-slow")
+    assert answer.status_code == 200, answer.text
+    assert whole > 0.4, "too quick to tell a deadline from it"
+    answer, took = timed("slow", **{"x-request-timeout-ms": str(int(whole * 1000 / 8))})
+    assert answer.status_code == 504 and took < whole / 2, (answer.text, took, whole)
+
+
 def at_once(server, requests):
     """The answers to requests of bodies for models, all sent together."""
     with concurrent.futures.ThreadPoolExecutor(32) as pool:
@@ -337,12 +409,14 @@ def test_requests_of_one_form_share_a_call_and_get_their_own_rows(server):
 def test_who_sends_what_the_graph_cannot_use_fails_alone(server):
     good = {"inputs": [{"name": "ids", "datatype": "INT64", "shape": [1, 1], "data": [3]}]}
     bad = {"inputs": [{"name": "ids", "datatype": "INT64", "shape": [1, 1], "data": [99]}]}
+    waits = server.metric("queue_wait_seconds_count", model="lookup")
     for _ in range(5):
         answers = at_once(server, [("lookup", bad if number % 8 == 5 else good) for number in range(64)])
         for number, answer in enumerate(answers):
             assert answer.status_code == (400 if number % 8 == 5 else 200), answer.text
             if number % 8 != 5:
                 assert answer.json()["outputs"][0]["data"] == [6.0, 7.0]
+    assert server.metric("queue_wait_seconds_count", model="lookup") - waits == 5 * 64, "each waited once, though calls were repeated"
 
 
 def test_rows_that_depend_on_each_other_are_never_joined(server):

@@ -233,6 +233,59 @@ def test_the_lock_file_decides_what_is_fetched_until_an_update(pulling, hub, sma
     assert pulling.lock(RESNET)["revision"] == first
 
 
+@pytest.mark.parametrize("asked", [[], ["--update"]], ids=["again", "update"])
+def test_a_pull_that_was_killed_while_it_published_goes_on(pulling, hub, small, asked):
+    """Killed between two renames: the older folder has left its place, the new one has not come to it."""
+    pulling.pulled(RESNET)
+    (pulling.models / RESNET / "notes.txt").write_text("mine")
+    left = pulling.models / f".{RESNET}.pulling"
+    left.mkdir()
+    (pulling.models / RESNET).rename(left / ".older")
+    told = pulling.pulled(RESNET, *asked)
+    assert "is in" in told and pulling.names() == ["headstart.lock", RESNET]
+    assert (pulling.models / RESNET / GRAPH).read_bytes() == small[GRAPH]
+    assert (pulling.models / RESNET / "notes.txt").read_text() == "mine"
+    assert not left.exists() and "as it was pulled" in pulling.pulled(RESNET)
+
+
+def test_what_is_not_the_hubs_survives_every_update(pulling, hub, small):
+    repository = hub.repositories[repository_of(RESNET)]
+    pulling.pulled(RESNET)
+    folder = pulling.models / RESNET
+    (folder / "mine").mkdir()
+    (folder / "mine" / "notes.txt").write_text("mine")
+    corrected = {}
+    for update, ending in enumerate(["", ".2"]):
+        manifest = folder / "headstart.toml"
+        manifest.write_text(manifest.read_text().replace("Apache-2.0", f"MIT-{update}"))
+        corrected[f"headstart.toml.before{ending}"] = manifest.read_text()
+        for commit in ("corrected", "not"):
+            repository.commit(small | {"README.md": f"{update} {commit}".encode()})
+            pulling.pulled(RESNET, "--update")
+            assert (folder / "README.md").read_text() == f"{update} {commit}" and "Apache-2.0" in manifest.read_text()
+            assert {path.name: path.read_text() for path in folder.glob("*.before*")} == corrected
+            assert (folder / "mine" / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_that_came_to_the_place_while_its_files_were_fetched_stays(pulling, hub, small):
+    gate, place = threading.Event(), pulling.models / RESNET
+    hub.trouble["store"].append(Trouble(cut=100, gate=gate))
+    first = subprocess.Popen(pulling.command(RESNET), cwd=ROOT, env=pulling.environment(), stderr=subprocess.PIPE, text=True)
+    wait_for_bytes(pulling.models, 100)
+    place.mkdir()
+    (place / "headstart.toml").write_text("imported")
+    gate.set()
+    _, told = first.communicate(timeout=PATIENCE_SECONDS)
+    assert first.returncode == 1 and "was not pulled" in told.splitlines()[-1], told
+    assert {path.name: path.read_text() for path in place.iterdir()} == {"headstart.toml": "imported"}
+    for asked in ([], ["--update"]):
+        assert "is there and was not pulled" in pulling.refused(RESNET, *asked)
+    shutil.rmtree(place)
+    hub.requests.clear()
+    pulling.pulled(RESNET)
+    assert hub.of("store") == [], "what came was lost"
+
+
 def test_trouble_that_passes_is_waited_for(pulling, hub, small):
     hub.trouble["listing"] += [Trouble(status=429, headers={"Retry-After": "1"}), Trouble(status=503)]
     hub.trouble["resolve"] += [Trouble(status=500)]

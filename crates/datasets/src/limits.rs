@@ -19,6 +19,8 @@ pub struct Limits {
     pub max_entries: u64,
     /// Most bytes of one entry, unpacked.
     pub max_entry_bytes: u64,
+    /// Most bytes of pages of Parquet that are held at a time, unpacked: of each column that is read one.
+    pub max_page_bytes: u64,
     /// Most bytes of the whole file, unpacked.
     pub max_unpacked_bytes: u64,
     /// Most bytes that one packed byte may become. Asked only above [`Limits::ratio_free_bytes`].
@@ -41,7 +43,8 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// A million examples, 10,000 classes, pictures and lines of 64 MiB, 8 GiB unpacked.
+    /// A million examples, 10,000 classes, pictures and lines of 64 MiB, pages of 256 MiB, for a page may hold a hundred
+    /// pictures, 8 GiB unpacked.
     fn default() -> Self {
         Self {
             max_examples: 1_000_000,
@@ -52,6 +55,7 @@ impl Default for Limits {
             max_line_bytes: 64 << 20,
             max_entries: 1_000_000,
             max_entry_bytes: 64 << 20,
+            max_page_bytes: 256 << 20,
             max_unpacked_bytes: 8 << 30,
             max_ratio: 250,
             ratio_free_bytes: 4 << 20,

@@ -24,7 +24,7 @@ use crate::tensors::{Tensors, cost};
 use crate::trial::Trial;
 
 /// No call should hold a lane longer: a short item behind it would wait as long.
-const LONGEST_CALL: Duration = Duration::from_millis(50);
+pub(crate) const LONGEST_CALL: Duration = Duration::from_millis(50);
 
 /// The part of a backbone that lanes see.
 pub(crate) struct Model {
@@ -106,7 +106,13 @@ impl Model {
     /// Expected lane time of a batch.
     pub(crate) fn estimate(&self, batch: &[Entry]) -> Duration {
         let shape = Shape::of(batch.iter().map(|entry| &entry.input));
-        Duration::from_nanos(self.nanoseconds_per_unit.load(Ordering::Relaxed) * shape.cost() as u64)
+        let per_unit = self.nanoseconds_per_unit.load(Ordering::Relaxed);
+        Duration::from_nanos(per_unit.saturating_mul(shape.cost() as u64))
+    }
+
+    /// Whether a batch is soon done. While no call was seen nobody knows.
+    fn is_short(&self, batch: &[Entry]) -> bool {
+        self.nanoseconds_per_unit.load(Ordering::Relaxed) > 0 && self.estimate(batch) <= LONGEST_CALL
     }
 }
 
@@ -258,16 +264,23 @@ impl Backbone {
     }
 
     /// How many items raw tensors of these shapes, one for each input, are: rows where the graph computes each row for
-    /// itself, else one.
+    /// itself or reads texts, pictures or sounds, else one.
     #[must_use]
     pub fn items_of(&self, shapes: &[&[usize]]) -> usize {
         self.rows_of(shapes).unwrap_or(1)
     }
 
-    /// Most rows of raw tensors that share a call; `None` where rows depend on each other.
+    /// Whether all inputs of raw tensors must have as many rows: a row is a text, a picture or a sound there. What rows of
+    /// other graphs are, nobody said.
+    #[must_use]
+    pub fn wants_equal_rows(&self) -> bool {
+        self.model.graph.signature().batched && !matches!(self.reads(), Reads::Raw)
+    }
+
+    /// Most rows of raw tensors of several requests that share a call; `None` where rows depend on each other.
     #[must_use]
     pub fn rows_of_a_call(&self) -> Option<usize> {
-        self.model.trial.by_row.then_some(self.model.limits.items)
+        self.model.trial.joins.then_some(self.model.limits.items)
     }
 
     /// Most of its calls that run at a time.
@@ -347,7 +360,7 @@ impl Backbone {
         }
         if !entries.is_empty() {
             // A thread that computes looks at no deadline and at no client that leaves: only what is soon done.
-            let short = || self.model.estimate(&entries) <= LONGEST_CALL;
+            let short = || self.model.is_short(&entries);
             let in_time = || request.deadline.is_none_or(|deadline| queued_at + LONGEST_CALL <= deadline);
             let here = request.class == Class::Interactive && may_block() && in_time() && short();
             if let Some(work) = self.scheduler.submit(&self.model, request.class, entries, here) {
@@ -377,12 +390,16 @@ impl Backbone {
         let parts: Vec<Input> = match self.rows_of(&shapes) {
             None => vec![Input::Tensors(Tensors::of(graph, inputs, None, &outputs))],
             Some(rows) => {
-                let most = self.model.limits().most(cost(graph, &shapes, true));
-                let part = |start| Some((start, most.min(rows - start)));
-                let starts = (0..rows).step_by(most);
-                starts
-                    .map(|start| Input::Tensors(Tensors::of(graph, inputs, part(start), &outputs)))
-                    .collect()
+                let joins = self.model.trial.joins;
+                // Rows that depend on each other are parted in the same places at any speed: asked again, the answer is
+                // the same.
+                let limits = if joins { self.model.limits() } else { self.model.limits };
+                let most = limits.most(cost(graph, &shapes, true));
+                let part = |start| {
+                    let part = Tensors::of(graph, inputs, Some((start, most.min(rows - start))), &outputs);
+                    Input::Tensors(if joins { part } else { part.apart() })
+                };
+                (0..rows).step_by(most).map(part).collect()
             }
         };
         Ok(TensorTicket { parts: self.submit(parts, permit, request)? })

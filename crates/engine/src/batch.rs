@@ -256,6 +256,17 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_are_kept_apart_share_no_call() {
+        let rows = || Tensors::made_up(&[2, 4], Some(2));
+        let inputs = [rows().apart(), rows().apart(), rows()].map(Input::Tensors);
+        let (mut waiting, _replies) = of(inputs.into_iter(), None);
+        for left in [2, 1, 0] {
+            assert_eq!(pick(&mut waiting, &Limits::CPU_RAW, 8, Instant::now()).batch.len(), 1);
+            assert_eq!(waiting.len(), left);
+        }
+    }
+
+    #[test]
     fn the_shape_of_most_rows_goes_first_until_the_oldest_has_waited() {
         let shapes =
             || raw(&[(&[1, 5], Some(1)), (&[1, 4], Some(1)), (&[2, 6], Some(2)), (&[1, 4], Some(1))]);

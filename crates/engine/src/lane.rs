@@ -54,22 +54,26 @@ pub(crate) fn run(scheduler: &Scheduler, metrics: &Metrics, mut work: Work, scra
     let mut took = Duration::ZERO;
     if !picked.batch.is_empty() {
         let bulk = i64::from(work.class == Class::Bulk);
+        observe_waits(model, work.class, &picked.batch);
         metrics.lanes_busy.inc();
         metrics.bulk_lanes_busy.add(bulk);
-        took = run_batch(model, metrics, work.class, picked.batch, scratch);
+        took = run_batch(model, metrics, picked.batch, scratch);
         metrics.bulk_lanes_busy.sub(bulk);
         metrics.lanes_busy.dec();
     }
     scheduler.done(&work, took);
 }
 
-fn run_batch(
-    model: &Model,
-    metrics: &Metrics,
-    class: Class,
-    batch: Vec<Entry>,
-    scratch: &mut Scratch,
-) -> Duration {
+/// Each item waited once, rows of raw tensors too, and however often its call is made.
+fn observe_waits(model: &Model, class: Class, batch: &[Entry]) {
+    let waits = model.metrics.waits_of(class == Class::Bulk);
+    for entry in batch {
+        let waited = entry.queued_at.elapsed().as_secs_f64();
+        (0..entry.input.items()).for_each(|_| waits.observe(waited));
+    }
+}
+
+fn run_batch(model: &Model, metrics: &Metrics, batch: Vec<Entry>, scratch: &mut Scratch) -> Duration {
     let items: Vec<(&Input, Want)> = batch.iter().map(|entry| (&entry.input, entry.want)).collect();
     let shape = Shape::of(items.iter().map(|(input, _)| *input));
     let started = Instant::now();
@@ -81,15 +85,11 @@ fn run_batch(
             });
     let took = started.elapsed();
     observe(model, shape, took);
-    let waits = model.metrics.waits_of(class == Class::Bulk);
-    for entry in &batch {
-        waits.observe(started.saturating_duration_since(entry.queued_at).as_secs_f64());
-    }
     match result {
         Ok(rows) => answer(model, batch, rows, started, took),
         // The tensors of one may be at fault; the others must not fail with them.
         Err(_) if batch.len() > 1 && batch.iter().all(is_raw) => {
-            let alone = batch.into_iter().map(|entry| run_batch(model, metrics, class, vec![entry], scratch));
+            let alone = batch.into_iter().map(|entry| run_batch(model, metrics, vec![entry], scratch));
             return took + alone.sum::<Duration>();
         }
         Err(message) => {

@@ -20,6 +20,8 @@ pub struct Tensors {
     outputs: Arc<[usize]>,
     /// Rows along the first dimension; `None` where the tensors are one whole.
     rows: Option<usize>,
+    /// Whether rows of other requests may share its call.
+    joins: bool,
     /// What a row costs, or the whole.
     cost: usize,
 }
@@ -39,7 +41,7 @@ impl Tensors {
         let rows = part.map(|(_, rows)| rows);
         let shapes: Vec<&[usize]> = inputs.iter().map(|tensor| tensor.shape.as_slice()).collect();
         let cost = cost(graph, &shapes, rows.is_some());
-        Self { inputs, outputs: Arc::clone(outputs), rows, cost }
+        Self { inputs, outputs: Arc::clone(outputs), rows, joins: rows.is_some(), cost }
     }
 
     /// Rows of one input of numbers, for tests of the batcher.
@@ -48,7 +50,13 @@ impl Tensors {
         let bytes = vec![0; shape.iter().product::<usize>()].into();
         let values = Values::Fixed { datatype: DataType::Uint8, bytes };
         let cost = shape.get(1..).map_or(1, |row| row.iter().product());
-        Self { inputs: vec![Tensor { shape: shape.to_vec(), values }], outputs: Arc::from([0]), rows, cost }
+        let inputs = vec![Tensor { shape: shape.to_vec(), values }];
+        Self { inputs, outputs: Arc::from([0]), rows, joins: rows.is_some(), cost }
+    }
+
+    /// The same, with a call of its own.
+    pub(crate) fn apart(self) -> Self {
+        Self { joins: false, ..self }
     }
 
     /// What the batcher counts as items.
@@ -61,11 +69,11 @@ impl Tensors {
         self.cost
     }
 
-    /// Whether rows of both may share a call: all dimensions but the first are the same.
+    /// Whether rows of both may share a call: neither is kept apart, and all dimensions but the first are the same.
     pub(crate) fn joins(&self, other: &Self) -> bool {
         let mut pairs = self.inputs.iter().zip(&other.inputs);
         let alike = |(one, two): (&Tensor, &Tensor)| one.shape.get(1..) == two.shape.get(1..);
-        self.rows.is_some() && other.rows.is_some() && pairs.all(alike)
+        self.joins && other.joins && pairs.all(alike)
     }
 }
 

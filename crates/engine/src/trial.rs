@@ -1,14 +1,17 @@
-//! What a graph does with raw tensors, tried before it serves any: does it run, and is each row computed for itself.
+//! What a graph does with raw tensors, tried before it serves any: does it run, how fast, and is each row computed for itself.
 //!
-//! Rows of different requests share a call only where that was seen to change nothing. A graph whose rows depend on
-//! each other, or that none of the made-up tensors suits, gets each request's tensors as they came.
+//! Rows of different requests share a call only where that was seen to change nothing. A `tensor` graph whose rows depend
+//! on each other, or that none of the made-up tensors suits, gets each request's tensors as they came. Of texts, pictures
+//! and sounds it is known that a row is an item: those are cut into calls of the usual size whatever they depend on.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use half::f16;
 use headstart_types::tensor::{DataType, Tensor, TensorSpec, Values, elements};
 
-use crate::backbone::Model;
+use crate::backbone::{LONGEST_CALL, Model};
+use crate::call::{Row, Shape};
 use crate::reads::Reads;
 use crate::session::Graph;
 use crate::tensors::{self, Tensors};
@@ -28,8 +31,10 @@ const TOLERANCE: f64 = 1e-4;
 /// What was seen of a graph.
 #[derive(Debug, Default)]
 pub(crate) struct Trial {
-    /// Whether rows may share a call.
+    /// Whether a request may be cut between its rows, each of which is an item.
     pub(crate) by_row: bool,
+    /// Whether rows of several requests may share a call.
+    pub(crate) joins: bool,
     /// The smallest tensors it is known to take.
     pub(crate) example: Option<Tensors>,
 }
@@ -44,7 +49,7 @@ impl Trial {
         let graph = &model.graph;
         let batched = graph.signature().batched;
         if !matches!(graph.reads(), Reads::Raw) {
-            return Ok(Self { by_row: batched && independent, example: None });
+            return Ok(Self { by_row: batched, joins: batched && independent, example: None });
         }
         let fixed = graph.signature().inputs.iter().all(|spec| spec.shape.iter().all(Option::is_some));
         let mut failed = String::new();
@@ -54,13 +59,15 @@ impl Trial {
             };
             let outputs: Arc<[usize]> = (0..graph.signature().outputs.len()).collect();
             let example = Tensors::of(graph, &all, batched.then_some((0, 1)), &outputs);
-            match tensors::run(graph, &[&example], false) {
+            let mut runs = Runs { graph, quickest: None };
+            match runs.run(&[&example]) {
                 Ok(_) => {
-                    let by_row = batched && rows_are_their_own(graph, &all, &outputs);
+                    let by_row = batched && rows_are_their_own(&mut runs, &all, &outputs);
                     if batched && !by_row {
                         tracing::info!(model = %model.id, "rows depend on each other: requests are computed one at a time");
                     }
-                    return Ok(Self { by_row, example: Some(example) });
+                    runs.teach(model, &example);
+                    return Ok(Self { by_row, joins: by_row, example: Some(example) });
                 }
                 Err(message) => failed = message,
             }
@@ -73,11 +80,45 @@ impl Trial {
     }
 }
 
-fn rows_are_their_own(graph: &Graph, all: &[Tensor], outputs: &Arc<[usize]>) -> bool {
-    let rows: Vec<Tensors> = (0..ROWS).map(|row| Tensors::of(graph, all, Some((row, 1)), outputs)).collect();
-    let Ok(together) = tensors::run(graph, &rows.iter().collect::<Vec<_>>(), false) else { return false };
+/// Runs of a graph, timed: the first one allocates, so that the quickest tells its speed.
+struct Runs<'a> {
+    graph: &'a Graph,
+    quickest: Option<(Shape, Duration)>,
+}
+
+impl Runs<'_> {
+    fn run(&mut self, requests: &[&Tensors]) -> Result<Vec<Row>, String> {
+        let started = Instant::now();
+        let rows = tensors::run(self.graph, requests, false)?;
+        let took = started.elapsed();
+        let items = requests.iter().map(|request| request.items()).sum();
+        let cost = requests.iter().map(|request| request.cost()).max().unwrap_or(1);
+        let shape = Shape { items, padded_length: cost, real_tokens: items * cost };
+        let each = |(shape, took): (Shape, Duration)| took.as_secs_f64() / shape.cost().max(1) as f64;
+        if self.quickest.is_none_or(|quickest| each((shape, took)) < each(quickest)) {
+            self.quickest = Some((shape, took));
+        }
+        Ok(rows)
+    }
+
+    /// What a request costs is known before the first one comes.
+    fn teach(mut self, model: &Model, example: &Tensors) {
+        if self.quickest.is_some_and(|(_, took)| took < LONGEST_CALL) {
+            // It ran before with these tensors; a failure now tells nothing of its speed.
+            let _ = self.run(&[example]);
+        }
+        if let Some((shape, took)) = self.quickest {
+            model.learn(shape, took);
+        }
+    }
+}
+
+fn rows_are_their_own(runs: &mut Runs<'_>, all: &[Tensor], outputs: &Arc<[usize]>) -> bool {
+    let rows: Vec<Tensors> =
+        (0..ROWS).map(|row| Tensors::of(runs.graph, all, Some((row, 1)), outputs)).collect();
+    let Ok(together) = runs.run(&rows.iter().collect::<Vec<_>>()) else { return false };
     rows.iter().zip(together).all(|(row, beside)| {
-        let Ok(alone) = tensors::run(graph, &[row], false) else { return false };
+        let Ok(alone) = runs.run(&[row]) else { return false };
         alone.first().is_some_and(|alone| {
             alone.tensors.len() == beside.tensors.len()
                 && alone.tensors.iter().zip(&beside.tensors).all(|(one, other)| alike(one, other))

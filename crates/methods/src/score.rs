@@ -15,6 +15,9 @@ use crate::{
 pub(crate) struct Score {
     /// The share of answers that are right.
     pub(crate) accuracy: f64,
+    /// The same where rows weigh as their class does.
+    #[serde(default)]
+    pub(crate) weighted: Option<f64>,
     /// The mean negative log-likelihood at `temperature`.
     pub(crate) loss: f64,
     /// The temperature with the least loss.
@@ -26,12 +29,18 @@ impl Score {
     pub(crate) fn of(logits: ArrayView2<'_, f32>, targets: &Targets, weights: Option<&[f64]>) -> Self {
         let temperature = calibrate::temperature(logits, targets);
         let loss = calibrate::loss(logits, targets, temperature.into());
-        Self { accuracy: accuracy(logits, targets, weights), loss, temperature }
+        let weighted = weights.map(|weights| accuracy(logits, targets, Some(weights)));
+        Self { accuracy: accuracy(logits, targets, None), weighted, loss, temperature }
+    }
+
+    /// The accuracy to choose by.
+    pub(crate) fn judged(&self) -> f64 {
+        self.weighted.unwrap_or(self.accuracy)
     }
 
     /// Higher accuracy, or the same with less loss.
     pub(crate) fn beats(&self, other: &Self) -> bool {
-        self.accuracy > other.accuracy || (self.accuracy == other.accuracy && self.loss < other.loss)
+        self.judged() > other.judged() || (self.judged() == other.judged() && self.loss < other.loss)
     }
 }
 
@@ -75,4 +84,20 @@ pub(crate) fn calibrated(
         calibrate::thresholds(probabilities.view(), targets)
     });
     head.calibrated(temperature, thresholds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_is_the_share_of_right_answers_however_much_a_class_weighs() {
+        // Five rows of a class that weighs a hundred times as much are all wrong.
+        let targets = Targets::Single((0..100).map(|row| u32::from(row >= 95)).collect());
+        let logits = Array2::from_shape_fn((100, 2), |(_, class)| if class == 0 { 1.0 } else { 0.0 });
+        let score = Score::of(logits.view(), &targets, Some(&[1.0, 100.0]));
+        assert_eq!(score.accuracy, 0.95);
+        assert!((score.judged() - 95.0 / 595.0).abs() < 1e-12, "{score:?}");
+        assert_eq!(Score::of(logits.view(), &targets, None).judged(), 0.95);
+    }
 }

@@ -5,7 +5,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use headstart_methods::tune::{Goal, LowRank, What};
+use headstart_methods::tune::{self, Goal, LowRank, What};
 use headstart_methods::{
     FitData, Fitted, METHODS, MethodError, Unattended, artifact,
     data::{Examples, Targets},
@@ -138,6 +138,29 @@ fn few_rows_get_a_head_without_held_out_figures() {
         assert!(fitted.held_out.is_none(), "{name}");
         assert!(accuracy(&fitted.head, &blobs(90, 8, 3, 0.2, 6)) > 0.8, "{name}");
     }
+}
+
+#[test]
+fn a_hidden_layer_is_not_taken_where_nothing_speaks_for_it() {
+    let train = blobs(1200, 8, 3, 0.05, 1);
+    let fitted = fit("auto", &train, 2, &mut Recorder::default()).unwrap();
+    assert_eq!((fitted.metrics["accuracy.mlp"], fitted.metrics["accuracy.linear_probe"]), (1.0, 1.0));
+    assert_eq!(fitted.head.parts().method, "linear_probe", "{}", fitted.summary);
+}
+
+#[test]
+fn what_folds_say_of_features_that_knew_their_labels_is_left_out() {
+    let fitted = fit("linear_probe", &blobs(120, 8, 3, 0.5, 3), 2, &mut Recorder::default()).unwrap();
+    let first = |temperature| fitted.head.clone().calibrated(temperature, None).unwrap();
+    let (surer, less) = (first(0.3), first(3.0));
+    let (logits, c) = (fitted.held_out.is_some(), fitted.metrics["c"]);
+    let rows = fitted.head.parts().rows.clone();
+    let doubted = tune::unjudged(fitted.clone(), &less).unwrap();
+    let found = tune::unjudged(fitted, &surer).unwrap();
+    assert!(logits && found.held_out.is_none());
+    assert_eq!(found.metrics.into_iter().collect::<Vec<_>>(), [("c".to_owned(), c)]);
+    assert_eq!((found.head.parts().temperature, &found.head.parts().rows), (1.0, &rows));
+    assert_eq!(doubted.head.parts().temperature, 3.0);
 }
 
 #[test]

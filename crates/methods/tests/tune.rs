@@ -27,6 +27,7 @@ use prost::Message as _;
 use serde_json::{Map, Value, json};
 
 mod prepared;
+mod served;
 mod steps;
 
 const WIDTH: usize = 4;

@@ -11,6 +11,7 @@ use sha2::Digest as _;
 use crate::backend::{Reader, Statement, check_file, migrate_file, read_file};
 use crate::blobs::{NAMED, Staging, bounds, decode, place, sync_folder};
 use crate::error::StoreError;
+use crate::private::make_private;
 use crate::store::{BLOBS, DATABASE, Store};
 
 /// The folder in which a copy grows, under its target where that exists.
@@ -144,6 +145,7 @@ fn begin(to: &Path) -> Result<Partial, StoreError> {
         Ok(()) | Err(_) => {}
     }
     let partial = Partial { path, to: to.to_owned() };
+    make_private(&partial.path).map_err(copying)?;
     fs::create_dir_all(partial.path.join(BLOBS)).map_err(copying)?;
     Ok(partial)
 }
@@ -181,8 +183,16 @@ impl Partial {
             if self.path.parent() == Some(&self.to) {
                 // Neither replaces what a server that started meanwhile has made; the database comes last.
                 fs::rename(&blobs, self.to.join(BLOBS))?;
-                sync_folder(&self.to)?;
-                fs::hard_link(self.path.join(DATABASE), self.to.join(DATABASE))?;
+                let named = sync_folder(&self.to).and_then(|()| {
+                    name(&self.path.join(DATABASE), &self.to.join(DATABASE), |from, to| {
+                        fs::hard_link(from, to)
+                    })
+                });
+                if named.is_err() {
+                    // They go with what is not complete.
+                    fs::rename(self.to.join(BLOBS), &blobs)?;
+                }
+                named?;
                 return sync_folder(&self.to);
             }
             fs::rename(&self.path, &self.to)?;
@@ -192,6 +202,17 @@ impl Partial {
             }
         };
         settle().map_err(copying)
+    }
+}
+
+/// Gives a file a name that nothing has, also where the file system has no links.
+fn name(from: &Path, to: &Path, link: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
+    match link(from, to) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            File::create_new(to)?;
+            fs::rename(from, to).inspect_err(|_| drop(fs::remove_file(to)))
+        }
+        linked => linked,
     }
 }
 
@@ -247,4 +268,38 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Closed)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_given_without_links_and_taken_from_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        let without_links = |_: &Path, _: &Path| Err(io::ErrorKind::Unsupported.into());
+        fs::write(&from, "rows").unwrap();
+        name(&from, &to, without_links).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"rows");
+        fs::write(&from, "others").unwrap();
+        assert!(name(&from, &to, without_links).is_err());
+        assert!(name(&from, &to, |from, to| fs::hard_link(from, to)).is_err());
+        assert_eq!(fs::read(&to).unwrap(), b"rows");
+    }
+
+    #[test]
+    fn a_copy_that_finds_a_database_in_its_place_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let partial = begin(folder.path()).unwrap();
+        fs::create_dir_all(partial.path.join(BLOBS).join("ab")).unwrap();
+        fs::write(partial.path.join(DATABASE), "rows").unwrap();
+        // A server that started meanwhile.
+        fs::write(folder.path().join(DATABASE), "its own").unwrap();
+        assert!(partial.settle().is_err());
+        let left: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, [DATABASE]);
+        assert_eq!(fs::read(folder.path().join(DATABASE)).unwrap(), b"its own");
+    }
 }

@@ -1,5 +1,7 @@
 //! Why the store refused or failed.
 
+use std::io::ErrorKind;
+
 use headstart_types::ids::JobId;
 
 /// Why the store refused or failed.
@@ -86,12 +88,7 @@ pub enum StoreError {
 impl StoreError {
     /// An error of the file system, with a full disk told apart.
     pub(crate) fn io(what: impl Into<String>, source: std::io::Error) -> Self {
-        use std::io::ErrorKind;
-        if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
-            Self::DiskFull
-        } else {
-            Self::Io { what: what.into(), source }
-        }
+        if is_full(source.kind()) { Self::DiskFull } else { Self::Io { what: what.into(), source } }
     }
 
     /// Whether the same will be said again: what is asked for is gone or damaged, and the store itself is not.
@@ -117,5 +114,30 @@ impl StoreError {
 
     pub(crate) fn corrupt(what: impl Into<String>, problem: impl ToString) -> Self {
         Self::Corrupt { what: what.into(), problem: problem.to_string() }
+    }
+}
+
+/// Whether an error of the file system says that there is no room: on the disk, or for the user on it.
+#[must_use]
+pub fn is_full(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_that_is_used_up_is_a_full_disk_and_other_errors_are_not() {
+        for (kind, full) in [
+            (ErrorKind::StorageFull, true),
+            (ErrorKind::QuotaExceeded, true),
+            (ErrorKind::PermissionDenied, false),
+            (ErrorKind::FileTooLarge, false),
+        ] {
+            assert_eq!(is_full(kind), full, "{kind}");
+            let error = StoreError::io("a blob", kind.into());
+            assert_eq!(matches!(error, StoreError::DiskFull), full, "{error}");
+        }
     }
 }

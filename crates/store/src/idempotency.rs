@@ -133,17 +133,15 @@ impl Store {
         Ok(self.write(Batch::quiet().must(sql, values)).await?.is_ok())
     }
 
-    /// Keeps an answer for those who ask again.
+    /// Keeps an answer for those who ask again. It may be there already, where it was written with what was done.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when the right to answer was lost.
     pub async fn complete(&self, ticket: &Ticket, answer: &StoredAnswer) -> Result<(), StoreError> {
-        let mut values = ticket.values();
-        values.extend([i64::from(answer.status).into(), answer.body.as_str().into()]);
-        let sql = format!("UPDATE idempotency SET status = $6, body = $7 WHERE {HELD}");
-        self.write(Batch::quiet().must(sql, values)).await?.map(|_| ()).map_err(|_| {
-            StoreError::Conflict("another request with the same idempotency key took over".into())
-        })
+        let is_so = "(status IS NULL OR (status = $6 AND body = $7))";
+        let sql = format!("UPDATE idempotency SET status = $6, body = $7 WHERE {OWN} AND {is_so}");
+        let batch = Batch::quiet().must(sql, ticket.answered(answer));
+        self.write(batch).await?.map(|_| ()).map_err(|_| taken_over())
     }
 
     /// Gives the right to answer back: the request may be tried again at once.
@@ -165,11 +163,30 @@ impl Store {
     }
 }
 
-/// The condition that a ticket still counts; its values are [`Ticket::values`], `$1` to `$5`.
+/// The condition that a row is a ticket's; its values are [`Ticket::values`], `$1` to `$5`.
+const OWN: &str = "key = $1 AND route = $2 AND token = $3 AND hold = $4 AND created_at = $5";
+
+/// The condition that a ticket still counts, of the same values.
 const HELD: &str =
     "key = $1 AND route = $2 AND token = $3 AND hold = $4 AND created_at = $5 AND status IS NULL";
 
+/// Adds to a batch that must fail without the right to answer: an answer is kept with what it tells, or neither.
+pub(crate) fn with_answer(batch: Batch, ticket: &Ticket, answer: &StoredAnswer) -> Batch {
+    let sql = format!("UPDATE idempotency SET status = $6, body = $7 WHERE {HELD}");
+    batch.must(sql, ticket.answered(answer))
+}
+
+pub(crate) fn taken_over() -> StoreError {
+    StoreError::Conflict("another request with the same idempotency key took over".into())
+}
+
 impl Ticket {
+    fn answered(&self, answer: &StoredAnswer) -> Vec<Value> {
+        let mut values = self.values();
+        values.extend([i64::from(answer.status).into(), answer.body.as_str().into()]);
+        values
+    }
+
     fn values(&self) -> Vec<Value> {
         let mut values = self.request.values();
         values.extend([self.hold.into(), self.created_at.into()]);

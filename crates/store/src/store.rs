@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use crate::backend::{Backend, Batch, Row, Sqlite, Statement, Value, Written};
 use crate::blobs::{BlobStore, LocalBlobs};
 use crate::error::StoreError;
+use crate::private::make_private;
 
 /// Longest lease, marker or delay, in milliseconds: what bounds them when a clock jumps.
 pub const MAX_LEASE_MS: i64 = 3_600_000;
@@ -39,7 +40,7 @@ impl Store {
     pub async fn open(folder: &Path) -> Result<Self, StoreError> {
         let at = folder.to_owned();
         let opened = move || -> Result<_, StoreError> {
-            std::fs::create_dir_all(&at).map_err(|error| StoreError::io("make the data folder", error))?;
+            make_private(&at).map_err(|error| StoreError::io("make the data folder", error))?;
             let blobs = LocalBlobs::open(&at.join(BLOBS))?;
             Ok((Sqlite::open(&at.join(DATABASE))?, blobs))
         };

@@ -39,7 +39,8 @@ pub struct ClassifyParams {
     /// Below this best score the answer abstains; with several labels an item, labels from this score on are listed.
     #[schema(minimum = 0, maximum = 1)]
     pub threshold: Option<f32>,
-    /// Who asks, in any words of yours: with a traffic split the same user gets the same version.
+    /// Who asks, in any words of yours: with a traffic split the same user gets the same version. For a request without it
+    /// one is drawn.
     pub user: Option<String>,
     /// States the modality of plain strings; base64 pictures and sounds need it.
     pub modality: Option<Modality>,

@@ -1,5 +1,6 @@
 //! What every task needs: backbones, caches, the CPU pool, limits; and what is known of the caller.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -85,6 +86,15 @@ pub struct Caller {
     pub key: &'static str,
 }
 
+/// Items of a request that its key has not been asked for yet: it is once there are places for what they need.
+pub(crate) struct Owed(AtomicUsize);
+
+impl Owed {
+    pub(crate) fn of(items: usize) -> Self {
+        Self(AtomicUsize::new(items))
+    }
+}
+
 /// Bytes a label's embedding may keep beside the features' cache.
 const LABEL_CACHE_BYTES: u64 = 16 << 20;
 
@@ -131,12 +141,21 @@ impl TaskContext {
         let _ = self.meter.set(meter);
     }
 
-    /// Counts a request's items against its own limit and its key's. Bulk work of the service's own has no key's limit.
+    /// Takes a request's items of its key's minute, behind [`TaskContext::check_items`] and admission and before anything is
+    /// computed: what is refused before costs the key nothing. Bulk work of the service's own has no key's limit.
     pub(crate) fn take_items(&self, items: usize, caller: Caller) -> Result<(), TaskError> {
-        self.check_items(items)?;
         self.meter.get().map_or(Ok(()), |meter| meter.take(caller.key, items))
     }
 
+    /// The same for what is owed, once.
+    pub(crate) fn take_owed(&self, owed: &Owed, caller: Caller) -> Result<(), TaskError> {
+        match owed.0.swap(0, Ordering::Relaxed) {
+            0 => Ok(()),
+            items => self.take_items(items, caller),
+        }
+    }
+
+    /// Refuses more items than a request may have.
     pub(crate) fn check_items(&self, items: usize) -> Result<(), TaskError> {
         let limit = self.limits.items;
         if items > limit { Err(TaskError::TooManyItems { items, limit }) } else { Ok(()) }

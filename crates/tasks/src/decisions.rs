@@ -298,7 +298,7 @@ impl Task for Decisions {
         if input.len() > 1 {
             return Err(TaskError::invalid("input", format!("has {} items; it takes one", input.len())));
         }
-        cx.take_items(input.len(), caller)?;
+        cx.check_items(input.len())?;
         let data = served.data(input, "input", None)?;
         let truncate = params.truncate.unwrap_or_default();
         let item = observe(cx, &served, "input", data, truncate, caller).await?;

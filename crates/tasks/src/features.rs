@@ -149,7 +149,7 @@ impl Task for Features {
         let manifest = served.manifest();
         let dimensions = check_dimensions(params.dimensions, manifest)?;
         let prompt = params.prompt.as_deref().map(|name| prompt(manifest, name)).transpose()?;
-        cx.take_items(input.len(), caller)?;
+        cx.check_items(input.len())?;
         let data = served.data(input, "input", params.modality)?;
         if prompt.is_some() && data.iter().any(|datum| matches!(datum, Datum::Tokens(_))) {
             return Err(TaskError::invalid("prompt", "is words, which cannot stand before token ids"));
@@ -160,7 +160,9 @@ impl Task for Features {
             truncate: params.truncate.unwrap_or_default(),
             prompt,
         };
-        let items = items::compute(cx, &served, data, reading, &cx.features, caller).await?;
+        let admitted = items::admit(cx, &served, &data, reading.field)?;
+        cx.take_items(data.len(), caller)?;
+        let items = items::compute(cx, &served, (data, admitted), reading, &cx.features, caller).await?;
 
         let usage = Usage::of(items.tokens());
         let timings = items.timings;
@@ -191,7 +193,8 @@ pub async fn features_given(
     let data = served.data(items, "input", None)?;
     let want = Want { features: true, logits: false };
     let reading = Reading { field: "input", want, truncate: Truncate::default(), prompt: None };
-    let items = items::compute(cx, &served, data, reading, &cx.features, caller).await?;
+    let admitted = items::admit(cx, &served, &data, reading.field)?;
+    let items = items::compute(cx, &served, (data, admitted), reading, &cx.features, caller).await?;
     Ok(items.items.into_iter().map(|item| item.features).collect())
 }
 

@@ -75,15 +75,18 @@ pub async fn look_at(
     if !served.is_backbone(fitted_on) {
         return Err(TaskError::other_backbone(&fitted_on.id));
     }
-    cx.take_items(examples.len(), caller)?;
-    let (data, contents) = identified(cx, &served, examples, caller).await?;
+    cx.check_items(examples.len())?;
+    let data = served.data(examples, "examples", None)?;
+    let admitted = items::admit(cx, &served, &data, "examples")?;
     let logits = match wording {
         Some(_) => zero_shot::wants(&served)?.logits,
         None => false,
     };
+    cx.take_items(data.len(), caller)?;
+    let (data, contents) = identified(cx, data, caller).await?;
     let want = Want { features: true, logits };
     let reading = Reading { field: "examples", want, truncate: Truncate::End, prompt: None };
-    let items = items::compute(cx, &served, data, reading, &cx.features, caller).await?;
+    let items = items::compute(cx, &served, (data, admitted), reading, &cx.features, caller).await?;
     let names = match wording {
         Some(wording) => names_say(cx, &served, wording, &items, caller).await?,
         None => vec![Vec::new(); items.items.len()],
@@ -108,17 +111,16 @@ pub async fn contents(
     caller: Caller,
 ) -> Result<Vec<Content>, TaskError> {
     let served = cx.catalog.of_version(model).await?;
-    identified(cx, &served, examples, caller).await.map(|(_, contents)| contents)
+    let data = served.data(examples, "examples", None)?;
+    identified(cx, data, caller).await.map(|(_, contents)| contents)
 }
 
 /// Examples with what they are known by; pictures and sounds are files from here on, so that none is taken from base64 twice.
 async fn identified(
     cx: &TaskContext,
-    served: &Served,
-    examples: Payload,
+    data: Vec<Datum>,
     caller: Caller,
 ) -> Result<(Vec<Datum>, Vec<Content>), TaskError> {
-    let data = served.data(examples, "examples", None)?;
     let limits = cx.limits;
     let work = move || {
         let count = data.len();

@@ -73,7 +73,7 @@ impl Task for Moderations {
     const NAME: &'static str = "moderations";
     const SUMMARY: &'static str = "Ask a classifier of several labels in the body of OpenAI's moderations";
     const DESCRIPTION: &'static str = "The categories are the classifier's labels. The classifier must have been made with several labels an item: \
-         with one label an item, some label always applies, and everything would be flagged.";
+         with one label an item, some label always applies, and everything would be flagged. With a traffic split a version is drawn for each request.";
     const EXAMPLE: &'static str =
         r#"{"model": "policy", "input": ["You are a fool.", "Buy now, only today!"]}"#;
     type Params = ModerationParams;

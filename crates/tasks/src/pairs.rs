@@ -5,7 +5,7 @@ use headstart_media::{MediaError, Shorter, TextEncoder};
 use headstart_types::payload::{Datum, Truncate};
 
 use crate::catalog::Served;
-use crate::context::{Caller, TaskContext};
+use crate::context::{Caller, Owed, TaskContext};
 use crate::error::TaskError;
 use crate::items::{self, Items};
 use crate::reader::{Read, Reader};
@@ -25,19 +25,23 @@ pub(crate) struct Pairs {
     pub(crate) truncate: Truncate,
 }
 
-/// Takes pairs all the way to their logits: those of the first text with each second one, then those of the next.
+/// Takes pairs all the way to their logits: those of the first text with each second one, then those of the next. What is owed
+/// is taken once there are places for them.
 pub(crate) async fn compute(
     cx: &TaskContext,
     served: &Served,
     pairs: Pairs,
+    owed: &Owed,
     caller: Caller,
 ) -> Result<Items, TaskError> {
     let count = pairs.first.len() * pairs.second.len();
     cx.check_items(count)?;
+    let permit = served.admit(count)?;
+    cx.take_owed(owed, caller)?;
     let bytes = pairs.first.iter().chain(&pairs.second).map(|named| named.text.len()).sum();
     let want = Want { features: false, logits: true };
     let read = move |reader: &Reader| pairs.encode(reader.tokens()?);
-    items::compute_read(cx, served, ((count, bytes), want), read, &cx.features, caller).await
+    items::compute_read(cx, served, ((permit, bytes), want), read, &cx.features, caller).await
 }
 
 /// The texts of a request's data, which are nothing else.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::catalog::Served;
-use crate::context::{Caller, TaskContext};
+use crate::context::{Caller, Owed, TaskContext};
 use crate::error::TaskError;
 use crate::features::is_zero;
 use crate::items::{self, Item, Items, Lost, Reading, Timings};
@@ -184,7 +184,8 @@ impl Task for Rerank {
         if query.len() > 1 {
             return Err(TaskError::invalid("query", format!("has {} items; it takes one", query.len())));
         }
-        cx.take_items(query.len() + documents.len(), caller)?;
+        let owed = Owed::of(query.len() + documents.len());
+        cx.check_items(query.len() + documents.len())?;
         let query = served.data(query, "query", params.modality)?;
         let documents = served.data(documents, field, params.modality)?;
         let bare = field == "texts";
@@ -194,7 +195,7 @@ impl Task for Rerank {
             _ => vec![None; documents.len()],
         };
         let truncate = params.truncate.map(Truncate::from).unwrap_or_default();
-        let question = Question { query, documents, field, truncate };
+        let question = Question { query, documents, field, truncate, owed };
         let scored = if served.gives_features() {
             by_embeddings(cx, &served, question, caller).await?
         } else {
@@ -238,6 +239,7 @@ struct Question {
     /// What errors call the documents.
     field: &'static str,
     truncate: Truncate,
+    owed: Owed,
 }
 
 /// Scores and what was not read, in the order of the documents.
@@ -267,23 +269,15 @@ async fn by_embeddings(
         truncate: question.truncate,
         prompt,
     };
+    let (of_query, of_documents) =
+        (reading("query", prompt(&QUERY_PROMPTS)), reading(question.field, prompt(&DOCUMENT_PROMPTS)));
+    let one_admitted = items::admit(cx, served, &question.query, of_query.field)?;
+    let many_admitted = items::admit(cx, served, &question.documents, of_documents.field)?;
+    cx.take_owed(&question.owed, caller)?;
+    let (one, many) = ((question.query, one_admitted), (question.documents, many_admitted));
     let (one, many): (Items, Items) = tokio::try_join!(
-        items::compute(
-            cx,
-            served,
-            question.query,
-            reading("query", prompt(&QUERY_PROMPTS)),
-            &cx.features,
-            caller
-        ),
-        items::compute(
-            cx,
-            served,
-            question.documents,
-            reading(question.field, prompt(&DOCUMENT_PROMPTS)),
-            &cx.features,
-            caller
-        ),
+        items::compute(cx, served, one, of_query, &cx.features, caller),
+        items::compute(cx, served, many, of_documents, &cx.features, caller),
     )?;
     let target = one.items.first().ok_or(TaskError::Bug("no row for an item"))?;
     Ok(Scored {
@@ -316,7 +310,7 @@ async fn by_pairs(
         shorter: Shorter::Longest,
         truncate: question.truncate,
     };
-    let rows = pairs::compute(cx, served, pairs, caller).await?;
+    let rows = pairs::compute(cx, served, pairs, &question.owed, caller).await?;
     let score = |logit: f32| if raw { logit } else { (1.0 / (1.0 + (-f64::from(logit)).exp())) as f32 };
     let logits = rows.items.iter().map(|row| row.logits.first().copied());
     let scores = logits.map(|logit| logit.map(score).ok_or(TaskError::Bug("a pair without a logit")));

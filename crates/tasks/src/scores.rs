@@ -15,7 +15,7 @@ use ndarray::Array2;
 
 use crate::catalog::Served;
 use crate::classifiers::{Chosen, LiveVersion};
-use crate::context::{Caller, TaskContext};
+use crate::context::{Caller, Owed, TaskContext};
 use crate::error::TaskError;
 use crate::items::{self, Items, Lost, Reading, Timings};
 use crate::zero_shot::{self, Judged, PRESENT, Question};
@@ -55,7 +55,9 @@ pub(crate) async fn scores(
     reading: HowToRead,
     (caller, user): (Caller, Option<&str>),
 ) -> Result<(Vec<Chosen>, Scored), TaskError> {
-    let chosen = cx.classifiers.choose(caller.key, names, user.unwrap_or(caller.key)).await;
+    // A split gives each request that names no user a version by chance: a key's requests are not one user's.
+    let drawn = if user.is_none() { uuid::Uuid::now_v7().simple().to_string() } else { String::new() };
+    let chosen = cx.classifiers.choose(caller.key, names, user.unwrap_or(&drawn)).await;
     let chosen = chosen.map_err(|error| {
         if let TaskError::UnknownModel(name) = &error
             && cx.catalog.named(name).is_some()
@@ -96,7 +98,8 @@ async fn score(
     for (place, classifier) in chosen.iter().enumerate() {
         by_backbone.entry(Arc::clone(&classifier.version.backbone)).or_default().push(place);
     }
-    cx.take_items(input.len(), caller)?;
+    cx.check_items(input.len())?;
+    let owed = Owed::of(input.len());
     let mut scored =
         Scored { scores: vec![Vec::new(); chosen.len()], items: Vec::new(), timings: Timings::default() };
     for (backbone, places) in by_backbone {
@@ -114,7 +117,10 @@ async fn score(
         let logits = named && zero_shot::wants(&served)?.logits;
         let want = Want { features: true, logits };
         let reading = Reading { field: "input", want, truncate: reading.truncate, prompt: None };
-        let items = items::compute(cx, &served, data, reading, &cx.features, caller).await?;
+        let admitted = items::admit(cx, &served, &data, reading.field)?;
+        // Several backbones read the same items.
+        cx.take_owed(&owed, caller)?;
+        let items = items::compute(cx, &served, (data, admitted), reading, &cx.features, caller).await?;
         scored.timings = scored.timings.beside(items.timings);
         let unseen = |modality: &Modality| Seen { tokens: 0, lost: Lost::default(), modality: *modality };
         if scored.items.is_empty() {

@@ -99,7 +99,8 @@ impl Task for Similarity {
         if input.len() > 1 {
             return Err(TaskError::invalid("input", format!("has {} items; it takes one", input.len())));
         }
-        cx.take_items(input.len() + candidates.len(), caller)?;
+        let count = input.len() + candidates.len();
+        cx.check_items(count)?;
         let one = served.data(input, "input", params.modality)?;
         let many = served.data(candidates, "candidates", params.modality)?;
         let reading = |field| Reading {
@@ -108,6 +109,10 @@ impl Task for Similarity {
             truncate: params.truncate.unwrap_or_default(),
             prompt: None,
         };
+        let one_admitted = items::admit(cx, &served, &one, "input")?;
+        let many_admitted = items::admit(cx, &served, &many, "candidates")?;
+        cx.take_items(count, caller)?;
+        let (one, many) = ((one, one_admitted), (many, many_admitted));
         let (one, many) = tokio::try_join!(
             items::compute(cx, &served, one, reading("input"), &cx.features, caller),
             items::compute(cx, &served, many, reading("candidates"), &cx.features, caller),

@@ -162,7 +162,23 @@ fn in_order(served: &Served, given: Vec<TensorForm>) -> Result<Vec<TensorForm>, 
         check(served, spec, &input)?;
         inputs.push(input);
     }
+    if backbone.wants_equal_rows() {
+        check_rows(&inputs)?;
+    }
     Ok(inputs)
+}
+
+/// A row is an item, and each input has a part of it.
+fn check_rows(inputs: &[TensorForm]) -> Result<(), TaskError> {
+    let rows = |input: &TensorForm| input.shape.first().copied().unwrap_or(1);
+    let Some(first) = inputs.first() else { return Ok(()) };
+    match inputs.iter().find(|input| rows(input) != rows(first)) {
+        Some(other) => {
+            let problem = format!("has {} rows beside {} of `{}`", rows(other), rows(first), first.name);
+            Err(TaskError::invalid(&other.name, problem))
+        }
+        None => Ok(()),
+    }
 }
 
 fn check(served: &Served, spec: &TensorSpec, input: &TensorForm) -> Result<(), TaskError> {

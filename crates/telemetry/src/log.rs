@@ -16,12 +16,22 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging with a filter such as `info` or `headstart=debug,info`.
+/// Target of the lines that tell who changed what.
+const AUDIT: &str = "audit";
+
+/// The filter as it is given; what it does not name, the audit, is told whatever it says of the rest.
+fn filter_of(filter: &str) -> Result<EnvFilter, String> {
+    let named = filter.split(',').any(|part| part.trim().split(['=', '[']).next() == Some(AUDIT));
+    let with_audit = if named { filter.to_owned() } else { format!("{filter},{AUDIT}=info") };
+    EnvFilter::try_new(with_audit.trim_start_matches(',')).map_err(|error| error.to_string())
+}
+
+/// Starts logging with a filter such as `info` or `headstart=debug,info`. Lines of the audit pass unless it names `audit`.
 ///
 /// # Errors
 /// The filter's own message when it does not parse. A second call is ignored: tests start many servers in one process.
 pub fn start(format: LogFormat, filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+    let filter = filter_of(filter)?;
     let layer = match format {
         LogFormat::Text => tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
@@ -38,4 +48,19 @@ pub fn start(format: LogFormat, filter: &str) -> Result<(), String> {
     };
     let _ = tracing_subscriber::registry().with(filter).with(layer).try_init();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::filter_of;
+
+    #[test]
+    fn the_audit_is_told_unless_the_filter_names_it() {
+        let shown = |filter: &str| filter_of(filter).unwrap().to_string();
+        assert!(shown("warn").contains("audit=info") && shown("warn").contains("warn"));
+        assert!(shown("headstart=debug").contains("audit=info"));
+        assert!(shown("").contains("audit=info"));
+        assert!(!shown("info,audit=off").contains("audit=info"));
+        assert!(filter_of("headstart=loud").is_err());
+    }
 }

@@ -5,12 +5,20 @@ use std::fmt;
 use std::borrow::Cow;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 
 use crate::payload::{Datum, Media, Modality};
+
+#[path = "input_ids.rs"]
+mod ids;
+
+use ids::{Ids, IdsSeed, TokenVisitor, read_ids};
+pub use ids::{MOST_IDS, MOST_IDS_IN_ALL};
 
 /// Most items that are kept of a list, which is more than any option allows; those beyond are counted. As values, the
 /// millions of short items that a body has room for would take many times its bytes.
@@ -29,7 +37,7 @@ pub struct Payload {
 enum Item {
     /// A string whose meaning depends on the model: a text, a data URL or base64.
     String(String),
-    Tokens(Vec<i64>),
+    Tokens(Ids),
     Text(String),
     Image(Media),
     Audio(Media),
@@ -84,11 +92,21 @@ impl Payload {
         self.items.is_empty()
     }
 
+    /// Number of token ids, those that are not kept with them.
+    fn ids(&self) -> usize {
+        let ids = |item: &Item| match item {
+            Item::Tokens(ids) => ids.len(),
+            Item::String(_) | Item::Text(_) | Item::Image(_) | Item::Audio(_) | Item::File(_) => 0,
+        };
+        self.items.iter().map(ids).sum()
+    }
+
     /// Gives every item its meaning for a model of `modality`. `stated` is the request's own `modality` field, `field`
     /// the name errors use.
     ///
     /// # Errors
-    /// [`InputError`] naming the item that is empty or of another modality; a list of more than [`MOST_ITEMS`].
+    /// [`InputError`] naming the item that is empty, of another modality, or of more than [`MOST_IDS`] token ids; a list of
+    /// more than [`MOST_ITEMS`], or of more than [`MOST_IDS_IN_ALL`] token ids.
     pub fn into_data(
         self,
         field: &str,
@@ -124,6 +142,11 @@ impl Payload {
             let problem = format!("has {} items; at most {MOST_ITEMS} are taken", self.len());
             return Err(InputError { field: field.into(), problem });
         }
+        let ids = self.ids();
+        if ids > MOST_IDS_IN_ALL && self.items.len() > 1 {
+            let problem = format!("has {ids} token ids in all; at most {MOST_IDS_IN_ALL} are taken");
+            return Err(InputError { field: field.into(), problem });
+        }
         let single = self.items.len() == 1;
         let name = |index: usize| if single { field.to_owned() } else { format!("{field}[{index}]") };
         self.items
@@ -149,7 +172,7 @@ impl Payload {
                     (Item::String(text), Modality::Image) => media_string(text, &PICTURES, stated),
                     (Item::String(text), Modality::Audio) => media_string(text, &SOUNDS, stated),
                     (Item::String(text) | Item::Text(text), _) => Ok(Datum::Text(text)),
-                    (Item::Tokens(tokens), _) => Ok(Datum::Tokens(tokens)),
+                    (Item::Tokens(ids), _) => ids.whole().map(Datum::Tokens),
                     (Item::Audio(media), _) | (Item::File(media), Modality::Audio) => Ok(Datum::Audio(media)),
                     (Item::Image(media) | Item::File(media), _) => Ok(Datum::Image(media)),
                 };
@@ -303,18 +326,19 @@ impl<'de> Visitor<'de> for PayloadVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Payload, A::Error> {
-        Ok(Payload { items: vec![read_object(map)?], listed: false, beyond: 0 })
+        let mut left = MOST_IDS_IN_ALL;
+        Ok(Payload { items: vec![read_object(map, &mut left)?], listed: false, beyond: 0 })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Payload, A::Error> {
         let mut items = Vec::with_capacity(list.size_hint().unwrap_or(0).min(4096));
-        let (mut tokens, mut beyond) = (Vec::new(), 0);
-        while let Some(element) = list.next_element()? {
+        let (mut tokens, mut beyond, mut left) = (Ids::default(), 0, MOST_IDS_IN_ALL);
+        while let Some(element) = list.next_element_seed(ElementSeed { left: &mut left })? {
             match element {
                 Element::Item(item) => items.push(item),
-                Element::Token(id) => tokens.push(id),
+                Element::Token(id) => tokens.push(id, &mut left),
             }
-            if !items.is_empty() && !tokens.is_empty() {
+            if !items.is_empty() && tokens.len() > 0 {
                 return Err(de::Error::custom("a list holds either token ids or items, not both"));
             }
             if items.len() == MOST_ITEMS {
@@ -323,7 +347,7 @@ impl<'de> Visitor<'de> for PayloadVisitor {
                 }
             }
         }
-        let listed = tokens.is_empty();
+        let listed = tokens.len() == 0;
         if !listed {
             items.push(Item::Tokens(tokens));
         }
@@ -331,15 +355,20 @@ impl<'de> Visitor<'de> for PayloadVisitor {
     }
 }
 
-impl<'de> Deserialize<'de> for Element {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ElementVisitor)
+/// Reads an element of a list of which so many token ids may still be kept.
+struct ElementSeed<'a> {
+    left: &'a mut usize,
+}
+
+impl<'de> DeserializeSeed<'de> for ElementSeed<'_> {
+    type Value = Element;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Element, D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
-struct ElementVisitor;
-
-impl<'de> Visitor<'de> for ElementVisitor {
+impl<'de> Visitor<'de> for ElementSeed<'_> {
     type Value = Element;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -368,51 +397,12 @@ impl<'de> Visitor<'de> for ElementVisitor {
         TokenVisitor.visit_f64(id).map(|token| Element::Token(token.0))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Element, A::Error> {
-        let mut tokens = Vec::with_capacity(list.size_hint().unwrap_or(0).min(4096));
-        while let Some(Token(id)) = list.next_element()? {
-            tokens.push(id);
-        }
-        Ok(Element::Item(Item::Tokens(tokens)))
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Element, A::Error> {
+        read_ids(list, self.left).map(|ids| Element::Item(Item::Tokens(ids)))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Element, A::Error> {
-        read_object(map).map(Element::Item)
-    }
-}
-
-/// A token id of any size: whether the model has it is known later, together with its vocabulary.
-struct Token(i64);
-
-impl<'de> Deserialize<'de> for Token {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TokenVisitor)
-    }
-}
-
-struct TokenVisitor;
-
-impl Visitor<'_> for TokenVisitor {
-    type Value = Token;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a token id")
-    }
-
-    fn visit_u64<E: de::Error>(self, id: u64) -> Result<Token, E> {
-        Ok(Token(i64::try_from(id).unwrap_or(i64::MAX)))
-    }
-
-    fn visit_i64<E: de::Error>(self, id: i64) -> Result<Token, E> {
-        Ok(Token(id))
-    }
-
-    /// Whole numbers beyond 64 bits are read as these.
-    fn visit_f64<E: de::Error>(self, id: f64) -> Result<Token, E> {
-        if id.abs() < i64::MAX as f64 {
-            return Err(de::Error::invalid_value(de::Unexpected::Float(id), &self));
-        }
-        Ok(Token(if id < 0.0 { i64::MIN } else { i64::MAX }))
+        read_object(map, self.left).map(Element::Item)
     }
 }
 
@@ -465,7 +455,7 @@ struct InputAudio {
     data: String,
 }
 
-fn read_object<'de, A: MapAccess<'de>>(mut map: A) -> Result<Item, A::Error> {
+fn read_object<'de, A: MapAccess<'de>>(mut map: A, left: &mut usize) -> Result<Item, A::Error> {
     let mut item = None;
     while let Some(key) = map.next_key::<String>()? {
         let image = |text: String| Item::Image(Media::Base64(text));
@@ -477,10 +467,7 @@ fn read_object<'de, A: MapAccess<'de>>(mut map: A) -> Result<Item, A::Error> {
                 map.next_value::<Option<InputAudio>>()?.map(|audio| Item::Audio(Media::Base64(audio.data)))
             }
             "image_url" => map.next_value::<Option<ImageUrl>>()?.map(|url| image(url.into())),
-            "tokens" => {
-                let ids = map.next_value::<Option<Vec<Token>>>()?;
-                ids.map(|ids| Item::Tokens(ids.into_iter().map(|Token(id)| id).collect()))
-            }
+            "tokens" => map.next_value_seed(IdsSeed { left: &mut *left })?.map(Item::Tokens),
             "text_pair" if map.next_value::<Option<IgnoredAny>>()?.is_some() => {
                 return Err(de::Error::custom("`text_pair` is not taken: an item is one text"));
             }

@@ -132,6 +132,32 @@ fn items_beyond_any_limit_are_counted_and_not_kept() {
 }
 
 #[test]
+fn an_item_of_more_token_ids_than_any_model_reads_is_refused_with_their_number() {
+    let ids = |count: usize| format!("[1{}]", ",1".repeat(count - 1));
+    let kept = data(&ids(MOST_IDS), Modality::Text, None).unwrap();
+    assert!(matches!(&kept[..], [Datum::Tokens(ids)] if ids.len() == MOST_IDS));
+    let many = ids(MOST_IDS + 3);
+    let object = format!("{{\"tokens\": {many}}}");
+    for (json, field) in
+        [(many.clone(), "input"), (object.clone(), "input"), (format!("[[7],{many}]"), "input[1]")]
+            .into_iter()
+            .chain([(format!("[{object},[7]]"), "input[0]")])
+    {
+        let refused = data(&json, Modality::Text, None).unwrap_err();
+        assert_eq!(refused, format!("`{field}` has 262147 token ids; at most 262144 are taken"));
+    }
+}
+
+#[test]
+fn token_ids_of_a_whole_list_are_bounded_too() {
+    let item = format!("[1{}]", ",1".repeat(MOST_IDS - 1));
+    let full = vec![item.as_str(); MOST_IDS_IN_ALL / MOST_IDS].join(",");
+    assert_eq!(data(&format!("[{full}]"), Modality::Text, None).unwrap().len(), MOST_IDS_IN_ALL / MOST_IDS);
+    let refused = data(&format!("[{full},[1,2],{{\"tokens\":[3]}}]"), Modality::Text, None).unwrap_err();
+    assert_eq!(refused, "`input` has 8388611 token ids in all; at most 8388608 are taken");
+}
+
+#[test]
 fn a_picture_is_a_url_or_an_object_with_one() {
     for json in [
         r#"{"image_url": "data:image/png;base64,AA"}"#,

@@ -5,7 +5,7 @@ use axum::body::Bytes;
 use axum::extract::Request;
 use axum::response::Response;
 use headstart_methods::few_shot::Rung;
-use headstart_store::StoreError;
+use headstart_store::{StoreError, Ticket};
 use headstart_tasks::few_shot::{Words, contents, create as from_words, look_at};
 use headstart_tasks::{Caller, LabelForm, Labels, TaskError, required};
 use headstart_types::classifier::ClassifierId;
@@ -13,9 +13,10 @@ use headstart_types::{Media, Modality, Payload, object};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::clock;
 use crate::few_shot::{self, Base, Change, FewShotError, Grounds, Labelled, Outcome};
-use crate::http::error::ApiError;
-use crate::http::idempotent::{Sent, once};
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::idempotent::{Sent, once, once_under, stored};
 use crate::http::objects::classifier::ClassifierObject;
 use crate::http::openapi::RowErrors;
 use crate::http::path::Path;
@@ -145,15 +146,21 @@ pub(crate) struct ForgottenExamples {
                    file, a job under the same name goes on from there.",
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes sending again harmless")),
     request_body(content = NewClassifier, example = json!({"name": "support", "model": "all-minilm-l6-v2", "labels": ["refund", "delivery", "praise"]})),
-    responses((status = 200, description = "The classifier, whose first version answers.", body = ClassifierObject), RowErrors),
+    responses(
+        (status = 200, description = "The classifier, whose first version answers.", body = ClassifierObject),
+        (status = 504, description = "The backbone was not loaded within the request's time; nothing was made.", body = ErrorBody),
+        RowErrors,
+    ),
     security((), ("key" = []))
 )]
 pub(crate) async fn create(visible: Visible, request: Request) -> Result<Response, ApiError> {
+    let caller = extract::caller(&visible.app, &request)?;
     let headers = request.headers().clone();
-    let body = extract::json_bytes(request, BODY_BYTES).await?;
+    let body = within(caller, extract::json_bytes(request, BODY_BYTES)).await?;
     let sent = Sent { headers: &headers, route: "POST /v1/classifiers", place: "", body: &body };
     let asked = body.clone();
-    once(&visible, sent, String::new(), |visible, _| async move {
+    let now = clock::now_ms().to_string();
+    once(&visible, sent, now.clone(), move |visible, since| async move {
         let asked: NewClassifier = extract::parse_json(&asked)?;
         let name = required(asked.name, "name")?;
         check_name(&visible, &name)?;
@@ -163,11 +170,18 @@ pub(crate) async fn create(visible: Visible, request: Request) -> Result<Respons
             template: asked.template,
             multi_label: asked.multi_label.unwrap_or(false),
         };
-        let few_shot = from_words(&visible.app.tasks, words).await?;
+        let few_shot = within(caller, async { Ok(from_words(&visible.app.tasks, words).await?) }).await?;
         let id = visible.classifier(&name)?;
         let reason = visible.reason(Some("made of labels".into()));
         if let Err(error) = few_shot::create(&visible.store, &id, &few_shot, &reason).await {
             if matches!(error, FewShotError::Store(StoreError::Conflict(_))) {
+                // An earlier try may have made it, and been cut off before it could answer.
+                let tried = since.parse::<i64>().ok().filter(|_| since != now);
+                if let Some(tried) = tried
+                    && few_shot::was_created(&visible.store, &id, &few_shot, tried).await?
+                {
+                    return whole(&visible, &id).await;
+                }
                 let message = format!("there is a classifier `{name}`: add examples to it, or delete it");
                 return Err(ApiError::conflict(message));
             }
@@ -193,7 +207,11 @@ pub(crate) async fn create(visible: Visible, request: Request) -> Result<Respons
         ("Idempotency-Key" = Option<String>, Header, description = "Makes sending again harmless"),
     ),
     request_body(content = NewExamples, example = json!({"examples": [{"text": "I want my money back.", "label": "refund"}]})),
-    responses((status = 200, description = "What came of them.", body = ExamplesAnswer), RowErrors),
+    responses(
+        (status = 200, description = "What came of them.", body = ExamplesAnswer),
+        (status = 504, description = "They were not looked at within the request's time; nothing has changed.", body = ErrorBody),
+        RowErrors,
+    ),
     security((), ("key" = []))
 )]
 pub(crate) async fn add(
@@ -211,18 +229,18 @@ pub(crate) async fn add(
     let route = "POST /v1/classifiers/{name}/examples";
     let sent = Sent { headers: &headers, route, place: &name, body: &body };
     let (of, shown) = (name.clone(), body.clone());
-    once(&visible, sent, String::new(), move |visible, _| async move {
+    once_under(&visible, sent, String::new(), move |visible, under| async move {
         let _memory = memory;
-        learn(&visible, &of, &shown, caller).await
+        learn(&visible, (&of, &shown), caller, under.ticket.as_ref()).await
     })
     .await
 }
 
 async fn learn(
     visible: &Visible,
-    name: &str,
-    body: &Bytes,
+    (name, body): (&str, &Bytes),
     caller: Caller,
+    ticket: Option<&Ticket>,
 ) -> Result<ExamplesAnswer, ApiError> {
     let Posted { id, grounds, payload, labels } = within(caller, read(visible, name, body)).await?;
     // Before anything is computed.
@@ -243,18 +261,27 @@ async fn learn(
     let examples = seen.into_iter().zip(labels).map(|(seen, labels)| Labelled { seen, labels });
     let change = Change::Learn(examples.collect());
     let reason = visible.reason(Some("examples were added".into()));
-    let outcome = few_shot::change(&visible.store, &id, grounds, change, &reason).await?;
+    let classifier = visible.name_of(&id);
+    let answer = |outcome: &Outcome| stored(&learned(&classifier, outcome)).ok();
+    let answering = ticket.map(|ticket| (ticket, &answer as &(dyn Fn(&Outcome) -> _ + Sync)));
+    let outcome = few_shot::change(&visible.store, &id, grounds, change, &reason, answering).await?;
+    Ok(learned(&classifier, &outcome))
+}
+
+fn learned(classifier: &str, outcome: &Outcome) -> ExamplesAnswer {
     let Outcome { version, changes, rung, counts } = outcome;
-    Ok(ExamplesAnswer {
+    let count =
+        |(label, examples): &(String, usize)| LabelCount { label: label.clone(), examples: *examples };
+    ExamplesAnswer {
         object: "classifier.examples",
-        classifier: visible.name_of(&id),
-        version,
-        rung,
+        classifier: classifier.to_owned(),
+        version: *version,
+        rung: *rung,
         added: changes.added,
         replaced: changes.replaced,
         unchanged: changes.unchanged,
-        labels: counts.into_iter().map(|(label, examples)| LabelCount { label, examples }).collect(),
-    })
+        labels: counts.iter().map(count).collect(),
+    }
 }
 
 /// The error with the whole name of the field: an example's text, picture or sound.
@@ -282,7 +309,11 @@ fn in_its_place(visible: &Visible, model: &str, mut error: TaskError) -> TaskErr
                    only the means of their examples. They are sent again, since only numbers of them are kept; labels need not be.",
     params(("name" = String, Path, description = "The classifier's name")),
     request_body(content = NewExamples, example = json!({"examples": [{"text": "I want my money back."}]})),
-    responses((status = 200, description = "What came of it.", body = ForgottenExamples), RowErrors),
+    responses(
+        (status = 200, description = "What came of it.", body = ForgottenExamples),
+        (status = 504, description = "They were not looked at within the request's time; nothing has changed.", body = ErrorBody),
+        RowErrors,
+    ),
     security((), ("key" = []))
 )]
 pub(crate) async fn forget(
@@ -291,27 +322,29 @@ pub(crate) async fn forget(
     request: Request,
 ) -> Result<Json<ForgottenExamples>, ApiError> {
     let caller = extract::caller(&visible.app, &request)?;
-    within(caller, async {
+    let (id, grounds, contents) = within(caller, async {
         let (request, _memory) = body_memory::hold(&visible.app, request).await?;
         let body = extract::json_bytes(request, visible.app.config.max_body_bytes).await?;
         let Posted { id, grounds, payload, .. } = read(&visible, &name, &body).await?;
         let model = &grounds.base.backbone().id;
         let contents = contents(&visible.app.tasks, model, payload, caller).await;
         let contents = contents.map_err(|error| in_its_place(&visible, model, error))?;
-        let reason = visible.reason(Some("examples were left out".into()));
-        let change = Change::Forget(contents.clone());
-        let outcome = few_shot::change(&visible.store, &id, grounds, change, &reason).await?;
-        let still_in = few_shot::knowing(&visible.store, &id, &contents).await?;
-        Ok(Json(ForgottenExamples {
-            object: "classifier.examples",
-            classifier: visible.name_of(&id),
-            version: outcome.version,
-            rung: outcome.rung,
-            forgotten: outcome.changes.forgotten,
-            still_in,
-        }))
+        Ok((id, grounds, contents))
     })
-    .await
+    .await?;
+    // As above: nobody could tell what came of it.
+    let reason = visible.reason(Some("examples were left out".into()));
+    let change = Change::Forget(contents.clone());
+    let outcome = few_shot::change(&visible.store, &id, grounds, change, &reason, None).await?;
+    let still_in = few_shot::knowing(&visible.store, &id, &contents).await?;
+    Ok(Json(ForgottenExamples {
+        object: "classifier.examples",
+        classifier: visible.name_of(&id),
+        version: outcome.version,
+        rung: outcome.rung,
+        forgotten: outcome.changes.forgotten,
+        still_in,
+    }))
 }
 
 /// Examples that were sent, and the classifier they are for.

@@ -2,19 +2,24 @@
 
 use std::fs::File;
 use std::io::SeekFrom;
+use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::{Stream, stream};
 use headstart_onnx::Part;
+use headstart_tasks::{Served, TaskError};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use crate::export::{Exported, export};
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::extract;
 use crate::http::openapi::RowErrors;
 use crate::http::path::Path;
 use crate::http::routes::classifiers::number;
+use crate::http::routes::tasks::within;
 use crate::http::visible::Visible;
 
 /// Bytes of the backbone's file handed on at a time.
@@ -41,22 +46,28 @@ const CHUNK: u64 = 256 * 1024;
             headers(("etag" = String, description = "Changes with the file; `If-None-Match` is heeded.")),
         ),
         (status = 304, description = "The file is the one that `If-None-Match` names."),
+        (status = 504, description = "The backbone was not loaded, or the file not put together, within the request's time.", body = ErrorBody),
         RowErrors,
     ),
     security((), ("key" = []))
 )]
 pub(crate) async fn onnx(
     visible: Visible,
-    headers: HeaderMap,
     Path((name, version)): Path<(String, String)>,
+    request: Request,
 ) -> Result<Response, ApiError> {
+    let caller = extract::caller(&visible.app, &request)?;
     let number = number(&name, &version)?;
-    let row = visible.store.version(&visible.classifier(&name)?, number).await?;
-    let served = visible.app.tasks.catalog.any(&row.backbone).await.ok();
-    let folder = served.map(|served| served.folder().clone());
-    let Exported { composed, backbone, file_name } = export(&visible.store, &row, folder).await?;
+    let made = within(caller, async {
+        let row = visible.store.version(&visible.classifier(&name)?, number).await?;
+        let served = if_there(visible.app.tasks.catalog.any(&row.backbone).await)?;
+        let folder = served.map(|served| served.folder().clone());
+        Ok(export(&visible.store, &row, folder).await?)
+    });
+    let Exported { composed, backbone, file_name } = made.await?;
     let etag = format!("\"{}\"", composed.fingerprint);
-    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let known =
+        request.headers().get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let known = known
         .flat_map(|value| value.split(','))
         .any(|tag| tag.trim().trim_start_matches("W/") == etag || tag.trim() == "*");
@@ -73,6 +84,20 @@ pub(crate) async fn onnx(
     headers.insert(header::CONTENT_DISPOSITION, disposition.map_err(|_| ApiError::internal())?);
     headers.insert(header::ETAG, etag);
     Ok(response)
+}
+
+/// A backbone that is there, or will be when it is asked for again: for want of memory it is not gone.
+pub(super) fn if_there(found: Result<Arc<Served>, TaskError>) -> Result<Option<Arc<Served>>, ApiError> {
+    match found {
+        Ok(served) => Ok(Some(served)),
+        Err(
+            TaskError::UnknownModel(_)
+            | TaskError::Unloaded(_)
+            | TaskError::BrokenModel { .. }
+            | TaskError::TensorsOnly(_),
+        ) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The parts one after the other; of the backbone's file a chunk at a time is in memory.

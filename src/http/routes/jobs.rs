@@ -21,6 +21,7 @@ use crate::http::openapi::RowErrors;
 use crate::http::path::Path;
 use crate::http::routes::job_request::{JobRequest, resolve};
 use crate::http::routes::reports::{ReportAnswer, stored_report};
+use crate::http::routes::tasks::within;
 use crate::http::routes::upload;
 use crate::http::visible::Visible;
 use crate::traces::TraceParent;
@@ -53,6 +54,7 @@ pub(crate) const BODY_BYTES: usize = 256 * 1024;
         (status = 200, description = "The job.", body = JobObject),
         (status = 413, description = "The body is larger than allowed.", body = ErrorBody),
         (status = 415, description = "The body is not JSON.", body = ErrorBody),
+        (status = 504, description = "The backbone was not loaded, or the files not compared, within the request's time; there is no job.", body = ErrorBody),
         RowErrors,
     ),
     security((), ("key" = []))
@@ -66,16 +68,17 @@ pub(crate) async fn create(
         // Which backbones there are is not known before.
         return Err(ApiError::not_ready());
     }
+    let caller = extract::caller(&app, &request)?;
     let headers = request.headers().clone();
     let trace = TraceParent::of(&request);
-    let body = extract::json_bytes(request, BODY_BYTES).await?;
+    let body = within(caller, extract::json_bytes(request, BODY_BYTES)).await?;
     let sent = Sent { headers: &headers, route: "POST /v1/fine_tuning/jobs", place: "", body: &body };
     let id = JobId::new(clock::now_ms(), upload::chance()?);
     let asked = body.clone();
-    once(&visible, sent, id.into(), |visible, id| async move {
+    once(&visible, sent, id.into(), move |visible, id| async move {
         let id: JobId = id.parse().map_err(|_| ApiError::internal())?;
         let request: JobRequest = extract::parse_json(&asked)?;
-        let new = resolve(&visible, request, id).await?;
+        let new = within(caller, resolve(&visible, request, id)).await?;
         let new = NewJob { traceparent: trace.map(|TraceParent(text)| text), ..new };
         let now = clock::now_ms();
         let made = visible.store.create_job(&new, visible.app.config.key_queued_jobs, now).await;

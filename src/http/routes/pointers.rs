@@ -15,14 +15,16 @@ use utoipa::ToSchema;
 
 use crate::clock;
 use crate::gate;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorBody};
 use crate::http::extract;
 use crate::http::idempotent::{HEADER, Sent, once};
 use crate::http::objects::classifier::ClassifierObject;
 use crate::http::openapi::RowErrors;
 use crate::http::path::Path;
 use crate::http::routes::classifiers::number;
+use crate::http::routes::exports::if_there;
 use crate::http::routes::jobs::BODY_BYTES;
+use crate::http::routes::tasks::within;
 use crate::http::visible::Visible;
 
 /// How a version is promoted. Everything may be left out.
@@ -284,12 +286,17 @@ impl std::fmt::Display for Standing {
     operation_id = "set_classifier_traffic",
     tag = "Classifiers",
     summary = "Split requests between versions",
-    description = "Percents by version that sum to 100; an empty object gives all to production. The split is for the bare \
-                   name: `name@production` stays production. Its versions read what production reads, all texts or all \
-                   pictures.",
+    description = "Percents by version that sum to 100; an empty object gives all to production. Requests with the same \
+                   `user` get the same version as long as the split stays; for each one without it, as all by \
+                   `POST /v1/moderations` and `/hf`, a version is drawn. The split is for the bare name: \
+                   `name@production` stays production. Its versions read what production reads, all texts or all pictures.",
     params(("name" = String, Path, description = "The classifier's name")),
     request_body(content = BTreeMap<String, u8>, example = json!({"1": 90, "2": 10})),
-    responses((status = 200, description = "The classifier.", body = ClassifierObject), RowErrors),
+    responses(
+        (status = 200, description = "The classifier.", body = ClassifierObject),
+        (status = 504, description = "A backbone was not loaded within the request's time; nothing has changed.", body = ErrorBody),
+        RowErrors,
+    ),
     security((), ("key" = []))
 )]
 pub(crate) async fn traffic(
@@ -297,10 +304,15 @@ pub(crate) async fn traffic(
     Path(name): Path<String>,
     request: Request,
 ) -> Result<Json<ClassifierObject>, ApiError> {
-    let asked: Map<String, Value> = extract::json(request, BODY_BYTES).await?;
-    let split = split(&asked)?;
-    let id = visible.classifier(&name)?;
-    check_modalities(&visible, &id, &split).await?;
+    let caller = extract::caller(&visible.app, &request)?;
+    let (id, split) = within(caller, async {
+        let asked: Map<String, Value> = extract::json(request, BODY_BYTES).await?;
+        let split = split(&asked)?;
+        let id = visible.classifier(&name)?;
+        check_modalities(&visible, &id, &split).await?;
+        Ok((id, split))
+    })
+    .await?;
     let shares: Vec<String> =
         split.iter().map(|(version, percent)| format!("version {version}: {percent} %")).collect();
     let words = if shares.is_empty() { "all to production".to_owned() } else { shares.join(", ") };
@@ -338,7 +350,8 @@ async fn check_modalities(
     for number in production.into_iter().chain(split.keys().copied()) {
         let version = store.version(id, number).await?;
         // What a backbone reads that is not loaded nobody can tell, and it answers nothing.
-        if let Ok(served) = visible.app.tasks.catalog.of_version(&version.backbone).await {
+        let found = visible.app.tasks.catalog.of_version(&version.backbone).await;
+        if let Some(served) = if_there(found)? {
             reads.push((number, served.modality()));
         }
     }

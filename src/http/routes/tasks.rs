@@ -40,7 +40,7 @@ async fn handle<T: Task>(State(app): State<Arc<App>>, request: Request) -> Resul
         Ok(T::run(&app.tasks, params, caller).await?)
     })
     .await?;
-    Ok(answer(done, watch))
+    answer(done, watch).await
 }
 
 /// Ends a request at its deadline; what it was waiting for is dropped, and so cancelled.
@@ -56,17 +56,43 @@ pub(crate) async fn within<T>(
     }
 }
 
+/// Bytes that are written on the thread that serves the network, in about a millisecond; more would hold up everybody else.
+const INLINE_BYTES: usize = 256 << 10;
+
 /// An answer as JSON, with its stages.
-fn answer<T: Serialize>(done: Done<T>, watch: Watch) -> Response {
-    match serde_json::to_vec(&done.answer) {
-        Ok(json) => {
-            let response = ([(header::CONTENT_TYPE, "application/json")], json).into_response();
-            stamp(response, watch, done.timings)
+async fn answer<T: Serialize + Send + 'static>(done: Done<T>, watch: Watch) -> Result<Response, ApiError> {
+    let Done { answer, timings } = done;
+    let mut short = Short(Vec::new());
+    let json = match serde_json::to_writer(&mut short, &answer) {
+        Ok(()) => Ok(short.0),
+        Err(error) if error.is_io() => {
+            let written = tokio::task::spawn_blocking(move || serde_json::to_vec(&answer)).await;
+            written.map_err(|_| ApiError::internal())?
         }
-        Err(error) => {
-            tracing::error!(%error, "an answer could not be written");
-            ApiError::from(TaskError::Bug("an answer could not be written")).into_response()
+        Err(error) => Err(error),
+    };
+    let json = json.map_err(|error| {
+        tracing::error!(%error, "an answer could not be written");
+        ApiError::from(TaskError::Bug("an answer could not be written"))
+    })?;
+    let response = ([(header::CONTENT_TYPE, "application/json")], json).into_response();
+    Ok(stamp(response, watch, timings))
+}
+
+/// Takes so many bytes and no more: how long an answer is shows only as it is written.
+struct Short(Vec<u8>);
+
+impl std::io::Write for Short {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > INLINE_BYTES {
+            return Err(std::io::ErrorKind::WriteZero.into());
         }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -78,4 +104,40 @@ pub(crate) fn stamp(mut response: Response, watch: Watch, timings: Timings) -> R
     }
     response.extensions_mut().insert(stages);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::thread::{self, ThreadId};
+
+    use http_body_util::BodyExt as _;
+    use serde::ser::{SerializeSeq as _, Serializer};
+
+    use super::*;
+
+    /// Ones, which tell whoever writes them all by its thread.
+    struct Ones(usize, Arc<Mutex<Option<ThreadId>>>);
+
+    impl Serialize for Ones {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut list = serializer.serialize_seq(Some(self.0))?;
+            (0..self.0).try_for_each(|_| list.serialize_element(&1))?;
+            *self.1.lock().unwrap() = Some(thread::current().id());
+            list.end()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_is_written_whole_and_by_a_thread_that_serves_no_network() {
+        for (ones, here) in [(1, true), (1000, true), (INLINE_BYTES, false), (3 * INLINE_BYTES, false)] {
+            let writer = Arc::default();
+            let done = Done { answer: Ones(ones, Arc::clone(&writer)), timings: Timings::default() };
+            let response = answer(done, Watch::start()).await.unwrap();
+            assert!(response.headers().contains_key("server-timing"));
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(serde_json::from_slice::<Vec<u8>>(&body).unwrap(), vec![1; ones]);
+            assert_eq!(writer.lock().unwrap().unwrap() == thread::current().id(), here, "{ones} numbers");
+        }
+    }
 }

@@ -133,6 +133,11 @@ impl TestApp {
 
     /// A head of two classes that says `refund` of everything.
     fn head(&self, multi_label: bool) -> Head {
+        self.head_that_gives(1.0, multi_label)
+    }
+
+    /// A head of two classes that gives `refund` this logit, and `delivery` none, whatever it sees.
+    pub(crate) fn head_that_gives(&self, refund: f32, multi_label: bool) -> Head {
         let served = self.app.tasks.catalog.at_hand(TEXT).unwrap();
         let sha256 = served.manifest().backbone.sha256.clone();
         let head = Head::new(HeadParts {
@@ -143,7 +148,7 @@ impl TestApp {
             multi_label,
             normalise: false,
             rows: ndarray::ArcArray2::zeros((2, 384)),
-            bias: Arc::from([0.0, 1.0]),
+            bias: Arc::from([0.0, refund]),
             tail: Tail::Identity,
             temperature: 1.0,
             thresholds: None,

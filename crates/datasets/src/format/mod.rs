@@ -22,7 +22,7 @@ use crate::draft::{Fault, Step};
 use crate::{Code, DatasetError, Limits, Source};
 
 pub(crate) use archive::{Listing, tar_pieces};
-pub(crate) use parquet::guarded;
+pub(crate) use parquet::{cost_of_copying, guarded};
 pub(crate) use refused::{HandleFailed, fault_of};
 
 /// What a file is.

@@ -15,13 +15,15 @@ const MOST_HEADER: u64 = 4 << 20;
 /// Structures inside structures at most.
 const MOST_DEPTH: u32 = 8;
 
-/// Sums over the pages of a column.
+/// Sums over the pages of a column, and the largest of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Stated {
     /// Bytes unpacked, without the headers.
     pub(crate) unpacked: u64,
     /// Values of data pages.
     pub(crate) values: u64,
+    /// Bytes unpacked of the largest page, for which the decoder takes memory at once.
+    pub(crate) largest: u64,
 }
 
 /// Walks the headers of the pages in `length` bytes.
@@ -35,7 +37,9 @@ pub(crate) fn stated(reader: SourceReader, length: u64) -> io::Result<Stated> {
         let Header { bytes, page } = header;
         position += MOST_HEADER - bytes.limit();
         let packed = u64::try_from(page.packed).map_err(|_| damaged())?;
-        sums.unpacked = sums.unpacked.saturating_add(u64::try_from(page.unpacked).map_err(|_| damaged())?);
+        let unpacked = u64::try_from(page.unpacked).map_err(|_| damaged())?;
+        sums.unpacked = sums.unpacked.saturating_add(unpacked);
+        sums.largest = sums.largest.max(unpacked);
         sums.values = sums.values.saturating_add(u64::try_from(page.values).map_err(|_| damaged())?);
         position = position.saturating_add(packed);
         reader.seek_relative(i64::try_from(packed).map_err(|_| damaged())?)?;
@@ -164,7 +168,7 @@ mod tests {
         let two = [page.as_slice(), &page].concat();
         let source = |bytes: &[u8]| Source::new(io::Cursor::new(bytes.to_vec()), "a").unwrap();
         let sums = stated(source(&two).reader_at(0), two.len() as u64).unwrap();
-        assert_eq!(sums, Stated { unpacked: 600, values: 14 });
+        assert_eq!(sums, Stated { unpacked: 600, values: 14, largest: 300 });
         assert!(stated(source(&two[..20]).reader_at(0), two.len() as u64).is_err());
         assert!(stated(source(&[0x1C; 1000]).reader_at(0), 1000).is_err());
         // A list of 2^40 truth values, in a header that ends.

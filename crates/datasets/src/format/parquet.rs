@@ -87,7 +87,10 @@ impl Table {
             header.columns.iter().filter_map(|&(index, _)| root.get_fields().get(index).cloned()).collect();
         let wanted: Vec<&str> = kept.iter().map(|field| field.name()).collect();
         let fault = match cost(metadata, &wanted, &self.limits) {
-            None => self.cost_of_pages(&reader, source, &wanted)?,
+            None => match cost_of_pages(wanted_chunks(metadata, &wanted), source)? {
+                Ok(cost) => cost.fault(&self.limits),
+                Err(fault) => Some(fault),
+            },
             fault => fault,
         };
         if let Some(fault) = fault {
@@ -103,28 +106,6 @@ impl Table {
         }
         self.reader = Some(reader);
         Ok(notes)
-    }
-
-    /// Why the columns would cost too much, by what their pages state: the footer may state less.
-    fn cost_of_pages(
-        &self,
-        reader: &SerializedFileReader<Chunks>,
-        source: &Source,
-        wanted: &[&str],
-    ) -> Result<Option<Fault>, DatasetError> {
-        let mut cost = Cost::default();
-        for chunk in wanted_chunks(reader.metadata(), wanted) {
-            let (start, length) = match guarded(|| Ok(chunk.byte_range()))? {
-                Ok(range) => range,
-                Err(fault) => return Ok(Some(fault)),
-            };
-            let pages = match pages::stated(source.reader_at(start), length) {
-                Ok(pages) => pages,
-                Err(error) => return fault_of(error).map(Some),
-            };
-            cost.add(length, pages.unpacked, pages.values);
-        }
-        Ok(cost.fault(&self.limits))
     }
 
     /// Opens the next row group; `false` when there is none.
@@ -267,6 +248,44 @@ fn cost(metadata: &ParquetMetaData, wanted: &[&str], limits: &Limits) -> Option<
     cost.fault(limits)
 }
 
+/// What columns hold by what their pages state: the footer may state less.
+fn cost_of_pages<'a>(
+    chunks: impl Iterator<Item = &'a ColumnChunkMetaData>,
+    source: &Source,
+) -> Result<Result<Cost, Fault>, DatasetError> {
+    let mut cost = Cost::default();
+    for chunk in chunks {
+        let (start, length) = match guarded(|| Ok(chunk.byte_range()))? {
+            Ok(range) => range,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        let pages = match pages::stated(source.reader_at(start), length) {
+            Ok(pages) => pages,
+            Err(error) => return fault_of(error).map(Err),
+        };
+        cost.add(length, pages.unpacked, pages.values);
+        let largest = cost.pages.entry(chunk.column_path().string()).or_default();
+        *largest = pages.largest.max(*largest);
+    }
+    Ok(Ok(cost))
+}
+
+/// Why a file with all its columns, each read by itself, would cost too much. Those that hold no examples may have any number
+/// of values, packed as well as they will.
+pub(crate) fn cost_of_copying(
+    metadata: &ParquetMetaData,
+    source: &Source,
+    limits: &Limits,
+) -> Result<Option<Fault>, DatasetError> {
+    let chunks = metadata.row_groups().iter().flat_map(RowGroupMetaData::columns);
+    Ok(match cost_of_pages(chunks, source)? {
+        Ok(cost) => {
+            Cost::of_pages(cost.pages.values().copied().max(), limits).or_else(|| cost.of_all(limits))
+        }
+        Err(fault) => Some(fault),
+    })
+}
+
 fn wanted_chunks<'a>(
     metadata: &'a ParquetMetaData,
     wanted: &'a [&str],
@@ -284,6 +303,8 @@ struct Cost {
     unpacked: u64,
     /// Values of the part of a column that has most.
     values: u64,
+    /// Bytes unpacked of each column's largest page.
+    pages: BTreeMap<String, u64>,
 }
 
 impl Cost {
@@ -294,17 +315,34 @@ impl Cost {
     }
 
     fn fault(&self, limits: &Limits) -> Option<Fault> {
-        let Self { packed, unpacked, values } = self;
+        let Self { packed, unpacked, values, pages } = self;
         if *values > limits.max_examples.saturating_mul(VALUES_PER_ROW) {
             return Some(Fault::new(Code::TooManyExamples, format!("a column has {values} values")));
         }
-        if *unpacked > limits.max_unpacked_bytes {
-            let message =
-                format!("unpacks to {unpacked} bytes; at most {} are taken", limits.max_unpacked_bytes);
-            return Some(Fault::new(Code::TooLarge, message));
+        // A row is read of all columns at a time.
+        let at_once = pages.values().copied().reduce(u64::saturating_add);
+        if let Some(fault) = self.of_all(limits).or_else(|| Self::of_pages(at_once, limits)) {
+            return Some(fault);
         }
         let message = || format!("its {packed} bytes would unpack to {unpacked}");
         limits.is_suspicious(*packed, *unpacked).then(|| Fault::new(Code::SuspiciousRatio, message()))
+    }
+
+    fn of_all(&self, limits: &Limits) -> Option<Fault> {
+        let (unpacked, most) = (self.unpacked, limits.max_unpacked_bytes);
+        let message = || format!("unpacks to {unpacked} bytes; at most {most} are taken");
+        (unpacked > most).then(|| Fault::new(Code::TooLarge, message()))
+    }
+
+    /// The same of pages that are held at a time.
+    fn of_pages(at_once: Option<u64>, limits: &Limits) -> Option<Fault> {
+        let (bytes, most) = (at_once.unwrap_or_default(), limits.max_page_bytes);
+        let message = || {
+            format!(
+                "its pages take {bytes} bytes at a time; at most {most} are taken: write it with smaller row groups"
+            )
+        };
+        (bytes > most).then(|| Fault::new(Code::TooLarge, message()))
     }
 }
 

@@ -111,6 +111,7 @@ fn fault(error: &MediaError) -> Fault {
     let code = match error {
         MediaError::Unsupported { .. } => Code::UnsupportedMedia,
         MediaError::TooLarge { .. }
+        | MediaError::SideTooLong { .. }
         | MediaError::SoundTooLong { .. }
         | MediaError::TooManyBytes { .. }
         | MediaError::TooMuchMemory { .. } => Code::MediaTooLarge,

@@ -118,7 +118,7 @@ pub fn write_without(
             packed(source, limits, out, |from, to| text::cut(from, to, &pieces, text::Left::Nothing))
         }
         Some(Format::Zip) => zip::copy(source, &paths(found.gone()), out),
-        Some(Format::Parquet) => parquet::copy(source, &lines(&found.places), out),
+        Some(Format::Parquet) => parquet::copy(source, &lines(&found.places), limits, out),
     }
 }
 

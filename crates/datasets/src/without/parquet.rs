@@ -13,17 +13,28 @@ use ::parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 use ::parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use ::parquet::schema::types::ColumnDescPtr;
 
-use crate::format::guarded;
+use crate::draft::Fault;
+use crate::format::{cost_of_copying, guarded};
 use crate::source::Chunks;
-use crate::{DatasetError, Source};
+use crate::{DatasetError, Limits, Source};
 
 /// Rows that are held at a time, of one column.
 const BATCH: usize = 64;
 
-/// Copies the rows whose numbers, from 1, are not in `gone`.
-pub(super) fn copy(source: &Source, gone: &HashSet<u64>, out: impl Write + Send) -> Result<(), DatasetError> {
+/// Copies the rows whose numbers, from 1, are not in `gone`. Where examples were looked for, only their columns were: what the
+/// others cost is asked first.
+pub(super) fn copy(
+    source: &Source,
+    gone: &HashSet<u64>,
+    limits: &Limits,
+    out: impl Write + Send,
+) -> Result<(), DatasetError> {
+    let cannot = |fault: Fault| DatasetError::CannotRewrite(fault.message);
+    let reader = guarded(|| SerializedFileReader::new(Chunks(source.clone())))?.map_err(cannot)?;
+    if let Some(fault) = cost_of_copying(reader.metadata(), source, limits)? {
+        return Err(cannot(fault));
+    }
     let copied = guarded(|| {
-        let reader = SerializedFileReader::new(Chunks(source.clone()))?;
         let metadata = reader.metadata();
         let schema = metadata.file_metadata().schema_descr().root_schema_ptr();
         let mut writer = SerializedFileWriter::new(out, schema, Arc::new(properties(metadata)))?;
@@ -39,7 +50,7 @@ pub(super) fn copy(source: &Source, gone: &HashSet<u64>, out: impl Write + Send)
         writer.into_inner()?.flush()?;
         Ok(())
     })?;
-    copied.map_err(|fault| DatasetError::CannotRewrite(fault.message))
+    copied.map_err(cannot)
 }
 
 fn rows_of(group: &RowGroupMetaData) -> u64 {

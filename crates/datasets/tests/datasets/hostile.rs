@@ -160,17 +160,31 @@ fn an_entry_that_unpacks_to_more_than_it_declares_is_damaged() {
     assert_eq!(problems(&told("a.zip", bytes))[0], ("a/1.txt".to_owned(), Code::DamagedFile));
 }
 
-#[test]
-fn a_parquet_page_that_states_more_than_its_footer_is_refused_unread() {
-    let limits = Limits { max_unpacked_bytes: 5000, ..limits() };
+/// A file whose first page states 8191 bytes unpacked, which its footer does not.
+pub(crate) fn with_a_large_page() -> Vec<u8> {
     let mut bytes = data("texts.snappy.parquet");
-    assert!(inspected(&source("a.parquet", bytes.clone()), &limits).is_usable());
     // The first page's header: its kind, then its unpacked size, each behind the mark of a number. The most that two
     // bytes hold, zigzag, is 8191.
     assert_eq!((bytes[4], bytes[6], bytes[8] & 0x80, bytes[9]), (0x15, 0x15, 0, 0x15));
     bytes[7..9].copy_from_slice(&[0xFE, 0x7F]);
-    let inspection = inspected(&source("a.parquet", bytes), &limits);
+    bytes
+}
+
+#[test]
+fn a_parquet_page_that_states_more_than_its_footer_is_refused_unread() {
+    let limits = Limits { max_unpacked_bytes: 5000, ..limits() };
+    assert!(inspected(&source("a.parquet", data("texts.snappy.parquet")), &limits).is_usable());
+    let inspection = inspected(&source("a.parquet", with_a_large_page()), &limits);
     assert_eq!(problems(&inspection), [(String::new(), Code::TooLarge)], "{:?}", inspection.problems);
+}
+
+#[test]
+fn parquet_pages_that_take_too_much_at_a_time_are_refused_unread_though_all_of_them_would_not() {
+    let limits = Limits { max_page_bytes: 5000, ..limits() };
+    assert!(inspected(&source("a.parquet", data("texts.snappy.parquet")), &limits).is_usable());
+    let inspection = inspected(&source("a.parquet", with_a_large_page()), &limits);
+    assert_eq!(problems(&inspection), [(String::new(), Code::TooLarge)], "{:?}", inspection.problems);
+    assert!(inspection.problems[0].message.contains("at a time"), "{:?}", inspection.problems);
 }
 
 #[test]

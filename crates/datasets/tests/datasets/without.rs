@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
 
-use headstart_datasets::{Content, DatasetError, Example, Found, Place, Wanted, find, write_without};
+use headstart_datasets::{Content, DatasetError, Example, Found, Limits, Place, Wanted, find, write_without};
 
 use crate::files::{data, examples, gzipped, inspected, limits, source, tar_entry, tarred, text, zipped};
+use crate::hostile::with_a_large_page;
 
 /// Looks for rows and writes the file again: what was found, what it shows, the new bytes.
 fn without(name: &str, bytes: &[u8], wanted: &Wanted) -> (Found, Vec<Content>, Vec<u8>) {
@@ -302,6 +303,19 @@ fn what_cannot_be_written_again_says_so_and_a_full_disk_is_no_fault_of_the_file(
         let Err(DatasetError::Io(error)) = refused else { panic!("{name}: {refused:?}") };
         assert_eq!(error.kind(), std::io::ErrorKind::StorageFull, "{name}");
     }
+}
+
+#[test]
+fn a_parquet_file_is_not_written_again_where_a_column_would_take_too_much_memory() {
+    let name = "texts.snappy.parquet";
+    let found = find(&source(name, data(name)), &lines(&[1]), &limits(), &mut |_| {}).unwrap();
+    let written = |bytes, most| {
+        let limits = Limits { max_page_bytes: most, ..limits() };
+        write_without(&source(name, bytes), &found, &limits, std::io::sink())
+    };
+    written(data(name), 5000).unwrap();
+    let refused = written(with_a_large_page(), 5000).unwrap_err();
+    assert!(matches!(&refused, DatasetError::CannotRewrite(why) if why.contains("at a time")), "{refused}");
 }
 
 /// A disk without room.

@@ -145,9 +145,11 @@ fn beats(other: &Fitted, best: &Fitted, data: &FitData<'_>) -> bool {
         wins += difference.max(0.0);
         losses += (-difference).max(0.0);
     }
-    let margin = if other.head.parts().method == "mlp" { (wins + losses).sqrt() } else { 0.0 };
+    if other.head.parts().method == "mlp" {
+        return wins > losses && wins - losses >= (wins + losses).sqrt();
+    }
     // With equal answers the later, discriminative method is kept: its probabilities are fitted.
-    wins - losses >= margin && (margin == 0.0 || wins > losses)
+    wins >= losses
 }
 
 /// The share of right answers in one row.

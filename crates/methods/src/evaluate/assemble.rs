@@ -10,14 +10,14 @@ use thiserror::Error;
 use super::calibration::{by_chance, confidences, judged, label_reliability, reliability, sigmoid, softmax};
 use super::curves::{Ranking, binary_curves, coverage};
 use super::groups::by_group;
-use super::intervals::mean_quality;
+use super::intervals::{Units, mean_quality};
 use super::learning_curve::{Curve, qualities};
 use super::metrics::best_classes;
 use super::notes;
 use super::quality;
 use super::suspicious::{Suspect, suspicious};
 use super::transfer::{self, Names};
-use super::tuned::gain;
+use super::tuned::{Said, gain};
 use crate::data::Targets;
 use crate::rng::Rng;
 
@@ -57,6 +57,15 @@ pub struct OutOfSample<'a> {
     pub rows: &'a [Row],
 }
 
+/// A linear probe on the held-out rows.
+#[derive(Debug, Clone, Copy)]
+pub struct Frozen<'a> {
+    /// Its probabilities, `[n, classes]`.
+    pub probabilities: ArrayView2<'a, f32>,
+    /// With several labels a row: from which probability on it gives each label; ½ where absent.
+    pub thresholds: Option<&'a [f64]>,
+}
+
 /// All a report is made of.
 #[derive(Debug, Clone)]
 pub struct Evidence<'a> {
@@ -76,9 +85,8 @@ pub struct Evidence<'a> {
     pub out_of_sample: Option<OutOfSample<'a>>,
     /// The learning curve and what its learners are called.
     pub curve: Option<(&'a Curve, Names<'a>)>,
-    /// How the backbone was trained, and what a linear probe on it as it came says of the held-out rows: probabilities,
-    /// `[n, classes]`.
-    pub tuning: Option<(Tuning, ArrayView2<'a, f32>)>,
+    /// How the backbone was trained, and what a linear probe on it as it came says of the held-out rows.
+    pub tuning: Option<(Tuning, Frozen<'a>)>,
     /// Items that occur more than once.
     pub duplicates: Option<Duplicates>,
     /// Where the time went.
@@ -128,17 +136,19 @@ pub fn evaluate(evidence: Evidence<'_>) -> Result<Report, EvaluateError> {
     let seeds = |part| Rng::stream(evidence.run.seed, part).next_u64();
     let HeldOut { logits, targets, groups, zero_shot } = evidence.held_out;
     let temperature = evidence.temperature.unwrap_or(1.0);
+    let units = &Units::of(targets.len(), groups);
     let (served, metrics) = match targets {
         Targets::Single(labels) => {
             let served = softmax(logits, temperature);
-            let metrics = quality::single_label(served.view(), labels, evidence.classes, seeds(0));
+            let metrics = quality::single_label(served.view(), labels, evidence.classes, (units, seeds(0)));
             (served, metrics)
         }
         Targets::Multi(rows) => {
             let served = sigmoid(logits, temperature);
             let half = vec![0.5; evidence.classes.len()];
             let thresholds = evidence.thresholds.unwrap_or(&half);
-            let metrics = quality::multi_label(served.view(), rows, evidence.classes, thresholds, seeds(0));
+            let metrics =
+                quality::multi_label(served.view(), rows, evidence.classes, thresholds, (units, seeds(0)));
             (served, metrics)
         }
     };
@@ -146,7 +156,7 @@ pub fn evaluate(evidence: Evidence<'_>) -> Result<Report, EvaluateError> {
     calibration(&mut report, &evidence, served.view(), seeds(5));
     match targets {
         Targets::Single(labels) => {
-            single_label_parts(&mut report, &evidence, served.view(), labels, seeds(1));
+            single_label_parts(&mut report, &evidence, served.view(), labels, (units, seeds(1)));
         }
         Targets::Multi(rows) => {
             let best = best_classes(served.view());
@@ -159,13 +169,20 @@ pub fn evaluate(evidence: Evidence<'_>) -> Result<Report, EvaluateError> {
     let by_row = quality::by_row(served.view(), targets, evidence.thresholds);
     report.groups = groups.and_then(|groups| by_group(&by_row, groups, measure, seeds(2)));
     report.zero_shot = zero_shot.filter(|zeroth| !zeroth.rows.is_empty()).map(|ZeroShot { rows, scores }| {
-        mean_quality(&qualities(&scores.to_owned(), &targets.select(rows)), seeds(3))
+        let groups: Option<Vec<Option<String>>> =
+            groups.map(|groups| rows.iter().filter_map(|row| groups.get(*row).cloned()).collect());
+        let qualities = qualities(&scores.to_owned(), &targets.select(rows));
+        mean_quality(&qualities, &Units::of(rows.len(), groups.as_deref()), seeds(3))
     });
     report.tuning = evidence.tuning.as_ref().map(|(tuning, frozen)| {
-        let (frozen, gain) = gain(&frozen.to_owned(), &served.mapv(|value| value as f32), targets, seeds(6));
+        let probabilities = frozen.probabilities.mapv(f64::from);
+        let frozen = Said { probabilities: probabilities.view(), thresholds: frozen.thresholds };
+        let tuned = Said { probabilities: served.view(), thresholds: evidence.thresholds };
+        let (frozen, gain) = gain(frozen, tuned, targets, (units, seeds(6)));
         Tuning { frozen: Some(frozen), gain: Some(gain), ..tuning.clone() }
     });
-    report.transfer = evidence.curve.and_then(|(curve, names)| transfer::judge(curve, names, seeds(4)));
+    report.transfer =
+        evidence.curve.and_then(|(curve, names)| transfer::judge(curve, names, (units, seeds(4))));
     if let Some((curve, _)) = evidence.curve {
         report.left_out.extend(transfer::left_out(curve));
     }
@@ -202,7 +219,7 @@ fn single_label_parts(
     evidence: &Evidence<'_>,
     served: ArrayView2<'_, f64>,
     labels: &[u32],
-    seed: u64,
+    seed: (&Units, u64),
 ) {
     let predicted = best_classes(served);
     let right: Vec<bool> = labels.iter().zip(&predicted).map(|(label, said)| label == said).collect();
@@ -281,6 +298,11 @@ fn check(evidence: &Evidence<'_>) -> Result<(), EvaluateError> {
             n - 1,
         ),
         ("thresholds", evidence.thresholds.map(<[_]>::len), classes),
+        (
+            "thresholds of the linear probe",
+            evidence.tuning.as_ref().and_then(|(_, frozen)| frozen.thresholds).map(<[_]>::len),
+            classes,
+        ),
     ];
     check_sizes(&sizes)?;
     check_classes(targets, classes)?;

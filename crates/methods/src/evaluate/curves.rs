@@ -4,7 +4,7 @@ use headstart_types::report::{
     BinaryCurves, Coverage, CoveragePoint, CoverageTarget, PrecisionRecallPoint, RocPoint,
 };
 
-use super::intervals::bootstrap;
+use super::intervals::{Units, beyond_doubt, bootstrap};
 
 /// Most points of a curve in a report: more cannot be told apart in a drawing.
 const POINTS: usize = 200;
@@ -113,11 +113,15 @@ fn finite(value: f64) -> Option<f64> {
 }
 
 /// Everything about two classes: areas with intervals and both curves. `None` where only one class occurs.
-pub fn binary_curves(positive: &str, ranking: &Ranking, seed: u64) -> Option<BinaryCurves> {
+pub fn binary_curves(
+    positive: &str,
+    ranking: &Ranking,
+    (units, seed): (&Units, u64),
+) -> Option<BinaryCurves> {
     ranking.roc_auc()?;
     let rows = ranking.order.len();
     let mut weights = vec![0u32; rows];
-    let [roc_auc, average_precision] = bootstrap(rows, seed, |chosen| {
+    let [roc_auc, average_precision] = bootstrap(units, seed, |chosen| {
         weights.fill(0);
         for &row in chosen {
             weights[row] += 1;
@@ -125,10 +129,13 @@ pub fn binary_curves(positive: &str, ranking: &Ranking, seed: u64) -> Option<Bin
         let (auc, precision) = ranking.areas(Some(&weights));
         [auc, precision]
     });
+    // As sure as the kind is that has fewer rows.
+    let (positives, negatives) = ranking.kinds();
+    let items = (positives.min(negatives) as usize).min(units.count());
     Some(BinaryCurves {
         positive: positive.to_owned(),
-        roc_auc,
-        average_precision,
+        roc_auc: beyond_doubt(roc_auc, items),
+        average_precision: beyond_doubt(average_precision, items),
         roc: thinned(ranking.roc()),
         precision_recall: thinned(ranking.precision_recall()),
     })
@@ -184,6 +191,15 @@ mod tests {
         assert_eq!(ranking(&[0.5; 4]).roc_auc(), Some(0.5));
         assert_eq!(Ranking::new(vec![0.5], vec![true]).roc_auc(), None);
         assert_eq!(Ranking::new(vec![0.5], vec![false]).average_precision(), None);
+    }
+
+    #[test]
+    fn four_rows_in_order_are_no_proof_of_a_perfect_ranking() {
+        let ranking = Ranking::new(vec![0.1, 0.2, 0.8, 0.9], vec![false, false, true, true]);
+        let found = binary_curves("yes", &ranking, (&Units::rows(4), 1)).unwrap();
+        for area in [found.roc_auc, found.average_precision] {
+            assert!(area.value == 1.0 && area.low < 0.2 && area.high == 1.0, "{area:?}");
+        }
     }
 
     #[test]

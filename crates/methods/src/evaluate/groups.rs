@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use headstart_types::report::{Gap, GroupMetrics, Groups};
 
-use super::intervals::{REPLICATES, bootstrap, mean_quality};
+use super::intervals::{REPLICATES, Units, bootstrap, mean_quality};
 use super::metrics::mean;
 use super::transfer::{interval, points};
 use crate::rng::Rng;
@@ -32,7 +32,7 @@ pub fn by_group(qualities: &[f64], groups: &[Option<String>], measure: &str, see
     let metrics = |(part, (group, rows)): (usize, &(&str, Vec<f64>))| GroupMetrics {
         group: (*group).to_owned(),
         items: rows.len(),
-        quality: mean_quality(rows, Rng::stream(seed, part as u64).next_u64()),
+        quality: mean_quality(rows, &Units::rows(rows.len()), Rng::stream(seed, part as u64).next_u64()),
     };
     Some(Groups {
         measure: measure.to_owned(),
@@ -57,7 +57,7 @@ fn largest_gap(groups: &[(&str, Vec<f64>)], measure: &str, seed: u64) -> Option<
     }
     let all: Vec<(bool, f64)> =
         high.iter().map(|q| (true, *q)).chain(low.iter().map(|q| (false, *q))).collect();
-    let [difference] = bootstrap(all.len(), Rng::stream(seed, 0).next_u64(), |rows| {
+    let [difference] = bootstrap(&Units::rows(all.len()), Rng::stream(seed, 0).next_u64(), |rows| {
         let of = |kind: bool| {
             let of_kind = rows.iter().filter_map(|row| all.get(*row)).filter(|(is, _)| *is == kind);
             let (sum, n) = of_kind.fold((0.0, 0.0), |(sum, n), (_, quality)| (sum + quality, n + 1.0));

@@ -1,5 +1,7 @@
 //! How sure a figure is: the percentile bootstrap, and McNemar's test for two classifiers on the same items.
 
+use std::collections::BTreeMap;
+
 use headstart_types::report::Estimate;
 
 use crate::rng::Rng;
@@ -10,29 +12,99 @@ pub const REPLICATES: usize = 1000;
 /// Both tails of an interval together.
 const OUTSIDE: f64 = 0.05;
 
-/// Several figures of the same `rows` items with their 95 % intervals, by the percentile bootstrap (Efron and
-/// Tibshirani 1993, chapter 13): `figures` gets row indices, first every row once, then with replacement.
-/// A replicate in which a figure is not finite does not count for that figure.
-pub fn bootstrap<const N: usize>(
+/// What is drawn with replacement: rows, and groups of rows where these may be alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Units {
     rows: usize,
+    /// Rows by group; none where each row stands for itself.
+    groups: Vec<Vec<usize>>,
+}
+
+impl Units {
+    /// Rows that have nothing to do with each other.
+    pub fn rows(rows: usize) -> Self {
+        Self { rows, groups: Vec::new() }
+    }
+
+    /// Rows of which those of a group come along together; one without a group is one of its own. One group of all rows tells
+    /// nothing about others, and is none.
+    pub fn of(rows: usize, groups: Option<&[Option<String>]>) -> Self {
+        let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        let mut units = Vec::new();
+        for (row, group) in groups.unwrap_or_default().iter().take(rows).enumerate() {
+            match group {
+                Some(group) => by_name.entry(group).or_default().push(row),
+                None => units.push(vec![row]),
+            }
+        }
+        units.extend(by_name.into_values());
+        let told = units.len() > 1 && units.len() < rows;
+        Self { rows, groups: if told { units } else { Vec::new() } }
+    }
+
+    /// How many of them there are.
+    pub fn count(&self) -> usize {
+        if self.groups.is_empty() { self.rows } else { self.groups.len() }
+    }
+
+    /// The sum of each one's numbers.
+    fn sums(&self, of: &[f64]) -> Vec<f64> {
+        if self.groups.is_empty() {
+            return of.to_vec();
+        }
+        let sum = |rows: &Vec<usize>| rows.iter().filter_map(|row| of.get(*row)).sum();
+        self.groups.iter().map(sum).collect()
+    }
+}
+
+/// Several figures of the same rows with their 95 % intervals, by the percentile bootstrap (Efron and Tibshirani 1993,
+/// chapter 13): `figures` gets row indices, first every row once, then with replacement. A replicate in which a figure is not
+/// finite does not count for that figure.
+pub fn bootstrap<const N: usize>(
+    units: &Units,
     seed: u64,
     mut figures: impl FnMut(&[usize]) -> [f64; N],
 ) -> [Estimate; N] {
-    let mut chosen: Vec<usize> = (0..rows).collect();
-    let values = figures(&chosen);
+    let rows: Vec<usize> = (0..units.rows).collect();
+    let values = figures(&rows);
+    resampled(units, seed, values, |rows, _| figures(rows))
+}
+
+/// The same for figures known already, of replicates that have chance of their own. Rows of a group may have less to say than
+/// as many others (Field and Welsh 2007, "Bootstrapping clustered data"): whole groups are drawn too, and the wider interval
+/// counts, as a few groups may be alike by chance.
+pub(crate) fn resampled<const N: usize>(
+    units: &Units,
+    seed: u64,
+    values: [f64; N],
+    mut figures: impl FnMut(&[usize], &mut Rng) -> [f64; N],
+) -> [Estimate; N] {
+    let mut chosen = vec![0; units.rows];
     let mut rng = Rng::new(seed);
     let replicates = (0..REPLICATES).map(|_| {
-        chosen.fill_with(|| rng.below(rows));
-        figures(&chosen)
+        chosen.fill_with(|| rng.below(units.rows));
+        figures(&chosen, &mut rng)
     });
-    estimates(values, replicates)
+    let mut found = estimates(values, replicates);
+    if units.groups.is_empty() {
+        return found;
+    }
+    let mut rng = Rng::stream(seed, 1);
+    let replicates = (0..REPLICATES).map(|_| {
+        chosen.clear();
+        for _ in 0..units.groups.len() {
+            chosen.extend(units.groups.get(rng.below(units.groups.len())).into_iter().flatten());
+        }
+        figures(&chosen, &mut rng)
+    });
+    for (found, grouped) in found.iter_mut().zip(estimates(values, replicates)) {
+        (found.low, found.high) = (found.low.min(grouped.low), found.high.max(grouped.high));
+    }
+    found
 }
 
 /// Puts figures and their replicates together.
-pub(crate) fn estimates<const N: usize>(
-    values: [f64; N],
-    replicates: impl Iterator<Item = [f64; N]>,
-) -> [Estimate; N] {
+fn estimates<const N: usize>(values: [f64; N], replicates: impl Iterator<Item = [f64; N]>) -> [Estimate; N] {
     let mut columns: [Vec<f64>; N] = std::array::from_fn(|_| Vec::with_capacity(REPLICATES));
     for replicate in replicates {
         for (column, value) in columns.iter_mut().zip(replicate) {
@@ -53,23 +125,53 @@ pub(crate) fn estimates<const N: usize>(
 
 /// The mean of qualities from 0 to 1 with its bootstrap interval. Where every item is wholly right (or wrong) the
 /// bootstrap knows no doubt; the exact binomial bound (Clopper and Pearson 1934) takes its place.
-pub fn mean_quality(qualities: &[f64], seed: u64) -> Estimate {
-    let n = qualities.len();
+pub fn mean_quality(qualities: &[f64], units: &Units, seed: u64) -> Estimate {
     let mean = |rows: &[usize]| {
         [rows.iter().filter_map(|&row| qualities.get(row)).sum::<f64>() / rows.len().max(1) as f64]
     };
-    let [estimate] = bootstrap(n, seed, mean);
-    beyond_doubt(estimate, n)
+    let [estimate] = bootstrap(units, seed, mean);
+    beyond_doubt(estimate, units.count())
 }
 
 /// Widens the interval of a share that is exactly 0 or 1 in all `items`; others stay.
 pub(crate) fn beyond_doubt(estimate: Estimate, items: usize) -> Estimate {
-    let bound = (OUTSIDE / 2.0).powf(1.0 / items.max(1) as f64);
+    of_parts(estimate, items, 1)
+}
+
+/// The same of a mean over classes, `classes` of them with at least so many items each: a mistake costs most where it is of
+/// the smallest.
+pub(crate) fn of_parts(estimate: Estimate, items: usize, classes: usize) -> Estimate {
+    let doubt = (1.0 - all_alike(items)) / classes.max(1) as f64;
     match estimate.value {
-        1.0 => Estimate { low: bound, ..estimate },
-        0.0 => Estimate { high: 1.0 - bound, ..estimate },
+        1.0 => Estimate { low: estimate.low.min(1.0 - doubt), ..estimate },
+        0.0 => Estimate { high: estimate.high.max(doubt), ..estimate },
         _ => estimate,
     }
+}
+
+/// The lowest share that may well give nothing else in so many items.
+fn all_alike(items: usize) -> f64 {
+    (OUTSIDE / 2.0).powf(1.0 / items.max(1) as f64)
+}
+
+/// The mean of `differences` between two classifiers on the same rows, with doubt that the bootstrap does not know: from a few
+/// rows that all speak for the same one it never draws others. The interval holds 0 unless McNemar's mid-p is small.
+pub(crate) fn doubted(estimate: Estimate, differences: &[f64], units: &Units) -> Estimate {
+    let counts = Discordance::of_differences(&units.sums(differences));
+    let Estimate { value, low, high } = estimate;
+    let doubt = 1.0 - all_alike(units.count());
+    if counts.first + counts.second == 0 {
+        return Estimate { value, low: low.min(value - doubt), high: high.max(value + doubt) };
+    }
+    let estimate = match value {
+        1.0 => Estimate { low: low.min(1.0 - doubt), ..estimate },
+        -1.0 => Estimate { high: high.max(doubt - 1.0), ..estimate },
+        _ => estimate,
+    };
+    if counts.mid_p() < OUTSIDE {
+        return estimate;
+    }
+    Estimate { value, low: estimate.low.min(0.0), high: estimate.high.max(0.0) }
 }
 
 /// The value below which a share of the sorted values lies, between neighbours in proportion.
@@ -100,6 +202,28 @@ impl Discordance {
             }
         }
         counts
+    }
+
+    /// Of differences, the second's quality minus the first's: parts of the largest count as parts of an item, in doubt for
+    /// the side that has less.
+    fn of_differences(differences: &[f64]) -> Self {
+        // Rounding must not take an item away.
+        const ROUNDING: f64 = 1e-9;
+        let most = differences.iter().map(|difference| difference.abs()).fold(0.0, f64::max);
+        if most <= ROUNDING {
+            return Self { first: 0, second: 0 };
+        }
+        let side = |sign: f64| differences.iter().map(|each| (sign * each / most).max(0.0)).sum::<f64>();
+        let (first, second) = (side(-1.0), side(1.0));
+        let less = |of: f64| (of + ROUNDING).floor() as u64;
+        let more = |of: f64| (of - ROUNDING).ceil().max(0.0) as u64;
+        let (least, other) = (more(first.min(second)), less(first.max(second)));
+        let other = other.max(least);
+        if first < second {
+            Self { first: least, second: other }
+        } else {
+            Self { first: other, second: least }
+        }
     }
 
     /// Two-sided p of McNemar's exact test: both equally good, how likely is a split at least this uneven?
@@ -148,7 +272,7 @@ mod tests {
         let mut held = 0;
         for trial in 0..200 {
             let right: Vec<f64> = (0..150).map(|_| f64::from(u8::from(rng.unit() < 0.8))).collect();
-            let estimate = mean_quality(&right, trial);
+            let estimate = mean_quality(&right, &Units::rows(150), trial);
             held += usize::from(estimate.low <= 0.8 && 0.8 <= estimate.high);
         }
         assert!((180..=199).contains(&held), "{held} of 200 intervals held 0.8");
@@ -156,7 +280,7 @@ mod tests {
 
     #[test]
     fn ten_of_ten_right_is_not_certainty() {
-        let estimate = mean_quality(&[1.0; 10], 0);
+        let estimate = mean_quality(&[1.0; 10], &Units::rows(10), 0);
         assert_eq!((estimate.value, estimate.high), (1.0, 1.0));
         assert!((estimate.low - 0.6915).abs() < 1e-4, "{estimate:?}");
     }
@@ -169,5 +293,43 @@ mod tests {
         assert!(Discordance { first: 3, second: 40 }.second_worse_p() > 0.999);
         assert!(Discordance { first: 40, second: 3 }.second_worse_p() < 1e-6);
         assert!(Discordance { first: 900_000, second: 901_000 }.mid_p() > 0.05);
+    }
+
+    #[test]
+    fn rows_of_ten_groups_say_as_much_as_ten_rows() {
+        let right: Vec<f64> = (0..1000).map(|row| f64::from(u8::from(row / 100 < 5))).collect();
+        let groups: Vec<Option<String>> = (0..1000).map(|row| Some(format!("g{}", row / 100))).collect();
+        let width = |estimate: Estimate| estimate.high - estimate.low;
+        let ten: Vec<f64> = (0..10).map(|row| f64::from(u8::from(row < 5))).collect();
+        let ten = width(mean_quality(&ten, &Units::rows(10), 3));
+        let grouped = width(mean_quality(&right, &Units::of(1000, Some(&groups)), 3));
+        assert!((grouped - ten).abs() < 0.11, "{grouped} of ten groups, {ten} of ten rows");
+        assert!(width(mean_quality(&right, &Units::rows(1000), 3)) < 0.2 * ten);
+        assert_eq!(Units::of(3, Some(&vec![Some("all".to_owned()); 3])), Units::rows(3));
+        assert_eq!(Units::of(3, Some(&vec![None; 3])), Units::rows(3));
+    }
+
+    #[test]
+    fn parts_of_an_item_count_as_parts_and_a_few_against_none_are_no_proof() {
+        let counts = Discordance::of_differences(&[0.4, 0.4, 0.4, -0.2, 0.0]);
+        assert_eq!(counts, Discordance { first: 1, second: 3 });
+        assert_eq!(Discordance::of_differences(&[0.0; 5]), Discordance { first: 0, second: 0 });
+        let bounds = |differences: &[f64]| {
+            let units = Units::rows(differences.len());
+            let [mean] = bootstrap(&units, 1, |rows| {
+                [rows.iter().map(|row| differences[*row]).sum::<f64>() / rows.len() as f64]
+            });
+            let found = doubted(mean, differences, &units);
+            (found.low, found.high)
+        };
+        let wins = |n: usize| (0..100).map(|row| f64::from(u8::from(row < n))).collect::<Vec<f64>>();
+        assert!(bounds(&wins(4)).0 <= 0.0 && bounds(&wins(8)).0 > 0.0);
+        let (low, high) = bounds(&wins(0));
+        assert!(
+            low < -0.03 && high > 0.03,
+            "a hundred answers alike are no proof that all are: {low} {high}"
+        );
+        let (low, high) = bounds(&[-1.0; 10]);
+        assert!((high + 0.6915).abs() < 1e-4 && low == -1.0, "{low} {high}");
     }
 }

@@ -15,4 +15,4 @@ pub mod suspicious;
 pub mod transfer;
 pub mod tuned;
 
-pub use assemble::{EvaluateError, Evidence, HeldOut, OutOfSample, ZeroShot, evaluate};
+pub use assemble::{EvaluateError, Evidence, Frozen, HeldOut, OutOfSample, ZeroShot, evaluate};

@@ -10,6 +10,9 @@ const FEW: usize = 10;
 /// Held-out items below which intervals are wide: at 100 an accuracy of 90 % is known to about six points.
 const FEW_HELD_OUT: usize = 100;
 
+/// Groups of held-out items below which intervals are those of few things.
+const FEW_GROUPS: usize = 10;
+
 /// Largest class over smallest from which on the classes are called uneven.
 const UNEVEN: usize = 10;
 
@@ -81,6 +84,15 @@ pub(crate) fn warnings(report: &Report, train_counts: &[usize]) -> Vec<Note> {
     let items = items(&report.metrics);
     if items < FEW_HELD_OUT {
         note("few_held_out", format!("{items} held-out items leave wide intervals"));
+    }
+    let groups = report.groups.as_ref().map_or(0, |groups| groups.groups.len() + groups.unlisted);
+    if (2..FEW_GROUPS).contains(&groups) {
+        note(
+            "few_groups",
+            format!(
+                "the held-out items are of {groups} groups: intervals are as wide as so few leave them, and of fewer than five no difference can be shown"
+            ),
+        );
     }
     let unseen: Vec<&str> =
         names.iter().filter(|(_, support)| *support == 0).map(|(name, _)| *name).collect();

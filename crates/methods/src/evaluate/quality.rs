@@ -7,8 +7,8 @@ use headstart_types::report::{
 use ndarray::ArrayView2;
 
 use super::curves::Ranking;
-use super::intervals::{beyond_doubt, bootstrap};
-use super::metrics::{Tally, best_classes, item_f1, log_loss, mean, ratio};
+use super::intervals::{Units, beyond_doubt, bootstrap, of_parts};
+use super::metrics::{ClassScores, Tally, best_classes, item_f1, log_loss, mean, ratio};
 use crate::data::Targets;
 
 /// Most classes whose whole confusion matrix a report has.
@@ -22,11 +22,11 @@ pub(crate) fn single_label(
     probabilities: ArrayView2<'_, f64>,
     labels: &[u32],
     classes: &[String],
-    seed: u64,
+    (units, seed): (&Units, u64),
 ) -> Metrics {
     let predicted = best_classes(probabilities);
     let mut tally = Tally::new(classes.len());
-    let [accuracy, balanced_accuracy, macro_f1] = bootstrap(labels.len(), seed, |rows| {
+    let [accuracy, balanced_accuracy, macro_f1] = bootstrap(units, seed, |rows| {
         tally.clear();
         for &row in rows {
             if let (Some(&label), Some(&said)) = (labels.get(row), predicted.get(row)) {
@@ -35,7 +35,8 @@ pub(crate) fn single_label(
         }
         [tally.accuracy(), tally.balanced_accuracy(), tally.macro_f1()]
     });
-    let class = |(label, scores): (&String, super::metrics::ClassScores)| ClassMetrics {
+    let whole = Tally::of(labels, &predicted, classes.len()).classes();
+    let class = |(label, scores): (&String, ClassScores)| ClassMetrics {
         label: label.clone(),
         support: scores.support,
         precision: scores.precision,
@@ -44,16 +45,18 @@ pub(crate) fn single_label(
     };
     Metrics::SingleLabel(SingleLabelMetrics {
         items: labels.len(),
-        accuracy: beyond_doubt(accuracy, labels.len()),
-        balanced_accuracy,
-        macro_f1,
+        accuracy: beyond_doubt(accuracy, units.count()),
+        balanced_accuracy: over_classes(balanced_accuracy, &whole, units),
+        macro_f1: over_classes(macro_f1, &whole, units),
         log_loss: log_loss(probabilities, labels),
-        classes: classes
-            .iter()
-            .zip(Tally::of(labels, &predicted, classes.len()).classes())
-            .map(class)
-            .collect(),
+        classes: classes.iter().zip(whole).map(class).collect(),
     })
+}
+
+/// Widens the interval of a mean over classes that is exactly 0 or 1.
+fn over_classes(estimate: Estimate, classes: &[ClassScores], units: &Units) -> Estimate {
+    let supports = || classes.iter().map(|scores| scores.support).filter(|support| *support > 0);
+    of_parts(estimate, supports().min().unwrap_or(1).min(units.count()), supports().count())
 }
 
 /// Metrics of probabilities `[n, labels]` where each row has any number of labels.
@@ -62,7 +65,7 @@ pub(crate) fn multi_label(
     rows: &[Vec<u32>],
     labels: &[String],
     thresholds: &[f64],
-    seed: u64,
+    (units, seed): (&Units, u64),
 ) -> Metrics {
     let said = decisions(probabilities, thresholds);
     let count = |tally: &mut Tally, row: usize| {
@@ -73,7 +76,7 @@ pub(crate) fn multi_label(
         has == said
     };
     let mut tally = Tally::new(labels.len());
-    let [micro_f1, macro_f1, exact_match]: [Estimate; 3] = bootstrap(rows.len(), seed, |chosen| {
+    let [micro_f1, macro_f1, exact_match]: [Estimate; 3] = bootstrap(units, seed, |chosen| {
         tally.clear();
         let exact = chosen.iter().filter(|row| count(&mut tally, **row)).count();
         [tally.micro_f1(), tally.macro_f1(), ratio(exact, chosen.len())]
@@ -82,6 +85,9 @@ pub(crate) fn multi_label(
     for row in 0..rows.len() {
         count(&mut whole, row);
     }
+    let whole = whole.classes();
+    // Rows with no label that are given none are in neither.
+    let counted = rows.iter().zip(&said).filter(|(has, said)| !has.is_empty() || !said.is_empty()).count();
     let precisions: Vec<Option<f64>> = (0u32..)
         .zip(probabilities.columns())
         .map(|(label, scores)| {
@@ -90,12 +96,12 @@ pub(crate) fn multi_label(
         })
         .collect();
     let known: Vec<f64> = precisions.iter().copied().flatten().collect();
-    let parts = labels.iter().zip(whole.classes()).zip(thresholds).zip(&precisions);
+    let parts = labels.iter().zip(&whole).zip(thresholds).zip(&precisions);
     Metrics::MultiLabel(MultiLabelMetrics {
         items: rows.len(),
-        micro_f1,
-        macro_f1,
-        exact_match: beyond_doubt(exact_match, rows.len()),
+        micro_f1: beyond_doubt(micro_f1, counted.min(units.count())),
+        macro_f1: over_classes(macro_f1, &whole, units),
+        exact_match: beyond_doubt(exact_match, units.count()),
         mean_average_precision: (!known.is_empty()).then(|| mean(known.iter().copied())),
         labels: parts
             .map(|(((label, scores), threshold), average_precision)| LabelMetrics {
@@ -189,5 +195,40 @@ pub(crate) fn confusion(labels: &[u32], predicted: &[u32], classes: &[String]) -
         matrix: (classes.len() <= MATRIX).then(|| all.clone().map(line).collect()),
         top: wrong.iter().take(TOP).filter_map(confused).collect(),
         kinds: wrong.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+
+    #[test]
+    fn ten_rows_that_are_all_right_leave_doubt_in_every_figure() {
+        let names = ["a", "b"].map(str::to_owned);
+        let units = Units::rows(10);
+        let rows: Vec<Vec<u32>> = (0..10).map(|row| vec![row % 2]).collect();
+        let scores = Array2::from_shape_fn((10, 2), |(row, class)| if row % 2 == class { 0.9 } else { 0.1 });
+        let Metrics::MultiLabel(found) = multi_label(scores.view(), &rows, &names, &[0.5; 2], (&units, 1))
+        else {
+            panic!("not of several labels")
+        };
+        let Metrics::SingleLabel(one) = single_label(scores.view(), &rows.concat(), &names, (&units, 1))
+        else {
+            panic!("of several labels")
+        };
+        let all = [found.micro_f1, found.macro_f1, found.exact_match];
+        for figure in all.into_iter().chain([one.accuracy, one.balanced_accuracy, one.macro_f1]) {
+            assert!(figure.value == 1.0 && figure.low < 0.8 && figure.high == 1.0, "{figure:?}");
+        }
+        // Five of a class, all right: it may well be that only 48 % are, and half of the mean is of the other class.
+        assert!((one.balanced_accuracy.low - 0.7391).abs() < 1e-4, "{:?}", one.balanced_accuracy);
+        let none = multi_label(scores.view(), &vec![vec![]; 10], &names, &[0.95; 2], (&units, 1));
+        let Metrics::MultiLabel(none) = none else { panic!("not of several labels") };
+        assert!(
+            none.micro_f1.value == 0.0 && none.micro_f1.high > 0.9,
+            "of no label nothing is known: {none:?}"
+        );
     }
 }

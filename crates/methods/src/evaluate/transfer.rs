@@ -11,14 +11,13 @@
 //!   has a limit of no use; what all rows give is measured and is what the classifier has.
 //!
 //! Intervals are those of a paired bootstrap: each replicate draws the held-out rows with replacement, the same for both
-//! learners and all points, and the draws of examples likewise.
+//! learners and all points, and the draws of examples likewise. They hold 0 unless McNemar's test on the rows speaks against it.
 
 use headstart_types::report::{Difference, Estimate, LearningPoint, LeftOut, Quality, Transfer, Verdict};
 
-use super::intervals::{REPLICATES, estimates};
+use super::intervals::{Units, doubted, resampled};
 use super::learning_curve::{Curve, Draw, Point};
 use super::metrics::mean;
-use crate::rng::Rng;
 
 /// Examples a class up to which the slope is taken.
 const EARLY: f64 = 8.0;
@@ -32,15 +31,18 @@ pub struct Names<'a> {
     pub baseline: &'a str,
 }
 
-/// Judges a curve; `None` where it has no point.
-pub fn judge(curve: &Curve, names: Names<'_>, seed: u64) -> Option<Transfer> {
+/// Judges a curve; `None` where it has no point. Its held-out rows are drawn as `units` says.
+pub fn judge(curve: &Curve, names: Names<'_>, (units, seed): (&Units, u64)) -> Option<Transfer> {
     let first = curve.points.first()?;
     let last = curve.points.last()?;
     let early: Vec<&Point> = curve.points.iter().filter(|point| point.examples_a_class <= EARLY).collect();
     let figures = |rows: &[f64], luck: &[f64]| {
         [gap(first, rows, luck), slope(&early, rows, luck), gap(last, rows, luck)]
     };
-    let [start, slope, end] = paired_bootstrap(curve, seed, figures);
+    let [start, slope, end] = paired_bootstrap(curve, (units, seed), figures);
+    let weighed = |estimate, differences: Vec<f64>| doubted(estimate, &differences, units);
+    let (start, end) = (weighed(start, gaps(first)), weighed(end, gaps(last)));
+    let slope = weighed(slope, slopes(&early));
     let start = curve.starts().then(|| at(start, first, false));
     let ahead = start.as_ref().is_some_and(|start| start.verdict == Verdict::Helped);
     let slope = (early.len() > 1).then(|| while_few(slope, &early, ahead)).flatten();
@@ -80,25 +82,42 @@ impl Curve {
 }
 
 /// Replicates of `figures`, which get the weight of each held-out row (summing to 1) and luck to choose draws with.
-fn paired_bootstrap(curve: &Curve, seed: u64, figures: impl Fn(&[f64], &[f64]) -> [f64; 3]) -> [Estimate; 3] {
+fn paired_bootstrap(
+    curve: &Curve,
+    (units, seed): (&Units, u64),
+    figures: impl Fn(&[f64], &[f64]) -> [f64; 3],
+) -> [Estimate; 3] {
     let draws = || curve.points.iter().flat_map(|point| &point.draws);
     let rows = draws().map(|draw| draw.transfer.len()).min().unwrap_or(0);
     let most_draws = curve.points.iter().map(|point| point.draws.len()).max().unwrap_or(0);
     let every: Vec<f64> = vec![1.0 / rows.max(1) as f64; rows];
     let values = figures(&every, &[]);
-    let mut rng = Rng::new(seed);
     let mut weights = vec![0.0; rows];
-    let replicates = (0..REPLICATES).map(|_| {
+    resampled(units, seed, values, |chosen, rng| {
         weights.fill(0.0);
-        for _ in 0..rows {
-            if let Some(weight) = weights.get_mut(rng.below(rows)) {
-                *weight += 1.0 / rows as f64;
+        for row in chosen {
+            if let Some(weight) = weights.get_mut(*row) {
+                *weight += 1.0 / chosen.len() as f64;
             }
         }
         let luck: Vec<f64> = (0..most_draws).map(|_| rng.unit()).collect();
         figures(&weights, &luck)
-    });
-    estimates(values, replicates)
+    })
+}
+
+/// Transfer minus no transfer at one point for each held-out row, over all draws.
+fn gaps(point: &Point) -> Vec<f64> {
+    let rows = point.draws.iter().map(|draw| draw.transfer.len()).min().unwrap_or(0);
+    let of = |draw: &Draw, row: usize| Some(draw.transfer.get(row)? - draw.no_transfer.get(row)?);
+    (0..rows).map(|row| mean(point.draws.iter().filter_map(|draw| of(draw, row)))).collect()
+}
+
+/// What each held-out row has of the slope.
+fn slopes(points: &[&Point]) -> Vec<f64> {
+    let rows: Vec<Vec<f64>> = points.iter().map(|point| gaps(point)).collect();
+    let count = rows.iter().map(Vec::len).min().unwrap_or(0);
+    let of = |row: usize| gradient(points, |at| rows.get(at).and_then(|gaps| gaps.get(row)).copied());
+    (0..count).map(of).filter(|slope| slope.is_finite()).collect()
 }
 
 /// Transfer minus no transfer at one point, over the draws that `luck` chooses: the same ones at points with as many
@@ -118,12 +137,17 @@ fn gap(point: &Point, weights: &[f64], luck: &[f64]) -> f64 {
 
 /// Least-squares gradient of the gap on log₂ of the examples a class; not a number with one point.
 fn slope(points: &[&Point], weights: &[f64], luck: &[f64]) -> f64 {
+    gradient(points, |at| points.get(at).map(|point| gap(point, weights, luck)))
+}
+
+/// The same of whatever stands at each point.
+fn gradient(points: &[&Point], value: impl Fn(usize) -> Option<f64>) -> f64 {
     let doublings = |point: &&Point| point.examples_a_class.log2();
     let middle = mean(points.iter().map(doublings));
     let (mut up, mut along) = (0.0, 0.0);
-    for point in points {
+    for (at, point) in points.iter().enumerate() {
         let distance = doublings(point) - middle;
-        up += distance * gap(point, weights, luck);
+        up += distance * value(at).unwrap_or_default();
         along += distance * distance;
     }
     up / along
@@ -256,6 +280,7 @@ fn number(examples: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::Rng;
 
     /// A point where `with` and `without` of 200 held-out rows are right, the rows chosen by the draw.
     fn point(examples: Option<usize>, with: usize, without: usize) -> Point {
@@ -273,7 +298,7 @@ mod tests {
 
     fn judged(points: Vec<Point>) -> Transfer {
         let curve = Curve { points, left_out: vec![Some(64), None], multi_label: false };
-        judge(&curve, Names { learner: "with", baseline: "without" }, 1).unwrap()
+        judge(&curve, Names { learner: "with", baseline: "without" }, (&Units::rows(200), 1)).unwrap()
     }
 
     #[test]
@@ -309,11 +334,22 @@ mod tests {
     }
 
     #[test]
+    fn four_rows_more_with_all_examples_are_no_proof_of_transfer() {
+        let right = |n: usize| (0..200).map(|row| f64::from(u8::from(row < n))).collect::<Vec<f64>>();
+        let with_all = |n: usize| {
+            let draws = vec![Draw { transfer: right(n), no_transfer: right(100) }];
+            judged(vec![Point { examples: None, examples_a_class: 300.0, items: 600, draws }])
+        };
+        assert_eq!(with_all(104).verdict, Verdict::NoDifference);
+        assert_eq!(with_all(108).verdict, Verdict::Helped);
+    }
+
+    #[test]
     fn points_left_out_are_named() {
         let curve = Curve { points: vec![], left_out: vec![Some(1), None], multi_label: false };
         let parts: Vec<String> = left_out(&curve).into_iter().map(|left| left.part).collect();
         let expected = ["learning curve at 1 example a class", "learning curve with all training items"];
         assert_eq!(parts, expected);
-        assert!(judge(&curve, Names { learner: "", baseline: "" }, 1).is_none());
+        assert!(judge(&curve, Names { learner: "", baseline: "" }, (&Units::rows(0), 1)).is_none());
     }
 }

@@ -214,9 +214,9 @@ impl Problem<'_> {
 /// answers; among these the least loss decides.
 fn replaces(scores: &[Score], best: usize, answered: usize) -> bool {
     let (Some(newest), Some(best)) = (scores.last(), scores.get(best)) else { return false };
-    let most = scores.iter().map(|score| score.accuracy).fold(0.0, f64::max);
+    let most = scores.iter().map(Score::judged).fold(0.0, f64::max);
     let enough = most - (most * (1.0 - most) / answered.max(1) as f64).sqrt();
-    newest.accuracy >= enough && (best.accuracy < enough || newest.loss < best.loss)
+    newest.judged() >= enough && (best.judged() < enough || newest.loss < best.loss)
 }
 
 /// How many of the newest scores bring nothing: accuracy stays flat for long where the penalty is strong, and loss falls
@@ -224,8 +224,8 @@ fn replaces(scores: &[Score], best: usize, answered: usize) -> bool {
 fn idle(scores: &[Score]) -> usize {
     let (mut most, mut least, mut idle) = (f64::NEG_INFINITY, f64::INFINITY, 0);
     for score in scores {
-        idle = if score.accuracy > most || score.loss < least { 0 } else { idle + 1 };
-        (most, least) = (most.max(score.accuracy), least.min(score.loss));
+        idle = if score.judged() > most || score.loss < least { 0 } else { idle + 1 };
+        (most, least) = (most.max(score.judged()), least.min(score.loss));
     }
     idle
 }
@@ -235,7 +235,9 @@ mod tests {
     use super::*;
 
     fn path(of: &[(f64, f64)]) -> Vec<Score> {
-        of.iter().map(|&(accuracy, loss)| Score { accuracy, loss, temperature: 1.0 }).collect()
+        let score =
+            |&(accuracy, loss): &(f64, f64)| Score { accuracy, weighted: None, loss, temperature: 1.0 };
+        of.iter().map(score).collect()
     }
 
     fn chosen(of: &[(f64, f64)], answered: usize) -> usize {

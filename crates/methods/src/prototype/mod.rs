@@ -366,7 +366,7 @@ struct Judged {
 
 impl Judged {
     fn finish(self, head: Head, rows: Vec<usize>, targets: &Targets) -> Result<Fitted, MethodError> {
-        let Score { accuracy, loss, temperature } = self.score;
+        let Score { accuracy, loss, temperature, .. } = self.score;
         let what = described(targets.is_multi(), self.alpha, self.beta);
         let summary = format!("{what}, {:.1} % of held-out answers right", 100.0 * accuracy);
         let figures = [

@@ -26,6 +26,12 @@ const LEARNING: [&str; 11] = [
     "PRelu",
 ];
 
+/// From this input on a batch normalisation reads statistics, which stay.
+const STATISTICS_FROM: usize = 3;
+
+/// A constant with a value as large as this shuts places out, as a mask that is added to scores does, and is no weight.
+const SHUTS_OUT: f64 = 1e4;
+
 /// Which weights of the backbone are trained; those of the head always are.
 #[derive(Debug, Clone, PartialEq)]
 pub enum What {
@@ -143,7 +149,7 @@ fn constants(
     let mut names = Vec::new();
     for (at, node) in graph.nodes().iter().enumerate() {
         let in_head = head.contains(&at);
-        for (place, name) in node.input.iter().enumerate().filter(|_| learns(node, choice)) {
+        for (place, name) in node.input.iter().enumerate().filter(|(place, _)| learns(node, *place, choice)) {
             if graph.constant(name).is_some() && seen.insert(name.clone()) && (in_head || at >= from) {
                 names.push((name.clone(), in_head, (at, place)));
             }
@@ -163,6 +169,10 @@ fn constants(
             continue;
         }
         let (shape, values) = (tensor.shape().map_err(read)?, tensor.to_numbers().map_err(read)?);
+        let shuts_out = |value: &f64| !value.is_finite() || value.abs() >= SHUTS_OUT;
+        if !in_head && values.iter().any(shuts_out) {
+            continue;
+        }
         let values = values.into_iter().map(|value| value as f32).collect();
         let role = if in_head { Role::Head } else { Role::Backbone(0.0) };
         let Some(node) = graph.nodes().get(at) else { continue };
@@ -185,7 +195,9 @@ pub(super) fn behind(graph: &Graph, features: &str) -> HashSet<usize> {
     nodes
 }
 
-fn learns(node: &Node, choice: &Choice) -> bool {
+/// Whether what a node reads at a place may be a weight.
+fn learns(node: &Node, place: usize, choice: &Choice) -> bool {
     let op = node.op_type.as_deref().unwrap_or_default();
-    LEARNING.contains(&op) && (op != "Gather" || choice.embeddings)
+    let statistics = op == "BatchNormalization" && place >= STATISTICS_FROM;
+    LEARNING.contains(&op) && !statistics && (op != "Gather" || choice.embeddings)
 }

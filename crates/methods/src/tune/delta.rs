@@ -52,7 +52,8 @@ impl Delta {
     /// What lies between the weights that a training began with and those it ended with.
     ///
     /// # Errors
-    /// [`MethodError::Unsuitable`] for weights of another training.
+    /// [`MethodError::Unsuitable`] for weights of another training; [`MethodError::Diverged`] for one that went farther than
+    /// half precision reaches.
     pub fn between(from: &Tunable, to: &[Trained]) -> Result<Self, MethodError> {
         let other = || MethodError::Unsuitable("weights are not those of the run".into());
         let matrix = |weight: &Trained| {
@@ -65,7 +66,10 @@ impl Delta {
                 Role::Head | Role::Up => {}
                 Role::Backbone(_) => {
                     let pairs = first.values.iter().zip(&last.values);
-                    let values = pairs.map(|(from, to)| f16::from_f32(to - from)).collect();
+                    let values: Vec<f16> = pairs.map(|(from, to)| f16::from_f32(to - from)).collect();
+                    if !values.iter().all(|value| value.is_finite()) {
+                        return Err(MethodError::Diverged);
+                    }
                     changes.insert(
                         first.name.clone(),
                         Change::Difference { shape: first.shape.clone(), values },
@@ -74,6 +78,9 @@ impl Delta {
                 Role::Down { of, scale, transposed } => {
                     let up = to.get(at + 1).ok_or_else(other)?;
                     let (down, up) = (matrix(last)?, matrix(up)?);
+                    if !down.iter().chain(&up).all(|value| value.is_finite()) {
+                        return Err(MethodError::Diverged);
+                    }
                     let change = Change::LowRank { down, up, scale: *scale, transposed: *transposed };
                     changes.insert(of.clone(), change);
                 }

@@ -412,13 +412,32 @@ pub fn named(head: Head, method: &dyn Method, params: &Params) -> Result<Head, M
     Head::new(parts)
 }
 
-/// A head as its training left it, where no rows are left to calibrate it by: probabilities are those that the loss saw.
+/// A head as its training left it, where no rows are left to calibrate it by: probabilities are those that the loss saw, of
+/// logits over the temperature of the head that it began with.
 ///
 /// # Errors
 /// None that a head which exists can have.
 pub fn uncalibrated(head: Head) -> Result<Head, MethodError> {
-    head.calibrated(1.0, None)
+    let temperature = head.parts().temperature;
+    head.calibrated(temperature, None)
 }
+
+/// A fit on features that were trained towards the labels of its own rows, which no fold has held out since. What its folds say
+/// of it is left out, and a temperature by which they would make it surer: it is that of `first`, the head on the features as
+/// they came, where this makes it less sure, and else 1.
+///
+/// # Errors
+/// None that heads which exist can have.
+pub fn unjudged(fitted: Fitted, first: &Head) -> Result<Fitted, MethodError> {
+    let Fitted { head, mut metrics, summary, .. } = fitted;
+    let temperature = first.parts().temperature.max(1.0);
+    metrics.retain(|name, _| !OF_FOLDS.contains(&name.as_str()));
+    let head = head.calibrated(temperature, None)?;
+    Ok(Fitted { head, held_out: None, summary, metrics })
+}
+
+/// Figures of a fit that rows held out gave.
+const OF_FOLDS: [&str; 3] = ["accuracy", "loss", "temperature"];
 
 /// What rows of each class weigh when they are scored.
 pub(super) fn of_rows(class_weights: Option<&[[f32; 2]]>) -> Option<Vec<f64>> {

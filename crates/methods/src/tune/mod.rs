@@ -29,7 +29,7 @@ pub use delta::Delta;
 pub use graph::{Tunable, prepare};
 pub use initial::Initial;
 pub use low_rank::LowRank;
-pub use methods::{Full, Lora, Partial, Plan, SetFit, calibrated, named, tuned_head, uncalibrated};
+pub use methods::{Full, Lora, Partial, Plan, SetFit, calibrated, named, tuned_head, uncalibrated, unjudged};
 pub use parted::Parted;
 pub use prefix::Prefix;
 pub use probe::Asking;

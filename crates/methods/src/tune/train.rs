@@ -65,8 +65,18 @@ pub struct Epoch {
 pub struct Score {
     /// Share of the answers that were right.
     pub accuracy: f64,
+    /// The same where rows weigh as their class does: it chooses among passes and mixtures.
+    #[serde(default)]
+    pub weighted: Option<f64>,
     /// Mean log loss.
     pub log_loss: f64,
+}
+
+impl Score {
+    /// What scores are compared by, the better the higher.
+    fn rank(&self) -> (f64, f64) {
+        (self.weighted.unwrap_or(self.accuracy), -self.log_loss)
+    }
 }
 
 /// How a mix of first and tuned weights does (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
@@ -175,7 +185,7 @@ impl Run<'_> {
         let ended = Epoch { loss, held_out };
         // Where nothing is held out the last epoch is the best.
         let better = match (held_out, state.best().and_then(|best| best.held_out)) {
-            (Some(new), Some(best)) => (new.accuracy, -new.log_loss) > (best.accuracy, -best.log_loss),
+            (Some(new), Some(best)) => new.rank() > best.rank(),
             (None, _) | (_, None) => true,
         };
         state.epochs.push(ended);
@@ -357,7 +367,8 @@ impl Run<'_> {
         let targets = self.work.targets.select(&order);
         let weights = of_rows(self.work.class_weights);
         Ok(Some(Score {
-            accuracy: accuracy(logits.view(), &targets, weights.as_deref()),
+            accuracy: accuracy(logits.view(), &targets, None),
+            weighted: weights.map(|weights| accuracy(logits.view(), &targets, Some(&weights))),
             log_loss: calibrate::loss(logits.view(), &targets, 1.0),
         }))
     }
@@ -383,8 +394,8 @@ impl Run<'_> {
             }
         }
         let better = |a: &&Mixed, b: &&Mixed| {
-            let (a, b) = (a.held_out, b.held_out);
-            a.accuracy.total_cmp(&b.accuracy).then(b.log_loss.total_cmp(&a.log_loss))
+            let (a, b) = (a.held_out.rank(), b.held_out.rank());
+            a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1))
         };
         let best = || mixes.iter().max_by(better).map_or(1.0, |mixed| mixed.share);
         let share = self.recipe.share.unwrap_or_else(best);

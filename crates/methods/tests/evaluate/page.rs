@@ -3,7 +3,7 @@
 use headstart_methods::data::Targets;
 use headstart_methods::evaluate::page::render;
 use headstart_methods::evaluate::transfer::Names;
-use headstart_methods::evaluate::{OutOfSample, ZeroShot};
+use headstart_methods::evaluate::{Frozen, OutOfSample, ZeroShot};
 use headstart_types::report::{
     DuplicatePair, Duplicates, Metrics, Mixture, Pass, Report, Row, Stage, Tuning, Twin,
 };
@@ -145,7 +145,8 @@ fn a_trained_backbone_has_its_passes_its_mixtures_and_what_it_gained() {
         gain: None,
         from_random: None,
     };
-    let report = case.report(|evidence| evidence.tuning = Some((tuning, frozen.view())));
+    let frozen = Frozen { probabilities: frozen.view(), thresholds: None };
+    let report = case.report(|evidence| evidence.tuning = Some((tuning, frozen)));
     let html = render(&report);
     let section = html.split("<section id=\"tuning\">").nth(1).unwrap().split("</section>").next().unwrap();
     let gain = report.tuning.as_ref().unwrap().gain.as_ref().unwrap();

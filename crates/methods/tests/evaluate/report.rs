@@ -5,7 +5,7 @@ use headstart_methods::evaluate::learning_curve::{Curve, Ground, Learners, measu
 use headstart_methods::evaluate::transfer::Names;
 use headstart_methods::evaluate::{EvaluateError, OutOfSample};
 use headstart_methods::rng::Rng;
-use headstart_types::report::{Duplicates, Report, Row, Verdict};
+use headstart_types::report::{Duplicates, Metrics, Report, Row, Verdict};
 use ndarray::Array2;
 
 use crate::evidence::Case;
@@ -174,4 +174,23 @@ fn evidence_that_does_not_fit_together_is_refused() {
     assert_eq!(wrong.try_report(|_| {}), Err(EvaluateError::UnknownClass { class: 2, classes: 2 }));
     let none = Case::new(Array2::zeros((0, 2)), Targets::Single(vec![]));
     assert_eq!(none.try_report(|_| {}), Err(EvaluateError::Empty));
+}
+
+#[test]
+fn rows_of_a_few_groups_leave_wide_intervals_and_are_warned_of() {
+    let case = two_classes(200);
+    let groups: Vec<Option<String>> = (0..200).map(|row| Some(format!("g{}", row / 50))).collect();
+    let (plain, grouped) =
+        (case.report(|_| {}), case.report(|evidence| evidence.held_out.groups = Some(&groups)));
+    let warned = |report: &Report| report.warnings.iter().any(|note| note.code == "few_groups");
+    assert!(warned(&grouped) && !warned(&plain));
+    let alike: Vec<Option<String>> =
+        (0..200).map(|row| Some(format!("g{}", row % 5 * 4 + row / 50))).collect();
+    let alike = case.report(|evidence| evidence.held_out.groups = Some(&alike));
+    let width = |report: &Report| {
+        let Metrics::SingleLabel(metrics) = &report.metrics else { panic!("of several labels") };
+        metrics.accuracy.high - metrics.accuracy.low
+    };
+    assert!(width(&alike) > 1.5 * width(&plain), "four of twenty groups are wrong throughout");
+    assert!(!warned(&alike));
 }

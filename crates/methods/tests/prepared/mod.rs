@@ -1,8 +1,8 @@
 //! What of a classifier is trained, and on what its graph is tried first.
 
-use headstart_methods::Unattended;
 use headstart_methods::data::Targets;
-use headstart_methods::tune::{Choice, Goal, LowRank, Recipe, What, Work, prepare, train};
+use headstart_methods::tune::{Choice, Delta, Goal, LowRank, Recipe, Tunable, What, Work, prepare, train};
+use headstart_methods::{MethodError, Unattended};
 use headstart_onnx::proto::{
     Attribute, Dimension, Graph, Model, Node, OperatorSet, Tensor as Constant, ValueInfo, element,
 };
@@ -139,4 +139,58 @@ fn smoothing_takes_from_yes_and_from_no_alike_where_a_row_may_have_several_class
         let expected = loss / (data.learn.len() * CLASSES) as f64;
         assert!((tuned.epochs[0].loss - expected).abs() < 1e-5, "{:?}, not {expected}", tuned.epochs);
     }
+}
+
+fn names(tunable: &Tunable) -> Vec<&str> {
+    tunable.weights.iter().map(|weight| weight.name.as_str()).collect()
+}
+
+#[test]
+fn a_batch_normalisation_that_stands_alone_is_trained_but_for_its_statistics() {
+    let bench = workbench();
+    let reads = ["x", "gain", "shift", "mean", "variance"];
+    let weights = reads[1..].iter().zip(20..).map(|(name, seed)| {
+        Constant::floats(name, &[WIDTH], drawn(seed, WIDTH).into_iter().map(|value| value.abs() + 0.5))
+    });
+    let nodes = vec![Node::new("BatchNormalization", &reads, &["alike"], Vec::new())];
+    let file = with_layers(nodes, "alike", weights.collect());
+    let tunable = prepare(&file, ("features", "logits"), &ALL, &bench, None).unwrap();
+    assert_eq!(names(&tunable), ["gain", "shift", "layer.weight", "layer.bias", "rows", "bias"]);
+}
+
+#[test]
+fn a_mask_that_is_added_to_scores_is_no_weight() {
+    let bench = workbench();
+    let data = Data::new();
+    let axes = |name: &str, axis: i64| Constant::integers(name, &[1], [axis]);
+    // Each number attends to itself and those before it.
+    let nodes = vec![
+        Node::new("Unsqueeze", &["x", "last"], &["column"], Vec::new()),
+        Node::new("Unsqueeze", &["x", "middle"], &["line"], Vec::new()),
+        Node::new("MatMul", &["column", "line"], &["scores"], Vec::new()),
+        Node::new("Add", &["scores", "mask"], &["masked"], Vec::new()),
+        Node::new("Softmax", &["masked"], &["shares"], vec![Attribute::int("axis", -1)]),
+        Node::new("MatMul", &["shares", "column"], &["mixed"], Vec::new()),
+        Node::new("Squeeze", &["mixed", "last"], &["flat"], Vec::new()),
+    ];
+    for shut in [f32::MIN, f32::NEG_INFINITY, -1e4] {
+        let mask = (0..WIDTH * WIDTH).map(|at| if at % WIDTH > at / WIDTH { shut } else { 0.0 });
+        let weights =
+            vec![axes("last", 2), axes("middle", 1), Constant::floats("mask", &[WIDTH, WIDTH], mask)];
+        let file = with_layers(nodes.clone(), "flat", weights);
+        let tunable = prepare(&file, ("features", "logits"), &ALL, &bench, None).unwrap();
+        assert_eq!(names(&tunable), ["layer.weight", "layer.bias", "rows", "bias"], "{shut}");
+        let work = Work { tunable, ..data.work(&bench) };
+        let recipe = Recipe { epochs: 1, weight_decay: 0.01, share: Some(1.0), ..recipe() };
+        let tuned = train(&work, &recipe, &bench, &mut Unattended).unwrap();
+        assert!(Delta::between(&work.tunable, &tuned.weights).is_ok(), "{shut}");
+    }
+}
+
+#[test]
+fn weights_farther_off_than_half_precision_reaches_are_no_delta() {
+    let tunable = prepare(&classifier(), ("features", "logits"), &ALL, &workbench(), None).unwrap();
+    let mut far = tunable.weights.clone();
+    far[0].values[0] += 1e6;
+    assert!(matches!(Delta::between(&tunable, &far), Err(MethodError::Diverged)));
 }

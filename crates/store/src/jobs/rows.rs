@@ -190,10 +190,12 @@ impl Store {
             page.order.beyond()
         );
         for (name, value) in &filter.metadata {
-            // Both sides are JSON, where a quote inside a string is escaped: the pair can stand nowhere else.
-            let pair = to_json(&std::collections::BTreeMap::from([(name, value)]))?;
-            values.push(pair.trim_start_matches('{').trim_end_matches('}').into());
-            sql.push_str(&format!(" AND replace(metadata, ${}, '') <> metadata", values.len()));
+            values.extend([name.as_str().into(), value.as_str().into()]);
+            let of_value = values.len();
+            sql.push_str(&format!(
+                " AND EXISTS (SELECT 1 FROM json_each(jobs.metadata) AS pair WHERE pair.key = ${} AND pair.value = ${of_value})",
+                of_value - 1
+            ));
         }
         sql.push_str(&format!(" ORDER BY id {} LIMIT $4", page.order.sql()));
         let rows = self.read(sql, values).await?;

@@ -7,6 +7,7 @@ use headstart_types::job::{Job, Lease, NewEvent};
 use super::rows::{VERSION_COLUMNS, check_name, decode_version, named};
 use crate::backend::{Batch, Row, Value, to_json};
 use crate::error::StoreError;
+use crate::idempotency::{StoredAnswer, Ticket, taken_over, with_answer};
 use crate::jobs::{FENCE, TRIES, fence, with_event};
 use crate::store::Store;
 use crate::webhooks::with_webhook;
@@ -165,6 +166,34 @@ impl Store {
         reason: &Reason,
         now: i64,
     ) -> Result<Published, StoreError> {
+        self.publish_with(id, version, (when, expected), None, reason, now).await
+    }
+
+    /// As [`Store::publish`], at once, with what the request that asked for it is answered: both are written, or neither.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] also when the right to answer was lost; as [`Store::publish`].
+    pub async fn publish_answered(
+        &self,
+        id: &ClassifierId,
+        version: &NewVersion,
+        expected: Expected,
+        answered: (&Ticket, &StoredAnswer),
+        reason: &Reason,
+        now: i64,
+    ) -> Result<Published, StoreError> {
+        self.publish_with(id, version, (When::Always, expected), Some(answered), reason, now).await
+    }
+
+    async fn publish_with(
+        &self,
+        id: &ClassifierId,
+        version: &NewVersion,
+        (when, expected): (When, Expected),
+        answered: Option<(&Ticket, &StoredAnswer)>,
+        reason: &Reason,
+        now: i64,
+    ) -> Result<Published, StoreError> {
         check_name("name", &id.name)?;
         for _ in 0..TRIES {
             let known = self.known(id).await?;
@@ -173,10 +202,15 @@ impl Store {
                 Some(known) => after(known, when == When::Always)?,
                 None => Change { promote: true, before: None, history: None, revision: Some(revision(None)) },
             };
-            let (batch, place) =
-                add_version(Batch::new(), id, version, &Made::default(), &change, reason, now)?;
-            if let Ok(rows) = self.write(batch).await? {
-                return published(rows, place);
+            let batch = match answered {
+                Some((ticket, answer)) => with_answer(Batch::new(), ticket, answer),
+                None => Batch::new(),
+            };
+            let (batch, place) = add_version(batch, id, version, &Made::default(), &change, reason, now)?;
+            match self.write(batch).await? {
+                Ok(rows) => return published(rows, place),
+                Err(0) if answered.is_some() => return Err(taken_over()),
+                Err(_) => {}
             }
         }
         Err(StoreError::Conflict(format!("classifier `{}` changes too fast", id.name)))

@@ -138,6 +138,21 @@ async fn jobs_are_listed_in_pages_and_by_metadata(store: Store) {
     assert_eq!(store.jobs(scope, &found, &PageRequest::newest(10)).await.unwrap().data.len(), 5);
     let none = JobFilter { state: None, metadata: vec![("team".into(), "a".into())] };
     assert!(store.jobs(scope, &none, &PageRequest::newest(10)).await.unwrap().data.is_empty());
+    let training = file(&store, "alice", T).await;
+    let mut new = job_on(&training.id, "alice", T + 5);
+    let pairs = [("z\"a", "b"), ("", "empty"), ("number", "1"), ("ü\\\n", "{\"c\":\"d\"}")];
+    new.metadata = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    store.create_job(&new, 10, T).await.unwrap();
+    let found = async |name: &str, value: &str| {
+        let one = JobFilter { state: None, metadata: vec![(name.into(), value.into())] };
+        store.jobs(scope, &one, &PageRequest::newest(10)).await.unwrap().data.len()
+    };
+    for (name, value) in pairs {
+        assert_eq!(found(name, value).await, 1, "{name}");
+    }
+    for (name, value) in [("a", "b"), ("c", "d"), ("z", "b"), ("z\"a", "B"), ("number", "1.0"), ("", "")] {
+        assert_eq!(found(name, value).await, 0, "{name}");
+    }
 }
 
 async fn a_validated_job_is_queued_and_a_refused_one_fails(store: Store) {

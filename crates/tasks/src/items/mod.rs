@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use headstart_engine::{Request, Row, Want};
-use headstart_types::payload::{Datum, Media, Truncate};
+use headstart_engine::{Permit, Request, Row, Want};
+use headstart_types::payload::{Datum, Media, Modality, Truncate};
 
 use crate::cache::{Cached, Key, VectorCache};
 use crate::catalog::{Encoder, Served};
@@ -103,20 +103,45 @@ impl Items {
     }
 }
 
-/// Takes data all the way to rows.
+/// Places in the queues of what will compute a request's data.
+pub(crate) struct Admitted {
+    own: Permit,
+    /// Those of a text tower.
+    texts: Option<Permit>,
+}
+
+/// Takes places for data, or refuses it before it costs anything.
+pub(crate) fn admit(
+    cx: &TaskContext,
+    served: &Served,
+    data: &[Datum],
+    field: &str,
+) -> Result<Admitted, TaskError> {
+    check_texts(cx, data, field)?;
+    served.check_features("model")?;
+    let texts = match &served.text_tower {
+        None => 0,
+        Some(_) => data.iter().filter(|datum| datum.modality() == Modality::Text).count(),
+    };
+    let own = served.admit(data.len() - texts)?;
+    let texts = served.text_tower.as_ref().map(|tower| tower.admit(texts)).transpose()?;
+    Ok(Admitted { own, texts })
+}
+
+/// Takes data that was admitted all the way to rows.
 pub(crate) async fn compute(
     cx: &TaskContext,
     served: &Served,
-    data: Vec<Datum>,
+    (data, admitted): (Vec<Datum>, Admitted),
     reading: Reading<'_>,
     cache: &Arc<VectorCache>,
     caller: Caller,
 ) -> Result<Items, TaskError> {
-    check_texts(cx, &data, reading.field)?;
-    served.check_features("model")?;
-    match &served.text_tower {
-        None => one_graph(cx, served, data, reading, cache, caller).await,
-        Some(tower) => towers::compute(cx, (served, tower), data, reading, cache, caller).await,
+    match (&served.text_tower, admitted) {
+        (Some(tower), Admitted { own, texts: Some(texts) }) => {
+            towers::compute(cx, ((served, own), (tower, texts)), data, reading, cache, caller).await
+        }
+        (_, Admitted { own, .. }) => one_graph(cx, served, (data, own), reading, cache, caller).await,
     }
 }
 
@@ -124,12 +149,11 @@ pub(crate) async fn compute(
 async fn one_graph(
     cx: &TaskContext,
     served: &Served,
-    data: Vec<Datum>,
+    (data, mut permit): (Vec<Datum>, Permit),
     reading: Reading<'_>,
     cache: &Arc<VectorCache>,
     caller: Caller,
 ) -> Result<Items, TaskError> {
-    let mut permit = served.admit(data.len())?;
     let walk = Walk { cx, served, reading, cache, caller };
     match &served.encoder {
         Encoder::Text(encoder) => walk.texts(encoder, data, &mut permit).await,

@@ -17,11 +17,11 @@ use crate::reader::{Read, Reader};
 /// Texts up to this many bytes are tokenised where they arrive: a hop to the pool would cost more.
 const INLINE_BYTES: usize = 4096;
 
-/// Takes texts that `read` tokenises all the way to rows that hold what is wanted: so many, and together of so many bytes.
+/// Takes texts that were admitted and that `read` tokenises, of so many bytes in all, to rows that hold what is wanted.
 pub(crate) async fn compute_read(
     cx: &TaskContext,
     served: &Served,
-    ((count, bytes), want): ((usize, usize), Want),
+    ((mut permit, bytes), want): ((Permit, usize), Want),
     read: impl FnOnce(&Reader) -> Result<Vec<Read>, TaskError> + Send + 'static,
     cache: &Arc<VectorCache>,
     caller: Caller,
@@ -29,7 +29,6 @@ pub(crate) async fn compute_read(
     let Encoder::Text(encoder) = &served.encoder else {
         return Err(TaskError::Bug("texts reached a backbone that reads none"));
     };
-    let mut permit = served.admit(count)?;
     let reading = Reading { field: "", want, truncate: Truncate::End, prompt: None };
     let walk = Walk { cx, served, reading, cache, caller };
     let started = Instant::now();
@@ -121,8 +120,8 @@ impl Walk<'_> {
 fn datum_bytes(datum: &Datum) -> usize {
     match datum {
         Datum::Text(text) => text.len(),
-        // No tokenising to do.
-        Datum::Tokens(_) | Datum::Image(_) | Datum::Audio(_) => 0,
+        Datum::Tokens(ids) => ids.len() * size_of::<u32>(),
+        Datum::Image(_) | Datum::Audio(_) => 0,
     }
 }
 

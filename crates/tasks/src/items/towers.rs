@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headstart_engine::Want;
+use headstart_engine::{Permit, Want};
 use headstart_types::payload::{Datum, Modality};
 
 use super::{Item, Items, Reading, item_name, one_graph};
@@ -20,7 +20,7 @@ struct Side {
 
 pub(super) async fn compute(
     cx: &TaskContext,
-    (pictures, texts): (&Served, &Served),
+    ((pictures, places), (texts, places_of_texts)): ((&Served, Permit), (&Served, Permit)),
     data: Vec<Datum>,
     reading: Reading<'_>,
     cache: &Arc<VectorCache>,
@@ -35,16 +35,19 @@ pub(super) async fn compute(
     }
     // A text tower has no head of its source task.
     let of_texts = Reading { want: Want { features: true, logits: false }, ..reading.clone() };
-    let walk = async |served, side: Side, reading: Reading<'_>| {
+    let walk = async |served, (side, permit): (Side, Permit), reading: Reading<'_>| {
         if side.data.is_empty() {
             return Ok((Items::default(), side.places));
         }
         let field = reading.field.to_owned();
-        let items = one_graph(cx, served, side.data, reading, cache, caller).await;
+        let items = one_graph(cx, served, (side.data, permit), reading, cache, caller).await;
         let items = items.map_err(|error| in_its_place(error, &field, &side.places, count))?;
         Ok::<_, TaskError>((items, side.places))
     };
-    let (pictures, texts) = tokio::try_join!(walk(pictures, seen, reading), walk(texts, read, of_texts))?;
+    let (pictures, texts) = tokio::try_join!(
+        walk(pictures, (seen, places), reading),
+        walk(texts, (read, places_of_texts), of_texts)
+    )?;
     let timings = pictures.0.timings.beside(texts.0.timings);
     let mut all: Vec<Option<Item>> = vec![None; count];
     for (items, places) in [pictures, texts] {

@@ -9,7 +9,7 @@ use headstart_media::Shorter;
 use headstart_types::manifest::EntailmentSpec;
 
 use crate::catalog::Served;
-use crate::context::{Caller, TaskContext};
+use crate::context::{Caller, Owed, TaskContext};
 use crate::error::TaskError;
 use crate::items::{Item, Lost};
 use crate::pairs::{self, Named, Pairs};
@@ -82,7 +82,7 @@ pub(super) async fn judge(
     cx: &TaskContext,
     served: &Served,
     entailment: &Entailment,
-    premises: &[Named],
+    (premises, owed): (&[Named], &Owed),
     (question, own_template): (Question<'_>, Option<&[String]>),
     caller: Caller,
 ) -> Result<Judged, TaskError> {
@@ -99,7 +99,7 @@ pub(super) async fn judge(
         shorter: Shorter::First,
         truncate: question.truncate,
     };
-    let rows = pairs::compute(cx, served, pairs, caller).await?;
+    let rows = pairs::compute(cx, served, pairs, owed, caller).await?;
     let mut judged = Judged {
         probabilities: Vec::with_capacity(premises.len()),
         lost: Vec::with_capacity(premises.len()),

@@ -11,7 +11,7 @@ use headstart_types::payload::{Datum, Truncate};
 
 use crate::cache::Key;
 use crate::catalog::{Encoder, Served};
-use crate::context::{Caller, TaskContext};
+use crate::context::{Caller, Owed, TaskContext};
 use crate::error::TaskError;
 use crate::items::{self, Item, Items, Lost, Reading, Timings};
 use crate::npy::Table;
@@ -104,8 +104,8 @@ pub(crate) struct Judged {
 pub(crate) enum Observed {
     /// Their numbers.
     Items(Items),
-    /// Their texts, which are read together with each label.
-    Texts(Vec<Named>),
+    /// Their texts, which are read together with each label, and what is owed for them until then.
+    Texts(Vec<Named>, Owed),
 }
 
 impl Observed {
@@ -113,7 +113,7 @@ impl Observed {
     pub(crate) fn tokens(&self) -> usize {
         match self {
             Self::Items(items) => items.tokens(),
-            Self::Texts(_) => 0,
+            Self::Texts(..) => 0,
         }
     }
 
@@ -121,7 +121,7 @@ impl Observed {
     pub(crate) fn timings(&self) -> Timings {
         match self {
             Self::Items(items) => items.timings,
-            Self::Texts(_) => Timings::default(),
+            Self::Texts(..) => Timings::default(),
         }
     }
 }
@@ -150,7 +150,8 @@ pub(crate) async fn check_template(
     check_room(encoder, template, labels)
 }
 
-/// Computes what labels will be compared with: an item's features, or its source head's logits; or keeps its text.
+/// Takes the items of the key's minute and computes what labels will be compared with: an item's features, or its source
+/// head's logits; or keeps its text.
 pub(crate) async fn observe(
     cx: &TaskContext,
     served: &Served,
@@ -160,10 +161,14 @@ pub(crate) async fn observe(
     caller: Caller,
 ) -> Result<Observed, TaskError> {
     if let Kind::Entailed(_) = kind(served)? {
-        return pairs::texts(cx, field, data).map(Observed::Texts);
+        let owed = Owed::of(data.len());
+        return pairs::texts(cx, field, data).map(|texts| Observed::Texts(texts, owed));
     }
     let reading = Reading { field, want: wants(served)?, truncate, prompt: None };
-    items::compute(cx, served, data, reading, &cx.features, caller).await.map(Observed::Items)
+    let admitted = items::admit(cx, served, &data, field)?;
+    cx.take_items(data.len(), caller)?;
+    let items = items::compute(cx, served, (data, admitted), reading, &cx.features, caller).await?;
+    Ok(Observed::Items(items))
 }
 
 /// Scores observed items against labels.
@@ -176,12 +181,12 @@ pub(crate) async fn judge(
 ) -> Result<Judged, TaskError> {
     match (observed, kind(served)?) {
         (Observed::Items(items), Kind::Compared(_)) => judge_items(cx, served, items, question, caller).await,
-        (Observed::Texts(texts), Kind::Entailed(entailment)) => {
+        (Observed::Texts(texts, owed), Kind::Entailed(entailment)) => {
             let own_template = question.template.map(own_template).transpose()?;
             let question = (question, own_template.as_deref());
-            entailment::judge(cx, served, entailment, texts, question, caller).await
+            entailment::judge(cx, served, entailment, (texts, owed), question, caller).await
         }
-        (Observed::Items(_), Kind::Entailed(_)) | (Observed::Texts(_), Kind::Compared(_)) => {
+        (Observed::Items(_), Kind::Entailed(_)) | (Observed::Texts(..), Kind::Compared(_)) => {
             Err(TaskError::Bug("items were observed for another backbone"))
         }
     }

@@ -211,7 +211,7 @@ impl Task for ZeroShotLabels {
         }
         .check()?;
         let served = cx.catalog.get(&model).await?;
-        cx.take_items(input.len(), caller)?;
+        cx.check_items(input.len())?;
         let data = served.data(input, "input", params.modality)?;
         let truncate = params.truncate.unwrap_or_default();
         let observed = observe(cx, &served, "input", data, truncate, caller).await?;

@@ -196,13 +196,13 @@ async fn embed(
     // Half of a short queue: the other half is for those that ask at the same time.
     let at_once = TEXTS_AT_ONCE.min(text.queue_items().div_ceil(2));
     for chunk in texts.chunks(at_once) {
-        let size = (chunk.len(), chunk.iter().map(LabelText::bytes).sum());
+        let (permit, bytes) = (text.admit(chunk.len())?, chunk.iter().map(LabelText::bytes).sum());
         let chunk = chunk.to_vec();
         let read = move |encoder: &Reader| {
             chunk.iter().map(|text| text.encode(encoder, truncate)).collect::<Result<Vec<_>, _>>()
         };
         let want = Want { features: true, logits: false };
-        let items = items::compute_read(cx, text, (size, want), read, &cx.labels, caller).await?;
+        let items = items::compute_read(cx, text, ((permit, bytes), want), read, &cx.labels, caller).await?;
         timings = timings.beside(items.timings);
         embedded.extend(items.items.into_iter().map(|item| (item.features, item.tokens)));
     }

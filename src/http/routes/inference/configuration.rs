@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use headstart_engine::{Backbone, Provider};
 use headstart_types::tensor::{DataType, TensorSpec};
 use serde::Serialize;
@@ -13,7 +13,9 @@ use super::infer::check_version;
 use super::protocol::InferenceError;
 use crate::app::App;
 use crate::http::error::ApiError;
+use crate::http::extract;
 use crate::http::path::Path;
+use crate::http::routes::tasks::within;
 
 /// How a backbone is served.
 #[derive(Debug, Serialize, ToSchema)]
@@ -182,18 +184,25 @@ fn name_of(datatype: DataType) -> &'static str {
     params(("model" = String, Path, description = "The backbone's name", example = "all-minilm-l6-v2")),
     responses(
         (status = 200, description = "Its configuration.", body = ModelConfiguration),
+        (
+            status = 400, description = "The model is a table of word vectors and has no graph, or a header is wrong.",
+            body = InferenceError, example = json!({"error": "the model `words` is a table of word vectors: it has no graph, and takes no raw tensors"}),
+        ),
         (status = 401, description = "Missing or unknown key.", body = InferenceError),
         (status = 403, description = "The key lacks the scope.", body = InferenceError),
         (status = 404, description = "No backbone of that name.", body = InferenceError),
         (status = 503, description = "The backbone is not loaded.", body = InferenceError),
+        (status = 504, description = "It was not loaded within the request's time.", body = InferenceError),
     ),
     security((), ("key" = []))
 )]
 pub(crate) async fn configuration(
     State(app): State<Arc<App>>,
     Path(model): Path<String>,
+    request: Request,
 ) -> Result<Json<ModelConfiguration>, ApiError> {
-    let served = app.tasks.catalog.served(&model).await?;
+    let caller = extract::caller(&app, &request)?;
+    let served = within(caller, async { Ok(app.tasks.catalog.served(&model).await?) }).await?;
     Ok(Json(ModelConfiguration::of(served.graph()?, app.config.max_items)))
 }
 
@@ -201,7 +210,8 @@ pub(crate) async fn configuration(
 pub(crate) async fn configuration_of_version(
     State(app): State<Arc<App>>,
     Path((model, version)): Path<(String, String)>,
+    request: Request,
 ) -> Result<Json<ModelConfiguration>, ApiError> {
     check_version(&model, &version)?;
-    configuration(State(app), Path(model)).await
+    configuration(State(app), Path(model), request).await
 }

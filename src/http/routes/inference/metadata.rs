@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use headstart_tasks::{Entry, TaskError};
 use headstart_types::tensor::TensorSpec;
 use serde::Serialize;
@@ -13,7 +13,9 @@ use super::infer::check_version;
 use super::protocol::{InferenceError, VERSION};
 use crate::app::App;
 use crate::http::error::ApiError;
+use crate::http::extract;
 use crate::http::path::Path;
+use crate::http::routes::tasks::within;
 
 /// What the protocol calls ONNX graphs on ONNX Runtime.
 const PLATFORM: &str = "onnx_onnxv1";
@@ -158,18 +160,25 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Ready>, Ap
     params(("model" = String, Path, description = "The backbone's name", example = "all-minilm-l6-v2")),
     responses(
         (status = 200, description = "Its inputs and outputs.", body = ModelMetadata),
+        (
+            status = 400, description = "The model is a table of word vectors and has no graph, or a header is wrong.",
+            body = InferenceError, example = json!({"error": "the model `words` is a table of word vectors: it has no graph, and takes no raw tensors"}),
+        ),
         (status = 401, description = "Missing or unknown key.", body = InferenceError),
         (status = 403, description = "The key lacks the scope.", body = InferenceError),
         (status = 404, description = "No backbone of that name.", body = InferenceError),
         (status = 503, description = "The backbone is not loaded.", body = InferenceError),
+        (status = 504, description = "It was not loaded within the request's time.", body = InferenceError),
     ),
     security((), ("key" = []))
 )]
 pub(crate) async fn metadata(
     State(app): State<Arc<App>>,
     Path(model): Path<String>,
+    request: Request,
 ) -> Result<Json<ModelMetadata>, ApiError> {
-    let served = app.tasks.catalog.served(&model).await?;
+    let caller = extract::caller(&app, &request)?;
+    let served = within(caller, async { Ok(app.tasks.catalog.served(&model).await?) }).await?;
     let signature = served.graph()?.signature();
     Ok(Json(ModelMetadata {
         name: model,
@@ -184,9 +193,10 @@ pub(crate) async fn metadata(
 pub(crate) async fn metadata_of_version(
     State(app): State<Arc<App>>,
     Path((model, version)): Path<(String, String)>,
+    request: Request,
 ) -> Result<Json<ModelMetadata>, ApiError> {
     check_version(&model, &version)?;
-    metadata(State(app), Path(model)).await
+    metadata(State(app), Path(model), request).await
 }
 
 /// A backbone answers.

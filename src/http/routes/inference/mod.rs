@@ -10,6 +10,6 @@ mod statistics;
 pub(crate) use configuration::*;
 pub(crate) use infer::*;
 pub(crate) use metadata::*;
-pub(crate) use protocol::{InferenceError, VERSION};
+pub(crate) use protocol::{HEADER_LENGTH, InferenceError, VERSION};
 pub(crate) use repository::*;
 pub(crate) use statistics::*;

@@ -1,0 +1,89 @@
+//! The backbone that a job's features come of and its versions are made of: what is known of it, while it may come and go.
+
+use std::sync::Arc;
+
+use headstart_engine::Folder;
+use headstart_methods::tune::Plan;
+use headstart_methods::{Method, Needs};
+use headstart_tasks::{Served, TaskError};
+use headstart_types::Manifest;
+use headstart_types::payload::Modality;
+
+use crate::app::App;
+use crate::precision;
+use crate::worker::control::Stop;
+
+/// What is known of the backbone.
+#[derive(Clone)]
+pub(super) struct Features {
+    pub(super) folder: Folder,
+    /// Names its weights: steps are kept under it, so that none is taken up on another's.
+    pub(super) key: String,
+}
+
+/// What the examples' features come of, and the version will be made of: the backbone that is asked for where that is trained
+/// itself or rounded again, else the one that is trained.
+///
+/// # Errors
+/// The job's stop.
+pub(super) async fn grounded(
+    app: &App,
+    asked: &str,
+    method: &dyn Method,
+    plan: Option<&Plan>,
+) -> Result<Features, Stop> {
+    let features = Features::of(&*app.tasks.catalog.get(asked).await?);
+    let (Needs::Graph, Some(plan)) = (method.needs(), plan) else { return Ok(features) };
+    let refused = |problem: String| {
+        Stop::refused("unsuitable_model", format!("`{asked}` cannot be trained: {problem}"), "model")
+    };
+    let trained = features.trained(app).await?.map_err(refused)?;
+    let (asked, embeddings) = (&features.folder, plan.recipe.embeddings);
+    precision::check_folders(app, asked, trained.folder(), embeddings).await.map_err(refused)?;
+    Ok(if features.manifest().backbone.requantise { features } else { Features::of(&trained) })
+}
+
+impl Features {
+    fn of(served: &Served) -> Self {
+        Self { folder: served.folder().clone(), key: served.key() }
+    }
+
+    pub(super) fn manifest(&self) -> &Manifest {
+        self.folder.manifest()
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.manifest().backbone.id
+    }
+
+    pub(super) fn modality(&self) -> Modality {
+        self.manifest().backbone.modality
+    }
+
+    /// Keeps it in memory for as long as what is returned lives.
+    ///
+    /// # Errors
+    /// The job's stop, also when another backbone has its name by now.
+    pub(super) async fn held(&self, app: &App) -> Result<Arc<Served>, Stop> {
+        let served = app.tasks.catalog.get(self.id()).await?;
+        if served.key() == self.key {
+            Ok(served)
+        } else {
+            Err(Stop::Broken("the backbone was replaced".into()))
+        }
+    }
+
+    /// What is trained in its place, or itself, in memory; within, why it cannot be trained.
+    ///
+    /// # Errors
+    /// [`TaskError::NoRoom`].
+    pub(super) async fn trained(&self, app: &App) -> Result<Result<Arc<Served>, String>, TaskError> {
+        // Not by the one that answers: both need not fit at a time.
+        let id = self.manifest().backbone.original.as_deref().unwrap_or(self.id());
+        match app.tasks.catalog.get(id).await {
+            Ok(trained) => app.tasks.trained(&trained).await,
+            Err(error @ TaskError::NoRoom { .. }) => Err(error),
+            Err(error) => Ok(Err(error.to_string())),
+        }
+    }
+}
