@@ -167,8 +167,8 @@ def test_defaults_of_the_options_lead_to_the_folders_of_the_image():
 
 def test_the_image_starts_the_server_where_other_machines_reach_it():
     assert json.loads(arguments(stages()[-1], "ENTRYPOINT")[0]) == ["headstart"]
-    assert image_command()[0] == "serve"
-    assert f"0.0.0.0:{port()}" in image_command()
+    assert image_command() == ["serve"]
+    assert f"HEADSTART_LISTEN=0.0.0.0:{port()}" in arguments(stages()[-1], "ENV")
     assert arguments(stages()[-1], "EXPOSE") == [str(port())]
 
 

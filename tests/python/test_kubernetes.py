@@ -334,7 +334,9 @@ def test_the_server_starts_as_the_pod_starts_it_and_copies_keep_nothing(start, w
     given = environment(workload)
     variables = {name: value for name, value in given.items() if name != "HEADSTART_WEBHOOK_SECRET"}
     # Whatever keys an operator writes: one that may train must not lose its data on a copy.
-    variables["HEADSTART_API_KEYS"] = f"{secret[given['HEADSTART_API_KEYS']]},trainer:infer+train:long-enough"
+    keys = secret[given["HEADSTART_API_KEYS"]]
+    assert "CHANGE-ME" in keys
+    variables["HEADSTART_API_KEYS"] = f"{keys.replace('CHANGE-ME', 'long-enough-now')},trainer:infer+train:long-enough"
     # What balancers need for noticing would only hold the tests up.
     variables["HEADSTART_DRAIN_NOTICE_MS"] = "0"
     server = start(**variables)

@@ -412,13 +412,14 @@ pub fn named(head: Head, method: &dyn Method, params: &Params) -> Result<Head, M
     Head::new(parts)
 }
 
-/// A head as its training left it, where no rows are left to calibrate it by: probabilities are those that the loss saw, of
-/// logits over the temperature of the head that it began with.
+/// A head as its training left it, where no rows are left to calibrate it by: logits are over the temperature of the head that it
+/// began with, as the loss saw them, where this makes it less sure, and else over 1. Training makes it surer still, and a few
+/// rows that the first head told apart make its temperature small.
 ///
 /// # Errors
 /// None that a head which exists can have.
 pub fn uncalibrated(head: Head) -> Result<Head, MethodError> {
-    let temperature = head.parts().temperature;
+    let temperature = head.parts().temperature.max(1.0);
     head.calibrated(temperature, None)
 }
 

@@ -1,4 +1,4 @@
-//! What is served and told of a run: probabilities as the loss saw them, and shares of right answers.
+//! What is served and told of a run: probabilities that are no surer than those of the loss, and shares of right answers.
 
 use headstart_methods::data::Targets;
 use headstart_methods::head::{Backbone, Head, HeadParts, Tail};
@@ -11,15 +11,13 @@ use serde_json::Map;
 
 use crate::{ALL, CLASSES, Data, HIDDEN, answers, classifier, drawn, recipe, workbench};
 
-const TEMPERATURE: f32 = 0.2;
-
 /// The classifier whose logits come over a temperature, as the export of a calibrated head has it.
-fn over_a_temperature() -> Vec<u8> {
+fn over_a_temperature(temperature: f32) -> Vec<u8> {
     let mut model = Model::decode(classifier().as_slice()).unwrap();
     let graph = model.graph.as_mut().unwrap();
     graph.node.last_mut().unwrap().output = vec!["raw".to_owned()];
     graph.node.push(Node::new("Div", &["raw", "temperature"], &["logits"], Vec::new()));
-    graph.initializer.push(Constant::floats("temperature", &[], [TEMPERATURE]));
+    graph.initializer.push(Constant::floats("temperature", &[], [temperature]));
     model.encode_to_vec()
 }
 
@@ -60,11 +58,21 @@ fn logits(work: &Work<'_>, data: &Data, tuned: &Tuned) -> Array2<f32> {
 
 #[test]
 fn without_rows_to_calibrate_by_probabilities_are_those_that_the_loss_saw() {
+    assert_served_over(2.0, 2.0);
+}
+
+#[test]
+fn a_temperature_that_makes_answers_surer_is_not_served_without_rows_to_judge_by() {
+    assert_served_over(0.2, 1.0);
+}
+
+/// What a run that began with a head of one temperature serves are its logits over the other.
+fn assert_served_over(began: f32, expected: f32) {
     let bench = workbench();
     let data = Data::new();
-    let file = over_a_temperature();
+    let file = over_a_temperature(began);
     let rows = Array2::from_shape_vec((CLASSES, HIDDEN), drawn(3, CLASSES * HIDDEN)).unwrap();
-    let first = head(rows, drawn(4, CLASSES), TEMPERATURE);
+    let first = head(rows, drawn(4, CLASSES), began);
     let tunable = prepare(&file, ("features", "logits"), &ALL, &bench, None).unwrap();
     let work = Work { tunable, tune: &[], ..data.work(&bench) };
     let tuned = train(&work, &Recipe { epochs: 3, ..recipe() }, &bench, &mut Unattended).unwrap();
@@ -78,13 +86,10 @@ fn without_rows_to_calibrate_by_probabilities_are_those_that_the_loss_saw() {
     let features = Array2::from_shape_vec((features.len() / HIDDEN, HIDDEN), features).unwrap();
     let found = served.probabilities(features.view()).unwrap();
     for (logits, found) in logits(&work, &data, &tuned).outer_iter().zip(found.outer_iter()) {
-        let whole: f32 = logits.iter().map(|logit| logit.exp()).sum();
-        for (logit, found) in logits.iter().zip(found) {
-            assert!(
-                (logit.exp() / whole - found).abs() < 5e-3,
-                "{} is served as {found}",
-                logit.exp() / whole
-            );
+        let parts = logits.mapv(|logit| (logit * began / expected).exp());
+        for (part, found) in parts.iter().zip(found) {
+            let wanted = part / parts.sum();
+            assert!((wanted - found).abs() < 5e-3, "{wanted} is served as {found}");
         }
     }
 }
