@@ -98,7 +98,8 @@ pub(crate) async fn create(
 /// A job with its place in the queue.
 async fn object(visible: &Visible, job: Job) -> Result<JobObject, ApiError> {
     let position = match job.state {
-        JobState::Queued => visible.store.position(&job.id, clock::now_ms()).await?,
+        // Every queued job has a place: one without has been taken since its row was read, as the next.
+        JobState::Queued => visible.store.position(&job.id, clock::now_ms()).await?.or(Some(1)),
         JobState::ValidatingFiles
         | JobState::Running
         | JobState::Paused
