@@ -18,7 +18,7 @@ use crate::config::{Config, DeviceName};
 use crate::folders;
 use crate::intake::Uploads;
 use crate::keys::{Accounts, Keys};
-use crate::loading::Loading;
+use crate::loading::{self, Loading};
 use crate::precision::Pairs;
 use crate::traces::{Endpoint, Exporter, Traces};
 use crate::variants::Variants;
@@ -245,7 +245,12 @@ impl App {
 
     /// Lets backbones come and go on an engine.
     pub fn attach(self: &Arc<Self>, engine: Arc<Engine>) {
-        let loading = Arc::new(Loading::new(self, engine));
+        self.attach_for(engine, loading::PATIENCE);
+    }
+
+    /// The same, where a load waits so long for a backbone that others use to become idle.
+    pub fn attach_for(self: &Arc<Self>, engine: Arc<Engine>, patience: Duration) {
+        let loading = Arc::new(Loading::new(self, engine, patience));
         self.tasks.catalog.wake_by(Arc::clone(&loading) as Arc<dyn headstart_tasks::Loader>);
         let _ = self.loading.set(loading);
     }
@@ -362,7 +367,7 @@ impl App {
     /// Those of [`App::backbone_folders`]; when no backbone loads, or CUDA is required and not usable.
     pub fn load_backbones(&self, engine: &Engine) -> anyhow::Result<()> {
         let folders = self.backbone_folders()?;
-        let (now, later) = self.by_memory(folders.kept);
+        let (now, later) = self.by_memory(engine, folders.kept);
         for path in later {
             let id = name_of(&path);
             self.tasks.catalog.insert(id.clone(), Entry::Resting);
@@ -392,7 +397,7 @@ impl App {
     }
 
     /// Folders that fit into memory together, in their order, and the others.
-    fn by_memory(&self, folders: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    fn by_memory(&self, engine: &Engine, folders: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<PathBuf>) {
         let limit = self.config.model_memory;
         if limit == 0 {
             return (folders, Vec::new());
@@ -400,7 +405,7 @@ impl App {
         let mut left = limit;
         folders.into_iter().partition(|path| {
             // What cannot be read takes no memory; it is loaded to say what is wrong with it.
-            let needed = folders::open(path).map_or(0, |folder| folder.memory());
+            let needed = folders::open(path).map_or(0, |folder| engine.memory(&folder));
             let fits = needed <= left;
             left -= if fits { needed } else { 0 };
             fits

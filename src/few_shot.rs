@@ -244,18 +244,24 @@ pub(crate) async fn grounds(store: &Store, id: &ClassifierId) -> Result<Grounds,
 
 async fn read(store: &Store, version: &ClassifierVersion) -> Result<Base, FewShotError> {
     let bytes = store.blobs().read(&version.artifact, LARGEST_ARTIFACT).await?;
-    match Artifact::load(&bytes)? {
+    parsed(bytes, version.model_name()).await
+}
+
+/// An artifact on a thread that may take its time: it has megabytes where there are many examples.
+async fn parsed(bytes: Vec<u8>, version: String) -> Result<Base, FewShotError> {
+    let work = move || match Artifact::load(&bytes)? {
         Artifact::FewShot(_) => {
             let (few_shot, shown) = few_shot::load(&bytes)?;
             Ok(Base::FewShot { few_shot, shown: Box::new(shown) })
         }
         Artifact::Head(head) if prototype::is(&head) => Ok(Base::Head(head)),
         Artifact::Head(head) => Err(closed(version, &head)),
-    }
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|_| FewShotError::CutOff)?
 }
 
-fn closed(version: &ClassifierVersion, head: &Head) -> FewShotError {
-    FewShotError::Closed { version: version.model_name(), method: head.parts().method.clone() }
+fn closed(version: String, head: &Head) -> FewShotError {
+    FewShotError::Closed { version, method: head.parts().method.clone() }
 }
 
 /// Makes a change: a version with it becomes production. Where it comes to nothing, the version at hand stays. What a request
@@ -310,10 +316,10 @@ pub(crate) async fn knowing(
     Ok(knowing)
 }
 
-/// A version with a change.
+/// A version with a change, as it is kept: nothing where the change came to nothing.
 enum Changed {
-    FewShot { few_shot: FewShot, shown: Box<Shown>, changes: Changes },
-    Head { head: Box<Head>, added: usize },
+    FewShot { few_shot: FewShot, shown: Box<Shown>, changes: Changes, artifact: Option<Vec<u8>> },
+    Head { head: Box<Head>, added: usize, artifact: Vec<u8> },
 }
 
 fn changed(grounds: Grounds, change: &Change) -> Result<Changed, FewShotError> {
@@ -349,7 +355,7 @@ fn changed(grounds: Grounds, change: &Change) -> Result<Changed, FewShotError> {
             let features = Array2::from_shape_vec((rows, features.len() / rows.max(1)), features)
                 .map_err(|_| MethodError::Unsuitable("examples of different widths".to_owned()))?;
             let head = prototype::add_examples(&head, features.view(), &prototype::targets(&head, labels))?;
-            Ok(Changed::Head { head: Box::new(head), added: rows })
+            Ok(Changed::Head { artifact: artifact::save(&head)?, head: Box::new(head), added: rows })
         }
         (Base::Head(_), Change::Forget(_)) => {
             Err(FewShotError::MeansOnly { version: grounds.version.model_name() })
@@ -358,8 +364,12 @@ fn changed(grounds: Grounds, change: &Change) -> Result<Changed, FewShotError> {
 }
 
 fn refitted(few_shot: FewShot, shown: Box<Shown>, changes: Changes) -> Result<Changed, FewShotError> {
-    let few_shot = if changes.is_empty() { few_shot } else { few_shot.fitted(&shown)? };
-    Ok(Changed::FewShot { few_shot, shown, changes })
+    if changes.is_empty() {
+        return Ok(Changed::FewShot { few_shot, shown, changes, artifact: None });
+    }
+    let few_shot = few_shot.fitted(&shown)?;
+    let artifact = Some(few_shot::save(&few_shot, &shown)?);
+    Ok(Changed::FewShot { few_shot, shown, changes, artifact })
 }
 
 async fn keep(
@@ -370,23 +380,22 @@ async fn keep(
     (reason, answering): (&Reason, Option<Answering<'_>>),
 ) -> Result<Outcome, FewShotError> {
     let (outcome, backbone, bytes, metrics) = match changed {
-        Changed::FewShot { few_shot, shown, changes } => {
+        Changed::FewShot { few_shot, shown, changes, artifact } => {
             let counts = few_shot.names().iter().cloned().zip(shown.counts()).collect();
             let (version, rung) = (last + 1, few_shot.rung());
-            if changes.is_empty() {
+            let Some(bytes) = artifact else {
                 return Ok(Outcome { version: before.number, changes, rung, counts });
-            }
-            let bytes = few_shot::save(&few_shot, &shown)?;
+            };
             let backbone = few_shot.wording().backbone.clone();
             (Outcome { version, changes, rung, counts }, backbone, bytes, metrics(&few_shot, &shown))
         }
-        Changed::Head { head, added } => {
+        Changed::Head { head, added, artifact } => {
             let backbone = head.parts().backbone.clone();
             let (from, root, rung) = (before.model_name(), root(before), Rung::Prototype);
             let metrics = json!({"rung": rung, "from": from, "root": root, "added": added});
             let changes = Changes { added, ..Changes::default() };
             let outcome = Outcome { version: last + 1, changes, rung, counts: Vec::new() };
-            (outcome, backbone, artifact::save(&head)?, metrics)
+            (outcome, backbone, artifact, metrics)
         }
     };
     let answer = answering.and_then(|(ticket, answer)| Some((ticket, answer(&outcome)?)));
@@ -450,146 +459,5 @@ async fn prune(store: &Store, id: &ClassifierId, reason: &Reason) {
 }
 
 #[cfg(test)]
-mod tests {
-    use headstart_store::{Begun, NewPurge, RequestKey, VersionChange};
-    use headstart_types::Label;
-    use headstart_types::ids::PurgeId;
-    use headstart_types::purge::{NamedBy, PurgeDetails, PurgeNamed};
-
-    use super::*;
-
-    fn wording(backbone: &str) -> Wording {
-        Wording {
-            labels: ["rain", "sun"].map(Label::from).into(),
-            template: None,
-            multi_label: false,
-            backbone: Backbone { id: backbone.into(), sha256: "00".into() },
-        }
-    }
-
-    fn learn(number: u8, label: &str) -> Change {
-        let features = vec![f32::from(number), 1.0, -1.0];
-        let seen = Seen { features, zero_shot: vec![0.4, 0.6], content: [number; 32] };
-        Change::Learn(vec![Labelled { seen, labels: vec![label.to_owned()] }])
-    }
-
-    fn reason() -> Reason {
-        Reason { who: "alice".into(), reason: "because".into(), gate: None }
-    }
-
-    /// A purge that makes a version forget an example.
-    async fn forgetting(store: &Store, grounds: &Grounds, number: u8) -> NewPurge {
-        let Base::FewShot { few_shot, shown } = &grounds.base else { panic!("a head") };
-        let mut shown = shown.clone();
-        assert_eq!(shown.forget(&[[number; 32]]).forgotten, 1);
-        let without = few_shot::save(&few_shot.fitted(&shown).unwrap(), &shown).unwrap();
-        let named = PurgeNamed { by: NamedBy::Text, file: None, rows: None, sha256: None };
-        NewPurge {
-            id: PurgeId::new(0, [number; 10]),
-            reason: reason(),
-            key: None,
-            details: PurgeDetails {
-                named,
-                rows: 0,
-                not_found: 0,
-                files: Vec::new(),
-                examples: Vec::new(),
-                jobs: Vec::new(),
-                trained_on: Vec::new(),
-                unknown: Vec::new(),
-                remaining: Vec::new(),
-            },
-            files: Vec::new(),
-            versions: vec![VersionChange {
-                classifier: grounds.version.classifier.clone(),
-                revision: grounds.revision,
-                number: grounds.version.number,
-                from: grounds.version.artifact.clone(),
-                to: store.blobs().put(&without).await.unwrap().sha256,
-                metrics: json!({}),
-            }],
-            reports: Vec::new(),
-            evidence: Vec::new(),
-        }
-    }
-
-    async fn held(store: &Store, id: &ClassifierId) -> Vec<Content> {
-        let Base::FewShot { shown, .. } = grounds(store, id).await.unwrap().base else { panic!("a head") };
-        shown.contents().to_vec()
-    }
-
-    #[tokio::test]
-    async fn what_is_purged_while_examples_are_looked_at_does_not_come_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).await.unwrap();
-        let (id, why) = (ClassifierId { key: "alice".into(), name: "weather".into() }, reason());
-        create(&store, &id, &FewShot::new(wording("b")), &why).await.unwrap();
-        for (number, label) in [(1, "sun"), (2, "rain")] {
-            let at_hand = grounds(&store, &id).await.unwrap();
-            change(&store, &id, at_hand, learn(number, label), &why, None).await.unwrap();
-        }
-        let looked_at = grounds(&store, &id).await.unwrap();
-        let purge = forgetting(&store, &looked_at, 1).await;
-        assert!(store.purge(&purge, 0).await.unwrap());
-        let outcome = change(&store, &id, looked_at, learn(3, "sun"), &why, None).await.unwrap();
-        assert_eq!((outcome.version, held(&store, &id).await), (4, vec![[2; 32], [3; 32]]));
-    }
-
-    #[tokio::test]
-    async fn what_was_seen_by_another_backbone_is_not_learned() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).await.unwrap();
-        let (id, why) = (ClassifierId { key: "alice".into(), name: "weather".into() }, reason());
-        create(&store, &id, &FewShot::new(wording("b")), &why).await.unwrap();
-        let looked_at = grounds(&store, &id).await.unwrap();
-        let other = FewShot::new(wording("c"));
-        let bytes = few_shot::save(&other, &Shown::none(2)).unwrap();
-        let expected = (Expected::Any, &why);
-        publish(&store, &id, other.wording().backbone.clone(), bytes, json!({}), expected, None)
-            .await
-            .unwrap();
-        let late = change(&store, &id, looked_at, learn(1, "sun"), &why, None).await;
-        assert!(matches!(late, Err(FewShotError::Store(StoreError::Conflict(_)))));
-        assert!(held(&store, &id).await.is_empty());
-    }
-
-    #[tokio::test]
-    async fn examples_are_learned_once_under_an_idempotency_key_wherever_their_request_is_cut_off() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).await.unwrap();
-        let (id, why) = (ClassifierId { key: "alice".into(), name: "weather".into() }, reason());
-        create(&store, &id, &FewShot::new(wording("b")), &why).await.unwrap();
-        let request = RequestKey { key: "alice".into(), route: "examples".into(), token: "t".into() };
-        let begin = async || store.begin(&request, "body", "", 10, 60_000, now_ms()).await.unwrap();
-        let ticket = async || {
-            let Begun::Fresh(ticket) = begin().await else { panic!("it is held") };
-            ticket
-        };
-        let answer =
-            |outcome: &Outcome| Some(StoredAnswer { status: 200, body: outcome.version.to_string() });
-        let learned = async |ticket: &Ticket| {
-            let at_hand = grounds(&store, &id).await.unwrap();
-            change(&store, &id, at_hand, learn(1, "sun"), &why, Some((ticket, &answer))).await
-        };
-
-        // One that took so long that another took over changes nothing.
-        let late = ticket().await;
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        let second = ticket().await;
-        let refused = learned(&late).await;
-        assert!(matches!(refused, Err(FewShotError::Store(StoreError::Conflict(_)))));
-        assert!(held(&store, &id).await.is_empty());
-
-        // Cut off behind the version: who asks again finds the answer.
-        assert_eq!(learned(&second).await.unwrap().version, 2);
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        let stored = StoredAnswer { status: 200, body: "2".into() };
-        assert_eq!(begin().await, Begun::Answered(stored.clone()));
-        assert_eq!(store.classifier(&id).await.unwrap().last_version, 2);
-        // Not cut off, it is told once more, and nothing else can be.
-        store.complete(&second, &stored).await.unwrap();
-        let other = StoredAnswer { status: 200, body: "3".into() };
-        assert!(store.complete(&second, &other).await.is_err());
-        assert_eq!(begin().await, Begun::Answered(stored));
-    }
-}
+#[path = "few_shot_test.rs"]
+mod tests;

@@ -9,14 +9,37 @@ use headstart_onnx::Outline;
 use headstart_onnx::proto::ValueInfo;
 use headstart_types::hugging_face::{CONFIG, Contents, FILES, GRAPHS, Graph, Understood, understand};
 
-/// The folders under `root` that hold a backbone, in order of name.
+/// A manifest's file name.
+const MANIFEST: &str = "headstart.toml";
+
+/// The folders under `root` that hold a backbone, or were meant to, in order of name.
 ///
 /// # Errors
 /// [`FolderError::Read`] when `root` cannot be listed.
 pub fn list(root: &Path) -> Result<Vec<PathBuf>, FolderError> {
-    Folder::list(root, |path| {
-        path.join(CONFIG).is_file() && GRAPHS.iter().any(|graph| path.join(graph).is_file())
-    })
+    Folder::list(root, |path| missing(path).is_none() || is_meant(path))
+}
+
+/// What a folder without a manifest lacks of Hugging Face's files, if anything.
+fn missing(path: &Path) -> Option<&'static str> {
+    if !path.join(CONFIG).is_file() {
+        return Some(CONFIG);
+    }
+    GRAPHS.iter().all(|graph| !path.join(graph).is_file()).then_some("ONNX file where exports have one")
+}
+
+/// Whether a folder, though it cannot be read as one, was meant to be a backbone's: it holds a graph somewhere, or weights or
+/// a tokeniser beside a configuration. Left out without a word it would be missed.
+fn is_meant(path: &Path) -> bool {
+    const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
+    const READERS: [&str; 4] =
+        ["tokenizer.json", "tokenizer_config.json", "vocab.txt", "preprocessor_config.json"];
+    let graph = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).any(|file| file.extension().is_some_and(|ending| ending == "onnx"))
+    };
+    let beside = || WEIGHTS.iter().chain(&READERS).any(|file| path.join(file).is_file());
+    graph(path) || graph(&path.join("onnx")) || (path.join(CONFIG).is_file() && beside())
 }
 
 /// The folders under several roots that hold a backbone; of two of one name the first.
@@ -53,6 +76,12 @@ pub(crate) fn features_graph(folder: &Folder) -> Result<Option<(Vec<u8>, String)
 pub fn open(path: &Path) -> Result<Folder, FolderError> {
     if Folder::has_manifest(path) {
         return Folder::open(path);
+    }
+    if let Some(missing) = missing(path) {
+        let problem = format!(
+            "no {MANIFEST} and no {missing}; `headstart import` makes a folder that has what it needs"
+        );
+        return Err(not_understood(path, &problem));
     }
     let understood = read(path)?;
     let model = &understood.manifest.backbone.id;
@@ -126,4 +155,44 @@ fn output(value: &ValueInfo) -> Option<(String, Vec<Option<usize>>)> {
 
 fn not_understood(path: &Path, problem: &impl ToString) -> FolderError {
     FolderError::NotUnderstood { path: path.to_path_buf(), problem: problem.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_was_meant_for_a_backbone_is_listed_and_says_what_it_lacks() {
+        let root = tempfile::tempdir().unwrap();
+        let put = |file: &str| {
+            let file = root.path().join(file);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, "{}").unwrap();
+        };
+        for file in [
+            "graph/model.onnx",
+            "below/onnx/model_int8.onnx",
+            "below/config.json",
+            "weights/model.safetensors",
+        ] {
+            put(file);
+        }
+        for file in ["weights/config.json", "words/config.json", "words/tokenizer.json"] {
+            put(file);
+        }
+        // Nobody means these for a backbone.
+        for file in ["notes/README.md", "page/config.json", ".import/model.onnx", "model.onnx"] {
+            put(file);
+        }
+        std::fs::create_dir(root.path().join("empty")).unwrap();
+        let found = list(root.path()).unwrap();
+        let names: Vec<_> = found.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, ["below", "graph", "weights", "words"]);
+        for path in &found {
+            let lacks = if path.ends_with("graph") { "no config.json" } else { "no ONNX file" };
+            let reason = open(path).unwrap_err().reason();
+            assert!(reason.starts_with("no headstart.toml and ") && reason.contains(lacks), "{reason}");
+            assert!(reason.contains("`headstart import`"), "{reason}");
+        }
+    }
 }

@@ -4,17 +4,22 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use headstart_datasets::{DatasetError, Inspection, Part, Source, Split, inspect_together};
 use headstart_store::{BlobInfo, BlobWriter, Store, StoreError};
 use headstart_types::file::{FileRow, FileState};
 use headstart_types::ids::{FileId, Sha256};
-use tokio::sync::RwLock;
+use tokio::sync::{RwLock, RwLockWriteGuard};
 
 use crate::app::App;
 
 /// The one purpose of a file.
 pub(crate) const PURPOSE: &str = "fine-tune";
+
+/// How long an upload waits to take its bytes' name away, in so many tries.
+const PATIENCE: Duration = Duration::from_secs(1);
+const TRIES: u32 = 50;
 
 /// An upload that is stored, and what is known of it before it is looked at.
 pub(crate) struct Upload {
@@ -46,7 +51,7 @@ struct Held {
     written_at: i64,
 }
 
-/// An upload's hold on its bytes.
+/// An upload's hold on its bytes. Dropped, it leaves them as they are: to a row, to another upload or to a sweep.
 pub(crate) struct Hold {
     all: Arc<Uploads>,
     /// `None` once it was given up.
@@ -81,6 +86,25 @@ impl Uploads {
         Hold { all: Arc::clone(self), sha256: Some(blob.sha256.clone()) }
     }
 
+    /// Leaves bytes that another upload holds as well; whether there is one.
+    fn leave_to_others(&self, sha256: &Sha256) -> bool {
+        let mut all = self.all();
+        let held = all.get_mut(sha256).filter(|held| held.uploads > 1);
+        held.map(|held| held.uploads -= 1).is_some()
+    }
+
+    /// The right to take names away, where it is to be had soon. Nobody queues for it: uploads that begin to get their bytes a
+    /// name would wait behind whoever does, and so for an upload of any size.
+    async fn alone(&self) -> Option<RwLockWriteGuard<'_, ()>> {
+        for _ in 0..TRIES {
+            if let Ok(alone) = self.removing.try_write() {
+                return Some(alone);
+            }
+            tokio::time::sleep(PATIENCE / TRIES).await;
+        }
+        None
+    }
+
     /// When the bytes were last written, to the last upload that leaves them.
     fn leave(&self, sha256: &Sha256) -> Option<i64> {
         let mut all = self.all();
@@ -94,15 +118,20 @@ impl Uploads {
 }
 
 impl Hold {
-    /// Removes the bytes at once, unless another upload holds them or a row names them. Where that has to wait, the next
+    /// Removes the bytes at once, unless another upload holds them or a row names them. Where that has to wait, a later
     /// sweep does it.
     pub(crate) async fn discard(mut self, store: &Store) {
-        let Some(sha256) = self.sha256.take() else { return };
         let all = Arc::clone(&self.all);
-        let _goes = all.removing.write().await;
-        let Some(written_at) = self.all.leave(&sha256) else { return };
+        if self.sha256.as_ref().is_none_or(|sha256| all.leave_to_others(sha256)) {
+            self.sha256 = None;
+            return;
+        }
+        // Given up here, by its caller or for want of patience, the hold goes with `self`.
+        let Some(_goes) = all.alone().await else { return };
+        let Some(sha256) = self.sha256.take() else { return };
+        let Some(written_at) = all.leave(&sha256) else { return };
         if let Err(error) = store.discard(&sha256, written_at).await {
-            tracing::warn!(%error, "the bytes of an upload stay until the next sweep");
+            tracing::warn!(%error, "the bytes of an upload stay until a later sweep");
         }
     }
 }
@@ -210,12 +239,16 @@ async fn look(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use async_trait::async_trait;
+    use axum::body::Body;
+    use axum::http::Request;
+    use futures_util::FutureExt as _;
     use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+    use tower::ServiceExt as _;
 
     use super::*;
+    use crate::config::{Config, Options};
 
     #[test]
     fn bytes_are_left_by_the_last_upload_that_holds_them() {
@@ -230,11 +263,41 @@ mod tests {
         drop(third);
     }
 
+    #[tokio::test]
+    async fn uploads_that_leave_the_same_bytes_at_once_leave_none_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let uploads = Arc::new(Uploads::default());
+        let (blob, first) = uploads.finish(writing(&store, b"text,label").await).await.unwrap();
+        let (_, second) = uploads.finish(writing(&store, b"text,label").await).await.unwrap();
+        tokio::join!(first.discard(&store), second.discard(&store));
+        assert!(uploads.all().is_empty());
+        assert_eq!(store.blobs().info(&blob.sha256).await.unwrap(), None);
+    }
+
+    async fn writing(store: &Store, bytes: &[u8]) -> Box<dyn BlobWriter> {
+        let mut writer = store.blobs().begin().await.unwrap();
+        writer.write(bytes).await.unwrap();
+        writer
+    }
+
     /// A writer whose blob has its name long before anybody is told so.
     struct Slow {
         inner: Box<dyn BlobWriter>,
         named: oneshot::Sender<()>,
         told: oneshot::Receiver<()>,
+    }
+
+    /// An upload on its way that ends once it is told to.
+    async fn slowly(
+        uploads: &Arc<Uploads>,
+        inner: Box<dyn BlobWriter>,
+    ) -> (oneshot::Sender<()>, JoinHandle<Result<(BlobInfo, Hold), StoreError>>) {
+        let ((named, is_named), (tell, told)) = (oneshot::channel(), oneshot::channel());
+        let (uploads, slow) = (Arc::clone(uploads), Box::new(Slow { inner, named, told }));
+        let finishing = tokio::spawn(async move { uploads.finish(slow).await });
+        is_named.await.unwrap();
+        (tell, finishing)
     }
 
     #[async_trait]
@@ -260,24 +323,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).await.unwrap();
         let uploads = Arc::new(Uploads::default());
-        let writer = || async {
-            let mut writer = store.blobs().begin().await.unwrap();
-            writer.write(b"text,label").await.unwrap();
-            writer
-        };
-        let (first, _) = uploads.finish(writer().await).await.unwrap();
+        let (first, _) = uploads.finish(writing(&store, b"text,label").await).await.unwrap();
         // As if the clock stood still: times do not tell the second writing from the first.
         let hold = uploads.hold(&BlobInfo { written_at: i64::MAX, ..first });
 
-        let ((named, is_named), (tell, told)) = (oneshot::channel(), oneshot::channel());
-        let slow = Box::new(Slow { inner: writer().await, named, told });
-        let (second, other) = (Arc::clone(&uploads), store.clone());
-        let writing = tokio::spawn(async move { second.finish(slow).await });
-        is_named.await.unwrap();
+        let (tell, finishing) = slowly(&uploads, writing(&store, b"text,label").await).await;
+        let other = store.clone();
         let mut leaving = tokio::spawn(async move { hold.discard(&other).await });
         let early = tokio::time::timeout(Duration::from_millis(100), &mut leaving).await;
         tell.send(()).unwrap();
-        let (blob, _hold) = writing.await.unwrap().unwrap();
+        let (blob, _hold) = finishing.await.unwrap().unwrap();
         if early.is_err() {
             leaving.await.unwrap();
         }
@@ -285,5 +340,49 @@ mod tests {
             store.blobs().info(&blob.sha256).await.unwrap().is_some(),
             "the second upload's bytes are gone"
         );
+    }
+
+    #[tokio::test]
+    async fn whoever_gives_up_leaving_its_bytes_holds_them_no_longer() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let uploads = Arc::new(Uploads::default());
+        let (_, hold) = uploads.finish(writing(&store, b"text,label").await).await.unwrap();
+        let (tell, finishing) = slowly(&uploads, writing(&store, b"another").await).await;
+        let mut leaving = Box::pin(hold.discard(&store));
+        assert!((&mut leaving).now_or_never().is_none(), "another upload is about to get a name");
+        drop(leaving);
+        assert!(uploads.all().is_empty());
+        tell.send(()).unwrap();
+        finishing.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_upload_ends_while_a_large_one_is_written_to_the_disk_and_another_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Options { data: Some(folder.path().to_owned()), ..Options::default() };
+        let app = Arc::new(App::new(Config::resolve(config).unwrap()).unwrap());
+        app.open_store().await.unwrap();
+        app.finish_loading();
+        let store = app.store().unwrap().clone();
+        let (tell, finishing) = slowly(&app.uploads, writing(&store, b"large").await).await;
+        let given_up = app.uploads.hold(&store.blobs().put(b"given up").await.unwrap());
+        let mut leaving = Box::pin(given_up.discard(&store));
+        assert!((&mut leaving).now_or_never().is_none());
+
+        let form = "--b\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nfine-tune\r\n\
+            --b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.csv\"\r\n\r\n\
+            text,label\nwet,rain\nwarm,sun\n\r\n--b--\r\n";
+        let request = Request::post("/v1/files").header("content-type", "multipart/form-data; boundary=b");
+        let request = request.body(Body::from(form)).unwrap();
+        let answer = crate::http::router(Arc::clone(&app)).oneshot(request);
+        let answer = tokio::time::timeout(Duration::from_secs(30), answer).await;
+        let answer = answer.expect("the upload waits for another").unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(!finishing.is_finished());
+        tell.send(()).unwrap();
+        leaving.await;
+        drop(finishing.await.unwrap().unwrap());
+        assert!(app.uploads.all().is_empty());
     }
 }

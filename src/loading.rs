@@ -1,16 +1,18 @@
 //! Backbones that come and go while the service runs: loaded and unloaded by request, let go when memory is short, and
 //! brought back when they are asked for.
 //!
-//! One load at a time: what is there and what has to go is decided on one state of things.
+//! One load at a time: what is there and what has to go is decided on one state of things. Who waits for others to become idle
+//! holds nothing up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use headstart_engine::{Engine, Folder};
+use headstart_engine::{Engine, EngineError, Folder};
 use headstart_tasks::{Entry, LoadError, Loader, Resident, Served, TaskError};
+use tokio::sync::{MutexGuard, watch};
 use tokio::task::spawn_blocking;
 
 use crate::app::App;
@@ -18,7 +20,7 @@ use crate::folders;
 use crate::variants::{self, VariantError};
 
 /// How long a load waits for a backbone that others still use to become idle.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often it looks.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -33,7 +35,15 @@ struct Shared {
     engine: Mutex<Option<Arc<Engine>>>,
     /// One change at a time.
     gate: tokio::sync::Mutex<()>,
+    patience: Duration,
+    /// Loads that requests wait for, by name.
+    awaited: Mutex<BTreeMap<String, Told>>,
+    /// What was unloaded since its load last began: one that still waits for memory is not wanted any more.
+    withdrawn: Mutex<BTreeSet<String>>,
 }
+
+/// What came of a load, for all who wait for it; nothing yet while it goes on.
+type Told = watch::Receiver<Option<Result<Arc<Served>, Arc<TaskError>>>>;
 
 /// Who wants a backbone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,12 +55,15 @@ enum Wanted {
 }
 
 impl Loading {
-    /// Loads onto an engine, for the catalog of an app.
-    pub(crate) fn new(app: &Arc<App>, engine: Arc<Engine>) -> Self {
+    /// Loads onto an engine, for the catalog of an app; a load waits so long for a backbone that others use to become idle.
+    pub(crate) fn new(app: &Arc<App>, engine: Arc<Engine>, patience: Duration) -> Self {
         let shared = Shared {
             app: Arc::downgrade(app),
             engine: Mutex::new(Some(engine)),
             gate: tokio::sync::Mutex::default(),
+            patience,
+            awaited: Mutex::default(),
+            withdrawn: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -60,9 +73,11 @@ impl Loading {
     ///
     /// # Errors
     /// [`TaskError::UnknownModel`] without a folder of that name, [`TaskError::BrokenModel`] with what is wrong in it;
-    /// [`TaskError::NoRoom`].
+    /// [`TaskError::NoRoom`]; [`TaskError::Unloaded`] when somebody unloads it while it waits for memory.
     pub async fn load(&self, id: &str) -> Result<Arc<Served>, TaskError> {
-        self.spawned(id, Wanted::Anew).await
+        let (shared, id) = (Arc::clone(&self.shared), id.to_owned());
+        let load = tokio::spawn(async move { shared.load(&id, Wanted::Anew).await });
+        load.await.unwrap_or(Err(TaskError::Bug("a load was cut off")))
     }
 
     /// Unloads a backbone; requests in flight finish on it, and its memory goes with the last of them.
@@ -75,6 +90,7 @@ impl Loading {
         if app.tasks.catalog.entry(id).is_none() {
             return Err(TaskError::UnknownModel(id.to_owned()));
         }
+        self.shared.withdrawn().insert(id.to_owned());
         let old = app.tasks.catalog.insert(id.to_owned(), Entry::Unloaded);
         app.tell_state(id);
         tracing::info!(model = id, "backbone unloaded");
@@ -86,19 +102,74 @@ impl Loading {
     pub(crate) fn close(&self) {
         self.shared.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
-
-    /// On a task of its own: who asked may leave, and others may wait for the same.
-    async fn spawned(&self, id: &str, wanted: Wanted) -> Result<Arc<Served>, TaskError> {
-        let (shared, id) = (Arc::clone(&self.shared), id.to_owned());
-        let load = tokio::spawn(async move { shared.load(&id, wanted).await });
-        load.await.unwrap_or(Err(TaskError::Bug("a load was cut off")))
-    }
 }
 
 #[async_trait]
 impl Loader for Loading {
     async fn wake(&self, id: &str) -> Result<Arc<Served>, TaskError> {
-        self.spawned(id, Wanted::There).await
+        loop {
+            let (mut told, begun) = self.shared.awaited(id);
+            let outcome = told.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+            match outcome {
+                Some(Ok(served)) => return Ok(served),
+                Some(Err(error)) => return Err(again(&error)),
+                None if begun => return Err(TaskError::Bug("a load was cut off")),
+                // It ended with the threads of whoever began it, as those of a worker that stops.
+                None => {}
+            }
+        }
+    }
+}
+
+/// What one who waited for a load is told, for another who did.
+fn again(error: &TaskError) -> TaskError {
+    match error {
+        TaskError::UnknownModel(id) => TaskError::UnknownModel(id.clone()),
+        TaskError::Unloaded(id) => TaskError::Unloaded(id.clone()),
+        TaskError::BrokenModel { id, reason } => {
+            TaskError::BrokenModel { id: id.clone(), reason: reason.clone() }
+        }
+        TaskError::NoRoom { id, needed, limit } => {
+            TaskError::NoRoom { id: id.clone(), needed: *needed, limit: *limit }
+        }
+        TaskError::Engine(EngineError::Stopped) => TaskError::Engine(EngineError::Stopped),
+        TaskError::Bug(what) => TaskError::Bug(what),
+        TaskError::NotAClassifier(_)
+        | TaskError::NotABackbone { .. }
+        | TaskError::TensorsOnly(_)
+        | TaskError::NoGraph(_)
+        | TaskError::Invalid { .. }
+        | TaskError::TooManyItems { .. }
+        | TaskError::ItemRate { .. }
+        | TaskError::Media { .. }
+        | TaskError::Engine(_) => TaskError::Bug("a load failed; the log has the reason"),
+    }
+}
+
+/// The gate, passed. Between two looks for memory others may pass it.
+struct Passed<'a> {
+    gate: &'a tokio::sync::Mutex<()>,
+    held: Option<MutexGuard<'a, ()>>,
+}
+
+impl<'a> Passed<'a> {
+    async fn new(gate: &'a tokio::sync::Mutex<()>) -> Self {
+        Self { gate, held: Some(gate.lock().await) }
+    }
+
+    async fn step_aside(&mut self) {
+        drop(self.held.take());
+        tokio::time::sleep(PAUSE).await;
+        self.held = Some(self.gate.lock().await);
+    }
+}
+
+/// Takes a load off the list of those that are waited for, also when it panics.
+struct Awaited<'a>(&'a Shared, &'a str);
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.0.awaited.lock().unwrap_or_else(PoisonError::into_inner).remove(self.1);
     }
 }
 
@@ -122,17 +193,57 @@ impl Drop for Underway<'_> {
 
 impl Shared {
     fn app(&self) -> Result<Arc<App>, TaskError> {
-        self.app.upgrade().ok_or(TaskError::Engine(headstart_engine::EngineError::Stopped))
+        self.app.upgrade().ok_or(TaskError::Engine(EngineError::Stopped))
+    }
+
+    fn withdrawn(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.withdrawn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits with all who wait for the same backbone, whose load begins where none goes on. It is on a task of its own: who asked
+    /// may leave. Whether it begins here.
+    fn awaited(self: &Arc<Self>, id: &str) -> (Told, bool) {
+        let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(told) = awaited.get(id) {
+            return (told.clone(), false);
+        }
+        let (tell, told) = watch::channel(None);
+        awaited.insert(id.to_owned(), told.clone());
+        let (shared, id) = (Arc::clone(self), id.to_owned());
+        tokio::spawn(async move {
+            let ends = Awaited(&shared, &id);
+            let outcome = shared.load(&id, Wanted::There).await.map_err(Arc::new);
+            if let Err(error) = &outcome
+                && matches!(again(error), TaskError::Bug(_))
+            {
+                tracing::error!(model = %id, %error, "backbone not loaded");
+            }
+            drop(ends);
+            // Nobody may be left who waits.
+            let _ = tell.send(Some(outcome));
+        });
+        (told, true)
+    }
+
+    /// Whether a load is still wanted that let others pass meanwhile.
+    fn wants(&self, app: &App, id: &str, wanted: Wanted) -> bool {
+        match wanted {
+            Wanted::Anew => !self.withdrawn().contains(id),
+            Wanted::There => {
+                app.tasks.catalog.entry(id).is_some_and(|known| matches!(known.entry, Entry::Resting))
+            }
+        }
     }
 
     async fn load(&self, id: &str, wanted: Wanted) -> Result<Arc<Served>, TaskError> {
         let app = self.app()?;
-        let _gate = self.gate.lock().await;
-        let catalog = &app.tasks.catalog;
-        let rests = matches!(catalog.entry(id), Some(known) if matches!(known.entry, Entry::Resting));
-        if wanted == Wanted::There && !rests {
+        let mut passed = Passed::new(&self.gate).await;
+        if wanted == Wanted::Anew {
+            self.withdrawn().remove(id);
+        }
+        if !self.wants(&app, id, wanted) {
             // Another who waited had it loaded, or it was unloaded meanwhile.
-            return catalog.at_hand(id);
+            return app.tasks.catalog.at_hand(id);
         }
         // What is nowhere is not even on its way.
         let path = match variants::base(id) {
@@ -142,35 +253,45 @@ impl Shared {
         };
         let underway = Underway::new(&app, id);
         let made_here = path.is_none();
-        let mut loaded = self.attempt(&app, id, path).await;
+        let mut loaded = self.attempt(&app, (id, wanted), path, &mut passed).await;
         if made_here && matches!(loaded, Err(TaskError::BrokenModel { .. })) {
             // Its files may have suffered, or another process took them away.
             let (data, name) = (app.config.data.clone(), id.to_owned());
             let damaged = spawn_blocking(move || variants::discard_damaged(&data, &name)).await;
             if damaged.unwrap_or_default() {
-                loaded = self.attempt(&app, id, None).await;
+                loaded = self.attempt(&app, (id, wanted), None, &mut passed).await;
             }
         }
         drop(underway);
-        loaded
-    }
-
-    async fn attempt(
-        &self,
-        app: &Arc<App>,
-        id: &str,
-        path: Option<PathBuf>,
-    ) -> Result<Arc<Served>, TaskError> {
-        match folder(app, id, path).await {
-            Ok(folder) => self.load_folder(app, id, folder).await,
-            Err(error) => Err(error),
+        match loaded? {
+            Some(served) => Ok(served),
+            None => app.tasks.catalog.at_hand(id),
         }
     }
 
-    async fn load_folder(&self, app: &Arc<App>, id: &str, folder: Folder) -> Result<Arc<Served>, TaskError> {
-        make_room(app, id, &Needed { own: folder.memory(), shared: folder.shared_memory() }).await?;
+    /// Loads what is in a folder; nothing where that is not wanted any more once there is memory for it.
+    async fn attempt(
+        &self,
+        app: &Arc<App>,
+        (id, wanted): (&str, Wanted),
+        path: Option<PathBuf>,
+        passed: &mut Passed<'_>,
+    ) -> Result<Option<Arc<Served>>, TaskError> {
+        let folder = folder(app, id, path).await?;
+        let needed = Needed { own: self.engine()?.memory(&folder), shared: folder.shared_memory() };
+        match self.make_room(app, (id, wanted), &needed, passed).await? {
+            true => self.load_folder(app, id, folder).await.map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn engine(&self) -> Result<Arc<Engine>, TaskError> {
         let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let engine = engine.ok_or(TaskError::Engine(headstart_engine::EngineError::Stopped))?;
+        engine.ok_or(TaskError::Engine(EngineError::Stopped))
+    }
+
+    async fn load_folder(&self, app: &Arc<App>, id: &str, folder: Folder) -> Result<Arc<Served>, TaskError> {
+        let engine = self.engine()?;
         let now = crate::app::unix_seconds();
         match spawn_blocking(move || Served::load(&engine, folder, now)).await {
             Ok(Ok(served)) => {
@@ -186,6 +307,54 @@ impl Shared {
             Ok(Err(error)) => Err(broken(app, id, error).await),
             Err(_) => Err(TaskError::Bug("a load was cut off")),
         }
+    }
+
+    /// Lets backbones rest until another fits. Waits a while for one that is in use; whether the other is still wanted then. One
+    /// that is loaded anew neither counts nor goes: it answers until the new one is there, and where that cannot be loaded
+    /// (ADR 14).
+    async fn make_room(
+        &self,
+        app: &App,
+        (id, wanted): (&str, Wanted),
+        needed: &Needed,
+        passed: &mut Passed<'_>,
+    ) -> Result<bool, TaskError> {
+        let limit = app.config.model_memory;
+        if limit == 0 {
+            return Ok(true);
+        }
+        let mut until = None;
+        loop {
+            let mut others = app.tasks.catalog.residents();
+            others.retain(|resident| resident.id != id);
+            match plan(others, needed, limit) {
+                Plan::Evict(victims) if victims.is_empty() => return Ok(true),
+                Plan::Evict(victims) => evict(app, victims, id).await,
+                Plan::Wait
+                    if Instant::now() < *until.get_or_insert_with(|| Instant::now() + self.patience) =>
+                {
+                    passed.step_aside().await;
+                    if !self.wants(app, id, wanted) {
+                        return Ok(false);
+                    }
+                }
+                Plan::Wait | Plan::Never => {
+                    let alone = held(&[], needed);
+                    return Err(TaskError::NoRoom { id: id.to_owned(), needed: alone, limit });
+                }
+            }
+        }
+    }
+}
+
+/// Lets backbones rest that another is to take the place of.
+async fn evict(app: &App, victims: Vec<String>, to_load: &str) {
+    for victim in victims {
+        let Some(rested) = app.tasks.catalog.rest(&victim) else { continue };
+        app.metrics.for_model(&victim).evictions_total.inc();
+        app.tell_state(&victim);
+        tracing::info!(model = %victim, to_load, "backbone let go for want of memory");
+        drop_apart(Some(Entry::Served(rested))).await;
     }
 }
 
@@ -223,36 +392,6 @@ struct Needed {
     own: u64,
     /// Weights held together with others, by their digest: these take room once.
     shared: Option<(String, u64)>,
-}
-
-/// Lets backbones rest until another fits. Waits a while for one that is in use. One that is loaded anew neither counts nor
-/// goes: it answers until the new one is there, and where that cannot be loaded (ADR 14).
-async fn make_room(app: &App, id: &str, needed: &Needed) -> Result<(), TaskError> {
-    let limit = app.config.model_memory;
-    let alone = needed.own + needed.shared.as_ref().map_or(0, |(_, bytes)| *bytes);
-    let no_room = || TaskError::NoRoom { id: id.to_owned(), needed: alone, limit };
-    if limit == 0 {
-        return Ok(());
-    }
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let mut others = app.tasks.catalog.residents();
-        others.retain(|resident| resident.id != id);
-        match plan(others, needed, limit) {
-            Plan::Evict(victims) if victims.is_empty() => return Ok(()),
-            Plan::Evict(victims) => {
-                for victim in victims {
-                    let Some(rested) = app.tasks.catalog.rest(&victim) else { continue };
-                    app.metrics.for_model(&victim).evictions_total.inc();
-                    app.tell_state(&victim);
-                    tracing::info!(model = %victim, to_load = id, "backbone let go for want of memory");
-                    drop_apart(Some(Entry::Served(rested))).await;
-                }
-            }
-            Plan::Wait if Instant::now() < until => tokio::time::sleep(PAUSE).await,
-            Plan::Wait | Plan::Never => return Err(no_room()),
-        }
-    }
 }
 
 /// How room is made.

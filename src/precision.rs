@@ -6,7 +6,6 @@ use std::sync::{Mutex, PoisonError};
 
 use headstart_engine::Folder;
 use headstart_methods::tune;
-use headstart_tasks::Served;
 
 use crate::app::App;
 use crate::folders;
@@ -17,24 +16,12 @@ use crate::folders;
 pub(crate) struct Pairs(Mutex<HashSet<(String, String, bool)>>);
 
 /// Whether all that may be trained can be rounded for the backbone that was asked for, where it is to be; tables of embeddings
-/// are among it where `embeddings` says so. Reads both graphs, until a pair is known to go together.
+/// are among it where `embeddings` says so. Reads both graphs, until a pair is known to go together; neither backbone has to be in
+/// memory.
 ///
 /// # Errors
 /// Why not, in words.
 pub(crate) async fn check(
-    app: &App,
-    asked: &Served,
-    trained: &Served,
-    embeddings: bool,
-) -> Result<(), String> {
-    check_folders(app, asked.folder(), trained.folder(), embeddings).await
-}
-
-/// The same of their folders: neither has to be in memory.
-///
-/// # Errors
-/// Why not, in words.
-pub(crate) async fn check_folders(
     app: &App,
     asked: &Folder,
     trained: &Folder,

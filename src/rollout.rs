@@ -205,10 +205,9 @@ impl Rollout {
             Some(number) if !answers(&number) => before.filter(answers),
             production => production,
         };
-        let mut traffic = classifier.traffic.clone();
-        traffic.retain(|number, _| answers(number));
-        let (aliases, shadow) = (classifier.aliases.clone(), classifier.shadow);
-        let pointers = Pointers { production, aliases, traffic, shadow };
+        // The split stays whole: without one of its versions everybody else would change places.
+        let (traffic, aliases) = (classifier.traffic.clone(), classifier.aliases.clone());
+        let pointers = Pointers { production, aliases, traffic, shadow: classifier.shadow };
         let tuned = |version: &NewVersion| {
             let backbone = &version.artifact.backbone().id;
             variants::base(backbone)?;

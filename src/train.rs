@@ -26,7 +26,7 @@ use crate::clock::{chance, now_ms};
 use crate::config::Config;
 use crate::intake::{self, Upload};
 use crate::worker::Workers;
-use crate::{names, sweep};
+use crate::{keys, names, sweep};
 
 /// Findings of a file that are printed.
 const PRINTED: usize = 20;
@@ -174,8 +174,11 @@ async fn begin(
     Ok(store.create_job(&new, u32::MAX, now_ms()).await?)
 }
 
-/// Whether there is a key of the owner's name: what belongs to nobody, nobody could use.
+/// Whether there is a key of the owner's name, or, where none are asked for, can be: what belongs to nobody, nobody could use.
 fn check_owner(app: &App, owner: &str) -> anyhow::Result<()> {
+    if !owner.is_empty() && !app.keys.are_asked_for() {
+        return keys::check_name(owner).context("`--owner`");
+    }
     let keys = app.keys.names();
     ensure!(
         !app.keys.are_asked_for() || keys.contains(&owner),
@@ -192,6 +195,11 @@ async fn take_in(
     owner: &str,
     input: &Path,
 ) -> anyhow::Result<(FileRow, Inspection)> {
+    ensure!(
+        !input.is_dir(),
+        "{} is a folder: pack it as a zip or tar that has one folder a class",
+        input.display()
+    );
     let context = || input.display().to_string();
     let mut from = tokio::fs::File::open(input).await.with_context(context)?;
     let mut writer = store.blobs().begin().await?;

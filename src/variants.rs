@@ -4,7 +4,7 @@
 //! A variant has a name that no folder of a backbone may have, `backbone+digest`, is in no list of backbones, and comes
 //! and goes as they do.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{File, Metadata};
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -184,6 +184,9 @@ struct About {
     /// Absent where the graph holds all of its weights.
     #[serde(default)]
     weights_sha256: Option<String>,
+    /// What was copied from the backbone's folder, by name. Absent in folders of earlier builds.
+    #[serde(default)]
+    copied: BTreeMap<String, String>,
 }
 
 /// The name of the variant that a delta makes of a backbone.
@@ -291,7 +294,8 @@ pub(crate) fn discard_damaged(data: &Path, id: &str) -> bool {
         return true;
     };
     let whole = |path: &Path, sha256: &str| Folder::digest(path).is_ok_and(|found| found == sha256);
-    let mut damaged = !whole(&place.join(GRAPH), &about.graph_sha256);
+    let mut damaged = !whole(&place.join(GRAPH), &about.graph_sha256)
+        || about.copied.iter().any(|(file, sha256)| !whole(&place.join(file), sha256));
     if let Some(sha256) = &about.weights_sha256 {
         damaged |= !whole(&place.join(WEIGHTS), sha256);
         let kept = place.with_file_name(COMMON).join(sha256);
@@ -305,18 +309,19 @@ pub(crate) fn discard_damaged(data: &Path, id: &str) -> bool {
     damaged
 }
 
-/// The folder as it was made before, of the backbone as it is now.
+/// The folder as it was made before, of the backbone as it is now; none where a file of it is gone.
 fn made(base: &Folder, place: &Path) -> Option<Folder> {
     let about: About = serde_json::from_slice(&std::fs::read(place.join(ABOUT)).ok()?).ok()?;
     let same = about.backbone_sha256 == base.manifest().backbone.sha256.to_lowercase();
     let id = place.file_name()?.to_str()?;
-    same.then(|| described(base, place, id, about))
+    let made = same.then(|| described(base, place, id, about))?;
+    let whole = made.manifest().files().iter().all(|(_, file)| place.join(file).is_file());
+    whole.then_some(made)
 }
 
 fn described(base: &Folder, place: &Path, id: &str, about: About) -> Folder {
-    let shared = about.weights_sha256.clone();
-    let folder = Folder::with_manifest(place, manifest(base, id, about));
-    match shared {
+    let folder = Folder::with_manifest(place, manifest(base, id, &about));
+    match about.weights_sha256 {
         Some(sha256) => folder.sharing(SharedWeights { file: WEIGHTS.to_owned(), sha256 }),
         None => folder,
     }
@@ -360,26 +365,26 @@ fn make(
             delta.requantise((&first, &of_first), (&graph, &features), WEIGHTS)?
         }
     };
-    let about = About {
+    let mut about = About {
         backbone_sha256: made_of.sha256.clone(),
         graph_sha256: artifact::address(&graph),
         weights_sha256: (!weights.is_empty()).then(|| artifact::address(&weights)),
+        copied: BTreeMap::new(),
     };
     let beside = place.with_file_name(format!(".{id}-{}", uuid::Uuid::now_v7().simple()));
-    let written = || -> Result<(), VariantError> {
+    let mut written = || -> Result<(), VariantError> {
         std::fs::create_dir_all(&beside)
             .map_err(|source| VariantError::Write { path: beside.clone(), source })?;
         write(beside.join(GRAPH), &graph)?;
         if let Some(sha256) = &about.weights_sha256 {
             put_weights(&place.with_file_name(COMMON), sha256, &weights, &beside.join(WEIGHTS))?;
         }
-        if let Some(text) = &base.manifest().text {
-            let target = beside.join(&text.tokenizer);
-            if let Some(within) = target.parent() {
-                std::fs::create_dir_all(within)
-                    .map_err(|source| VariantError::Write { path: within.to_owned(), source })?;
+        for file in manifest(base, id, &about).files().into_iter().map(|(_, file)| file) {
+            if file != GRAPH && file != WEIGHTS {
+                let bytes = base.read(file)?;
+                about.copied.insert(file.to_owned(), artifact::address(&bytes));
+                write_within(&beside, file, &bytes)?;
             }
-            write(target, &base.read(&text.tokenizer)?)?;
         }
         write(beside.join(ABOUT), &serde_json::to_vec(&about).unwrap_or_default())?;
         synced(&beside)?;
@@ -412,6 +417,18 @@ fn write(path: PathBuf, bytes: &[u8]) -> Result<(), VariantError> {
     written().map_err(|source| VariantError::Write { path, source })
 }
 
+/// The same for a file by its path in a folder, with the folders between.
+fn write_within(folder: &Path, file: &str, bytes: &[u8]) -> Result<(), VariantError> {
+    let path = folder.join(file);
+    let between: Vec<&Path> = path.ancestors().skip(1).take_while(|within| *within != folder).collect();
+    if let Some(within) = between.first() {
+        std::fs::create_dir_all(within)
+            .map_err(|source| VariantError::Write { path: within.to_path_buf(), source })?;
+    }
+    write(path.clone(), bytes)?;
+    between.into_iter().try_for_each(synced)
+}
+
 /// The same for a folder's names.
 fn synced(folder: &Path) -> Result<(), VariantError> {
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
@@ -434,13 +451,13 @@ fn put_weights(common: &Path, sha256: &str, weights: &[u8], target: &Path) -> Re
 }
 
 /// What the backbone's manifest says of a variant: other weights, features alone.
-fn manifest(base: &Folder, id: &str, about: About) -> Manifest {
+fn manifest(base: &Folder, id: &str, about: &About) -> Manifest {
     let mut manifest = base.manifest().without_text_tower();
     id.clone_into(&mut manifest.backbone.id);
     GRAPH.clone_into(&mut manifest.backbone.file);
-    manifest.backbone.sha256 = about.graph_sha256;
+    manifest.backbone.sha256.clone_from(&about.graph_sha256);
     manifest.backbone.external =
-        about.weights_sha256.map(|sha256| (WEIGHTS.to_owned(), sha256)).into_iter().collect();
+        about.weights_sha256.iter().map(|sha256| (WEIGHTS.to_owned(), sha256.clone())).collect();
     manifest.output.logits = None;
     manifest.zero_shot = None;
     manifest

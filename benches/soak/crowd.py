@@ -15,7 +15,7 @@ import backbones
 import httpx
 import numpy
 from pictures import bombs, photos, saved, truncated
-from service import EXAMPLES, FAST_TEXT, IMAGE, ROOT, TEXT
+from service import FAST_TEXT, IMAGE, ROOT, TEXT
 from sums import Ledger
 
 KEYS = {"user": "key-of-the-user", "keeper": "key-of-the-keeper"}

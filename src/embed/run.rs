@@ -305,6 +305,7 @@ fn at_its_item(error: TaskError, items: &[Item]) -> anyhow::Error {
         TaskError::Invalid { param, problem } => (param, format!(" {problem}")),
         TaskError::UnknownModel(_)
         | TaskError::NotAClassifier(_)
+        | TaskError::NotABackbone { .. }
         | TaskError::TensorsOnly(_)
         | TaskError::NoGraph(_)
         | TaskError::BrokenModel { .. }

@@ -17,6 +17,9 @@ const PICTURES: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", 
 /// File endings taken for sounds.
 const SOUNDS: [&str; 9] = ["wav", "wave", "flac", "mp3", "ogg", "oga", "opus", "m4a", "mp4"];
 
+/// File endings of tables: a line of one is no text, and its header and labels would be embedded as such.
+const TABLES: [&str; 3] = ["csv", "tsv", "parquet"];
+
 /// What is embedded.
 pub(super) enum Source {
     /// The lines of a file.
@@ -99,6 +102,12 @@ impl Source {
             let files = vec![MediaFile { path: path.to_path_buf(), ..MediaFile::within(&folder, file)? }];
             return Ok(Self::Files { modality, folder, files });
         }
+        let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+        ensure!(
+            ending.as_deref().is_none_or(|ending| !TABLES.contains(&ending)),
+            "{} is a table, whose lines are no texts: give a file with a text on each line, or JSON lines with `text` as .jsonl",
+            path.display()
+        );
         let json = path.extension().is_some_and(|ending| ending == "jsonl" || ending == "ndjson");
         Ok(Self::Texts(Texts { path: path.to_path_buf(), json }))
     }

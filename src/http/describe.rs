@@ -19,6 +19,10 @@ const RETRY_AFTER: &str = "Retry-After";
 /// Headers of requests.
 const TIMEOUT: &str = "X-Request-Timeout-Ms";
 const PRIORITY: &str = "X-Priority";
+const IDEMPOTENCY: &str = "Idempotency-Key";
+
+/// The operation whose pieces may each take the server's own time, which no header makes less.
+const UPLOAD: &str = "upload_file";
 
 /// Adds what every operation has: ids, examples of errors, headers; and the routes that are no API.
 pub(crate) fn complete(document: &mut Document) {
@@ -30,9 +34,13 @@ pub(crate) fn complete(document: &mut Document) {
             let asks_a_model = is_task(operation) || path.starts_with("/hf/") || path.ends_with("/infer");
             let plain = path.starts_with("/v2");
             let parameters = operation.parameters.get_or_insert_default();
-            let named = |name: &str| RefOr::Ref(Ref::new(format!("#/components/parameters/{name}")));
-            if operation.responses.responses.contains_key("504") {
+            let repeatable = in_common(parameters);
+            let responses = &mut operation.responses.responses;
+            if responses.contains_key("504") && operation.operation_id.as_deref() != Some(UPLOAD) {
                 parameters.push(named(TIMEOUT));
+            }
+            if let Some(RefOr::T(conflict)) = responses.get_mut("409").filter(|_| repeatable) {
+                conflict.description.push_str(UNDER_A_KEY);
             }
             if asks_a_model || path.contains("/examples") {
                 parameters.push(named(PRIORITY));
@@ -57,6 +65,30 @@ pub(crate) fn complete(document: &mut Document) {
             }
         }
     }
+}
+
+/// A parameter among the components.
+fn named(name: &str) -> RefOr<Parameter> {
+    RefOr::Ref(Ref::new(format!("#/components/parameters/{name}")))
+}
+
+/// What 409 says as well where a request may be sent again.
+const UNDER_A_KEY: &str = " Or the `Idempotency-Key` came with another request before; or a request under it is still being \
+                           worked on, which may be asked again.";
+
+/// Gives parameters what they have in common wherever they stand; whether requests may be sent again under a key.
+fn in_common(parameters: &mut [RefOr<Parameter>]) -> bool {
+    let mut repeatable = false;
+    for parameter in parameters {
+        let RefOr::T(Parameter { name, schema, .. }) = parameter else { continue };
+        if let ("limit", Some(RefOr::T(Schema::Object(number)))) = (name.as_str(), schema) {
+            number.minimum = Some(1.into());
+        } else if name == IDEMPOTENCY {
+            *parameter = named(IDEMPOTENCY);
+            repeatable = true;
+        }
+    }
+    repeatable
 }
 
 /// What the layers and the reading of bodies refuse, wherever they stand before an operation.
@@ -132,7 +164,11 @@ fn shared(components: &mut Components) {
         "Milliseconds after which the answer is of no use: 504 then. The server's own limit holds as well.";
     let priority = text().enum_values(Some(["interactive", "bulk"])).build();
     let behind = "`bulk` waits behind requests that somebody waits for. Default `interactive`.";
-    for (name, schema, says) in [(TIMEOUT, whole().build(), less), (PRIORITY, priority, behind)] {
+    let token = text().min_length(Some(1)).max_length(Some(256)).build();
+    let again = "Letters of the client's own, in ASCII. What is sent again under them within 24 hours, by the same API key and with the \
+                 same body, is done once and answered as it was. What was refused may be put right and sent under them again.";
+    let all = [(TIMEOUT, whole().build(), less), (PRIORITY, priority, behind), (IDEMPOTENCY, token, again)];
+    for (name, schema, says) in all {
         components.parameters.insert(name.into(), parameter(name, schema, says).into());
     }
 
@@ -241,4 +277,38 @@ fn example(status: StatusCode, method: &str, asks_a_model: bool) -> Option<Value
     };
     let id = "019a5e0c1f7b7d0c9d3f6f5a4b3c2d1e";
     Some(json!({"error": {"message": message, "type": kind, "param": param, "code": code, "request_id": id}}))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn operations_name_the_headers_that_they_read_and_the_bounds_that_hold() {
+        let document = serde_json::to_value(crate::http::openapi::document()).unwrap();
+        let parameters = |operation: &Value| operation["parameters"].as_array().cloned().unwrap_or_default();
+        let post = |path: &str| &document["paths"][path]["post"];
+        let reads = |path: &str, name: &str| {
+            let named = format!("#/components/parameters/{name}");
+            parameters(post(path)).iter().any(|parameter| parameter["$ref"] == named)
+        };
+        for (path, deadline) in [("/v1/files", false), ("/v1/purges", true), ("/v1/fine_tuning/jobs", true)] {
+            assert_eq!((reads(path, TIMEOUT), reads(path, IDEMPOTENCY)), (deadline, true), "{path}");
+            assert!(post(path)["responses"]["504"].is_object(), "{path}");
+            let conflict = &post(path)["responses"]["409"]["description"];
+            assert!(conflict.as_str().unwrap().contains(IDEMPOTENCY), "{path}: {conflict}");
+        }
+        let conflict = &document["paths"]["/v1/files/{file}"]["delete"]["responses"]["409"]["description"];
+        assert!(!conflict.as_str().unwrap().contains(IDEMPOTENCY), "{conflict}");
+        let items = document["paths"].as_object().unwrap().values();
+        let operations = items.flat_map(|item| item.as_object().unwrap().values());
+        let bounds: Vec<Value> = operations
+            .flat_map(parameters)
+            .filter(|parameter| parameter["name"] == "limit")
+            .map(|parameter| parameter["schema"]["minimum"].clone())
+            .collect();
+        assert!(bounds.len() > 5 && bounds.iter().all(|least| *least == 1), "{bounds:?}");
+    }
 }

@@ -22,6 +22,7 @@ use crate::http::routes::inference::InferenceError;
 use crate::intake::IntakeError;
 use crate::keys::Refused;
 use crate::purge::PurgeError;
+use crate::variants::VariantError;
 
 /// An error on its way to a client. The outermost layer writes its body, since it knows the request's id.
 #[derive(Debug, Clone)]
@@ -70,9 +71,9 @@ pub(crate) struct ErrorObject {
 const INVALID: &str = "invalid_request_error";
 const SERVER: &str = "server_error";
 
-/// After this long a full disk is worth another try, and a request that could not give its `Idempotency-Key` back for
-/// want of room no longer holds it.
-const ROOM_AFTER: Duration = Duration::from_secs(60);
+/// After this long a disk that is full, or a database that others keep busy, is worth another try, and a request that could
+/// not give its `Idempotency-Key` back meanwhile no longer holds it.
+const STORED_AFTER: Duration = Duration::from_secs(60);
 
 /// After this long another backbone may be idle.
 const IDLE_AFTER: Duration = Duration::from_secs(5);
@@ -268,7 +269,7 @@ impl From<TaskError> for ApiError {
     fn from(error: TaskError) -> Self {
         let message = error.to_string();
         match error {
-            TaskError::UnknownModel(_) | TaskError::NotAClassifier(_) => {
+            TaskError::UnknownModel(_) | TaskError::NotAClassifier(_) | TaskError::NotABackbone { .. } => {
                 Self::new(StatusCode::NOT_FOUND, INVALID, "model_not_found", message).about("model")
             }
             TaskError::TensorsOnly(_) | TaskError::NoGraph(_) => Self::invalid("model", message),
@@ -295,6 +296,12 @@ impl From<TaskError> for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let message = error.to_string();
+        if error.is_busy() {
+            tracing::warn!(%message, "nothing could be written in time");
+            let message = "other processes keep the store busy: try again";
+            let busy = Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, "not_ready", message);
+            return Self { retry_after: Some(STORED_AFTER), ..busy };
+        }
         match error {
             StoreError::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, INVALID, "not_found", message),
             StoreError::Conflict(_) => Self::conflict(message),
@@ -315,7 +322,7 @@ impl From<StoreError> for ApiError {
             StoreError::DiskFull => {
                 tracing::error!(%message, "nothing more can be stored");
                 let full = Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, "not_ready", message);
-                Self { retry_after: Some(ROOM_AFTER), ..full.because(Reason::DiskFull) }
+                Self { retry_after: Some(STORED_AFTER), ..full.because(Reason::DiskFull) }
             }
             StoreError::LeaseLost(_)
             | StoreError::Newer { .. }
@@ -397,15 +404,42 @@ impl From<CannotExport> for ApiError {
             | CannotExport::NoGraph { .. }
             | CannotExport::NoBackbone { .. }
             | CannotExport::OtherBackbone { .. }
-            // The files on the disk are not those that were loaded, or the graph is of a kind that cannot be extended.
-            | CannotExport::Folder(_)
+            // The graph is of a kind that cannot be extended.
             | CannotExport::Compose(_) => {
-                tracing::warn!(%message, "a version was not exported");
+                tracing::debug!(%message, "a version was not exported");
                 Self::conflict(message)
+            }
+            // The files on the disk are not those that were loaded.
+            CannotExport::Folder(error) => {
+                tracing::warn!(%message, "a version was not exported");
+                Self::conflict(error.reason())
             }
             CannotExport::Store(error) => error.into(),
             CannotExport::Head(_) | CannotExport::CutOff => {
                 tracing::error!(%message, "a version could not be exported");
+                Self::internal()
+            }
+        }
+    }
+}
+
+/// Of a tuned version whose backbone is to be put together; elsewhere that is a load.
+impl From<VariantError> for ApiError {
+    fn from(error: VariantError) -> Self {
+        if error.is_full() {
+            return StoreError::DiskFull.into();
+        }
+        match error {
+            VariantError::Unknown
+            | VariantError::OtherBackbone { .. }
+            | VariantError::NoBackbone(_)
+            | VariantError::Folder(_) => {
+                tracing::warn!(%error, "a tuned backbone was not put together");
+                Self::conflict(error.reason())
+            }
+            VariantError::Store(error) => error.into(),
+            VariantError::Method(_) | VariantError::Write { .. } | VariantError::CutOff => {
+                tracing::error!(%error, "a tuned backbone could not be put together");
                 Self::internal()
             }
         }

@@ -9,6 +9,7 @@ use axum::extract::{FromRequest as _, Multipart, Request};
 use axum::http::{HeaderMap, header};
 use headstart_engine::Class;
 use headstart_tasks::{Caller, Task};
+use headstart_types::wording::in_json;
 use headstart_types::{Media, Payload};
 use http_body_util::BodyExt as _;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -194,7 +195,7 @@ pub(crate) fn parse_json<P: DeserializeOwned>(body: &[u8]) -> Result<P, ApiError
 }
 
 fn refused(path: &str, problem: &str) -> ApiError {
-    ApiError::invalid(top_field(path), format!("`{path}`: {}", plain(problem)))
+    ApiError::invalid(top_field(path), format!("`{path}`: {}", in_json(problem)))
 }
 
 fn first_byte(body: &[u8]) -> Option<u8> {
@@ -224,25 +225,6 @@ fn choices<P: DeserializeOwned>(body: &[u8], path: &serde_path_to_error::Path) -
     let said = error.inner().to_string();
     let (_, words) = said.split_once("expected ").filter(|_| error.path().to_string() == path.to_string())?;
     Some(format!("expected {words}"))
-}
-
-/// A parser's message with the names of JSON in place of Rust's.
-pub(crate) fn plain(message: &str) -> String {
-    const NAMES: [(&str, &str); 8] = [
-        ("expected usize", "expected a whole number of at least 0"),
-        ("expected u64", "expected a whole number of at least 0"),
-        ("expected u32", "expected a whole number of at least 0"),
-        ("expected f32", "expected a number"),
-        ("expected f64", "expected a number"),
-        ("expected a sequence", "expected a list"),
-        ("expected a map", "expected an object"),
-        ("invalid type: map", "invalid type: object"),
-    ];
-    NAMES
-        .iter()
-        .fold(message.replace("invalid type: sequence", "invalid type: list"), |text, (rust, json)| {
-            text.replace(rust, json)
-        })
 }
 
 /// The field of the body in which a path ends.
@@ -298,10 +280,24 @@ async fn read_multipart(
         if name == "file" {
             files.push(Media::Bytes(field.bytes().await.map_err(too_large)?));
         } else {
-            fields.push((name, field.text().await.map_err(too_large)?));
+            let media = field.content_type().is_some_and(is_picture_or_sound);
+            let value = text_of(&name, field.bytes().await.map_err(too_large)?, media)?;
+            fields.push((name, value));
         }
     }
     Ok((fields, files))
+}
+
+/// The text of a part. What is no text is not made one: its vector would be that of other words.
+fn text_of(name: &str, bytes: Bytes, media: bool) -> Result<String, ApiError> {
+    const FILES: &str = "a picture or a sound goes into a part named `file`";
+    if media {
+        return Err(ApiError::invalid(name, format!("`{name}` is a picture or a sound; {FILES}")));
+    }
+    let text = String::from_utf8(bytes.into())
+        .map_err(|_| ApiError::invalid(name, format!("`{name}` is no text in UTF-8; {FILES}")))?;
+    // The mark that some editors put at the start of a file.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 /// Whether reading stopped at the body's limit, which the reader of parts wraps in errors of its own.
@@ -324,8 +320,13 @@ pub(crate) fn content_type(headers: &HeaderMap) -> String {
 
 /// Whether a body of this type is a picture or a sound itself.
 pub(crate) fn is_media(content_type: &str) -> bool {
-    ["image/", "audio/"].iter().any(|kind| content_type.starts_with(kind))
+    is_picture_or_sound(content_type)
         || matches!(content_type, "application/octet-stream" | "application/ogg" | "video/mp4")
+}
+
+/// Whether this type is one of pictures or of sounds by its name.
+fn is_picture_or_sound(content_type: &str) -> bool {
+    ["image/", "audio/"].iter().any(|kind| content_type.starts_with(kind))
 }
 
 #[cfg(test)]
@@ -368,6 +369,18 @@ mod tests {
         for body in ["[3]", " 1", "null", "\"count\"", "[]"] {
             let error = format!("{:?}", parse_json::<Fields>(body.as_bytes()).unwrap_err());
             assert!(error.contains("must be a JSON object"), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_no_text_is_named_and_the_mark_before_a_text_is_not_its_own() {
+        let text = |bytes: &'static [u8], media| text_of("labels", Bytes::from_static(bytes), media);
+        assert_eq!(text("\u{feff}café".as_bytes(), false).unwrap(), "café");
+        for (bytes, media) in
+            [(b"caf\xe9".as_slice(), false), (b"\xff\xfec\0".as_slice(), false), (b"ID3".as_slice(), true)]
+        {
+            let error = format!("{:?}", text(bytes, media).unwrap_err());
+            assert!(error.contains("param: Some(\"labels\")") && error.contains("named `file`"), "{error}");
         }
     }
 

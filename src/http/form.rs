@@ -1,17 +1,20 @@
 //! Typed fields from a form or a query, where every value is text.
 //!
 //! A value becomes what its field is: a number, a word, a text as it stands. Only fields that can be more than one text
-//! (inputs, labels, objects) are read as JSON where the value is a JSON list or object. An empty value is absent.
+//! (inputs, labels, objects) are read as JSON where the value is a JSON list or object; one value for a list that begins like
+//! either and is neither is refused, as nobody means it as the list's only element. An empty value is absent.
 
 use std::fmt;
 
+use headstart_types::wording::in_json;
+use percent_encoding::percent_decode_str;
 use serde::de::value::{MapDeserializer, SeqDeserializer};
-use serde::de::{self, DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
+use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::Value;
 
 use crate::http::error::ApiError;
-use crate::http::extract::{plain, top_field};
+use crate::http::extract::top_field;
 
 /// The fields of a form, in the order in which their names came.
 pub(crate) type Fields = Vec<(String, Vec<String>)>;
@@ -36,7 +39,16 @@ pub(crate) fn fields(pairs: impl IntoIterator<Item = (String, String)>) -> Resul
 
 /// The fields of a query.
 pub(crate) fn query(text: &str) -> Result<Fields, ApiError> {
-    fields(form_urlencoded::parse(text.as_bytes()).into_owned())
+    let decoded = |text: &str| percent_decode_str(&text.replace('+', " ")).collect::<Vec<u8>>();
+    let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = String::from_utf8_lossy(&decoded(name)).into_owned();
+        match String::from_utf8(decoded(value)) {
+            Ok(value) => Ok((name, value)),
+            Err(_) => Err(ApiError::invalid(&name, format!("`{name}` is no text in UTF-8"))),
+        }
+    });
+    fields(pairs.collect::<Result<Vec<_>, _>>()?)
 }
 
 /// Fields of their types; the message names the one that is wrong.
@@ -45,7 +57,7 @@ pub(crate) fn read<P: DeserializeOwned>(fields: Fields) -> Result<P, ApiError> {
     serde_path_to_error::deserialize(MapDeserializer::new(fields)).map_err(
         |error: serde_path_to_error::Error<Wrong>| {
             let path = error.path().to_string();
-            ApiError::invalid(top_field(&path), format!("`{path}`: {}", plain(&error.inner().to_string())))
+            ApiError::invalid(top_field(&path), format!("`{path}`: {}", in_json(&error.inner().to_string())))
         },
     )
 }
@@ -91,7 +103,12 @@ impl Values {
 }
 
 fn json(value: &str) -> Option<Value> {
-    value.trim_start().starts_with(['[', '{']).then(|| serde_json::from_str(value).ok())?
+    like_json(value).then(|| serde_json::from_str(value).ok())?
+}
+
+/// Whether a value begins as a JSON list or object does.
+fn like_json(value: &str) -> bool {
+    value.trim_start().starts_with(['[', '{'])
 }
 
 impl IntoDeserializer<'_, Wrong> for Values {
@@ -129,6 +146,12 @@ impl<'de> Deserializer<'de> for Values {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        if let [value] = self.0.as_slice()
+            && like_json(value)
+            && let Err(error) = serde_json::from_str::<IgnoredAny>(value)
+        {
+            return Err(Wrong(format!("begins like JSON and is none: {error}")));
+        }
         match self.json() {
             Some(json @ Value::Array(_)) => Ok(json.deserialize_seq(visitor)?),
             Some(_) | None => visitor.visit_seq(SeqDeserializer::new(self.0.into_iter().map(Single))),
@@ -251,7 +274,7 @@ mod tests {
             (vec!["a".to_owned(), "b".to_owned()], "{}".to_owned())
         );
         assert_eq!(form("names=[\"a\",\"b\"]").names.unwrap(), ["a", "b"]);
-        assert_eq!(form("names=[a").names.unwrap(), ["[a"]);
+        assert_eq!(form("names=[a&names={b").names.unwrap(), ["[a", "{b"]);
         assert!(form("more={\"flag\":true}").more.unwrap().flag);
         let absent = form("count=&template=&input=");
         assert!(absent.count.is_none() && absent.template.is_none() && absent.input.is_none());
@@ -259,13 +282,35 @@ mod tests {
 
     #[test]
     fn an_input_is_a_text_a_json_list_or_several_values() {
-        let data = |text: &str| form(text).input.unwrap().into_data("input", Modality::Text, None).unwrap();
+        let data =
+            |text: &str| form(text).input.unwrap().into_data_of("input", &[Modality::Text], None).unwrap();
         let texts = [Datum::Text("a".into()), Datum::Text("b".into())];
         assert_eq!(data("input=[\"a\",\"b\"]"), texts);
         assert_eq!(data("input=a&input=b"), texts);
         assert_eq!(data("input=[101,102]"), [Datum::Tokens(vec![101, 102])]);
         assert_eq!(data("input={\"text\":\"a\"}"), texts[..1]);
         assert_eq!(data("input=[not json"), [Datum::Text("[not json".into())]);
+    }
+
+    #[test]
+    fn one_value_for_a_list_that_begins_like_json_must_be_json() {
+        for value in
+            ["[cat, dog, car]", " [\"cat\", ]", "[a", "{cat}", "{\"label\": \"cat\"", "[\"cat\"] dog"]
+        {
+            let error =
+                format!("{:?}", read::<Form>(vec![("names".into(), vec![value.into()])]).unwrap_err());
+            assert!(
+                error.contains("param: Some(\"names\")") && error.contains("is none"),
+                "{value}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_query_is_text_in_utf8_or_refused_by_the_name_of_its_field() {
+        assert_eq!(form("names=caf%C3%A9+au%20lait&x&&=").names.unwrap(), ["café au lait"]);
+        let error = format!("{:?}", query("count=1&names=caf%e9").unwrap_err());
+        assert!(error.contains("param: Some(\"names\")") && error.contains("UTF-8"), "{error}");
     }
 
     #[test]

@@ -125,8 +125,13 @@ where
             Ok(answer(stored.body))
         }
         Err(error) => {
-            // What was refused may be put right and sent again.
-            store.abandon(&ticket).await?;
+            if error.status.is_server_error() {
+                // What was asked for may be done: whoever sends it again is to find it by its id, not to make another.
+                store.let_go(&ticket).await?;
+            } else {
+                // What was refused may be put right and sent again.
+                store.abandon(&ticket).await?;
+            }
             Err(error)
         }
     }
@@ -173,7 +178,43 @@ fn answer(body: String) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::app::App;
+    use crate::auth::Identity;
+    use crate::config::{Config, Options};
+
+    /// Asks under one key, for what ends as it is given; the id that the work was given.
+    async fn asked(visible: &Visible, new: &str, outcome: Result<(), ApiError>) -> Option<String> {
+        let headers = HeaderMap::from_iter([(header::HeaderName::from_static(HEADER), "t".parse().unwrap())]);
+        let sent = Sent { headers: &headers, route: "POST /", place: "", body: &Bytes::new() };
+        let (given, taken) = std::sync::mpsc::channel();
+        let failed = outcome.is_err();
+        let answered = once(visible, sent, new.to_owned(), move |_, id| async move {
+            given.send(id.clone()).unwrap();
+            outcome.map(|()| id)
+        });
+        assert_eq!(answered.await.is_err(), failed);
+        taken.try_recv().ok()
+    }
+
+    #[tokio::test]
+    async fn what_failed_is_done_again_under_its_id_and_what_was_refused_under_a_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { data: Some(folder.path().to_owned()), ..Options::default() };
+        let app = Arc::new(App::new(Config::resolve(options).unwrap()).unwrap());
+        app.open_store().await.unwrap();
+        let store = app.store().unwrap().clone();
+        let visible = Visible { app, store, identity: Identity::NOBODY };
+        let refused = Err(ApiError::invalid("suffix", "is wrong"));
+        assert_eq!(asked(&visible, "job-1", refused).await.unwrap(), "job-1");
+        // The row was made, and what is told of it could not be read.
+        assert_eq!(asked(&visible, "job-2", Err(ApiError::internal())).await.unwrap(), "job-2");
+        assert_eq!(asked(&visible, "job-3", Err(ApiError::not_ready())).await.unwrap(), "job-2");
+        assert_eq!(asked(&visible, "job-4", Ok(())).await.unwrap(), "job-2");
+        assert_eq!(asked(&visible, "job-5", Ok(())).await, None, "it was answered");
+    }
 
     #[tokio::test]
     async fn work_that_outlasts_its_hold_keeps_others_out() {

@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use headstart_tasks::{Task, TaskVisitor, visit_all};
+use headstart_types::report::Report;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::request_body::RequestBodyBuilder;
@@ -54,7 +55,7 @@ use crate::http::routes::{
         pointers::delete_alias, purges::create, purges::list, purges::retrieve,
         audit::list, health::live, health::ready, health::metrics, loading::load, loading::unload, inference::infer, inference::metadata, inference::model_ready, inference::configuration, inference::server, inference::live, inference::ready, inference::statistics, inference::model_statistics, inference::index, inference::load, inference::unload,
     ),
-    components(schemas(ErrorBody))
+    components(schemas(ErrorBody, Report))
 )]
 struct Handwritten;
 
@@ -283,10 +284,82 @@ fn binary() -> RefOr<Schema> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::path::Path;
+
+    use serde_json::Value;
+
     #[test]
     fn the_committed_document_is_the_generated_one() {
         let committed = include_str!("../../openapi/openapi.json");
         let generated = super::document_json().unwrap();
         assert!(committed == generated, "openapi/openapi.json is out of step; `make openapi` mends it");
+    }
+
+    #[test]
+    fn whatever_the_document_refers_to_is_in_it() {
+        let document: Value = serde_json::from_str(&super::document_json().unwrap()).unwrap();
+        let mut references = BTreeSet::new();
+        collect(&document, &mut references);
+        assert!(references.len() > 100, "{} references", references.len());
+        let absent: Vec<&str> = references
+            .into_iter()
+            .filter(|reference| reference.strip_prefix('#').and_then(|at| document.pointer(at)).is_none())
+            .collect();
+        assert!(absent.is_empty(), "{absent:?}");
+    }
+
+    #[test]
+    fn no_two_types_have_one_name_among_the_components() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut folders = vec![root.join("src"), root.join("crates")];
+        let mut named = BTreeMap::<String, Vec<String>>::new();
+        while let Some(folder) = folders.pop() {
+            for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|ending| ending == "rs") {
+                    for name in documented(&std::fs::read_to_string(&path).unwrap()) {
+                        named.entry(name).or_default().push(path.display().to_string());
+                    }
+                }
+            }
+        }
+        assert!(named.len() > 100, "{} types", named.len());
+        named.retain(|_, places| places.len() > 1);
+        assert!(
+            named.is_empty(),
+            "the document keeps one of each, give the other `#[schema(as = …)]`: {named:?}"
+        );
+    }
+
+    /// Names that types of a file have among the components.
+    fn documented(source: &str) -> Vec<String> {
+        let (mut names, mut renamed, mut within) = (Vec::new(), None, false);
+        for line in source.lines().map(str::trim) {
+            within |= line.starts_with("#[derive(") && line.contains("ToSchema");
+            if let Some((_, name)) = line.split_once("#[schema(as = ").filter(|_| within) {
+                renamed = name.split([',', ')']).next().map(str::to_owned);
+            }
+            let declared = line.split_once("struct ").or_else(|| line.split_once("enum "));
+            let declared = declared.filter(|(before, _)| before.is_empty() || before.starts_with("pub"));
+            if let Some((_, name)) = declared.filter(|_| within) {
+                let own = || name.split(|letter: char| !letter.is_alphanumeric()).next().map(str::to_owned);
+                names.extend(renamed.take().or_else(own));
+                within = false;
+            }
+        }
+        names
+    }
+
+    fn collect<'a>(value: &'a Value, references: &mut BTreeSet<&'a str>) {
+        match value {
+            Value::Object(fields) => {
+                references.extend(fields.get("$ref").and_then(Value::as_str));
+                fields.values().for_each(|field| collect(field, references));
+            }
+            Value::Array(list) => list.iter().for_each(|value| collect(value, references)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
     }
 }

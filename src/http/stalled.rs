@@ -64,26 +64,30 @@ impl HttpBody for Ending {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use axum::body::to_bytes;
     use futures_util::{Stream, StreamExt as _, stream};
     use http_body_util::BodyExt as _;
 
     use super::*;
 
-    const WAIT: Duration = Duration::from_millis(400);
+    const WAIT: Duration = Duration::from_secs(1);
 
     fn slow_parts(count: u32) -> impl Stream<Item = Result<Bytes, io::Error>> {
         let part = |at: u32| async move {
-            sleep(WAIT / 4).await;
-            Ok(Bytes::from(format!("part {at};")))
+            sleep(WAIT / 40).await;
+            Ok(Bytes::from(format!("part {at:2};")))
         };
         stream::iter(0..count).then(part)
     }
 
     #[tokio::test]
     async fn a_body_that_stops_arriving_ends_and_a_slow_one_does_not() {
-        let slow = ending(Body::from_stream(slow_parts(6)), WAIT);
-        assert_eq!(to_bytes(slow, usize::MAX).await.unwrap().len(), 6 * "part 0;".len());
+        let begun = Instant::now();
+        let slow = ending(Body::from_stream(slow_parts(50)), WAIT);
+        assert_eq!(to_bytes(slow, usize::MAX).await.unwrap().len(), 50 * "part  0;".len());
+        assert!(begun.elapsed() > WAIT, "the whole took longer than any part may");
         let stops = ending(Body::from_stream(slow_parts(1).chain(stream::pending())), WAIT);
         let error = to_bytes(stops, usize::MAX).await.unwrap_err();
         assert!(error.to_string().contains("nothing of it came"), "{error}");

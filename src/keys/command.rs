@@ -3,10 +3,10 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, NaiveDate, TimeDelta};
+use chrono::{DateTime, Datelike as _, NaiveDate, TimeDelta};
 use clap::{Args, Subcommand};
 use headstart_store::{Store, make_private};
 use headstart_types::ids::KeyId;
@@ -21,6 +21,9 @@ const WHO: &str = "headstart keys";
 
 /// What every secret that is made here starts with, so that scanners of texts can know one.
 const PREFIX: &str = "hs-";
+
+/// The last year a key may end in: dates are written with four digits.
+const LAST_YEAR: i32 = 9999;
 
 /// Longest name of a key.
 const LONGEST_NAME: usize = 64;
@@ -147,10 +150,9 @@ async fn list(config: &Config) -> anyhow::Result<()> {
     for key in &config.api_keys {
         writeln!(out, "{}  {}  from api-keys", key.identity().key, key.scopes())?;
     }
-    if Store::is_in(&config.data) {
-        for key in open(config).await?.keys().await? {
-            writeln!(out, "{}", described(&key, now))?;
-        }
+    ensure!(Store::is_in(&config.data), "`data`: there is no store in {}", config.data.display());
+    for key in open(config).await?.keys().await? {
+        writeln!(out, "{}", described(&key, now))?;
     }
     Ok(())
 }
@@ -171,7 +173,11 @@ async fn open(config: &Config) -> anyhow::Result<Store> {
     Store::open(&config.data).await.with_context(|| format!("`data`: {}", config.data.display()))
 }
 
-fn check_name(name: &str) -> anyhow::Result<()> {
+/// Whether a key can be of that name.
+///
+/// # Errors
+/// What names are.
+pub(crate) fn check_name(name: &str) -> anyhow::Result<()> {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     ensure!(
         (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(known),
@@ -196,25 +202,27 @@ fn check_configured(config: &Config, name: &str, scopes: &str, reuse: bool) -> a
 
 /// The time that `90d`, `12h` or `2027-01-31` means, in milliseconds since the epoch.
 fn end_of(text: &str, now: i64) -> anyhow::Result<i64> {
-    let count = |digits: &str| digits.parse::<i64>().ok();
-    let hour = TimeDelta::hours(1).num_milliseconds();
-    let span = match text.char_indices().last() {
-        Some((end, 'd')) => count(&text[..end]).and_then(|days| days.checked_mul(24)),
-        Some((end, 'h')) => count(&text[..end]),
-        _ => None,
+    let digits = |unit: char| {
+        let digits = text.strip_suffix(unit)?;
+        (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())).then_some(digits)
     };
+    let units = [('d', TimeDelta::days(1)), ('h', TimeDelta::hours(1))];
+    let span = units.into_iter().find_map(|(unit, each)| Some((digits(unit)?, each.num_milliseconds())));
     let end = match span {
-        Some(hours) => hours.checked_mul(hour).and_then(|span| now.checked_add(span)),
+        Some((digits, each)) => {
+            let span = digits.parse::<i64>().ok().and_then(|count| count.checked_mul(each));
+            let end = span.and_then(|span| now.checked_add(span));
+            end.filter(|end| DateTime::from_timestamp_millis(*end).is_some_and(|end| end.year() <= LAST_YEAR))
+                .with_context(|| format!("`--expires`: `{text}` is after the year {LAST_YEAR}"))?
+        }
         None => text
             .parse::<NaiveDate>()
             .ok()
-            .and_then(|day| Some(day.and_hms_opt(0, 0, 0)?.and_utc().timestamp_millis())),
+            .and_then(|day| Some(day.and_hms_opt(0, 0, 0)?.and_utc().timestamp_millis()))
+            .with_context(|| format!("`--expires`: `{text}` is none of `90d`, `12h` and `2027-01-31`"))?,
     };
-    match end {
-        Some(end) if end > now && DateTime::from_timestamp_millis(end).is_some() => Ok(end),
-        Some(_) => bail!("`--expires`: `{text}` is not to come"),
-        None => bail!("`--expires`: `{text}` is none of `90d`, `12h` and `2027-01-31`"),
-    }
+    ensure!(end > now, "`--expires`: `{text}` is not to come");
+    Ok(end)
 }
 
 /// A key in one line.
@@ -264,6 +272,12 @@ mod tests {
         {
             assert!(end_of(wrong, NOON).is_err(), "{wrong}");
         }
+        let said = |text: &str| end_of(text, NOON).unwrap_err().to_string();
+        for far in ["99999999d", "9999999999999999d", "99999999999999999999h"] {
+            assert!(said(far).ends_with("is after the year 9999"), "{}", said(far));
+        }
+        assert!(said("0h").ends_with("is not to come") && said("2026-01-31").ends_with("is not to come"));
+        assert!(said("-1d").contains("is none of"));
     }
 
     #[test]

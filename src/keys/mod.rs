@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::auth::ApiKey;
 use crate::clock::now_ms;
 
+pub(crate) use command::check_name;
 pub use command::{KeysCommand, run};
 pub(crate) use limits::{Accounts, Left, Refused};
 

@@ -196,7 +196,11 @@ impl Pull<'_> {
             plan.files.iter().map(|(file, of)| (file.as_str(), staging.part(file, of.sha256.as_deref())));
         staging.assemble(parts)?;
         let (manifest, notes) = self.made(asked, &staging)?;
-        let kept = locked.map(|locked| self.keep(asked, locked, &staging)).transpose()?.unwrap_or_default();
+        let older = staging.made_of().or_else(|| locked.cloned());
+        let kept = match &older {
+            Some(older) => self.keep(asked, older, &staging)?,
+            None => Vec::new(),
+        };
         staging.sync(plan.files.keys().map(String::as_str))?;
         let now = Locked {
             entry: asked.name.clone(),
@@ -208,6 +212,9 @@ impl Pull<'_> {
         };
         // Before the lock file has it: who came meanwhile is told so the next time too.
         staging.ensure_as_found()?;
+        if let Some(older) = &older {
+            staging.remember(older)?;
+        }
         // First the lock file: a pull that is cut off here goes on, and one of a folder without it would not.
         self.lock.backbones.insert(asked.id.clone(), now);
         self.lock.write(self.models)?;

@@ -72,6 +72,22 @@ impl Lock {
         Self::parse(&text).with_context(context)
     }
 
+    /// One backbone's entry on its own.
+    pub(super) fn of(id: &str, locked: Locked) -> Self {
+        Self { version: VERSION, backbones: BTreeMap::from([(id.to_owned(), locked)]) }
+    }
+
+    /// Removes a folder's lock file, if it has one.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub(super) fn remove(folder: &Path) -> std::io::Result<()> {
+        match std::fs::remove_file(folder.join(NAME)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+
     /// Reads a lock file's text.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use anyhow::{Context as _, ensure};
 use headstart_types::Manifest;
 
+use super::lock::{Lock, Locked};
 use super::transfer::{Fetched, hex, measure};
 
 /// A folder in the making.
@@ -61,15 +62,30 @@ impl Staging {
     /// Puts right what a pull left that was killed while it published: between its two renames no folder is in the place.
     fn recover(&mut self) -> std::io::Result<()> {
         let older = self.root.join(OLDER);
-        if standing(&older).is_none() {
-            return Ok(());
+        let is_there = standing(&older).is_some();
+        if is_there && self.found.is_none() {
+            std::fs::rename(&older, &self.place)?;
+            self.found = standing(&self.place);
+        } else if is_there {
+            // What was known of the older one says nothing of the one in its place.
+            Lock::remove(&self.root)?;
+            std::fs::remove_dir_all(&older)?;
         }
-        if self.found.is_some() {
-            return std::fs::remove_dir_all(&older);
-        }
-        std::fs::rename(&older, &self.place)?;
-        self.found = standing(&self.place);
-        Ok(())
+        if self.found.is_none() { Lock::remove(&self.root) } else { Ok(()) }
+    }
+
+    /// What the folder in the place was made of, where a pull that was cut off has written the lock file for another.
+    pub(super) fn made_of(&self) -> Option<Locked> {
+        // One that was not written whole is of a pull that left the lock file as it was.
+        Lock::read(&self.root).ok()?.backbones.remove(&self.id)
+    }
+
+    /// Keeps what the folder in the place was made of until another is there: the lock file is written before.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub(super) fn remember(&self, made_of: &Locked) -> anyhow::Result<()> {
+        Lock::of(&self.id, made_of.clone()).write(&self.root)
     }
 
     /// What came to the place while files were fetched is somebody else's.
@@ -194,6 +210,7 @@ impl Staging {
         }
         // A folder that came at this very moment is not written over: it is not empty.
         std::fs::rename(self.folder(), &self.place).with_context(context)?;
+        Lock::remove(&self.root).with_context(context)?;
         // They are the same files: a pull that is cut off here must not leave read-only ones to write to.
         gone(std::fs::remove_dir_all(self.root.join(PARTS))).with_context(context)?;
         for path in files.map(|file| self.place.join(file)) {
@@ -346,6 +363,36 @@ mod tests {
         staging.ensure_as_found().unwrap_err();
         std::fs::remove_dir(&place).unwrap();
         staging.publish(std::iter::empty()).unwrap();
+    }
+
+    #[test]
+    fn what_an_older_folder_was_made_of_is_known_until_another_is_in_its_place() {
+        let models = tempfile::tempdir().unwrap();
+        let (place, left) = (models.path().join("a"), models.path().join(".a.pulling"));
+        let locked = |commit: &str| Locked {
+            entry: "a".into(),
+            repository: "o/n".into(),
+            revision: "main".into(),
+            commit: commit.repeat(40),
+            manifest: String::new(),
+            files: std::collections::BTreeMap::new(),
+        };
+        assert_eq!(open(models.path()).made_of(), None);
+        std::fs::create_dir(&place).unwrap();
+        open(models.path()).remember(&locked("1")).unwrap();
+        // Killed before its first rename, and between the two.
+        assert_eq!(open(models.path()).made_of(), Some(locked("1")));
+        std::fs::rename(&place, left.join(OLDER)).unwrap();
+        assert_eq!(open(models.path()).made_of(), Some(locked("1")));
+        // Behind the second, and where there is no folder any more.
+        std::fs::create_dir(left.join(OLDER)).unwrap();
+        assert_eq!(open(models.path()).made_of(), None);
+        open(models.path()).remember(&locked("2")).unwrap();
+        std::fs::remove_dir(&place).unwrap();
+        assert_eq!(open(models.path()).made_of(), None);
+        std::fs::write(left.join("headstart.lock"), "version = ").unwrap();
+        std::fs::create_dir(&place).unwrap();
+        assert_eq!(open(models.path()).made_of(), None, "it was not written whole");
     }
 
     #[test]

@@ -361,15 +361,94 @@ fn remaining(files: &[PurgedFile], trained_on: &[String], unknown: &[String]) ->
     remaining
 }
 
-/// Erases what purges that were cut off, or had to wait, left behind; whether nothing has to wait any more.
+/// Erases what purges that were cut off, or had to wait, left behind; whether nothing has to wait any more. One that cannot be
+/// finished keeps no other from it.
 pub(crate) async fn finish_all(store: &Store) -> Result<bool, StoreError> {
-    let mut all = true;
+    let mut all = Ok(true);
     for id in store.unfinished_purges().await? {
-        let finished = store.finish_purge(&id, now_ms()).await?;
-        all &= finished;
-        if finished {
-            tracing::info!(purge.id = %id, "the bytes of a purge are erased");
+        match store.finish_purge(&id, now_ms()).await {
+            Ok(true) => tracing::info!(purge.id = %id, "the bytes of a purge are erased"),
+            Ok(false) => all = all.map(|_| false),
+            // The sweep tells of it.
+            Err(error) if all.is_ok() => all = Err(error),
+            Err(error) => {
+                tracing::error!(purge.id = %id, %error, "the old bytes of a purge stay until the next sweep");
+            }
         }
     }
-    Ok(all)
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use headstart_types::file::FileState;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A purge of a file's only row, written and not finished, and the bytes that are to go.
+    async fn unfinished(store: &Store, number: u8) -> (PurgeId, Sha256) {
+        let old = store.blobs().put(format!("row {number}").as_bytes()).await.unwrap();
+        let row = FileRow {
+            id: FileId::new(1, [number; 10]),
+            key: String::new(),
+            filename: "rows.jsonl".into(),
+            purpose: "fine-tune".into(),
+            bytes: old.bytes,
+            sha256: old.sha256.clone(),
+            created_at: 1,
+            expires_at: None,
+            state: FileState::Processed,
+            status_details: None,
+            problems: json!([]),
+            summary: json!({}),
+        };
+        store.create_file(&row, u64::MAX).await.unwrap();
+        let id = PurgeId::new(1, [number; 10]);
+        let to = FileRow { sha256: store.blobs().put(b"").await.unwrap().sha256, bytes: 0, ..row };
+        let named = PurgeNamed { by: NamedBy::Text, file: None, rows: None, sha256: None };
+        let purge = NewPurge {
+            id: id.clone(),
+            reason: Reason { who: String::new(), reason: String::new(), gate: None },
+            key: None,
+            details: PurgeDetails {
+                named,
+                rows: 1,
+                not_found: 0,
+                files: Vec::new(),
+                examples: Vec::new(),
+                jobs: Vec::new(),
+                trained_on: Vec::new(),
+                unknown: Vec::new(),
+                remaining: Vec::new(),
+            },
+            files: vec![FileChange {
+                from: old.sha256.clone(),
+                to,
+                versions: 0,
+                reports: 0,
+                answer: "{}".into(),
+            }],
+            versions: Vec::new(),
+            reports: Vec::new(),
+            evidence: Vec::new(),
+        };
+        assert!(store.purge(&purge, now_ms() + 1000).await.unwrap());
+        (id, old.sha256)
+    }
+
+    #[tokio::test]
+    async fn a_purge_that_cannot_be_finished_keeps_no_other_from_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let (first, stuck) = unfinished(&store, 1).await;
+        let (_, gone) = unfinished(&store, 2).await;
+        // What no file system removes as a file.
+        let path = store.blobs().path(&stuck).await.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(finish_all(&store).await.is_err());
+        assert_eq!(store.unfinished_purges().await.unwrap(), [first]);
+        assert!(store.blobs().info(&gone).await.unwrap().is_none());
+    }
 }

@@ -8,11 +8,12 @@ use headstart_methods::auto::{self, Deciding};
 use headstart_methods::data::Targets;
 use headstart_methods::tune::Recipe;
 use headstart_methods::{Fitted, Method, MethodError, method};
+use headstart_tasks::TaskError;
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
 use crate::precision;
-use crate::worker::control::Stop;
+use crate::worker::control::{Stop, UNSUITABLE, never_fits};
 use crate::worker::fine_tune::Context;
 use crate::worker::pace::Part;
 use crate::worker::rehearsal;
@@ -72,7 +73,15 @@ impl Context<'_> {
         };
         let turns = self.turns(ground, fitted)?;
         self.pace.begin(Part::Tune);
-        let made = chosen.tune(plan, ground, turns, &probe).await?;
+        let made = match chosen.tune(plan, ground, turns, &probe).await {
+            Ok(made) => made,
+            // It could be trained; what came of it is more than `model-memory` will ever leave.
+            Err(Stop::Refused(error)) if error.code == UNSUITABLE => {
+                let why = format!("what {name} made of it cannot be used: {}", error.message);
+                return self.not_trained(ground, fitted, &why).await;
+            }
+            Err(stop) => return Err(stop),
+        };
         let judged = auto::judge(fitted, &made.fitted, &targets(ground));
         if !judged.kept {
             return self
@@ -145,17 +154,24 @@ impl Context<'_> {
             )));
         }
         let cannot = |problem: String| Ok(Err(format!("`{id}` cannot be trained: {problem}")));
-        let trained = match self.features.trained(self.app).await? {
-            Ok(trained) => trained,
-            Err(problem) => return cannot(problem),
+        let trained = match self.features.trained(self.app).await {
+            Ok(Ok(trained)) => trained.folder().clone(),
+            Ok(Err(problem)) => return cannot(problem),
+            // Whoever unloaded the original alone may never load it again.
+            Err(error @ TaskError::Unloaded(_)) if spec.original.is_some() => {
+                return cannot(error.to_string());
+            }
+            Err(error) => match never_fits(&error) {
+                Some(problem) => return cannot(problem),
+                None => return Err(error.into()),
+            },
         };
         let embeddings = Recipe::default().embeddings;
-        if let Err(problem) =
-            precision::check_folders(self.app, &self.features.folder, trained.folder(), embeddings).await
-        {
+        let checked = precision::check(self.app, &self.features.folder, &trained, embeddings).await;
+        if let Err(problem) = checked {
             return cannot(problem);
         }
-        let reads = trained.modality();
+        let reads = trained.manifest().backbone.modality;
         match ground.files.first().and_then(|file| file.inspection.modality) {
             Some(holds) if holds != reads => Ok(Err(format!(
                 "the examples are {}, and what would be trained reads {}",

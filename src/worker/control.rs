@@ -17,6 +17,9 @@ use crate::worker::pace::Pace;
 /// The step under which a fit's state is kept.
 pub(super) const FIT_STATE: &str = "fit";
 
+/// The code of a job whose backbone cannot be what it asks for.
+pub(super) const UNSUITABLE: &str = "unsuitable_model";
+
 /// What may help where training gets lost.
 const DIVERGED: &str = "numbers became infinite or undefined while fitting: a smaller `learning_rate` or another method may help";
 
@@ -35,7 +38,8 @@ pub(super) enum Stop {
     Refused(JobError),
     /// The disk is full: it goes on once there is room.
     NoRoom,
-    /// A backbone does not fit into memory beside those that are in use: it goes on once some are idle.
+    /// A backbone does not fit into memory beside those that are in use, or was unloaded by request: it goes on once there is
+    /// room, or it is loaded.
     NoMemory(String),
     /// The service failed; another try may succeed.
     Broken(String),
@@ -48,17 +52,38 @@ impl Stop {
     }
 }
 
+/// Why a backbone will never be had, where it takes more memory than all may.
+pub(super) fn never_fits(error: &TaskError) -> Option<String> {
+    let TaskError::NoRoom { id, needed, limit } = error else { return None };
+    let never = || format!("`{id}` takes {needed} bytes of memory, and `model-memory` allows {limit} in all");
+    (needed > limit).then(never)
+}
+
 impl From<TaskError> for Stop {
     fn from(error: TaskError) -> Self {
-        if let TaskError::NoRoom { id, needed, limit } = &error {
-            let never =
-                format!("`{id}` takes {needed} bytes of memory, and `model-memory` allows {limit} in all");
-            return match needed > limit {
-                true => Self::refused("unsuitable_model", never, "model"),
-                false => Self::NoMemory(error.to_string()),
-            };
+        if let Some(never) = never_fits(&error) {
+            return Self::refused(UNSUITABLE, never, "model");
         }
-        Self::Broken(error.to_string())
+        match error {
+            TaskError::NoRoom { .. } => Self::NoMemory(
+                "no memory is left for the model beside those in use: the job goes on once there is".into(),
+            ),
+            TaskError::Unloaded(id) => {
+                Self::NoMemory(format!("`{id}` was unloaded by request: the job goes on once it is loaded"))
+            }
+            TaskError::UnknownModel(_)
+            | TaskError::NotAClassifier(_)
+            | TaskError::NotABackbone { .. }
+            | TaskError::TensorsOnly(_)
+            | TaskError::NoGraph(_)
+            | TaskError::BrokenModel { .. }
+            | TaskError::Invalid { .. }
+            | TaskError::TooManyItems { .. }
+            | TaskError::ItemRate { .. }
+            | TaskError::Media { .. }
+            | TaskError::Engine(_)
+            | TaskError::Bug(_) => Self::Broken(error.to_string()),
+        }
     }
 }
 
@@ -92,7 +117,7 @@ impl From<MethodError> for Stop {
             }
             MethodError::Diverged => Self::refused("diverged", DIVERGED, "method"),
             MethodError::Graph(_) | MethodError::Rounding { .. } => {
-                Self::refused("unsuitable_model", message, "model")
+                Self::refused(UNSUITABLE, message, "model")
             }
             MethodError::NoRoom => Self::NoRoom,
             MethodError::Cancelled
@@ -214,5 +239,11 @@ mod tests {
             assert!(error.message.contains(said), "{}", error.message);
         }
         assert!(matches!(no_room(100), Stop::NoMemory(_)));
+    }
+
+    #[test]
+    fn a_model_that_was_unloaded_is_waited_for() {
+        let Stop::NoMemory(message) = Stop::from(TaskError::Unloaded("a".into())) else { panic!() };
+        assert!(message.contains("`a` was unloaded by request"), "{message}");
     }
 }

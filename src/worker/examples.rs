@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use headstart_datasets::{Content, Limits, Place};
 use headstart_engine::Input;
@@ -13,7 +13,7 @@ use headstart_methods::MethodError;
 use headstart_methods::rng::Rng;
 use headstart_methods::tune::{Feed, Recipe};
 use headstart_store::is_full;
-use headstart_tasks::Served;
+use headstart_tasks::ExampleEncoder;
 use headstart_types::tensor::Tensor;
 
 use crate::disk;
@@ -26,7 +26,8 @@ const BATCH: usize = 256;
 
 /// The rows of a table that are learnt from, and those that stop the run.
 pub(super) struct Examples {
-    served: Arc<Served>,
+    /// Not the backbone itself, which would stay in memory for as long as the training goes on.
+    encoder: ExampleEncoder,
     limits: headstart_media::Limits,
     rows: HashMap<usize, Kept>,
     files: Spool,
@@ -64,7 +65,7 @@ impl Examples {
     /// # Errors
     /// The job's stop, or when a file changed since it was inspected.
     pub(super) async fn read(
-        served: &Arc<Served>,
+        encoder: ExampleEncoder,
         (files, limits): (&[Upload], &Limits),
         (table, wanted): (&Table, &HashSet<usize>),
         recipe: &Recipe,
@@ -86,7 +87,7 @@ impl Examples {
                     let Some(row) = row_of.get(&example.place) else { continue };
                     let kept = match example.content {
                         Content::Text(text) => {
-                            let input = served.text_input(&text);
+                            let input = encoder.text_input(&text);
                             Kept::Tokens(input.map_err(|error| Stop::Broken(error.to_string()))?)
                         }
                         Content::Image(bytes) | Content::Audio(bytes) => {
@@ -104,9 +105,8 @@ impl Examples {
             return Err(Stop::Broken("a row is not in its file any more".into()));
         }
         let (augment, token_dropout) = (recipe.augment, recipe.token_dropout);
-        let (served, limits) = (Arc::clone(served), limits.media);
         let (files, folder) = (Spool(Mutex::new(spool)), folder.to_owned());
-        Ok(Self { served, limits, rows, files, folder, augment, token_dropout })
+        Ok(Self { encoder, limits: limits.media, rows, files, folder, augment, token_dropout })
     }
 
     /// Another file without a name where these lie.
@@ -145,7 +145,7 @@ impl Examples {
                 let bytes = self.files.read(*at, *bytes)?;
                 let mut drawn = chance.filter(|_| self.augment).map(|chance| || chance.unit());
                 let chance = drawn.as_mut().map(|drawn| drawn as &mut dyn FnMut() -> f64);
-                let input = self.served.image_input(&bytes, &self.limits, chance);
+                let input = self.encoder.image_input(&bytes, &self.limits, chance);
                 input.map_err(|error| unreadable(error.to_string()))
             }
             None => Err(MethodError::File(format!("row {row} was not read"))),
@@ -168,7 +168,7 @@ impl Feed for Examples {
     ) -> Result<Vec<(String, Tensor)>, MethodError> {
         let inputs = rows.iter().map(|row| self.input(*row, chance.as_deref_mut()));
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
-        let batch = self.served.batch(&inputs.iter().collect::<Vec<_>>());
+        let batch = self.encoder.batch(&inputs.iter().collect::<Vec<_>>());
         batch.map_err(|error| MethodError::Graph(error.to_string()))
     }
 }

@@ -37,10 +37,10 @@ pub(super) async fn grounded(
     let refused = |problem: String| {
         Stop::refused("unsuitable_model", format!("`{asked}` cannot be trained: {problem}"), "model")
     };
-    let trained = features.trained(app).await?.map_err(refused)?;
-    let (asked, embeddings) = (&features.folder, plan.recipe.embeddings);
-    precision::check_folders(app, asked, trained.folder(), embeddings).await.map_err(refused)?;
-    Ok(if features.manifest().backbone.requantise { features } else { Features::of(&trained) })
+    let trained = features.trained(app).await?.map(|trained| Features::of(&trained)).map_err(refused)?;
+    let embeddings = plan.recipe.embeddings;
+    precision::check(app, &features.folder, &trained.folder, embeddings).await.map_err(refused)?;
+    Ok(if features.manifest().backbone.requantise { features } else { trained })
 }
 
 impl Features {
@@ -76,14 +76,8 @@ impl Features {
     /// What is trained in its place, or itself, in memory; within, why it cannot be trained.
     ///
     /// # Errors
-    /// [`TaskError::NoRoom`].
+    /// [`TaskError::NoRoom`] and [`TaskError::Unloaded`].
     pub(super) async fn trained(&self, app: &App) -> Result<Result<Arc<Served>, String>, TaskError> {
-        // Not by the one that answers: both need not fit at a time.
-        let id = self.manifest().backbone.original.as_deref().unwrap_or(self.id());
-        match app.tasks.catalog.get(id).await {
-            Ok(trained) => app.tasks.trained(&trained).await,
-            Err(error @ TaskError::NoRoom { .. }) => Err(error),
-            Err(error) => Ok(Err(error.to_string())),
-        }
+        app.tasks.trained(self.manifest()).await
     }
 }

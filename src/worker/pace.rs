@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use headstart_store::Store;
+use headstart_store::{Store, StoreError};
 use headstart_types::job::{Lease, Progress};
 use headstart_types::payload::Modality;
 
@@ -105,16 +105,34 @@ impl Pace {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes how far the job is, as long as it is polled. What cannot be written stops the job.
+    /// Writes how far the job is, as long as it is polled. The job stops where it is another worker's, and on a full disk.
     pub(super) async fn tell(&self, store: &Store, lease: &Lease, halt: &Halt) -> Infallible {
+        self.tell_by(|progress| store.set_progress(lease, progress, now_ms()), halt).await
+    }
+
+    async fn tell_by<F: Future<Output = Result<(), StoreError>>>(
+        &self,
+        mut write: impl FnMut(Progress) -> F,
+        halt: &Halt,
+    ) -> Infallible {
         let mut turns = tokio::time::interval(WRITE_EVERY);
         turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut told = true;
         loop {
             turns.tick().await;
             let progress = self.state().progress(Instant::now());
-            if let Err(error) = store.set_progress(lease, progress, now_ms()).await {
-                halt.set(error.into());
-                return std::future::pending().await;
+            match write(progress).await {
+                Ok(()) => told = true,
+                Err(error @ (StoreError::LeaseLost(_) | StoreError::DiskFull)) => {
+                    halt.set(error.into());
+                    return std::future::pending().await;
+                }
+                // It is told again soon, and the job does not live by it.
+                Err(error) if told => {
+                    told = false;
+                    tracing::warn!(%error, "how far a job is could not be written; it is tried again");
+                }
+                Err(_) => {}
             }
         }
     }
@@ -190,12 +208,48 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use headstart_types::ids::JobId;
+
     use super::*;
+    use crate::worker::control::Stop;
 
     fn state(rows: usize, told: Option<Progress>) -> (State, Instant) {
         let now = Instant::now();
         let budget = Duration::from_secs(60);
         (State::new(&Work { rows, classes: 2, modality: Modality::Text, budget, passes: 0, told }, now), now)
+    }
+
+    /// What became of a job once the store has said all of this.
+    async fn told(says: Vec<Result<(), StoreError>>) -> Result<(), Stop> {
+        let (pace, halt) = (Pace(Mutex::new(state(100, None).0)), Halt::default());
+        let (mut says, said) = (says.into_iter(), tokio::sync::Notify::new());
+        let write = |_| {
+            let outcome = says.next().unwrap_or(Ok(()));
+            if says.as_slice().is_empty() {
+                said.notify_one();
+            }
+            std::future::ready(outcome)
+        };
+        tokio::select! {
+            biased;
+            never = pace.tell_by(write, &halt) => match never {},
+            () = said.notified() => {}
+        }
+        halt.check()
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_told_is_told_the_next_time_and_the_job_goes_on() {
+        let failed = || StoreError::Io { what: "a write".into(), source: std::io::ErrorKind::Other.into() };
+        let halted = told(vec![Err(failed()), Err(StoreError::Closed), Ok(()), Err(failed()), Ok(())]).await;
+        assert!(halted.is_ok(), "{halted:?}");
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_anothers_stops_and_so_does_one_without_room() {
+        let lost = StoreError::LeaseLost(JobId::new(1, [0; 10]));
+        assert!(matches!(told(vec![Ok(()), Err(lost)]).await, Err(Stop::Lost)));
+        assert!(matches!(told(vec![Err(StoreError::DiskFull)]).await, Err(Stop::NoRoom)));
     }
 
     /// Runs through all parts, each `slower` than believed; what was told every tenth of a second, and when it ended.

@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use headstart_engine::step_back;
@@ -21,7 +21,7 @@ use crate::worker::fine_tune;
 /// Jobs of other processes are looked for this often; those queued here are seen at once.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// A flag of a job is looked at again this soon after any row changed.
+/// A job's state is looked at again this soon after any row changed.
 const SETTLE: Duration = Duration::from_millis(100);
 
 /// A worker looks this often for what other processes wrote: whether one of them paused or cancelled its job.
@@ -34,7 +34,7 @@ const LOST_MAX: u32 = 5;
 /// further attempt twice as long, up to the second figure.
 const RETRY_AFTER_MS: (i64, i64) = (2_000, 300_000);
 
-/// A job's end that could not be written is written again after this long.
+/// A job's end that could not be written is written again after this long, and so is its lease.
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
 
 /// The workers of this process, on threads of their own.
@@ -185,8 +185,8 @@ async fn write_end(
     }
 }
 
-/// Renews the lease; what a renewal says is passed on to the job, and that the process stops: until the step at hand is done the
-/// lease is still needed.
+/// Renews the lease whenever a third of it has passed, and looks after every change whether the job is still to be done. What
+/// comes of either is passed on to the job, and that the process stops: until the step at hand is done the lease is still needed.
 async fn keep(
     store: Store,
     lease: Lease,
@@ -198,21 +198,31 @@ async fn keep(
     let lease_ms = i64::from(lease_seconds) * 1000;
     let mut changes = store.changes();
     let mut stopping = false;
+    // The claim was the first.
+    let mut due = Instant::now() + every;
     loop {
         let revision = *changes.borrow_and_update();
-        match store.heartbeat(&lease, lease_ms, now_ms()).await {
+        let is_due = due <= Instant::now();
+        let beat = match is_due {
+            true => store.heartbeat(&lease, lease_ms, now_ms()).await,
+            false => store.standing(&lease).await,
+        };
+        if is_due {
+            due = Instant::now() + if beat.is_ok() { every } else { every.min(WRITE_AGAIN) };
+        }
+        match beat {
             Ok(Beat::Held) => {}
             Ok(Beat::Paused) => return halt.set(Stop::Paused),
             Ok(Beat::Cancelled) => return halt.set(Stop::Cancelled),
             Ok(Beat::Lost) => return halt.set(Stop::Lost),
-            Err(error) => tracing::warn!(job.id = %lease.id, %error, "a lease could not be renewed"),
+            Err(error) => tracing::warn!(job.id = %lease.id, %error, "a lease could not be kept"),
         }
         tokio::select! {
             _ = stop.changed(), if !stopping => {
                 halt.set(Stop::Shutdown);
                 stopping = true;
             }
-            _ = tokio::time::sleep(every) => {}
+            () = tokio::time::sleep_until(due.into()) => {}
             _ = changes.changed() => tokio::time::sleep(SETTLE).await,
             () = listen(&store, revision) => {}
         }
@@ -262,9 +272,8 @@ async fn end(store: &Store, lease: &Lease, job: &Job, stop: &Stop) -> Result<Job
             return Ok(JobEnd::NoRoom);
         }
         Stop::NoMemory(message) => {
-            tracing::warn!(job.id = %job.id, %message, "no memory is left for a model: the job waits");
-            let event =
-                warning("no memory is left for the model beside those in use: the job goes on once there is");
+            tracing::warn!(job.id = %job.id, %message, "a model is not to be had: the job waits");
+            let event = warning(message);
             store.retry(lease, false, &event, retry_after(lease.attempt), now).await?;
             return Ok(JobEnd::Released);
         }
@@ -300,7 +309,99 @@ fn retry_after(attempt: u32) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use headstart_store::Scope;
+    use headstart_types::file::{FileRow, FileState};
+    use headstart_types::ids::{FileId, JobId};
+    use headstart_types::job::{JobParams, NewJob};
+    use serde_json::json;
+
     use super::*;
+
+    async fn file(store: &Store, number: u8) -> FileId {
+        let row = FileRow {
+            id: FileId::new(1, [number; 10]),
+            key: String::new(),
+            filename: "rows.jsonl".into(),
+            purpose: "fine-tune".into(),
+            bytes: 1,
+            sha256: headstart_types::ids::Sha256::from_bytes([number; 32]),
+            created_at: 1,
+            expires_at: None,
+            state: FileState::Processed,
+            status_details: None,
+            problems: json!([]),
+            summary: json!({}),
+        };
+        store.create_file(&row, u64::MAX).await.unwrap();
+        row.id
+    }
+
+    /// A job that a worker took some time ago, and the task that keeps its lease.
+    async fn kept(store: &Store, number: u8, at: i64, seconds: u32) -> (JobId, Arc<Halt>, JoinHandle<()>) {
+        let new = NewJob {
+            id: JobId::new(1, [number; 10]),
+            key: String::new(),
+            model: "m".into(),
+            method: "auto".into(),
+            classifier: "c".into(),
+            suffix: None,
+            training_file: file(store, number).await,
+            validation_file: None,
+            seed: 1,
+            metadata: BTreeMap::new(),
+            params: JobParams { version: 1, value: json!({}) },
+            webhook: None,
+            traceparent: None,
+            validate_first: false,
+        };
+        store.create_job(&new, 9, at).await.unwrap();
+        let limits = ClaimLimits { lease_ms: i64::from(seconds) * 1000, lost_max: LOST_MAX, running_max: 9 };
+        let (lease, _) = store.claim("w", limits, at).await.unwrap().unwrap();
+        let (halt, stop) = (Arc::new(Halt::default()), watch::Sender::new(false));
+        let keeping = keep(store.clone(), lease, Arc::clone(&halt), seconds, stop.subscribe());
+        let keeping = tokio::spawn(async move {
+            let _stop = stop;
+            keeping.await;
+        });
+        (new.id, halt, keeping)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_lease_is_not_written_for_every_change_and_a_pause_is_seen_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let at = now_ms() - 10_000;
+        let (id, halt, keeping) = kept(&store, 1, at, 60).await;
+        for number in 2..5 {
+            file(&store, number).await;
+            tokio::time::sleep(SETTLE * 2).await;
+        }
+        let stalled = store.queue_size(at + 60_000).await.unwrap().stalled;
+        assert_eq!(stalled, 1, "it was renewed long before a third of it had passed");
+        store.pause(Scope::All, &id, now_ms()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(15), keeping).await.unwrap().unwrap();
+        assert!(matches!(halt.check(), Err(Stop::Paused)));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_lease_is_renewed_in_time_and_an_end_by_another_process_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let at = now_ms();
+        let (id, halt, keeping) = kept(&store, 1, at, 1).await;
+        let renewed = async {
+            while now_ms() < at + 1500 || store.queue_size(now_ms()).await.unwrap().stalled > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), renewed).await.unwrap();
+        let other = Store::open(folder.path()).await.unwrap();
+        other.cancel(Scope::All, &id, now_ms()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(15), keeping).await.unwrap().unwrap();
+        assert!(matches!(halt.check(), Err(Stop::Cancelled)));
+    }
 
     #[test]
     fn waits_double_up_to_their_bound() {

@@ -287,10 +287,13 @@ impl Context<'_> {
         let limits = self.app.dataset_limits();
         let (wanted, recipe) = (turns.all(), &plan.recipe);
         let place = (self.app.config.data.as_path(), &**self.halt);
-        let trained = self.features.trained(self.app).await?.map_err(Stop::Broken)?;
-        let examples = Examples::read(&trained, (files, &limits), (table, &wanted), recipe, place).await?;
+        let (folder, encoder) = {
+            let trained = self.features.trained(self.app).await?.map_err(Stop::Broken)?;
+            (trained.folder().clone(), trained.examples()?)
+        };
+        let examples = Examples::read(encoder, (files, &limits), (table, &wanted), recipe, place).await?;
         Ok(Subjects {
-            folder: trained.folder().clone(),
+            folder,
             answering: identity(&self.features.manifest().backbone),
             head,
             method: self.method,

@@ -144,6 +144,54 @@ async fn lists_and_objects_in_a_form_are_json() {
 }
 
 #[tokio::test]
+async fn a_form_takes_texts_in_utf8_and_files_in_parts_of_their_own() {
+    let service = TestApp::shared();
+    let send = async |path: &str, parts: &[(&str, &[u8])]| service.post_bytes(path, FORM, form(parts)).await;
+    for bad in [b"caf\xe9".as_slice(), b"\xff\xfe", b"\xff\xfec\0a\0t\0"] {
+        let fields: [(&str, &[u8]); 3] =
+            [("model", TEXT.as_bytes()), ("input", b"a cat"), ("labels", b"cat")];
+        for at in 0..fields.len() {
+            let mut fields = fields;
+            fields[at].1 = bad;
+            let reply = send("/v1/zero-shot", &fields).await;
+            assert_eq!(reply.error(), invalid(fields[at].0));
+            assert!(reply.message().contains("UTF-8"), "{}", reply.message());
+        }
+    }
+    let text = json!({"model": TEXT, "input": "a caf\u{e9}"});
+    let expected = service.post("/v1/embeddings", &text).await.ok();
+    let fields = [("model", TEXT.as_bytes()), ("input", "a caf\u{e9}".as_bytes())];
+    assert_eq!(send("/v1/embeddings", &fields).await.ok()["data"], expected["data"]);
+
+    let reply = send("/v1/embeddings", &[("model", IMAGE.as_bytes()), ("image", &cat())]).await;
+    assert_eq!(reply.error(), invalid("image"));
+    assert!(reply.message().contains("named `file`"), "{}", reply.message());
+    let reply = send("/v1/embeddings", &[("model", TEXT.as_bytes()), ("file", b"a cat")]).await;
+    assert_eq!(reply.error(), invalid("input"));
+    assert!(reply.message().contains("is a file but the model reads text"), "{}", reply.message());
+}
+
+#[tokio::test]
+async fn labels_of_a_form_that_begin_like_json_must_be_json() {
+    let service = TestApp::shared();
+    let send = async |labels: &[&str]| {
+        let mut parts = vec![("model", TEXT.as_bytes()), ("input", b"a cat".as_slice())];
+        parts.extend(labels.iter().map(|label| ("labels", label.as_bytes())));
+        service.post_bytes("/v1/zero-shot", FORM, form(&parts)).await
+    };
+    for bad in ["[cat, dog, car]", "{cat: dog}"] {
+        let reply = send(&[bad]).await;
+        assert_eq!(reply.error(), invalid("labels"), "{bad}");
+        assert!(reply.message().contains("begins like JSON and is none"), "{}", reply.message());
+    }
+    for good in [&["[\"cat\", \"dog\"]"][..], &["[cat", "dog]"]] {
+        assert_eq!(send(good).await.ok()["data"][0]["scores"].as_array().unwrap().len(), 2, "{good:?}");
+    }
+    let path = format!("/hf/{IMAGE}?candidate_labels=%5Bcat%2C+dog%5D");
+    assert_eq!(service.post_bytes(&path, "image/jpeg", cat()).await.error(), invalid("candidate_labels"));
+}
+
+#[tokio::test]
 async fn what_is_given_twice_or_does_not_go_together_is_refused() {
     let service = TestApp::shared();
     let parts = form(&[("model", IMAGE.as_bytes()), ("input", b"a"), ("file", &cat())]);

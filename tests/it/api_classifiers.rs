@@ -206,17 +206,20 @@ async fn traffic_and_aliases_point_at_versions_that_exist() {
     }
     assert_eq!(put("traffic", json!({})).await.ok()["traffic"], json!({}));
     assert_eq!(put("aliases/champion", json!({"version": 2})).await.ok()["aliases"], json!({"champion": 2}));
-    for alias in ["7", "production"] {
+    for alias in ["7", "production", "%2e", "%2e%2e", "."] {
         let refused = put(&format!("aliases/{alias}"), json!({"version": 2})).await;
         assert_eq!(refused.error(), (400, "invalid_value".into(), Some("alias".into())), "{alias}");
     }
     let gone = service.ask("", "DELETE", &format!("{SUPPORT}/aliases/champion"), Value::Null).await.ok();
     assert_eq!(gone["aliases"], json!({}));
+    put("shadow", json!({"version": 2})).await.ok();
     for (tail, body, field) in [
         ("aliases/champion", json!({}), "version"),
         ("aliases/champion", json!({"version": "two"}), "version"),
         ("aliases/champion", json!({"version": -1}), "version"),
         ("shadow", json!({"version": 1.5}), "version"),
+        ("shadow", json!({}), "version"),
+        ("shadow", json!({"verison": 2}), "version"),
         ("traffic", json!({"1": 300}), "traffic"),
         ("traffic", json!({"1": "all"}), "traffic"),
     ] {
@@ -228,6 +231,8 @@ async fn traffic_and_aliases_point_at_versions_that_exist() {
             refused.message()
         );
     }
+    assert_eq!(service.get(SUPPORT).await.ok()["shadow"]["version"], 2, "no refusal takes it off");
+    assert_eq!(put("shadow", json!({"version": null})).await.ok()["shadow"], Value::Null);
 }
 
 #[tokio::test]

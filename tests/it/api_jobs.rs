@@ -79,6 +79,18 @@ async fn a_wrong_job_is_refused_with_the_field_that_is_wrong() {
         ("hyperparameters", json!({"hyperparameters": {"c": 3}, "method": probe(json!({}))}), 400),
         ("seed", json!({"seed": -1}), 400),
         ("seed", json!({"seed": "x"}), 400),
+        ("report", json!({"report": {"budget_seconds": "x"}}), 400),
+        ("method.linear_probe.hyperparameters.c", json!({"method": probe(json!({"c": "x"}))}), 400),
+        (
+            "method.mlp.hyperparameters.epochs",
+            json!({"method": {"type": "mlp", "mlp": {"hyperparameters": {"epochs": -1}}}}),
+            400,
+        ),
+        (
+            "method.auto.hyperparameters.tune_seconds",
+            json!({"method": {"type": "auto", "auto": {"hyperparameters": {"tune_seconds": 1.5}}}}),
+            400,
+        ),
         ("suffix", json!({"suffix": "x".repeat(65)}), 400),
         ("suffix", json!({"suffix": "!?"}), 400),
         ("suffix", json!({"suffix": TEXT}), 400),
@@ -89,6 +101,9 @@ async fn a_wrong_job_is_refused_with_the_field_that_is_wrong() {
         let reply = service.ask("", "POST", JOBS, body).await;
         let (found, _, param) = reply.error();
         assert_eq!((found, param.as_deref()), (status, Some(field)), "{change}: {}", reply.text());
+        for rust in ["usize", "i64", "u64", "u32", "f32", "f64"] {
+            assert!(!reply.message().contains(rust), "{change}: {}", reply.message());
+        }
     }
     assert_eq!(service.get(JOBS).await.ok()["data"], json!([]));
 }

@@ -1,7 +1,10 @@
 //! Which models there are, and what happens to broken ones.
 
-use serde_json::json;
+use std::time::Duration;
 
+use serde_json::{Value, json};
+
+use crate::support::training::request;
 use crate::support::{IMAGE, TEXT, TEXT_INT8, TestApp};
 
 #[tokio::test]
@@ -70,4 +73,29 @@ async fn a_graph_that_is_not_the_manifests_is_refused_by_its_checksum() {
     let service = TestApp::start(&format!("models = [{:?}]", folder.path().display().to_string()));
     let entry = service.get(&format!("/v1/models/{IMAGE}")).await.ok();
     assert_eq!(entry["error"], "the sha-256 of model.onnx is not the manifest's");
+}
+
+#[tokio::test]
+async fn a_load_that_outlasts_its_request_is_noted_in_the_audit_all_the_same() {
+    let (models, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let bundled = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    std::os::unix::fs::symlink(bundled.join(TEXT), models.path().join(TEXT)).unwrap();
+    let paths = [models.path(), data.path()].map(|path| path.display().to_string());
+    let service = TestApp::start(&format!("models = [{:?}]\ndata = {:?}", paths[0], paths[1]));
+    service.app.open_store().await.unwrap();
+    let mut asked = request("", "POST", &format!("/v1/models/{TEXT}/load"), &Value::Null);
+    asked.headers_mut().insert("x-request-timeout-ms", "1".parse().unwrap());
+    assert_eq!(service.send(asked).await.error().0, 504);
+    let noted = async {
+        loop {
+            let acts = service.get("/v1/audit").await.ok()["data"].take();
+            if acts != json!([]) {
+                break acts;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let acts = tokio::time::timeout(Duration::from_secs(60), noted).await.expect("nothing is noted");
+    assert_eq!((&acts[0]["action"], &acts[0]["subject"]), (&json!("backbone.load"), &json!(TEXT)));
+    assert_eq!(service.get(&format!("/v1/models/{TEXT}")).await.ok()["status"], "ready");
 }

@@ -16,7 +16,7 @@ use headstart_types::job::{Job, JobParams, JobState, NewJob};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{TEXT, TestApp};
+use crate::support::{TEXT, TestApp, until};
 
 /// A service with a store of its own.
 pub(crate) struct Lab {
@@ -112,13 +112,11 @@ impl Lab {
     }
 
     pub(crate) async fn ended(&self, id: &JobId) -> Job {
-        loop {
+        until(&format!("{id} ends"), async || {
             let job = self.store.job(Scope::All, id).await.unwrap();
-            if job.state.is_final() {
-                return job;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            job.state.is_final().then_some(job)
+        })
+        .await
     }
 }
 
@@ -314,9 +312,10 @@ async fn a_job_is_paused_resumed_and_cancelled_while_it_runs() {
     let workers = Workers::start(&lab.service.app).unwrap();
     let id = lab.queue(&file, "auto", 1).await;
     let running = async |id: &JobId| {
-        while lab.store.job(Scope::All, id).await.unwrap().state != JobState::Running {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until(&format!("{id} runs"), async || {
+            (lab.store.job(Scope::All, id).await.unwrap().state == JobState::Running).then_some(())
+        })
+        .await;
     };
     running(&id).await;
     assert_eq!(lab.store.pause(Scope::All, &id, now_ms()).await.unwrap().state, JobState::Paused);

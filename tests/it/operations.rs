@@ -164,7 +164,9 @@ async fn the_document_names_what_refuses_requests_before_an_operation_sees_them(
                 with_deadline += 1;
                 let taken = json!({"$ref": "#/components/parameters/X-Request-Timeout-Ms"});
                 let parameters = operation["parameters"].as_array().unwrap();
-                assert!(parameters.contains(&taken), "{method} {path}");
+                // An upload may take as long as pieces come.
+                let is_upload = (method.as_str(), path.as_str()) == ("post", "/v1/files");
+                assert_eq!(parameters.contains(&taken), !is_upload, "{method} {path}");
             }
         }
     }

@@ -11,7 +11,7 @@ use headstart_types::job::JobState;
 use serde_json::{Value, json};
 
 use crate::support::training::questions;
-use crate::support::{TEXT, TEXT_INT8, TestApp};
+use crate::support::{TEXT, TEXT_INT8, TestApp, until};
 
 /// Two classes whose rows speak of them, twenty each; the last quarter is to be scored.
 fn sports_and_food(names: [&str; 2]) -> String {
@@ -202,7 +202,8 @@ async fn a_job_paused_or_cancelled_by_another_process_stops_long_before_its_next
     let workers = Workers::start(&service.app).unwrap();
     let ended = async |outcome: &str| {
         let series = format!("headstart_jobs_ended_total{{outcome=\"{outcome}\"}}");
-        for _ in 0..150 {
+        // Far less than the 200 s to the next heartbeat.
+        for _ in 0..1500 {
             if service.metric(&series).await > 0.0 {
                 return true;
             }
@@ -214,16 +215,15 @@ async fn a_job_paused_or_cancelled_by_another_process_stops_long_before_its_next
         let progress = elsewhere.job(Scope::All, &id).await.unwrap().progress;
         progress.map_or(0.0, |progress| progress.step as f64 / progress.total as f64)
     };
-    while done().await == 0.0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("the job gets on", async || (done().await > 0.0).then_some(())).await;
     elsewhere.pause(Scope::All, &id, now_ms()).await.unwrap();
     assert!(ended("paused").await, "it goes on");
     assert!(done().await < 0.9, "it was done before it could be paused");
     elsewhere.resume(Scope::All, &id, u32::MAX, now_ms()).await.unwrap();
-    while elsewhere.job(Scope::All, &id).await.unwrap().state != JobState::Running {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("the job goes on", async || {
+        (elsewhere.job(Scope::All, &id).await.unwrap().state == JobState::Running).then_some(())
+    })
+    .await;
     elsewhere.cancel(Scope::All, &id, now_ms()).await.unwrap();
     assert!(ended("cancelled").await, "it goes on");
     workers.stop().await;

@@ -174,3 +174,47 @@ async fn bytes_that_were_made_of_another_original_are_refused_before_anything_is
     assert!(reason.contains(weight), "{reason}");
     workers.stop().await;
 }
+
+/// Bytes that both backbones are counted with, the original first.
+fn counted(lab: &Lab) -> [u64; 2] {
+    let residents = lab.service.app.tasks.catalog.residents();
+    [TEXT, TEXT_INT8].map(|id| residents.iter().find(|resident| resident.id == id).unwrap().memory)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_taken_where_only_one_of_the_two_fits_into_memory_at_a_time() {
+    let models = Models::new();
+    let roomy = Lab::with(&models.option()).await;
+    let file = roomy.upload(&intents()).await;
+    let most = counted(&roomy).into_iter().max().unwrap();
+    let lab = roomy.beside_with(&format!("{}\nmodel_memory = {most}", models.option())).await;
+    let lora = json!({"type": "lora", "lora": {"hyperparameters": short()}});
+    let asked = json!({"model": TEXT_INT8, "training_file": file, "method": lora});
+    // The first makes the one that was loaded at the start go, the second the other.
+    for _ in 0..2 {
+        assert_eq!(lab.service.post("/v1/fine_tuning/jobs", &asked).await.ok()["model"], TEXT_INT8);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn auto_trains_no_original_that_never_fits_into_memory_and_says_so() {
+    let models = Models::new();
+    let roomy = Lab::with(&format!("{}\nlanes = 1", models.option())).await;
+    let file = roomy.upload(&intents()).await;
+    let [original, int8] = counted(&roomy);
+    assert!(int8 < original);
+    let lab = roomy.beside_with(&format!("{}\nlanes = 1\nmodel_memory = {int8}", models.option())).await;
+    let workers = Workers::start(&lab.service.app).unwrap();
+    let job = lab.queue_on(TEXT_INT8, &file, ("auto", json!({"tune_seconds": 3600})), 1).await;
+    let job = lab.ended(&job).await;
+    workers.stop().await;
+    let told = report(&lab, &job).await;
+    let reason = told["run"]["method_reason"].as_str().unwrap();
+    for said in
+        ["the backbone was not trained: ", &format!("`{TEXT}` takes {original} bytes"), "model-memory"]
+    {
+        assert!(reason.contains(said), "{reason}");
+    }
+    let events = lab.service.get(&format!("/v1/fine_tuning/jobs/{}/events?limit=100", job.id)).await.ok();
+    assert!(events.to_string().contains("the backbone was not trained"), "{events}");
+}

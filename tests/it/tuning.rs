@@ -14,7 +14,7 @@ use headstart_types::job::{Job, JobState};
 use serde_json::{Value, json};
 
 use crate::fine_tuning::{Lab, artifact, intents};
-use crate::support::{TEXT, TEXT_INT8};
+use crate::support::{TEXT, TEXT_INT8, until};
 
 /// A few short passes, as many steps as there is time for in a test.
 fn short() -> Value {
@@ -71,10 +71,26 @@ async fn a_tuned_backbone_answers_for_its_classifier_alone_and_its_report_weighs
         std::fs::remove_file(&file).unwrap();
         std::fs::write(&file, "cut short").unwrap();
     }
+    assert_eq!(asked_beside(&lab, &body).await["data"], answer["data"]);
+    let tokenizer = variants(&lab)[0].join("tokenizer.json");
+    let whole = std::fs::read(&tokenizer).unwrap();
+    for left in [None, Some("{}")] {
+        std::fs::remove_file(&tokenizer).unwrap();
+        if let Some(left) = left {
+            std::fs::write(&tokenizer, left).unwrap();
+        }
+        assert_eq!(asked_beside(&lab, &body).await["data"], answer["data"], "with {left:?} of the tokeniser");
+        assert!(std::fs::read(&tokenizer).unwrap() == whole);
+    }
+}
+
+/// What another process on the same data folder answers.
+async fn asked_beside(lab: &Lab, body: &Value) -> Value {
     let other = lab.beside().await;
     let rollout = tokio::spawn(Rollout::start(&other.service.app).await.unwrap().run());
-    assert_eq!(other.service.post("/v1/classify", &body).await.ok()["data"], answer["data"]);
+    let answer = other.service.post("/v1/classify", body).await.ok();
     rollout.abort();
+    answer
 }
 
 /// Words of two kinds of weather that no sentence mixes: what an encoder can learn that knows nothing of language.
@@ -210,15 +226,15 @@ fn methods() -> [(&'static str, Value); 4] {
 
 /// Returns once the job has kept where its training stands.
 async fn trains(lab: &Lab, id: &JobId) {
-    loop {
-        let steps = lab.store.steps(id).await.unwrap();
-        if steps.keys().any(|name| name.starts_with("tune-")) {
-            return;
+    until(&format!("{id} trains"), async || {
+        if lab.store.steps(id).await.unwrap().keys().any(|name| name.starts_with("tune-")) {
+            return Some(());
         }
         let job = lab.store.job(Scope::All, id).await.unwrap();
         assert!(!job.state.is_final(), "it ended before it could be stopped: {job:?}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+        None
+    })
+    .await;
 }
 
 /// A job behind all others has ended: the worker holds none of them any more.
@@ -270,11 +286,15 @@ async fn a_tuning_paused_midway_ends_with_the_bytes_of_an_undisturbed_one_and_a_
         lab.store.cancel(Scope::All, &cancelled, now_ms()).await.unwrap();
         // A state that was being written when the job was cancelled has no row: it is the sweep's. The worker, which lets
         // go of the rest, leaves it to the next job's end where it meets a sweep.
-        while !kept(&lab).is_subset(&before) {
-            lab.store.collect_blobs(0, now_ms()).await.unwrap();
-            lab.store.clear_steps().await.unwrap();
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until("what the job kept is gone", async || {
+            let gone = kept(&lab).is_subset(&before);
+            if !gone {
+                lab.store.collect_blobs(0, now_ms()).await.unwrap();
+                lab.store.clear_steps().await.unwrap();
+            }
+            gone.then_some(())
+        })
+        .await;
         worker_is_free(&lab, &file, at + 6).await;
         let cancelled = lab.store.job(Scope::All, &cancelled).await.unwrap();
         assert_eq!((cancelled.state, cancelled.fine_tuned_model), (JobState::Cancelled, None), "{method}");
@@ -397,9 +417,6 @@ async fn a_worker_that_follows_no_registry_asks_a_tuned_production_version() {
     assert!(reply.text().contains("\"basis\":\"asked\""), "{}", reply.text());
 }
 
-/// Longer than any of these jobs takes: one that goes back to the queue for ever ends the test.
-const WITHOUT_END: Duration = Duration::from_secs(300);
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backbone_makes_room_for_what_a_job_makes_of_it_and_a_job_that_will_never_find_room_is_refused() {
     let roomy = Lab::new().await;
@@ -410,7 +427,7 @@ async fn a_backbone_makes_room_for_what_a_job_makes_of_it_and_a_job_that_will_ne
         let lab = roomy.beside_with(&format!("model_memory = {limit}")).await;
         let workers = Workers::start(&lab.service.app).unwrap();
         let id = lab.queue_with(&file, "lora", short(), chance).await;
-        let job = tokio::time::timeout(WITHOUT_END, lab.ended(&id)).await.expect("it ends");
+        let job = lab.ended(&id).await;
         workers.stop().await;
         job
     };
@@ -423,4 +440,61 @@ async fn a_backbone_makes_room_for_what_a_job_makes_of_it_and_a_job_that_will_ne
     for said in ["model-memory".to_owned(), limit.to_string(), format!("`{TEXT}+")] {
         assert!(error.message.contains(&said), "{}", error.message);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn auto_keeps_the_fitted_head_where_what_it_makes_of_the_backbone_never_fits_into_memory() {
+    let roomy = Lab::new().await;
+    let file = roomy.upload(&roles()).await;
+    let residents = roomy.service.app.tasks.catalog.residents();
+    let limit = 2 * residents.iter().find(|resident| resident.id == TEXT).unwrap().memory;
+    let lab = roomy.beside_with(&format!("model_memory = {limit}")).await;
+    let workers = Workers::start(&lab.service.app).unwrap();
+    let id = lab.queue_with(&file, "auto", json!({"tune_seconds": 3600}), 1).await;
+    let job = lab.ended(&id).await;
+    workers.stop().await;
+    not_trained(&lab, &job, "what setfit made of it cannot be used: ").await;
+    not_trained(&lab, &job, &format!("`model-memory` allows {limit} in all")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backbone_can_make_room_while_a_job_trains_it() {
+    let lab = Lab::new().await;
+    let file = lab.upload(&intents()).await;
+    let workers = Workers::start(&lab.service.app).unwrap();
+    let mut given = short();
+    given["epochs"] = json!(100);
+    let id = lab.queue_with(&file, "lora", given, 1).await;
+    trains(&lab, &id).await;
+    let residents = lab.service.app.tasks.catalog.residents();
+    assert!(residents.iter().any(|resident| resident.id == TEXT && resident.idle), "{residents:?}");
+    assert_eq!(lab.store.job(Scope::All, &id).await.unwrap().state, JobState::Running);
+    lab.store.cancel(Scope::All, &id, now_ms()).await.unwrap();
+    workers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_backbone_is_unloaded_between_two_steps_goes_on_once_it_is_loaded_again() {
+    let lab = Lab::new().await;
+    let file = lab.upload(&intents()).await;
+    let workers = Workers::start(&lab.service.app).unwrap();
+    let mut given = short();
+    given["epochs"] = json!(10);
+    let id = lab.queue_with(&file, "lora", given, 1).await;
+    trains(&lab, &id).await;
+    workers.stop().await;
+    let loading = lab.service.app.loading().unwrap();
+    loading.unload(TEXT).await.unwrap();
+    let workers = Workers::start(&lab.service.app).unwrap();
+    let events = format!("/v1/fine_tuning/jobs/{id}/events?limit=100");
+    let said = async || lab.service.get(&events).await.ok().to_string();
+    until("the job waits for its backbone", async || {
+        assert!(!lab.store.job(Scope::All, &id).await.unwrap().state.is_final(), "{}", said().await);
+        said().await.contains("the job goes on once").then_some(())
+    })
+    .await;
+    loading.load(TEXT).await.unwrap();
+    let job = lab.ended(&id).await;
+    assert_eq!((job.state, job.lost), (JobState::Succeeded, 0), "{:?}", job.error);
+    workers.stop().await;
 }

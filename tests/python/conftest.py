@@ -6,11 +6,18 @@ import pytest
 import small_models
 from service import Service
 
-# Quick ones first, so that a broken build is known early.
+# Quick ones first, so that a broken build is known early; then those that take long, so that none of them is left to the end, when
+# one of two processes has nothing else to do.
 ORDER = [
-    "test_deployment", "test_kubernetes", "test_command_line", "test_openai_client", "test_openai_errors", "test_litellm", "test_langchain", "test_llama_index",
-    "test_hugging_face", "test_words", "test_import", "test_pull", "test_open_inference", "test_loading", "test_fine_tuning", "test_several_labels", "test_classifier_clients", "test_few_shot", "test_gate", "test_export", "test_requantised", "test_durability", "test_backup", "test_retention", "test_two_workers", "test_keys", "test_tls", "test_cors", "test_traces", "test_webhooks", "test_full_disk", "test_overload", "test_dirty_uploads", "test_reference_images", "test_image_graphs", "test_reference_texts", "test_prompts", "test_batch_invariance", "test_sounds", "test_mel_front_end", "test_cross_encoders", "test_two_towers", "test_folders_without_manifest", "test_hostile_bodies", "test_robustness",
-    "test_schema",
+    "test_deployment", "test_kubernetes", "test_openai_client", "test_openai_errors", "test_litellm", "test_langchain", "test_llama_index",
+    "test_hugging_face",
+    "test_durability", "test_schema", "test_full_disk", "test_retention", "test_fine_tuning", "test_backup", "test_requantised", "test_export",
+    "test_robustness", "test_webhooks", "test_command_line", "test_tls", "test_traces", "test_overload", "test_loading", "test_pull",
+    "test_hostile_bodies",
+    "test_words", "test_import", "test_open_inference", "test_several_labels", "test_classifier_clients", "test_few_shot", "test_gate",
+    "test_two_workers", "test_keys", "test_cors", "test_dirty_uploads", "test_reference_images", "test_image_graphs", "test_reference_texts",
+    "test_prompts", "test_batch_invariance", "test_sounds", "test_mel_front_end", "test_cross_encoders", "test_two_towers",
+    "test_folders_without_manifest", "test_document", "test_readme", "test_untrainable_graphs", "test_zero_shot_golden",
 ]
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost", "0.0.0.0", None}

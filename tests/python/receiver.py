@@ -9,9 +9,9 @@ import threading
 
 class Receiver:
     """Listens on the loopback. Answers `script`, of statuses or what gives them, in turn, 200 after its end; a redirect
-    leads to `/elsewhere`."""
+    leads to `/elsewhere`. A port that is `held` refuses connections until `listen`."""
 
-    def __init__(self, script=(), port=0, certificate=None):
+    def __init__(self, script=(), certificate=None, held=False):
         self.received, self._script, self._lock = [], list(script), threading.Lock()
         receiver = self
 
@@ -31,7 +31,8 @@ class Receiver:
             def log_message(self, *_):
                 pass
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
+        self._server.server_bind()
         self._server.handle_error = lambda *_: None
         self.scheme = "http"
         if certificate:
@@ -41,6 +42,13 @@ class Receiver:
             self.scheme = "https"
         self.port = self._server.server_port
         self.host = f"127.0.0.1:{self.port}"
+        self._listens = False
+        if not held:
+            self.listen()
+
+    def listen(self):
+        self._listens = True
+        self._server.server_activate()
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def take(self, path, headers, body):
@@ -53,7 +61,8 @@ class Receiver:
         return f"{self.scheme}://{self.host}{path}"
 
     def close(self):
-        self._server.shutdown()
+        if self._listens:
+            self._server.shutdown()
         self._server.server_close()
 
 

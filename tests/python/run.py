@@ -66,8 +66,8 @@ def main():
     command = [str(interpreter), "-m", "pytest", "-c", str(HERE / "pytest.ini"), *arguments]
     if not named:
         command.append(str(suite.folder))
-        # Proofs watch clocks and memory, which others must not move.
-        command += [] if suite is PROOFS else ["--numprocesses", "2", "--dist", "loadfile"]
+        # Proofs watch clocks and memory, which others must not move. The order of files is that of conftest.py.
+        command += [] if suite is PROOFS else ["--numprocesses", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
     os.execv(command[0], command)
 
 

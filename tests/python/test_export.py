@@ -191,14 +191,30 @@ def test_a_file_is_valid_and_says_what_it_is(service, classifiers, model, kind):
     assert [output.name for output in read.graph.output] == ["logits", "probabilities", "embedding"]
 
 
+def readme_classifier(service):
+    """The name of the version that README's commands make, whose file the page's first program reads."""
+    file = uploaded(service, "banking77.csv", (EXAMPLES / "banking77.csv").read_bytes())
+    answer = service.post("/v1/fine_tuning/jobs", {"model": TEXT, "training_file": file, "suffix": "intents", "seed": 1})
+    assert answer.status_code == 200, answer.text
+    path = f"/v1/fine_tuning/jobs/{answer.json()['id']}"
+    ended = wait_until(lambda: (found := service.http.get(path).json())["status"] in {"succeeded", "failed"} and found, "README's job ends")
+    assert ended["status"] == "succeeded", ended
+    return ended["fine_tuned_model"]
+
+
 def test_the_pages_recipes_run(service, classifiers, tmp_path):
-    """The programs of docs/EXPORT.md, as a reader copies them, name the labels that the service names."""
-    text, image = classifiers[TEXT, "linear_probe"], classifiers[IMAGE, "linear_probe"]
+    """The programs of docs/EXPORT.md, as a reader copies them, give the scores that the service gives and the page shows."""
+    text, image = readme_classifier(service), classifiers[IMAGE, "linear_probe"]
     for name, model in (("intents", text), ("things", image)):
         (tmp_path / f"{name}-1.onnx").write_bytes(download(service, model).content)
     shutil.copy(EXAMPLES / "cat.jpg", tmp_path)
-    programs = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "EXPORT.md").read_text(), re.DOTALL)
+    page = (ROOT / "docs" / "EXPORT.md").read_text()
+    programs = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     printed = [subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True).stdout for program in programs]
+    shown = re.search(r"```python\n.*?```\n```console\n(.*?)```", page, re.DOTALL)[1]
+    for found, expected in zip(printed[0].splitlines(), shown.splitlines(), strict=True):
+        (label, score), (shown_label, shown_score) = found.rsplit(" ", 1), expected.rsplit(" ", 1)
+        assert label == shown_label and abs(float(score) - float(shown_score)) < 1e-3, (found, expected)
     question = re.search(r'encode_batch\(\["(.*?)"', programs[0])[1]
     photo = "data:image/jpeg;base64," + base64.b64encode((EXAMPLES / "cat.jpg").read_bytes()).decode()
     for output, model, given in zip(printed, (text, image), (question, photo), strict=True):
@@ -250,6 +266,15 @@ def test_the_terminal_writes_the_same_file_without_a_server(service, classifiers
     assert [path.name for path in tmp_path.iterdir()] == ["it.onnx"]
 
 
+def test_a_tuned_versions_file_is_the_same_once_its_folder_was_removed(service, classifiers):
+    sent = download(service, classifiers[TEXT, "lora"])
+    assert sent.status_code == 200, sent.text
+    shutil.rmtree(service.data / "variants")
+    again = download(service, classifiers[TEXT, "lora"])
+    assert again.status_code == 200, again.text
+    assert again.content == sent.content
+
+
 def test_a_version_whose_backbone_is_gone_or_another_is_409(start, tmp_path):
     """Served from a folder of links whose one backbone changes between two starts."""
     models = tmp_path / "models"
@@ -262,10 +287,16 @@ def test_a_version_whose_backbone_is_gone_or_another_is_409(start, tmp_path):
     job = started(first, IMAGE, "prototype", "things", uploaded(first, "pictures.zip", archive()))
     wait_until(lambda: first.http.get(f"/v1/fine_tuning/jobs/{job}").json()["status"] == "succeeded", "the job ends")
     assert download(first, "things@1").status_code == 200
-    first.stop()
 
     # Other weights under the name: a note more at the end of the file.
     weights = (MODELS / IMAGE / "model.onnx").read_bytes() + b"\x72\x06\x0a\x01a\x12\x01b"
+    (models / IMAGE / "model.onnx").unlink()
+    (models / IMAGE / "model.onnx").write_bytes(weights)
+    refused = download(first, "things@1")
+    assert refused.status_code == 409 and "model.onnx" in refused.json()["error"]["message"]
+    assert "/" not in refused.json()["error"]["message"], refused.text
+    first.stop()
+
     manifest = (MODELS / IMAGE / "headstart.toml").read_text()
     digests = hashlib.sha256((MODELS / IMAGE / "model.onnx").read_bytes()).hexdigest(), hashlib.sha256(weights).hexdigest()
     for name, content in (("model.onnx", weights), ("headstart.toml", manifest.replace(*digests).encode())):

@@ -1,7 +1,9 @@
 """The whole cycle by the official client: upload, job, events, classifier, answer; and the clients' helpers around it."""
 
+import fcntl
 import io
 import json
+import sqlite3
 import zipfile
 
 import openai
@@ -130,6 +132,36 @@ def test_public_data_reach_their_figures(client, service, name, least):
         answer = service.post("/v1/classify", {"model": model, "input": [text for text, _ in part]}).json()
         right += sum(datum["label"] == label for datum, (_, label) in zip(answer["data"], part, strict=True))
     assert right / len(test) >= least, right / len(test)
+
+
+def test_a_job_outlives_progress_that_cannot_be_written(start):
+    """The database refuses it until the job has told three things of itself."""
+    running = start()
+    with sqlite3.connect(running.data / "store.db", timeout=30) as database:
+        database.execute(
+            "CREATE TRIGGER refused BEFORE UPDATE OF progress ON jobs WHEN (SELECT COUNT(*) FROM events WHERE job = NEW.id) < 3 "
+            "BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
+    database.close()
+    client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="none", max_retries=0)
+    rows = "\n".join(json.dumps({"text": f"sentence {number} about {label}", "label": label}) for number in range(40) for label in ("rain", "sun"))
+    file = upload(client, "weather.jsonl", rows.encode())
+    job = finished(client, client.fine_tuning.jobs.create(model=TEXT, training_file=file.id, suffix="weather"))
+    assert job.status == "succeeded", job
+    assert "how far a job is could not be written" in running.log()
+    messages = [event.message for event in client.fine_tuning.jobs.list_events(job.id, limit=100).data]
+    assert not [message for message in messages if "tried again" in message], messages
+
+
+def test_a_write_that_gets_no_turn_is_answered_as_busy_and_reading_goes_on(start):
+    running = start()
+    form = {"files": {"file": ("weather.jsonl", b'{"text": "it rains", "label": "rain"}')}, "data": {"purpose": "fine-tune"}}
+    with (running.data / "store.turn").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        refused = running.http.post("/v1/files", **form)
+        assert running.http.get("/v1/files").json()["data"] == []
+    assert (refused.status_code, refused.json()["error"]["code"], refused.headers["retry-after"]) == (503, "not_ready", "60"), refused.text
+    assert running.http.post("/v1/files", **form).status_code == 200
 
 
 def test_progress_covers_the_whole_job_and_is_never_taken_back(client):

@@ -45,7 +45,18 @@ def test_a_folder_that_is_not_understood_is_listed_with_the_reason(small, start,
     broken.mkdir()
     (broken / "model.onnx").symlink_to(small.models / CLASSIFIER / "model.onnx")
     (broken / "config.json").write_text('{"model_type": "bert"}')
+    bare = models / "bare"
+    bare.mkdir()
+    (bare / "model.onnx").symlink_to(small.models / CLASSIFIER / "model.onnx")
+    (models / "notes").mkdir()
+    (models / "notes" / "README.md").write_text("Not a backbone.")
     service = start(models=models)
     listed = {model["id"]: model for model in service.http.get("/v1/models").json()["data"]}
     assert listed["broken"]["status"] == "broken" and "last_hidden_state" in listed["broken"]["error"], listed
     assert listed[RERANKER]["status"] == "ready"
+    assert set(listed) == {"broken", "bare", RERANKER}
+    said = "no headstart.toml and no config.json; `headstart import`"
+    assert listed["bare"]["status"] == "broken" and said in listed["bare"]["error"], listed
+    assert said in service.log()
+    load = service.http.post("/v1/models/bare/load")
+    assert load.status_code != 404 and said in load.text, load.text

@@ -196,19 +196,22 @@ MANY = {
 }
 
 
-def test_millions_of_small_values_take_little_more_memory_than_their_body(start):
+@pytest.mark.parametrize("what", MANY)
+def test_millions_of_small_values_take_little_more_memory_than_their_body(start, what):
+    # A server of its own: after another body its peak would hide what this one takes.
     service = start()
     service.embed(TEXT, "word " * 300)
-    for what, (path, head, part, tail, says) in MANY.items():
-        body = f'{head}{part * (60_000_000 // len(part))}{tail}, "model": "{TEXT}"}}'
-        before = service.metric("process_peak_resident_memory_bytes")
-        response = post(service, path, body)
-        if says is None:
-            assert response.status_code == 200, (what, response.text)
-        else:
-            assert response.status_code == 400 and says in response.json()["error"]["message"], (what, response.text)
-        grown = (service.metric("process_peak_resident_memory_bytes") - before) / 1e6
-        assert grown < 200, f"{what}: {grown:.0f} MB more for a body of {len(body) / 1e6:.0f} MB"
+    path, head, part, tail, says = MANY[what]
+    body = f'{head}{part * (60_000_000 // len(part))}{tail}, "model": "{TEXT}"}}'
+    before = service.metric("process_resident_memory_bytes")
+    response = post(service, path, body)
+    if says is None:
+        assert response.status_code == 200, response.text
+    else:
+        assert response.status_code == 400 and says in response.json()["error"]["message"], response.text
+    grown = (service.metric("process_peak_resident_memory_bytes") - before) / 1e6
+    # It was read at all, and not made into values.
+    assert 20 < grown < 200, f"{grown:.0f} MB more for a body of {len(body) / 1e6:.0f} MB"
 
 
 @pytest.mark.parametrize("ids, says", [

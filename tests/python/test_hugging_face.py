@@ -64,6 +64,14 @@ def test_independent_labels_and_a_template_are_heeded(text):
     assert plain[0].score != templated[0].score
 
 
+def test_a_sentence_is_compared_with_others(service, text):
+    one, others = "A cat sits on a mat.", ["A kitten rests on a rug.", "Stocks fell on Monday."]
+    scores = text.sentence_similarity(one, others)
+    own, *vectors = service.embed(TEXT, [one, *others])
+    assert scores == pytest.approx([cosine(own, vector) for vector in vectors], abs=1e-5)
+    assert scores[0] > 0.5 > scores[1]
+
+
 def test_a_photo_of_a_cat_is_labelled_a_cat(image):
     scores = image.zero_shot_image_classification(cat(), ["car", "cat", "dog"])
     assert scores[0].label == "cat"

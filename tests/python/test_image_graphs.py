@@ -86,6 +86,8 @@ def test_an_export_pools_as_the_service_does(served, name):
     pictures = given()
     near = NEAR_HALF if SHAPES[index].element == TensorProto.FLOAT16 else 1e-5
     exported = Exported(exported_file(served, f"small-{index}"))
+    kind = {"tensor(float16)": "float16", "tensor(float)": "float32"}[exported.session.get_inputs()[0].type]
+    assert f"Reads pictures as {kind} [" in exported.session.get_modelmeta().description
     embeddings = exported.pictures(pictures)["embedding"]
     served_ones = served.embed(f"small-{index}", [as_url(picture) for picture in pictures])
     assert numpy.abs(embeddings - numpy.array(served_ones)).max() < near

@@ -80,10 +80,19 @@ def test_what_cannot_be_a_key_is_refused(running):
     refuse("keys", "add", "b", "--scope", "read", *data, names=["`read` is no scope"])
     refuse("keys", "add", "a b", "--scope", "infer", *data, names=["letters"])
     refuse("keys", "add", "b", "--scope", "infer", "--expires", "2001-01-01", *data, names=["not to come"])
+    refuse("keys", "add", "b", "--scope", "infer", "--expires", "99999999d", *data, names=["after the year 9999"])
     refuse("keys", "revoke", "nobody", *data, names=["nobody"])
     configured = {"HEADSTART_API_KEYS": "env:infer:a-configured-key"}
     refuse("keys", "add", "env", "--scope", "infer", *data, names=["`api-keys`"], **configured)
     add(running, "app", "--scope", "infer", "--reuse")
+
+
+def test_the_keys_of_a_folder_that_is_not_there_are_not_listed_as_none(tmp_path):
+    nowhere = tmp_path / "nowhere"
+    done = refuse("keys", "list", "--data", nowhere, names=["there is no store in", "nowhere"])
+    assert not done.stdout and not nowhere.exists()
+    done = refuse("keys", "list", "--data", nowhere, names=["there is no store in"], HEADSTART_API_KEYS="env:infer:a-configured-key")
+    assert done.stdout == "env  infer  from api-keys\n"
 
 
 def test_a_folder_with_keys_may_be_served_to_other_machines(tmp_path, start):

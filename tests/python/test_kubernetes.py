@@ -282,6 +282,14 @@ def test_services_budgets_and_spread_select_pods_that_exist():
             wanted = entry["spec"]["selector"]
             wanted = wanted.get("matchLabels", wanted)
             assert sum(wanted.items() <= labels.items() for labels in pods) == 1, f"{kind} {name}"
+    # Copies that count others than themselves would all go to one machine; a single pod has nothing to be spread over.
+    spread = {workload["metadata"]["name"]: workload["spec"]["template"]["spec"].get("topologySpreadConstraints", []) for workload in workloads(found)}
+    assert [name for name, constraints in spread.items() if constraints] == ["headstart-features"]
+    for constraint in spread["headstart-features"]:
+        wanted = constraint["labelSelector"]["matchLabels"]
+        selected = [workload["metadata"]["name"] for workload in workloads(found)
+                    if wanted.items() <= workload["spec"]["template"]["metadata"]["labels"].items()]
+        assert selected == ["headstart-features"], constraint
     assert found["StatefulSet", "headstart"]["spec"]["serviceName"] == "headstart"
 
 

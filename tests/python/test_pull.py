@@ -248,6 +248,35 @@ def test_a_pull_that_was_killed_while_it_published_goes_on(pulling, hub, small, 
     assert not left.exists() and "as it was pulled" in pulling.pulled(RESNET)
 
 
+@pytest.mark.parametrize(
+    ("between", "asked"), [(False, ["--update"]), (True, []), (True, ["--update"])], ids=["before", "between", "between-update"]
+)
+def test_a_pull_of_a_newer_commit_that_was_killed_while_it_published_keeps_nothing_but_what_was_not_pulled(pulling, hub, small, between, asked):
+    """Killed with the lock file written, before the first rename or between the two."""
+    repository = hub.repositories[repository_of(RESNET)]
+    pulling.pulled(RESNET)
+    place, left = pulling.models / RESNET, pulling.models / f".{RESNET}.pulling"
+    (place / "notes.txt").write_text("mine")
+    newer = {name: content for name, content in small.items() if name != "README.md"} | {GRAPH: small[GRAPH].replace(b"of_logits", b"of_logitz")}
+    head, gate = repository.commit(newer), threading.Event()
+    hub.trouble["store"].append(Trouble(cut=100, gate=gate))
+    updating = subprocess.Popen(pulling.command(RESNET, "--update"), cwd=ROOT, env=pulling.environment(), stderr=subprocess.DEVNULL)
+    wait_for_bytes(left, 100)
+    # The first rename finds this in its way: the pull ends where a kill would have it end.
+    (left / ".older" / "in the way").mkdir(parents=True)
+    gate.set()
+    assert updating.wait() == 1 and pulling.lock(RESNET)["commit"] == head and (place / GRAPH).read_bytes() == small[GRAPH]
+    shutil.rmtree(left / ".older")
+    if between:
+        place.rename(left / ".older")
+    told = pulling.pulled(RESNET, *asked)
+    assert "notes.txt was not pulled, and is kept" in told and "yours" not in told and "README" not in told, told
+    kept = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
+    assert kept == {*pulling.lock(RESNET)["files"], "headstart.toml", "notes.txt"} and "README.md" not in kept
+    assert (place / GRAPH).read_bytes() == newer[GRAPH] and not left.exists()
+    assert "as it was pulled" in pulling.pulled(RESNET)
+
+
 def test_what_is_not_the_hubs_survives_every_update(pulling, hub, small):
     repository = hub.repositories[repository_of(RESNET)]
     pulling.pulled(RESNET)

@@ -301,6 +301,7 @@ def test_rows_of_a_file_go_by_line_and_each_key_purges_its_own(start):
         for body, param in (({"rows": [1]}, "file"), ({"file": mine.id, "rows": []}, "rows"), ({}, "rows"), ({"text": "a", "group": "b"}, "rows"), ({"text": ""}, "text"), ({"group": " "}, "group")):
             refused = purge(running, "key-of-anna", **body)
             assert (refused.status_code, refused.json()["error"]["param"]) == (400, param), refused.text
+            assert ("only one of" in refused.text) == (len(body) == 2 and "file" not in body), refused.text
         answer = purged(running, "key-of-anna", file=mine.id, rows=[2, 30, 31])
         assert (answer["rows"], answer["not_found"], answer["requested_by"]) == (4, 1, "anna")
         assert {entry["id"] for entry in answer["files"]} == {mine.id, twin.id}, "the same bytes are the same rows"

@@ -113,9 +113,12 @@ def test_a_collector_that_hangs_costs_traces_but_no_time(start):
         for running in (service, plain):
             embed(running)
         # More than wait, and more than are given up meanwhile.
-        while service.metric("traces_total", outcome="queue_full") == 0:
+        def full():
             for _ in range(500):
                 assert service.http.get("/livez").status_code == 200
+            return service.metric("traces_total", outcome="queue_full") > 0
+
+        wait_until(full, "the queue is full", 300)
 
         def milliseconds(running):
             begun = time.perf_counter()
@@ -130,15 +133,19 @@ def test_a_collector_that_hangs_costs_traces_but_no_time(start):
 
 
 def test_a_collector_that_is_gone_is_told_of_once_and_used_again(start):
-    with receiving() as receiver:
-        port = receiver.port
-    service = start("--otlp-endpoint", f"http://127.0.0.1:{port}")
-    embed(service)
-    wait_until(lambda: service.metric("traces_total", outcome="failed") > 0, "traces fail")
-    with receiving(port=port) as receiver:
+    # Its port stays taken meanwhile, so that nobody else answers on it.
+    with receiving(held=True) as receiver:
+        service = start("--otlp-endpoint", f"http://{receiver.host}")
+        for _ in range(2):
+            before = service.metric("traces_total", outcome="failed")
+            embed(service)
+            wait_until(lambda before=before: service.metric("traces_total", outcome="failed") > before, "traces fail")
+        receiver.listen()
         embed(service, {"x-request-id": "again"})
         wait_until(lambda: Collector(receiver).request("again"), "the trace")
         wait_until(lambda: "taken by their collector again" in service.log(), "the log tells of it")
+        assert service.log().count("traces are not taken") == 1
+        assert service.log().count("taken by their collector again") == 1
 
 
 def lines(service):

@@ -21,6 +21,7 @@ pub enum HeldOut {
 /// What parameters are chosen on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = PlannedTuning)]
 pub enum Tuning {
     /// The validation rows.
     Val,

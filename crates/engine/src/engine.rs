@@ -87,9 +87,8 @@ impl Engine {
         let labels = folder.classes()?;
         let file = folder.verified_graph()?;
         let stage = folder.verified_stage()?;
-        let lanes = self.scheduler.lanes();
-        let slots = manifest.engine.threads.unwrap_or(1).min(lanes);
-        let calls = manifest.engine.lanes.unwrap_or(lanes).min(lanes / slots).max(1);
+        let spread = manifest.engine.on(self.lanes());
+        let (slots, calls) = (spread.threads, spread.calls);
         let classes = (!labels.is_empty()).then_some(labels.len());
         let graph = Graph::load(
             &self.runtime,
@@ -97,7 +96,7 @@ impl Engine {
             folder.shared(),
             &manifest,
             classes,
-            (slots, manifest.engine.sessions.unwrap_or(1).min(calls)),
+            (slots, self.sessions(&manifest)),
             self.options.device,
         )?;
         let provider = graph.provider();
@@ -143,6 +142,21 @@ impl Engine {
             self.options.queue_items,
             invariant,
         ))
+    }
+
+    /// Bytes of memory that a backbone is counted with here, without the weights that it shares.
+    #[must_use]
+    pub fn memory(&self, folder: &Folder) -> u64 {
+        folder.memory(self.sessions(folder.manifest()))
+    }
+
+    /// Sessions that a load makes of a backbone's graph. A GPU's calls come one after another, and a table of word vectors
+    /// has none.
+    fn sessions(&self, manifest: &Manifest) -> usize {
+        match (self.options.device, &manifest.words) {
+            (Device::Cpu, None) => manifest.engine.on(self.lanes()).sessions,
+            (Device::Cpu, Some(_)) | (Device::Cuda { .. }, _) => 1,
+        }
     }
 
     /// Places in a queue as long as every backbone's, for one that is no graph: it is computed elsewhere, and admits and

@@ -10,19 +10,53 @@ use crate::reads::{DenseInput, Element, Reads, TokenInput, TokenInputs};
 /// The input that says which tokens are real. A graph that pools by it has it, also where its backbone does without.
 const MASK: &str = "attention_mask";
 
+/// The inputs of a backbone's graph. They hold no session: whoever feeds a training keeps nothing else in memory.
+#[derive(Debug, Clone)]
+pub struct GraphInputs {
+    backbone: String,
+    inputs: Inputs,
+}
+
+#[derive(Debug, Clone)]
+enum Inputs {
+    Tokens(TokenInputs),
+    Dense(DenseInput),
+}
+
 impl Backbone {
-    /// Inputs as one batch of its graph, padded to the longest.
+    /// The inputs of its graph.
     ///
     /// # Errors
-    /// [`EngineError::Graph`] for inputs that its graph does not read, and for a graph of sounds or of raw tensors.
-    pub fn batch(&self, inputs: &[&Input]) -> Result<Vec<(String, Tensor)>, EngineError> {
-        let made = match self.reads() {
-            Reads::Tokens(names) => tokens(names, inputs),
-            Reads::Dense(input) => dense(input, inputs),
-            Reads::Signals(_) | Reads::Raw => Err("its graph reads neither texts nor pictures".to_owned()),
+    /// [`EngineError::Graph`] for a graph of sounds or of raw tensors.
+    pub fn graph_inputs(&self) -> Result<GraphInputs, EngineError> {
+        let backbone = self.id().to_owned();
+        let inputs = match self.reads() {
+            Reads::Tokens(names) => Inputs::Tokens(names.clone()),
+            Reads::Dense(input) => Inputs::Dense(input.clone()),
+            Reads::Signals(_) | Reads::Raw => {
+                return Err(refused(&backbone, "its graph reads neither texts nor pictures"));
+            }
         };
-        made.map_err(|problem| EngineError::Graph(format!("`{}`: {problem}", self.id())))
+        Ok(GraphInputs { backbone, inputs })
     }
+}
+
+impl GraphInputs {
+    /// Inputs as one batch of the graph, padded to the longest.
+    ///
+    /// # Errors
+    /// [`EngineError::Graph`] for inputs that the graph does not read.
+    pub fn batch(&self, inputs: &[&Input]) -> Result<Vec<(String, Tensor)>, EngineError> {
+        let made = match &self.inputs {
+            Inputs::Tokens(names) => tokens(names, inputs),
+            Inputs::Dense(input) => dense(input, inputs),
+        };
+        made.map_err(|problem| refused(&self.backbone, &problem))
+    }
+}
+
+fn refused(backbone: &str, problem: &str) -> EngineError {
+    EngineError::Graph(format!("`{backbone}`: {problem}"))
 }
 
 fn tokens(names: &TokenInputs, inputs: &[&Input]) -> Result<Vec<(String, Tensor)>, String> {

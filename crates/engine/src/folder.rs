@@ -225,14 +225,12 @@ impl Folder {
     }
 
     /// Bytes of memory that the backbone is counted with: its files, and a tenth for what the runtime makes beside them, for
-    /// each of its sessions. Weights that it shares are not among them.
-    #[must_use]
-    pub fn memory(&self) -> u64 {
+    /// each of so many sessions. Weights that it shares are not among them.
+    pub(crate) fn memory(&self, sessions: usize) -> u64 {
         let own = |file: &&str| self.shared.as_ref().is_none_or(|shared| shared.file != **file);
         let files = self.manifest.files();
         let bytes: u64 = files.iter().map(|(_, file)| *file).filter(own).map(|file| self.size(file)).sum();
-        let sessions = self.manifest.engine.sessions.map_or(1, |sessions| sessions as u64);
-        (bytes + bytes / 10).saturating_mul(sessions)
+        (bytes + bytes / 10).saturating_mul(sessions as u64)
     }
 
     /// The digest of the weights it shares, and the bytes of memory that these are counted with, once for all: as they are,
@@ -332,8 +330,9 @@ mod tests {
              licence = \"MIT\"\nsource_task = \"b\"\n",
             "0".repeat(64)
         );
-        let counted = |text: &str| Folder::with_manifest(&folder, Manifest::parse(text).unwrap()).memory();
-        let (one, three) = (counted(&text), counted(&format!("{text}[engine]\nsessions = 3\n")));
+        let counted =
+            |sessions| Folder::with_manifest(&folder, Manifest::parse(&text).unwrap()).memory(sessions);
+        let (one, three) = (counted(1), counted(3));
         std::fs::remove_dir_all(&folder).unwrap();
         assert_eq!((one, three), (1100, 3300));
     }

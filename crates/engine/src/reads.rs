@@ -22,7 +22,7 @@ pub(crate) enum Reads {
 }
 
 /// Inputs of shape `[n, tokens]`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct TokenInputs {
     pub(crate) ids: TokenInput,
     pub(crate) mask: Option<TokenInput>,
@@ -33,7 +33,7 @@ pub(crate) struct TokenInputs {
 }
 
 /// One of the inputs that hold an integer a token.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct TokenInput {
     pub(crate) name: String,
     /// 32 bits instead of 64.
@@ -41,7 +41,7 @@ pub(crate) struct TokenInput {
 }
 
 /// An input of shape `[n, …item_shape]`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct DenseInput {
     pub(crate) name: String,
     pub(crate) item_shape: Vec<usize>,

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use ort::environment::Environment;
 
-use crate::{kernels, memory};
+use crate::{kernels, memory, told};
 
 /// The file name the library has beside the executable and under `vendor/`.
 const LIBRARY: &str =
@@ -59,6 +59,7 @@ impl Runtime {
             .map_err(|error| unusable(error.to_string()))?
             .with_name("headstart")
             .with_telemetry(false)
+            .with_logger(told::logger())
             .build()
             .map_err(|error| unusable(error.to_string()))?;
         // Its informational lines are about graph optimisations; only what an operator can act on is of use.

@@ -85,7 +85,7 @@ pub fn compose(backbone: impl Read + Seek, subject: &Subject<'_>) -> Result<Comp
     let embedding = ("embedding", element::FLOAT, shape(spec.dimension));
     let embedding = graph.add_output("Identity", &[&vector], vec![], embedding);
     let outputs = Outputs { embedding, ..outputs };
-    let inputs: Vec<String> = graph.inputs().filter_map(|input| input.name.clone()).collect();
+    let inputs: Vec<&ValueInfo> = graph.inputs().collect();
     let (doc_string, metadata) = describe(subject, spec, &inputs, &outputs)?;
     let assembly = graph.finish(Header {
         producer_name: "headstart".to_owned(),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use headstart_onnx::proto::{ValueInfo, element};
 use headstart_types::classifier::untuned;
 use headstart_types::manifest::{FeaturesSpec, Fit, ImageSpec};
 use serde::Serialize;
@@ -30,10 +31,11 @@ type Notes = Vec<(String, String)>;
 pub(crate) fn describe(
     subject: &Subject<'_>,
     features: &FeaturesSpec,
-    inputs: &[String],
+    inputs: &[&ValueInfo],
     outputs: &Outputs,
 ) -> Result<(String, Notes), ExportError> {
     let (head, backbone) = (subject.head.parts(), &subject.manifest.backbone);
+    let names: Vec<&str> = inputs.iter().filter_map(|input| input.name.as_deref()).collect();
     let mut notes = vec![
         ("format", FORMAT.to_string()),
         ("classifier", format!("{}@{}", subject.name, subject.version)),
@@ -52,7 +54,7 @@ pub(crate) fn describe(
         ("pooling", plain(&features.pooling)?),
         ("normalise", features.normalise.to_string()),
         ("dimension", features.dimension.to_string()),
-        ("inputs", serde_json::to_string(inputs)?),
+        ("inputs", serde_json::to_string(&names)?),
         ("outputs", serde_json::to_string(outputs)?),
     ];
     if let Some(thresholds) = &head.thresholds {
@@ -68,7 +70,7 @@ pub(crate) fn describe(
         read_texts(inputs, text.max_tokens)
     } else if let Some(image) = &subject.manifest.image {
         notes.push(("image", serde_json::to_string(image)?));
-        read_images(image)?
+        read_images(inputs, image)?
     } else {
         String::new()
     };
@@ -106,22 +108,39 @@ fn text(subject: &Subject<'_>, outputs: &Outputs, reading: &str, notes: &[(&str,
     text
 }
 
-fn read_texts(inputs: &[String], max_tokens: usize) -> String {
-    let mut text = format!(
-        "Reads texts as token ids, `input_ids` [items, tokens] of int64, made by the tokeniser whose `tokenizer.json` is \
-         the note `headstart.text_tokenizer`: special tokens added, cut at {max_tokens} tokens, shorter rows filled up \
-         at the end with 0. `attention_mask` is 1 for real tokens and 0 for filling."
-    );
-    if inputs.iter().any(|name| name == "token_type_ids") {
-        text.push_str(" `token_type_ids` is 0.");
+/// The type of an input as numpy names it.
+fn type_of(input: Option<&&ValueInfo>) -> &'static str {
+    match input.and_then(|input| input.elements()) {
+        Some(element::FLOAT) => "float32",
+        Some(element::HALF) => "float16",
+        Some(element::BFLOAT16) => "bfloat16",
+        Some(element::DOUBLE) => "float64",
+        Some(element::INT64) => "int64",
+        Some(element::INT32) => "int32",
+        Some(element::INT8) => "int8",
+        Some(element::UINT8) => "uint8",
+        Some(_) | None => "the type that the graph states",
     }
-    if inputs.iter().any(|name| name == "position_ids") {
-        text.push_str(" `position_ids` counts from 0 in each row.");
+}
+
+fn read_texts(inputs: &[&ValueInfo], max_tokens: usize) -> String {
+    let named = |name: &str| inputs.iter().find(|input| input.name.as_deref() == Some(name));
+    let mut text = format!(
+        "Reads texts as token ids, `input_ids` [items, tokens] of {}, made by the tokeniser whose `tokenizer.json` is \
+         the note `headstart.text_tokenizer`: special tokens added, cut at {max_tokens} tokens, shorter rows filled up \
+         at the end with 0. `attention_mask`, of {}, is 1 for real tokens and 0 for filling.",
+        type_of(named("input_ids").or(inputs.first())),
+        type_of(named("attention_mask")),
+    );
+    for (name, says) in [("token_type_ids", "is 0"), ("position_ids", "counts from 0 in each row")] {
+        if let Some(input) = named(name) {
+            let _ = write!(text, " `{name}`, of {}, {says}.", type_of(Some(input)));
+        }
     }
     text
 }
 
-fn read_images(image: &ImageSpec) -> Result<String, ExportError> {
+fn read_images(inputs: &[&ValueInfo], image: &ImageSpec) -> Result<String, ExportError> {
     let layout =
         if plain(&image.layout)? == "nchw" { "[items, 3, {s}, {s}]" } else { "[items, {s}, {s}, 3]" };
     let (size, filter) = (image.size, plain(&image.filter)?);
@@ -135,12 +154,33 @@ fn read_images(image: &ImageSpec) -> Result<String, ExportError> {
         Fit::Stretch => format!("resized to {size} × {size} pixels, whatever its shape, {by}"),
     };
     Ok(format!(
-        "Reads pictures as float32 {}: the upright picture (EXIF orientation applied) in RGB, {fitted}; then (pixel × {} \
+        "Reads pictures as {} {}: the upright picture (EXIF orientation applied) in RGB, {fitted}; then (pixel × {} \
          − mean) / std with pixels from 0 to 255, mean {:?} and std {:?} by channel, channels in the order {}.",
+        type_of(inputs.first()),
         layout.replace("{s}", &size.to_string()),
         image.scale,
         image.mean,
         image.std,
         plain(&image.channel_order)?,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use headstart_onnx::proto::Dimension;
+
+    use super::*;
+
+    #[test]
+    fn texts_are_said_to_be_of_the_types_that_the_graph_states() {
+        let input = |name, element| {
+            ValueInfo::tensor(name, element, vec![Dimension::named("n"), Dimension::named("l")])
+        };
+        let mask = input("attention_mask", element::INT64);
+        let (ids, kinds) = (input("input_ids", element::INT32), input("token_type_ids", element::INT32));
+        let said = read_texts(&[&mask, &ids, &kinds], 7);
+        assert!(said.contains("`input_ids` [items, tokens] of int32") && said.contains("cut at 7"), "{said}");
+        assert!(said.contains("`attention_mask`, of int64, is 1"), "{said}");
+        assert!(said.ends_with("`token_type_ids`, of int32, is 0."), "{said}");
+    }
 }

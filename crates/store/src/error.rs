@@ -66,7 +66,7 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The database failed.
+    /// The database failed, or was kept busy: [`StoreError::is_busy`].
     #[error("database: {0}")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A file could not be read or written.
@@ -89,6 +89,17 @@ impl StoreError {
     /// An error of the file system, with a full disk told apart.
     pub(crate) fn io(what: impl Into<String>, source: std::io::Error) -> Self {
         if is_full(source.kind()) { Self::DiskFull } else { Self::Io { what: what.into(), source } }
+    }
+
+    pub(crate) fn busy() -> Self {
+        Self::Database(Box::new(Busy))
+    }
+
+    /// Whether other processes on the data folder did not let this one write in time: nothing was written, and it may be tried
+    /// again.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Database(source) if source.is::<Busy>())
     }
 
     /// Whether the same will be said again: what is asked for is gone or damaged, and the store itself is not.
@@ -116,6 +127,11 @@ impl StoreError {
         Self::Corrupt { what: what.into(), problem: problem.to_string() }
     }
 }
+
+/// No turn to write came in time.
+#[derive(Debug, thiserror::Error)]
+#[error("other processes kept it busy for too long")]
+struct Busy;
 
 /// Whether an error of the file system says that there is no room: on the disk, or for the user on it.
 #[must_use]

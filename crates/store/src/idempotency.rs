@@ -38,7 +38,7 @@ pub struct Ticket {
 /// What to do with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begun {
-    /// Do it, then [`Store::complete`] or [`Store::abandon`].
+    /// Do it, then [`Store::complete`], [`Store::abandon`] or [`Store::let_go`].
     Fresh(Ticket),
     /// It is being done.
     InProgress,
@@ -150,6 +150,15 @@ impl Store {
     /// What the database said.
     pub async fn abandon(&self, ticket: &Ticket) -> Result<(), StoreError> {
         let sql = format!("DELETE FROM idempotency WHERE {HELD}");
+        self.write(Batch::quiet().then(sql, ticket.values())).await.map(|_| ())
+    }
+
+    /// Lets the same request be tried again at once, under the id that this try had: it may have made the row.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn let_go(&self, ticket: &Ticket) -> Result<(), StoreError> {
+        let sql = format!("UPDATE idempotency SET held_at = 0 WHERE {HELD}");
         self.write(Batch::quiet().then(sql, ticket.values())).await.map(|_| ())
     }
 

@@ -21,7 +21,7 @@ mod store;
 mod webhooks;
 
 pub use backup::{BackedUp, restore};
-pub use blobs::{BlobInfo, BlobReader, BlobStore, BlobWriter, Collected, LocalBlobs, Withdrawn};
+pub use blobs::{BlobInfo, BlobReader, BlobStore, BlobWriter, Collected, LocalBlobs, Withdrawn, Young};
 pub use error::{StoreError, is_full};
 pub use files::{DeletedFile, FileFilter};
 pub use idempotency::{Begun, RequestKey, StoredAnswer, Ticket};

@@ -8,6 +8,7 @@ use headstart_types::purge::{PurgeDetails, PurgeRow};
 use serde_json::Value as Json;
 
 use crate::backend::{Batch, Reader, Row, Value, to_json};
+use crate::blobs::{Removal, Young};
 use crate::error::StoreError;
 use crate::files::bytes_value;
 use crate::page::{Page, PageRequest, Scope};
@@ -156,7 +157,8 @@ impl Store {
     }
 
     /// Erases what a purge left without a name, in the folder of blobs and in the database's own log. False while that has
-    /// to wait for a backup or a reader; what another row names by the same digest goes with that row.
+    /// to wait: for a backup or a reader, and for bytes that somebody sent again since, until a row names them or the sweep
+    /// takes them. What another row names by the same digest goes with that row.
     ///
     /// # Errors
     /// What the database or the file system said.
@@ -165,12 +167,13 @@ impl Store {
         let purge = self.purge_row(Scope::All, id).await?;
         self.blobs().tidy().await?;
         let rows = self.read("SELECT sha256 FROM erasures WHERE purge = $1", vec![id.into()]).await?;
+        let mut erased = true;
         for row in rows {
             let sha256: Sha256 = Reader::new("erasures", row).parsed()?;
-            // Bytes that somebody sent again since are theirs.
-            self.remove_unnamed(&sha256, purge.created_at).await?;
+            let young = Young::between(purge.created_at, now);
+            erased &= self.remove_unnamed(&sha256, young).await? != Removal::Young;
         }
-        if !self.backend().scrub().await? {
+        if !self.backend().scrub().await? || !erased {
             return Ok(false);
         }
         let batch = Batch::new().then("DELETE FROM erasures WHERE purge = $1", vec![id.into()]).then(

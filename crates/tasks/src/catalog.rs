@@ -21,6 +21,7 @@ use headstart_vectors::{Table, TableError};
 use crate::cache::Key;
 use crate::compute::{Compute, TableBackbone};
 use crate::error::TaskError;
+use crate::fingerprint;
 use crate::reader::Reader;
 use crate::zero_shot::ZeroShot;
 
@@ -47,6 +48,7 @@ pub struct Served {
 }
 
 /// What turns media into a backbone's inputs.
+#[derive(Clone)]
 pub(crate) enum Encoder {
     Text(Arc<Reader>),
     Image(ImageSpec),
@@ -103,11 +105,10 @@ impl Served {
     pub fn load(engine: &Engine, folder: Folder, loaded_at: u64) -> Result<Self, LoadError> {
         let tower = folder.text_half().map(|half| Self::load(engine, half, loaded_at)).transpose()?;
         let manifest = folder.manifest().clone();
-        let manifest_text = toml_fingerprint(&manifest);
-        let fingerprint = Key::of(&[manifest.backbone.sha256.as_bytes(), manifest_text.as_bytes()]);
+        let fingerprint = fingerprint::of(&manifest);
         let zero_shot = ZeroShot::load(&folder).map_err(LoadError::ZeroShot)?;
         let text_tower = tower.map(Arc::new);
-        let (memory, shared, asked) = (folder.memory(), folder.shared_memory(), AtomicU64::new(0));
+        let (memory, shared, asked) = (engine.memory(&folder), folder.shared_memory(), AtomicU64::new(0));
         if manifest.words.is_some() {
             let (encoder, compute) = table(engine, folder)?;
             return Ok(Self {
@@ -288,11 +289,6 @@ fn table(engine: &Engine, folder: Folder) -> Result<(Encoder, Compute), LoadErro
     tracing::info!(model = %id, words, milliseconds, "table of word vectors opened");
     let reader = Encoder::Text(Arc::new(Reader::Words(Arc::clone(&table))));
     Ok((reader, Compute::Table(TableBackbone::new(table, folder, places))))
-}
-
-/// Every field that changes numbers is in the manifest: its text form names them all.
-fn toml_fingerprint(manifest: &headstart_types::Manifest) -> String {
-    format!("{manifest:?}")
 }
 
 /// A backbone as the catalog has it.

@@ -1,8 +1,9 @@
-//! Classifiers that answer: versions by name, and the heads of each backbone in one stack.
+//! Classifiers that answer: versions by name, and the heads of each backbone and width in one stack.
 //!
 //! Readers take a snapshot and never wait for whoever loads a version; a version that replaces another is seen by the
 //! next request.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
@@ -23,8 +24,22 @@ pub(crate) struct LiveVersion {
     pub backbone: Arc<str>,
     /// What makes it answer.
     pub artifact: Arc<Artifact>,
-    /// Its head's place in its backbone's stack, where it has a head.
+    /// Its head's place in the stack of its backbone and width, where it has a head.
     pub id: Option<HeadId>,
+}
+
+impl LiveVersion {
+    /// What is known of it.
+    fn described(&self) -> Described {
+        Described {
+            backbone: untuned(&self.backbone).to_owned(),
+            method: self.artifact.method().to_owned(),
+            labels: Arc::clone(self.artifact.labels()),
+            multi_label: self.artifact.multi_label(),
+            answering: Arc::clone(&self.backbone),
+            artifact: Arc::clone(&self.artifact),
+        }
+    }
 }
 
 /// A classifier's versions and pointers.
@@ -50,6 +65,13 @@ pub(crate) struct Shadow {
 }
 
 impl LiveClassifier {
+    /// The version that the bare name means for `user`. Whose version cannot answer gets production's: everybody else
+    /// stays where they are.
+    fn bare(&self, name: &str, user: &str) -> Option<u32> {
+        let share = self.share_of(name, user).filter(|number| self.versions.contains_key(number));
+        share.or(self.production)
+    }
+
     /// The version that a traffic split gives to `user`: the same one as long as the split stays.
     fn share_of(&self, name: &str, user: &str) -> Option<u32> {
         let digest = blake3::hash(&[name.as_bytes(), b"\0", user.as_bytes()].concat());
@@ -72,10 +94,15 @@ const CHECKPOINT: &str = ":ckpt-step-";
 /// Which classifier: the API key's name and its own.
 type Owned = (String, String);
 
+/// Whose heads lie in one stack: a backbone's id, and the width of features. Where another backbone took the id, both
+/// may have heads.
+type Footing = (Arc<str>, usize);
+
 #[derive(Default, Clone)]
 struct Snapshot {
     classifiers: HashMap<Owned, Arc<LiveClassifier>>,
-    stacks: HashMap<Arc<str>, Stack>,
+    /// None is empty.
+    stacks: HashMap<Footing, Stack>,
     /// By full name; only in a request's own snapshot.
     checkpoints: BTreeMap<String, LiveVersion>,
 }
@@ -128,8 +155,14 @@ impl Chosen {
         Ok(Self { name, version, shadow: None, snapshot: Arc::new(snapshot) })
     }
 
-    pub(crate) fn stack(&self) -> Option<&Stack> {
-        self.snapshot.stacks.get(&self.version.backbone)
+    /// The heads of its backbone that take features of `width`.
+    pub(crate) fn stack(&self, width: usize) -> Option<&Stack> {
+        self.snapshot.stacks.get(&(Arc::clone(&self.version.backbone), width))
+    }
+
+    /// What is known of the version.
+    pub(crate) fn described(&self) -> Described {
+        self.version.described()
     }
 }
 
@@ -173,6 +206,10 @@ pub struct Described {
     #[serde(skip)]
     #[schema(ignore)]
     pub answering: Arc<str>,
+    /// What makes it answer.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub(crate) artifact: Arc<Artifact>,
 }
 
 impl Classifiers {
@@ -212,16 +249,15 @@ impl Classifiers {
     }
 
     /// How often a version, as its classifier's shadow, has said the same as the version that answered, and how often
-    /// something else, since the process started.
+    /// something else, in this process; nothing for one that is no shadow here.
     #[must_use]
     pub fn shadow_counts(&self, (key, name): (&str, &str), number: u32) -> (u64, u64) {
-        let metrics = self.shadow_metrics(key, name, number);
-        (metrics.agreed.get(), metrics.differed.get())
-    }
-
-    fn shadow_metrics(&self, key: &str, name: &str, number: u32) -> ShadowMetrics {
-        let owner = if key.is_empty() { String::new() } else { format!("{key}/") };
-        self.shadows.of(&format!("{owner}{name}@{number}"))
+        let snapshot = self.snapshot();
+        let live = snapshot.classifiers.get(&(key.to_owned(), name.to_owned()));
+        let shadow = live.and_then(|live| live.shadow.as_ref()).filter(|shadow| shadow.number == number);
+        shadow
+            .map(|Shadow { metrics, .. }| (metrics.agreed.get(), metrics.differed.get()))
+            .unwrap_or_default()
     }
 
     /// The numbers of a classifier's versions that answer.
@@ -256,7 +292,7 @@ impl Classifiers {
     /// Makes a classifier look as given: `added` versions join those that answer, those not in `kept` go.
     ///
     /// # Errors
-    /// [`TaskError::Bug`] for a head of another width than its backbone's other heads.
+    /// [`TaskError::Bug`] when a head cannot be laid beside others of its width.
     pub fn set(
         &self,
         (key, name): (&str, &str),
@@ -282,11 +318,20 @@ impl Classifiers {
         live.production = pointers.production;
         live.aliases = pointers.aliases;
         live.traffic = pointers.traffic;
-        live.shadow =
-            pointers.shadow.map(|number| Shadow { number, metrics: self.shadow_metrics(key, name, number) });
+        let ended = live.shadow.take().filter(|shadow| pointers.shadow != Some(shadow.number));
+        let along = |number| Shadow { number, metrics: self.shadows.of(&series(key, name, number)) };
+        live.shadow = pointers.shadow.map(along);
         next.classifiers.insert(owned, Arc::new(live));
         self.put(next);
+        self.forget_shadow((key, name), ended.as_ref());
         Ok(())
+    }
+
+    /// Takes the series of one that ended away: clients choose its name.
+    fn forget_shadow(&self, (key, name): (&str, &str), ended: Option<&Shadow>) {
+        if let Some(shadow) = ended {
+            self.shadows.forget(&series(key, name, shadow.number));
+        }
     }
 
     /// Forgets a classifier.
@@ -298,6 +343,7 @@ impl Classifiers {
                 next.forget(Some(version.clone()));
             }
             self.put(next);
+            self.forget_shadow((key, name), live.shadow.as_ref());
         }
     }
 
@@ -317,16 +363,7 @@ impl Classifiers {
     /// What is known of the classifier that `model` names for a key; `None` when none of that name answers.
     pub async fn describe(&self, key: &str, model: &str) -> Option<Described> {
         let chosen = self.choose(key, &[model.to_owned()], key).await.ok()?;
-        chosen.first().map(|chosen| {
-            let artifact = &chosen.version.artifact;
-            Described {
-                backbone: untuned(&chosen.version.backbone).to_owned(),
-                method: artifact.method().to_owned(),
-                labels: Arc::clone(artifact.labels()),
-                multi_label: artifact.multi_label(),
-                answering: Arc::clone(&chosen.version.backbone),
-            }
-        })
+        chosen.first().map(Chosen::described)
     }
 
     /// The versions that `models` name for a key: `name`, `name@3`, `name@production`, `name@alias` or a checkpoint, another
@@ -382,6 +419,12 @@ impl Classifiers {
     }
 }
 
+/// What the series of a version that scores along are called.
+fn series(key: &str, name: &str, number: u32) -> String {
+    let owner = if key.is_empty() { String::new() } else { format!("{key}/") };
+    format!("{owner}{name}@{number}")
+}
+
 /// A classifier as a request names it, whose it is, and its name there.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
@@ -391,14 +434,14 @@ struct Asked<'a> {
 }
 
 impl Snapshot {
-    /// Puts what has a head into its backbone's stack.
+    /// Puts what has a head into the stack of its backbone and width.
     fn add(&mut self, artifact: Arc<Artifact>) -> Result<LiveVersion, TaskError> {
         let backbone: Arc<str> = artifact.backbone().id.as_str().into();
         let mut id = None;
         if let Some(head) = artifact.head() {
-            let stack = self.stacks.entry(Arc::clone(&backbone)).or_insert_with(|| Stack::new(head.dim()));
-            let added = stack.add(head);
-            id = Some(added.map_err(|_| TaskError::Bug("heads of one backbone differ in width"))?);
+            let footing = (Arc::clone(&backbone), head.dim());
+            let stack = self.stacks.entry(footing).or_insert_with(|| Stack::new(head.dim()));
+            id = Some(stack.add(head).map_err(|_| TaskError::Bug("heads of one stack differ in width"))?);
         }
         Ok(LiveVersion { backbone, artifact, id })
     }
@@ -420,7 +463,7 @@ impl Snapshot {
         };
         let live = self.classifiers.get(&(owner.to_owned(), name.to_owned())).ok_or_else(unknown)?;
         let number = match version {
-            None => live.share_of(name, user).or(live.production),
+            None => live.bare(name, user),
             Some("production") => live.production,
             Some(version) => version.parse().ok().or_else(|| live.aliases.get(version).copied()),
         };
@@ -435,15 +478,21 @@ impl Snapshot {
     }
 
     fn forget(&mut self, version: Option<LiveVersion>) {
-        let Some(version) = version else { return };
-        if let (Some(id), Some(stack)) = (version.id, self.stacks.get_mut(&version.backbone)) {
-            stack.remove(id);
+        let Some(LiveVersion { backbone, artifact, id: Some(id) }) = version else { return };
+        let Some(head) = artifact.head() else { return };
+        if let Entry::Occupied(mut stack) = self.stacks.entry((backbone, head.dim())) {
+            stack.get_mut().remove(id);
+            if stack.get().is_empty() {
+                stack.remove();
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use headstart_methods::head::{Backbone, Head, HeadParts, Tail};
+
     use super::*;
 
     #[test]
@@ -454,6 +503,56 @@ mod tests {
         assert!((850..1150).contains(&second), "{second} of 10,000 at 10 %");
         assert!((0..100).all(|user| of(user) == of(user)));
         assert_eq!(LiveClassifier::default().share_of("intents", "somebody"), None);
+    }
+
+    #[tokio::test]
+    async fn heads_of_a_backbone_that_was_replaced_lie_beside_those_of_its_successor() {
+        let metrics = headstart_telemetry::Metrics::new("0").unwrap();
+        let classifiers = Classifiers::new(metrics.shadows());
+        let set = |kept: &[u32], added: Option<(u32, usize)>| {
+            let version = |(number, width)| NewVersion { number, artifact: artifact(width) };
+            let added = added.into_iter().map(version).collect();
+            classifiers.set(("", "intents"), kept, added, Pointers::default()).unwrap();
+            let mut widths: Vec<_> = classifiers
+                .snapshot()
+                .stacks
+                .iter()
+                .map(|((_, width), stack)| (*width, stack.len()))
+                .collect();
+            widths.sort_unstable();
+            widths
+        };
+        assert_eq!(set(&[], Some((1, 4))), [(4, 1)]);
+        assert_eq!(set(&[1], Some((2, 8))), [(4, 1), (8, 1)]);
+        assert_eq!(set(&[1, 2], Some((3, 8))), [(4, 1), (8, 2)]);
+
+        let names = [1, 2, 3].map(|number| format!("intents@{number}"));
+        let chosen = classifiers.choose("", &names, "").await.unwrap();
+        for (chosen, width) in chosen.iter().zip([4, 8, 8]) {
+            let head = chosen.stack(width).and_then(|stack| stack.get(chosen.version.id?));
+            assert_eq!(head.map(|head| head.dim()), Some(width), "{}", chosen.name);
+        }
+        assert_eq!(set(&[2, 3], None), [(8, 2)]);
+        // One that takes its number's place.
+        assert_eq!(set(&[3], Some((3, 4))), [(4, 1)]);
+        assert_eq!(set(&[], None), []);
+    }
+
+    fn artifact(width: usize) -> Arc<Artifact> {
+        let head = Head::new(HeadParts {
+            method: "linear_probe".to_owned(),
+            hyperparameters: serde_json::Map::new(),
+            backbone: Backbone { id: "minilm".to_owned(), sha256: width.to_string() },
+            classes: Arc::from(["delivery".to_owned(), "refund".to_owned()]),
+            multi_label: false,
+            normalise: false,
+            rows: ndarray::ArcArray2::zeros((2, width)),
+            bias: Arc::from([0.0, 1.0]),
+            tail: Tail::Identity,
+            temperature: 1.0,
+            thresholds: None,
+        });
+        Arc::new(Artifact::Head(Arc::new(head.unwrap())))
     }
 
     #[test]

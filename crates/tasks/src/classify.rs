@@ -9,9 +9,11 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+use crate::classifiers::{Chosen, Described};
 use crate::context::{Caller, TaskContext};
 use crate::error::TaskError;
-use crate::scores::{HowToRead, Scored, scores};
+use crate::items::Timings;
+use crate::scores::{HowToRead, Scored, choose, score};
 use crate::task::{Done, Task, required};
 use crate::usage::Usage;
 use crate::zero_shot::{Labelled, Ranking};
@@ -136,11 +138,11 @@ impl Task for Classify {
 
     async fn run(
         cx: &TaskContext,
-        params: ClassifyParams,
+        mut params: ClassifyParams,
         caller: Caller,
     ) -> Result<Done<ClassifyAnswer>, TaskError> {
-        let names = required(params.model, "model")?;
-        let input = required(params.input, "input")?;
+        let names = required(params.model.take(), "model")?;
+        let user = params.user.take();
         let (names, several) = match names {
             ModelNames::One(name) => (vec![name], false),
             ModelNames::Several(names) => (names, true),
@@ -151,13 +153,82 @@ impl Task for Classify {
                 format!("must name 1 to {MOST_CLASSIFIERS} classifiers"),
             ));
         }
+        let question = Question::of(params)?;
+        let chosen = choose(cx, &names, (caller, user.as_deref())).await?;
+        let (data, usage, timings) = question.put(cx, &chosen, several, caller).await?;
+        Ok(Done { answer: ClassifyAnswer { object: "list", data, model: names.join(","), usage }, timings })
+    }
+}
+
+/// The version that answers one request to a classifier: what was looked at is what answers, also where a split draws
+/// one for each request, and whatever the name means by then.
+pub struct Turn {
+    model: String,
+    chosen: Vec<Chosen>,
+}
+
+impl Turn {
+    /// Chooses it for a request that names no user.
+    ///
+    /// # Errors
+    /// [`TaskError::UnknownModel`], or [`TaskError::NotAClassifier`] for a backbone.
+    pub async fn of(cx: &TaskContext, model: String, caller: Caller) -> Result<Self, TaskError> {
+        let names = [model];
+        let chosen = choose(cx, &names, (caller, None)).await?;
+        let [model] = names;
+        Ok(Self { model, chosen })
+    }
+
+    /// What is known of the version.
+    ///
+    /// # Errors
+    /// [`TaskError::Bug`] for a name that no version was chosen for.
+    pub fn described(&self) -> Result<Described, TaskError> {
+        let chosen = self.chosen.first().ok_or(TaskError::Bug("a turn without a version"))?;
+        Ok(chosen.described())
+    }
+
+    /// Lets it answer; `model` and `user` of the fields have been taken already.
+    ///
+    /// # Errors
+    /// As [`Classify`] answers.
+    pub async fn answer(
+        self,
+        cx: &TaskContext,
+        params: ClassifyParams,
+        caller: Caller,
+    ) -> Result<Done<ClassifyAnswer>, TaskError> {
+        let (data, usage, timings) = Question::of(params)?.put(cx, &self.chosen, false, caller).await?;
+        Ok(Done { answer: ClassifyAnswer { object: "list", data, model: self.model, usage }, timings })
+    }
+}
+
+/// What is asked of versions, its fields checked.
+struct Question {
+    input: Payload,
+    ranking: Ranking,
+    reading: HowToRead,
+}
+
+impl Question {
+    fn of(params: ClassifyParams) -> Result<Self, TaskError> {
+        let input = required(params.input, "input")?;
         let ranking =
             Ranking { multi_label: false, top_k: params.top_k, threshold: params.threshold }.check()?;
         let reading = HowToRead { modality: params.modality, truncate: params.truncate.unwrap_or_default() };
-        let user = params.user.as_deref();
-        let (chosen, Scored { scores, items, timings }) =
-            scores(cx, &names, input, reading, (caller, user)).await?;
+        Ok(Self { input, ranking, reading })
+    }
 
+    /// Answers by item and then by classifier; where `several` were asked, each says which it is.
+    async fn put(
+        self,
+        cx: &TaskContext,
+        chosen: &[Chosen],
+        several: bool,
+        caller: Caller,
+    ) -> Result<(Vec<Classified>, Usage, Timings), TaskError> {
+        let Self { input, ranking, reading } = self;
+        let Scored { scores, items, timings } = score(cx, chosen, input, reading, caller).await?;
         let mut data = Vec::with_capacity(items.len() * chosen.len());
         for (index, seen) in items.iter().enumerate() {
             for (place, classifier) in chosen.iter().enumerate() {
@@ -176,7 +247,6 @@ impl Task for Classify {
                 });
             }
         }
-        let usage = Usage::of(items.iter().map(|item| item.tokens).sum());
-        Ok(Done { answer: ClassifyAnswer { object: "list", data, model: names.join(","), usage }, timings })
+        Ok((data, Usage::of(items.iter().map(|item| item.tokens).sum()), timings))
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::cache::VectorCache;
 use crate::catalog::Catalog;
-use crate::classifiers::Classifiers;
+use crate::classifiers::{Classifiers, Described};
 use crate::error::TaskError;
 use crate::offload::Offload;
 
@@ -153,6 +153,22 @@ impl TaskContext {
             0 => Ok(()),
             items => self.take_items(items, caller),
         }
+    }
+
+    /// What came of asking for a backbone: where there is none of that name, but a classifier that the key may ask, the error
+    /// says so.
+    ///
+    /// # Errors
+    /// Those of what came of it; [`TaskError::NotABackbone`].
+    pub async fn told_apart<T>(&self, done: Result<T, TaskError>, key: &str) -> Result<T, TaskError> {
+        let id = match done {
+            Err(TaskError::UnknownModel(id)) => id,
+            done => return done,
+        };
+        Err(match self.classifiers.describe(key, &id).await {
+            Some(Described { backbone, .. }) => TaskError::NotABackbone { id, backbone },
+            None => TaskError::UnknownModel(id),
+        })
     }
 
     /// Refuses more items than a request may have.

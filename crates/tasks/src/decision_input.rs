@@ -422,7 +422,8 @@ mod tests {
 
     fn read(input: Value) -> Result<Vec<Datum>, String> {
         let read = read_input(input).map_err(|error| error.to_string())?;
-        read.unwrap_or_default().into_data("input", Modality::Text, None).map_err(|error| error.to_string())
+        let data = read.unwrap_or_default().into_data_of("input", &[Modality::Text], None);
+        data.map_err(|error| error.to_string())
     }
 
     #[test]
@@ -469,7 +470,7 @@ mod tests {
         let conversation = r#"[{"content": [{"data": {"b": [1, 2.5, null], "a": "ü"}, "type": "input_json"}, {"text": "x", "type": "input_text"}], "role": "user"},
             {"content": [{"text": {"value": "y"}, "type": "text"}, {"type": 7}], "role": "assistant"}]"#;
         let mut reader = serde_json::Deserializer::from_str(conversation);
-        let read = read_input(&mut reader).unwrap().unwrap().into_data("input", Modality::Text, None);
+        let read = read_input(&mut reader).unwrap().unwrap().into_data_of("input", &[Modality::Text], None);
         assert_eq!(read.unwrap(), [Datum::Text("{\"b\":[1,2.5,null],\"a\":\"ü\"}\nx".into())]);
     }
 

@@ -152,7 +152,7 @@ pub enum ChoiceValue {
 
 /// One level of a scale.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
-#[schema(title = "DecisionLevel")]
+#[schema(as = DecisionLevel, title = "DecisionLevel")]
 #[serde(expecting = "a level: an object with `label`")]
 pub struct Level {
     /// The level's name.

@@ -15,6 +15,16 @@ pub enum TaskError {
     /// A backbone where a classifier was meant.
     #[error("the model `{0}` is a backbone, which gives features and zero-shot labels: name a classifier")]
     NotAClassifier(String),
+    /// A classifier where a backbone was meant.
+    #[error(
+        "the model `{id}` is a classifier, which gives labels of its own: name a backbone, such as its own, `{backbone}`"
+    )]
+    NotABackbone {
+        /// The classifier.
+        id: String,
+        /// What it rests on.
+        backbone: String,
+    },
     /// A backbone that reads neither texts nor pictures.
     #[error("the model `{0}` takes raw tensors only: ask it by /v2/models/{0}/infer")]
     TensorsOnly(String),
@@ -103,6 +113,7 @@ impl TaskError {
                 Self::BrokenModel { id: id.to_owned(), reason: format!("{what}: {self}") }
             }
             other @ (Self::NotAClassifier(_)
+            | Self::NotABackbone { .. }
             | Self::TensorsOnly(_)
             | Self::NoGraph(_)
             | Self::NoRoom { .. }

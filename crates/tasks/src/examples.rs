@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use headstart_engine::Input;
+use headstart_engine::{GraphInputs, Input};
 use headstart_media::{Limits, MediaError};
+use headstart_types::Manifest;
 use headstart_types::payload::Truncate;
 use headstart_types::tensor::Tensor;
 
@@ -13,18 +14,16 @@ use crate::error::TaskError;
 use crate::reader::Reader;
 
 impl TaskContext {
-    /// What is trained where a backbone is to be: itself, or what it was made from at higher precision.
+    /// What is trained where a backbone is to be: itself, or what it was made from at higher precision. Told by the manifest,
+    /// since both need not fit into memory: who asks holds neither.
     ///
     /// # Errors
-    /// [`TaskError::NoRoom`] while others are in use; within, why it cannot be trained.
-    pub async fn trained(&self, served: &Arc<Served>) -> Result<Result<Arc<Served>, String>, TaskError> {
-        let trained = match &served.manifest().backbone.original {
-            Some(original) => self.catalog.get(original).await,
-            None => Ok(Arc::clone(served)),
-        };
-        match trained {
+    /// [`TaskError::NoRoom`] and [`TaskError::Unloaded`], which go by; within, why it cannot be trained.
+    pub async fn trained(&self, asked: &Manifest) -> Result<Result<Arc<Served>, String>, TaskError> {
+        let id = asked.backbone.original.as_deref().unwrap_or(&asked.backbone.id);
+        match self.catalog.get(id).await {
             Ok(trained) => Ok(trainable(&trained).map(|()| trained)),
-            Err(error @ TaskError::NoRoom { .. }) => Err(error),
+            Err(error @ (TaskError::NoRoom { .. } | TaskError::Unloaded(_))) => Err(error),
             Err(error) => Ok(Err(error.to_string())),
         }
     }
@@ -45,7 +44,26 @@ fn trainable(served: &Served) -> Result<(), String> {
     Ok(())
 }
 
+/// What makes examples of a backbone into inputs of its graph. It holds no session, so that its backbone can make room while a
+/// training goes on.
+pub struct ExampleEncoder {
+    id: String,
+    encoder: Encoder,
+    inputs: GraphInputs,
+}
+
 impl Served {
+    /// What makes its examples into inputs of its graph.
+    ///
+    /// # Errors
+    /// [`TaskError::NoGraph`] for a table of word vectors; [`TaskError::Engine`] for a graph of sounds or of raw tensors.
+    pub fn examples(&self) -> Result<ExampleEncoder, TaskError> {
+        let (id, encoder) = (self.id().to_owned(), self.encoder.clone());
+        Ok(ExampleEncoder { id, encoder, inputs: self.graph()?.graph_inputs()? })
+    }
+}
+
+impl ExampleEncoder {
     /// A text as its graph reads it, cut as requests' texts are where nothing else is asked.
     ///
     /// # Errors
@@ -55,7 +73,7 @@ impl Served {
             return Err(TaskError::Bug("a text for a backbone that reads none"));
         };
         let Reader::Tokens(encoder) = &**reader else {
-            return Err(TaskError::NoGraph(self.id().to_owned()));
+            return Err(TaskError::NoGraph(self.id.clone()));
         };
         let read = encoder.encode(text, None, Truncate::End).map_err(example)?;
         Ok(Input::Tokens { ids: read.ids, type_ids: read.type_ids })
@@ -84,9 +102,9 @@ impl Served {
     /// Inputs as one batch of its graph, by the names of the graph's inputs.
     ///
     /// # Errors
-    /// [`TaskError::NoGraph`] for a table of word vectors; [`TaskError::Engine`] for inputs that are not the graph's.
+    /// [`TaskError::Engine`] for inputs that are not the graph's.
     pub fn batch(&self, inputs: &[&Input]) -> Result<Vec<(String, Tensor)>, TaskError> {
-        Ok(self.graph()?.batch(inputs)?)
+        Ok(self.inputs.batch(inputs)?)
     }
 }
 

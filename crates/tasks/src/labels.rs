@@ -26,7 +26,8 @@ pub struct Labels {
     beyond: usize,
 }
 
-/// A label as it is written in requests, for the document: this reader would first keep all of an object as values.
+// For the document alone: this reader would first keep all of an object as values.
+/// A label: a word, or an object that says more about it.
 #[derive(Debug, serde::Deserialize, ToSchema)]
 #[serde(untagged)]
 #[schema(title = "Label")]
@@ -39,6 +40,7 @@ pub enum LabelForm {
 
 /// A label with what is known of it.
 #[derive(Debug, serde::Deserialize, ToSchema)]
+#[schema(as = DescribedLabel)]
 pub struct Described {
     /// The label as answers name it.
     #[schema(min_length = 1, example = "refund")]

@@ -50,6 +50,8 @@ pub struct RerankParams {
     /// What happens to texts longer than the model takes; true is `end`, false `none`. Default `end`: the first tokens
     /// stay.
     pub truncate: Option<Cutting>,
+    /// Which end is cut where `truncate` does not say it, in the words of text-embeddings-inference: `Right` cuts the end.
+    pub truncation_direction: Option<Direction>,
 }
 
 /// What happens to long texts, in words or as other servers have it.
@@ -62,13 +64,26 @@ pub enum Cutting {
     How(Truncate),
 }
 
-impl From<Cutting> for Truncate {
-    fn from(cutting: Cutting) -> Self {
-        match cutting {
-            Cutting::Whether(true) => Self::End,
-            Cutting::Whether(false) => Self::None,
-            Cutting::How(truncate) => truncate,
-        }
+/// Which end of a long text is cut.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub enum Direction {
+    /// The start.
+    #[serde(alias = "left")]
+    Left,
+    /// The end.
+    #[serde(alias = "right")]
+    Right,
+}
+
+/// What the two fields together say of a long text.
+#[must_use]
+pub fn truncation(cutting: Option<Cutting>, direction: Option<Direction>) -> Truncate {
+    match (cutting, direction) {
+        (Some(Cutting::How(truncate)), _) => truncate,
+        (Some(Cutting::Whether(false)), _) => Truncate::None,
+        (Some(Cutting::Whether(true)) | None, Some(Direction::Left)) => Truncate::Start,
+        (Some(Cutting::Whether(true)) | None, Some(Direction::Right) | None) => Truncate::End,
     }
 }
 
@@ -151,7 +166,7 @@ const DOCUMENT_PROMPTS: [&str; 2] = ["passage", "document"];
 impl Task for Rerank {
     const NAME: &'static str = "rerank";
     const SUMMARY: &'static str = "Order documents by their relevance to a query";
-    const DESCRIPTION: &'static str = "By the cosine of their embeddings, with the prefixes `query` and `passage` where the model's manifest has them; or by a \
+    const DESCRIPTION: &'static str = "By the cosine of their embeddings, with the prefixes `query` and `passage`, or else `document`, where the model's manifest has them; or by a \
          cross-encoder, which reads query and document together. Takes the bodies of Cohere (`documents`) and of \
          text-embeddings-inference (`texts`), and answers each in its own form.";
     const EXAMPLE: &'static str = r#"{"model": "all-minilm-l6-v2", "query": "How do I get my money back?", "documents": ["Refunds take five days.", {"text": "We deliver on Mondays."}], "top_n": 2, "return_documents": true}"#;
@@ -194,7 +209,7 @@ impl Task for Rerank {
             Some(true) => documents.iter().map(text_of).collect(),
             _ => vec![None; documents.len()],
         };
-        let truncate = params.truncate.map(Truncate::from).unwrap_or_default();
+        let truncate = truncation(params.truncate, params.truncation_direction);
         let question = Question { query, documents, field, truncate, owed };
         let scored = if served.gives_features() {
             by_embeddings(cx, &served, question, caller).await?
@@ -350,11 +365,24 @@ mod tests {
     }
 
     #[test]
-    fn truncate_is_a_word_or_whether() {
-        let read = |json: &str| serde_json::from_str::<Cutting>(json).map(Truncate::from);
-        assert_eq!(read("true").unwrap(), Truncate::End);
-        assert_eq!(read("false").unwrap(), Truncate::None);
-        assert_eq!(read("\"start\"").unwrap(), Truncate::Start);
-        assert!(read("\"left\"").unwrap_err().to_string().contains("expected `none`"));
+    fn truncate_is_a_word_or_whether_and_where_it_is_not_how_the_direction_says_it() {
+        let read = |json: &str| serde_json::from_str::<RerankParams>(json);
+        for (fields, expected) in [
+            (r#"{"truncate": true}"#, Truncate::End),
+            (r#"{"truncate": false}"#, Truncate::None),
+            (r#"{"truncate": "start"}"#, Truncate::Start),
+            (r#"{"truncation_direction": "left"}"#, Truncate::Start),
+            (r#"{"truncate": true, "truncation_direction": "Left"}"#, Truncate::Start),
+            (r#"{"truncate": true, "truncation_direction": "Right"}"#, Truncate::End),
+            (r#"{"truncate": false, "truncation_direction": "Left"}"#, Truncate::None),
+            (r#"{"truncate": "end", "truncation_direction": "Left"}"#, Truncate::End),
+            (r#"{"truncate": null, "truncation_direction": null}"#, Truncate::End),
+        ] {
+            let params = read(fields).unwrap();
+            assert_eq!(truncation(params.truncate, params.truncation_direction), expected, "{fields}");
+        }
+        let refused = read(r#"{"truncate": "left"}"#).unwrap_err().to_string();
+        assert!(refused.contains("expected `none`"), "{refused}");
+        assert!(read(r#"{"truncation_direction": "start"}"#).is_err());
     }
 }

@@ -14,7 +14,7 @@ use headstart_types::payload::{Datum, Modality, Truncate};
 use ndarray::Array2;
 
 use crate::catalog::Served;
-use crate::classifiers::{Chosen, LiveVersion};
+use crate::classifiers::{Chosen, Described, LiveVersion};
 use crate::context::{Caller, Owed, TaskContext};
 use crate::error::TaskError;
 use crate::items::{self, Items, Lost, Reading, Timings};
@@ -55,19 +55,28 @@ pub(crate) async fn scores(
     reading: HowToRead,
     (caller, user): (Caller, Option<&str>),
 ) -> Result<(Vec<Chosen>, Scored), TaskError> {
+    let chosen = choose(cx, names, (caller, user)).await?;
+    let scored = score(cx, &chosen, input, reading, caller).await?;
+    Ok((chosen, scored))
+}
+
+/// The versions that names mean for one request of this caller.
+pub(crate) async fn choose(
+    cx: &TaskContext,
+    names: &[String],
+    (caller, user): (Caller, Option<&str>),
+) -> Result<Vec<Chosen>, TaskError> {
     // A split gives each request that names no user a version by chance: a key's requests are not one user's.
     let drawn = if user.is_none() { uuid::Uuid::now_v7().simple().to_string() } else { String::new() };
     let chosen = cx.classifiers.choose(caller.key, names, user.unwrap_or(&drawn)).await;
-    let chosen = chosen.map_err(|error| {
+    chosen.map_err(|error| {
         if let TaskError::UnknownModel(name) = &error
             && cx.catalog.named(name).is_some()
         {
             return TaskError::NotAClassifier(name.clone());
         }
         error
-    })?;
-    let scored = score(cx, &chosen, input, reading, caller).await?;
-    Ok((chosen, scored))
+    })
 }
 
 /// The labels that a version gives items, sorted, as it would answer them; also one that does not answer requests.
@@ -87,7 +96,7 @@ pub async fn labels_given(
 }
 
 /// Probabilities of every classifier for every item: one pass for each backbone.
-async fn score(
+pub(crate) async fn score(
     cx: &TaskContext,
     chosen: &[Chosen],
     input: Payload,
@@ -139,20 +148,30 @@ async fn score(
     Ok(scored)
 }
 
-/// Refuses versions that were fitted on other weights than those that have their backbone's name now, and lets none of
-/// these score along: their features would mean something else.
+/// Refuses versions that were fitted on another backbone than the one that has its name now, and lets none of these
+/// score along: its features would mean something else. Heads of all that are left take its width, and lie in one stack.
 fn on_their_backbone(served: &Served, heads: &mut [Chosen]) -> Result<(), TaskError> {
-    // What rests on names alone has learnt nothing of features.
-    let fits = |artifact: &Artifact| {
-        artifact.rung() == Some(Rung::ZeroShot) || served.is_backbone(artifact.backbone())
-    };
     for chosen in heads {
-        if !fits(&chosen.version.artifact) {
+        if !fits(served, &chosen.version.artifact) {
             return Err(TaskError::other_backbone(&chosen.name));
         }
-        chosen.shadow.take_if(|(shadow, _)| !fits(&shadow.artifact));
+        chosen.shadow.take_if(|(shadow, _)| !fits(served, &shadow.artifact));
     }
     Ok(())
+}
+
+/// Whether a version was fitted on this backbone. What rests on names alone has learnt nothing of features.
+fn fits(served: &Served, artifact: &Artifact) -> bool {
+    let width = artifact.head().is_none_or(|head| head.dim() == served.manifest().dimension());
+    artifact.rung() == Some(Rung::ZeroShot) || (width && served.is_backbone(artifact.backbone()))
+}
+
+impl Described {
+    /// Whether it answers on this backbone, which has the name of the one that it was fitted on.
+    #[must_use]
+    pub fn answers_on(&self, served: &Served) -> bool {
+        fits(served, &self.artifact)
+    }
 }
 
 /// By item, then by class.
@@ -207,12 +226,13 @@ async fn heads_say(
         .map_err(|_| TaskError::Bug("features of different widths"))?;
     let ids: Vec<_> = all.iter().map(|version| version.id).collect();
     let rows: usize = all.iter().filter_map(|version| version.artifact.head()).map(|head| head.rows()).sum();
-    // All were chosen of one snapshot, so that one stack has them all.
+    // All were chosen of one snapshot and take features of this width, so that one stack has them all.
     let first = chosen.first().cloned();
     let work = move || -> Result<Vec<Said>, MethodError> {
         let asks = ids.iter().flatten().flat_map(|head| (0..count).map(|row| Ask { row, head: *head }));
         let asks: Vec<Ask> = asks.collect();
-        let Some(stack) = first.as_ref().and_then(Chosen::stack).filter(|_| !asks.is_empty()) else {
+        let Some(stack) = first.as_ref().and_then(|first| first.stack(width)).filter(|_| !asks.is_empty())
+        else {
             return Ok(vec![Vec::new(); ids.len()]);
         };
         let mut answers = stack.probabilities(features.view(), &asks)?.into_iter();

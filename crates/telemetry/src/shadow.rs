@@ -2,6 +2,9 @@
 
 use prometheus::{IntCounter, IntCounterVec};
 
+const AGREED: &str = "agreed";
+const DIFFERED: &str = "differed";
+
 /// What a version that scores along says beside the one that answers.
 #[derive(Debug, Clone)]
 pub struct ShadowMetrics {
@@ -24,6 +27,13 @@ impl ShadowFamily {
     #[must_use]
     pub fn of(&self, version: &str) -> ShadowMetrics {
         let outcome = |outcome| self.0.with_label_values(&[version, outcome]);
-        ShadowMetrics { agreed: outcome("agreed"), differed: outcome("differed") }
+        ShadowMetrics { agreed: outcome(AGREED), differed: outcome(DIFFERED) }
+    }
+
+    /// Takes the series of a version away. Who still holds them goes on counting unseen.
+    pub fn forget(&self, version: &str) {
+        for outcome in [AGREED, DIFFERED] {
+            let _ = self.0.remove_label_values(&[version, outcome]);
+        }
     }
 }

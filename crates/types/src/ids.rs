@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hex;
+
 /// Why a name was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not {expected}")]
@@ -21,11 +23,7 @@ fn refuse(text: &str, expected: &'static str) -> IdError {
 
 /// 32 hexadecimal digits: 48 bits of time in milliseconds, then 80 bits of chance, so that text order is time order.
 fn sortable(now: i64, chance: [u8; 10]) -> String {
-    let mut text = format!("{:012x}", now.max(0).cast_unsigned() & 0xffff_ffff_ffff);
-    for byte in chance {
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text
+    format!("{:012x}{}", now.max(0).cast_unsigned() & 0xffff_ffff_ffff, hex(&chance))
 }
 
 fn is_tail(text: &str) -> bool {
@@ -202,7 +200,7 @@ impl Sha256 {
     /// From the digest's bytes.
     #[must_use]
     pub fn from_bytes(digest: [u8; 32]) -> Self {
-        Self(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(hex(&digest))
     }
 
     /// The digits.

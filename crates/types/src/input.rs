@@ -101,26 +101,13 @@ impl Payload {
         self.items.iter().map(ids).sum()
     }
 
-    /// Gives every item its meaning for a model of `modality`. `stated` is the request's own `modality` field, `field`
-    /// the name errors use.
+    /// Gives every item its meaning for a model that reads these modalities: of several an item says by its form which one
+    /// it is of. A plain string is a text unless it is a data URL or the request says otherwise. `stated` is the request's
+    /// own `modality` field, `field` the name errors use.
     ///
     /// # Errors
     /// [`InputError`] naming the item that is empty, of another modality, or of more than [`MOST_IDS`] token ids; a list of
     /// more than [`MOST_ITEMS`], or of more than [`MOST_IDS_IN_ALL`] token ids.
-    pub fn into_data(
-        self,
-        field: &str,
-        modality: Modality,
-        stated: Option<Modality>,
-    ) -> Result<Vec<Datum>, InputError> {
-        self.into_data_of(field, &[modality], stated)
-    }
-
-    /// The same for a model that reads several modalities: an item says by its form which one it is of. A plain string is
-    /// a text unless it is a data URL or the request says otherwise.
-    ///
-    /// # Errors
-    /// As [`Payload::into_data`].
     pub fn into_data_of(
         self,
         field: &str,
@@ -169,6 +156,7 @@ impl Payload {
                     }
                 };
                 let datum = match (item, modality) {
+                    (Item::File(_), Modality::Text) => Err(FILE_FOR_TEXT.into()),
                     (Item::String(text), Modality::Image) => media_string(text, &PICTURES, stated),
                     (Item::String(text), Modality::Audio) => media_string(text, &SOUNDS, stated),
                     (Item::String(text) | Item::Text(text), _) => Ok(Datum::Text(text)),
@@ -205,6 +193,9 @@ fn begins(text: &str, scheme: &str) -> bool {
 fn is_data_url(text: &str) -> bool {
     begins(text, "data:")
 }
+
+/// What is said of the bytes of a file where a text belongs.
+const FILE_FOR_TEXT: &str = "is a file but the model reads text: send the text itself as a string";
 
 /// How strings become media of one modality, and what is said of those that do not.
 struct MediaStrings {

@@ -7,7 +7,7 @@ fn read(json: &str) -> Payload {
 }
 
 fn data(json: &str, modality: Modality, stated: Option<Modality>) -> Result<Vec<Datum>, String> {
-    read(json).into_data("input", modality, stated).map_err(|error| error.to_string())
+    read(json).into_data_of("input", &[modality], stated).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -50,9 +50,11 @@ fn sounds_come_as_pictures_do_and_files_are_what_the_model_reads() {
     assert!(data("\"AA\"", Modality::Audio, None).unwrap_err().contains("the model reads sounds"));
     assert!(data(r#"{"image": "AA"}"#, Modality::Audio, None).unwrap_err().contains("of modality image"));
     let file = || Payload::files(vec![Media::Bytes(b"a"[..].into())]);
-    let read = |modality| file().into_data("input", modality, None).unwrap();
+    let read = |modality| file().into_data_of("input", &[modality], None).unwrap();
     assert!(matches!(read(Modality::Audio)[..], [Datum::Audio(_)]));
     assert!(matches!(read(Modality::Image)[..], [Datum::Image(_)]));
+    let refused = file().into_data_of("input", &[Modality::Text], None).unwrap_err().to_string();
+    assert!(refused.starts_with("`input` is a file but the model reads text"), "{refused}");
 }
 
 #[test]
@@ -127,7 +129,7 @@ fn items_beyond_any_limit_are_counted_and_not_kept() {
     let json = format!("[{}{}]", r#""a","#.repeat(MOST_ITEMS + 6), "1");
     let many = read(&json);
     assert_eq!((many.len(), many.items.len()), (MOST_ITEMS + 7, MOST_ITEMS));
-    let refused = many.into_data("input", Modality::Text, None).unwrap_err().to_string();
+    let refused = many.into_data_of("input", &[Modality::Text], None).unwrap_err().to_string();
     assert!(refused.contains("262151 items"), "{refused}");
 }
 

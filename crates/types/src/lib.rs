@@ -4,6 +4,7 @@
 pub mod classifier;
 pub mod file;
 pub mod gate;
+mod hex;
 pub mod hugging_face;
 pub mod ids;
 pub mod input;
@@ -19,7 +20,9 @@ pub mod runner;
 pub mod tensor;
 pub mod tensor_data;
 pub mod webhook;
+pub mod wording;
 
+pub use hex::hex;
 pub use input::{InputError, MOST_ITEMS, Payload};
 pub use label::Label;
 pub use manifest::{Manifest, ManifestError};

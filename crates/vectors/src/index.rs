@@ -6,9 +6,8 @@
 //! vectors (32 bytes each), probabilities (f32), component (f32), words: a finite-state transducer from UTF-8 to rows,
 //! as the crate `fst` writes it.
 
-use std::fmt::Write as _;
-
 use fst::Map;
+use headstart_types::hex;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::TableError;
@@ -180,8 +179,5 @@ impl<'a> Reader<'a> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex(&Sha256::digest(bytes))
 }

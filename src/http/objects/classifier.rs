@@ -32,7 +32,7 @@ pub(crate) struct ClassifierObject {
     /// Versions that were production before, the latest last.
     history: Vec<u32>,
     /// Percent of requests by version; empty when production answers all.
-    #[schema(example = json!({"1": 90, "2": 10}))]
+    #[schema(value_type = BTreeMap<String, u8>, example = json!({"1": 90, "2": 10}))]
     traffic: BTreeMap<u32, u8>,
     /// Names of versions, as in `name@alias`.
     #[schema(example = json!({"champion": 1}))]
@@ -102,7 +102,7 @@ impl ClassifierObject {
 pub(crate) struct ShadowObject {
     /// The version.
     version: u32,
-    /// Items it has scored along in this process since that started; each process of several counts its own.
+    /// Items it has scored along in this process, since it became the shadow or the process started; each of several counts its own.
     items: u64,
     /// Those of which it says something else than the version that answered.
     disagreements: u64,

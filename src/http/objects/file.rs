@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::http::error::ApiError;
 use crate::http::objects::seconds;
 
-/// A file. The fields down to `status_details` are OpenAI's.
+/// A file. `bytes`, `created_at`, `expires_at`, `filename`, `id`, `object`, `purpose`, `status` and `status_details` are OpenAI's.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct FileObject {
     /// Its id; `null` for one that was only looked at.

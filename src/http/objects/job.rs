@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use crate::http::objects::seconds;
 
-/// A job. All fields but the last five are OpenAI's.
+/// A job. All fields are OpenAI's but `classifier`, `position`, `progress`, `promote`, `report` and `webhook`.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct JobObject {
     /// Its id.

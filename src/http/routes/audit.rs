@@ -20,7 +20,8 @@ const LIMITS: (u32, u32) = (20, 100);
     operation_id = "list_acts",
     tag = "Operations",
     summary = "List what was done by whom",
-    description = "Keys made and revoked, changes of classifiers and what answers, files and jobs deleted, purges. For keys with the scope `admin`.",
+    description = "Keys made and revoked, changes of classifiers and what answers, files and jobs deleted, purges, backbones loaded \
+                   and unloaded by request. For keys with the scope `admin`.",
     params(
         ("after" = Option<String>, Query, description = "Id of the last act of the page before"),
         ("limit" = Option<u32>, Query, description = "Most acts, 1 to 100; 20 unless given"),

@@ -170,7 +170,11 @@ pub(crate) async fn create(visible: Visible, request: Request) -> Result<Respons
             template: asked.template,
             multi_label: asked.multi_label.unwrap_or(false),
         };
-        let few_shot = within(caller, async { Ok(from_words(&visible.app.tasks, words).await?) }).await?;
+        let tasks = &visible.app.tasks;
+        let few_shot = within(caller, async {
+            Ok(tasks.told_apart(from_words(tasks, words).await, visible.identity.key).await?)
+        })
+        .await?;
         let id = visible.classifier(&name)?;
         let reason = visible.reason(Some("made of labels".into()));
         if let Err(error) = few_shot::create(&visible.store, &id, &few_shot, &reason).await {

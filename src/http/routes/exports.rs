@@ -11,6 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::{Stream, stream};
 use headstart_onnx::Part;
 use headstart_tasks::{Served, TaskError};
+use headstart_types::classifier::Origin;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use crate::export::{Exported, export};
@@ -21,6 +22,7 @@ use crate::http::path::Path;
 use crate::http::routes::classifiers::number;
 use crate::http::routes::tasks::within;
 use crate::http::visible::Visible;
+use crate::variants;
 
 /// Bytes of the backbone's file handed on at a time.
 const CHUNK: u64 = 256 * 1024;
@@ -60,8 +62,18 @@ pub(crate) async fn onnx(
     let number = number(&name, &version)?;
     let made = within(caller, async {
         let row = visible.store.version(&visible.classifier(&name)?, number).await?;
-        let served = if_there(visible.app.tasks.catalog.any(&row.backbone).await)?;
-        let folder = served.map(|served| served.folder().clone());
+        let folder = match variants::base(&row.backbone) {
+            // Its folder may have been removed, and is made again.
+            Some(_) if row.origin == Origin::Job => {
+                let variant = (row.backbone.as_str(), &row.artifact);
+                Some(variants::in_folders(&visible.store, &visible.app.config, variant).await?)
+            }
+            Some(_) => None,
+            None => {
+                let served = if_there(visible.app.tasks.catalog.any(&row.backbone).await)?;
+                served.map(|served| served.folder().clone())
+            }
+        };
         Ok(export(&visible.store, &row, folder).await?)
     });
     let Exported { composed, backbone, file_name } = made.await?;

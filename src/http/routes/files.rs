@@ -73,8 +73,9 @@ pub(crate) struct FileForm {
         (status = 200, description = "The file, good or bad.", body = FileObject),
         (status = 413, description = "The file is larger than allowed, or the key's files are.", body = ErrorBody),
         (status = 415, description = "The body is not a form.", body = ErrorBody),
-        (status = 504, description = "No byte came for too long.", body = ErrorBody),
+        (status = 504, description = "No byte came for as long as the server lets a request take.", body = ErrorBody),
         RowErrors,
+        (status = 400, description = "A part is missing, wrong or given twice, and `param` names it; or the form cannot be read.", body = ErrorBody),
     ),
     security((), ("key" = []))
 )]
@@ -143,7 +144,7 @@ pub(crate) async fn retrieve(visible: Visible, Path(id): Path<String>) -> Result
     summary = "A file's bytes",
     params(("file" = String, Path, description = "The file's id")),
     responses(
-        (status = 200, description = "The bytes as uploaded.", body = String, content_type = "application/octet-stream"),
+        (status = 200, description = "The bytes as uploaded, without the rows that were purged since.", body = String, content_type = "application/octet-stream"),
         RowErrors,
     ),
     security((), ("key" = []))

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use headstart_tasks::classify::{Classify, ClassifyParams, ModelNames};
+use headstart_tasks::classify::{ClassifyParams, Turn};
 use headstart_tasks::features::{Features, FeaturesParams};
+use headstart_tasks::rerank::{Cutting, Direction, truncation};
+use headstart_tasks::similarity::Similarity;
 use headstart_tasks::zero_shot::{ZeroShotLabels, ZeroShotParams};
 use headstart_tasks::{Caller, Labels, Task as _, TaskError, Timings};
 use headstart_types::payload::{Modality, Truncate};
@@ -17,6 +19,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::path::Path;
+use crate::http::routes::hugging_face_inputs::{HuggingFaceInputs, Inputs, SENTENCE_NAMES};
 use crate::http::routes::tasks::{stamp, within};
 use crate::http::{body_memory, extract, form};
 use crate::traces::Watch;
@@ -25,9 +28,9 @@ use crate::traces::Watch;
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(title = "HuggingFaceRequest")]
 pub(crate) struct HuggingFaceBody {
-    /// A text, a list of texts, or a picture or a sound in base64.
-    #[schema(required = true, nullable = false)]
-    inputs: Option<Payload>,
+    /// A text, a list of texts, a picture or a sound in base64, or a sentence with those it is compared with.
+    #[schema(required = true, nullable = false, value_type = HuggingFaceInputs)]
+    inputs: Option<Inputs>,
     /// What is asked; `candidate_labels` makes it zero-shot. Otherwise a classifier gives labels, a backbone features.
     #[serde(default, deserialize_with = "object::optional")]
     parameters: Option<HuggingFaceParameters>,
@@ -72,25 +75,13 @@ pub(crate) enum Function {
     None,
 }
 
-/// Which end of a long text is cut.
-#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) enum Direction {
-    /// The start.
-    #[serde(alias = "left")]
-    Left,
-    /// The end.
-    #[serde(alias = "right")]
-    Right,
-}
-
 #[utoipa::path(
     post,
     path = "/hf/{model}",
     tag = "Other clients' bodies",
-    summary = "Hugging Face's feature extraction, zero-shot, text, image and audio classification",
+    summary = "Hugging Face's feature extraction, sentence similarity, zero-shot, text, image and audio classification",
     description = "The model decides: a classifier gives its labels with scores, a backbone zero-shot scores when \
-                   `candidate_labels` are given and features otherwise. JSON, or the raw bytes of a picture or a sound with the other fields, those of \
+                   `candidate_labels` are given, cosines when `inputs` has a `source_sentence`, and features otherwise. JSON, or the raw bytes of a picture or a sound with the other fields, those of \
                    `parameters` among them, as query parameters.",
     params(("model" = String, Path, description = "The model's name", example = "all-minilm-l6-v2")),
     request_body(content(
@@ -101,7 +92,7 @@ pub(crate) enum Direction {
         (String = "audio/*"),
     )),
     responses(
-        (status = 200, description = "Vectors or labels.", body = serde_json::Value),
+        (status = 200, description = "Vectors, labels or cosines.", body = serde_json::Value),
         (status = 400, description = "A field is missing, wrong or too long.", body = ErrorBody),
         (status = 401, description = "Missing or unknown key.", body = ErrorBody),
         (status = 403, description = "The key lacks the scope.", body = ErrorBody),
@@ -128,7 +119,10 @@ pub(crate) async fn infer(
         let body: HuggingFaceBody = if extract::is_media(&extract::content_type(request.headers())) {
             let fields = HuggingFaceBody::of_query(request.uri().query().unwrap_or_default())?;
             let bytes = extract::read(request, limit).await?;
-            HuggingFaceBody { inputs: Some(Payload::files(vec![Media::Bytes(bytes)])), ..fields }
+            HuggingFaceBody {
+                inputs: Some(Inputs::Items(Payload::files(vec![Media::Bytes(bytes)]))),
+                ..fields
+            }
         } else {
             let takes = "application/json or the bytes of a picture or a sound";
             extract::parse_json(&extract::bytes_of(request, limit, takes).await?)?
@@ -161,7 +155,17 @@ async fn answer(
     let served = app.tasks.catalog.get(&model).await?;
     let (modality, both) = (Some(served.modality()), served.modalities().len() > 1);
     let truncate = body.truncation();
-    let inputs = body.inputs.ok_or_else(|| ApiError::invalid("inputs", "`inputs` is missing"))?;
+    let inputs = match body.inputs {
+        Some(Inputs::Items(inputs)) => inputs,
+        Some(Inputs::Sentences(sentences)) => {
+            let params = sentences.compared(model, truncate);
+            let done = Similarity::run(&app.tasks, params, caller).await;
+            let done = done.map_err(|error| ApiError::from(error.renamed(&SENTENCE_NAMES)))?;
+            let scores: Vec<_> = done.answer.data.iter().map(|score| score.score).collect();
+            return Ok((Json(scores).into_response(), done.timings));
+        }
+        None => return Err(ApiError::invalid("inputs", "`inputs` is missing")),
+    };
     let single = inputs.is_single();
     let parameters = body.parameters.unwrap_or_default();
     if let Some(labels) = parameters.candidate_labels {
@@ -210,10 +214,18 @@ async fn classified(
     body: HuggingFaceBody,
     caller: Caller,
 ) -> Result<(Response, Timings), ApiError> {
-    let found = app.tasks.classifiers.describe(caller.key, &model).await;
-    let found = found.ok_or_else(|| TaskError::UnknownModel(model.clone()))?;
+    let turn = Turn::of(&app.tasks, model.clone(), caller).await?;
+    let found = turn.described()?;
     let truncate = body.truncation();
-    let inputs = body.inputs.ok_or_else(|| ApiError::invalid("inputs", "`inputs` is missing"))?;
+    let inputs = match body.inputs {
+        Some(Inputs::Items(inputs)) => inputs,
+        Some(Inputs::Sentences(_)) => {
+            let problem =
+                format!("`inputs`: the classifier `{model}` compares no sentences: name a backbone");
+            return Err(ApiError::invalid("inputs", problem));
+        }
+        None => return Err(ApiError::invalid("inputs", "`inputs` is missing")),
+    };
     let single = inputs.is_single();
     let parameters = body.parameters.unwrap_or_default();
     if parameters.candidate_labels.is_some() {
@@ -234,14 +246,13 @@ async fn classified(
         (served.modality(), served.modalities().len())
     };
     let params = ClassifyParams {
-        model: Some(ModelNames::One(model)),
         input: Some(inputs),
         top_k: parameters.top_k,
         modality: Some(modality).filter(|_| modalities == 1),
         truncate: Some(truncate),
         ..ClassifyParams::default()
     };
-    let done = Classify::run(&app.tasks, params, caller).await.map_err(in_their_words)?;
+    let done = turn.answer(&app.tasks, params, caller).await.map_err(in_their_words)?;
     let mut scores: Vec<_> = done.answer.data.into_iter().map(|one| one.labelled.scores).collect();
     let response = match (single && modality != Modality::Text, scores.len()) {
         (true, 1) => Json(scores.remove(0)).into_response(),
@@ -250,18 +261,9 @@ async fn classified(
     Ok((response, done.timings))
 }
 
-/// What two fields of these bodies say of a long text.
-pub(crate) fn truncation(cut: Option<bool>, direction: Option<Direction>) -> Truncate {
-    match (cut, direction) {
-        (Some(false), _) => Truncate::None,
-        (_, Some(Direction::Left)) => Truncate::Start,
-        (_, _) => Truncate::End,
-    }
-}
-
 impl HuggingFaceBody {
     fn truncation(&self) -> Truncate {
-        truncation(self.truncate, self.truncation_direction)
+        truncation(self.truncate.map(Cutting::Whether), self.truncation_direction)
     }
 
     /// The fields beside a raw picture: the parameters stand among the others, or as JSON in one.

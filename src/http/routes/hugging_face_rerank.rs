@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
-use headstart_tasks::rerank::{BareResult, Cutting, Rerank, RerankAnswer, RerankParams};
+use headstart_tasks::rerank::{BareResult, Cutting, Direction, Rerank, RerankAnswer, RerankParams};
 use headstart_tasks::{Task as _, TaskError};
 use headstart_types::Payload;
 use serde::Deserialize;
@@ -14,7 +14,6 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::path::Path;
-use crate::http::routes::hugging_face::{Direction, truncation};
 use crate::http::routes::tasks::{stamp, within};
 use crate::http::{body_memory, extract};
 use crate::traces::Watch;
@@ -84,11 +83,13 @@ pub(crate) async fn rerank(
             texts: Some(texts),
             raw_scores: body.raw_scores,
             return_text: body.return_text,
-            truncate: Some(Cutting::How(truncation(body.truncate, body.truncation_direction))),
+            truncate: body.truncate.map(Cutting::Whether),
+            truncation_direction: body.truncation_direction,
             ..RerankParams::default()
         };
         watch.decoded();
-        let done = Rerank::run(&app.tasks, params, caller).await?;
+        let done = Rerank::run(&app.tasks, params, caller).await;
+        let done = app.tasks.told_apart(done, caller.key).await?;
         match done.answer {
             RerankAnswer::Bare(results) => Ok(stamp(Json(results).into_response(), watch, done.timings)),
             RerankAnswer::Ranked(_) => Err(TaskError::Bug("texts were answered as documents").into()),

@@ -1,12 +1,11 @@
 //! What a client asks of a new job, checked field by field before there is a row.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use headstart_datasets::Inspection;
+use headstart_engine::Folder;
 use headstart_methods::tune::Plan;
 use headstart_methods::{METHODS, Method, MethodError, Params, method};
-use headstart_tasks::Served;
 use headstart_types::file::FileRow;
 use headstart_types::ids::JobId;
 use headstart_types::job::{JobParams, NewJob, Promote, ReportParams};
@@ -97,10 +96,9 @@ pub(crate) struct WebhookRequest {
 pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -> Result<NewJob, ApiError> {
     let missing = |name: &str| ApiError::invalid(name, format!("`{name}` is missing"));
     let model = request.model.ok_or_else(|| missing("model"))?;
-    let served = visible.app.tasks.catalog.get(&model).await?;
-    served.check_features("model")?;
+    let folder = backbone(visible, &model).await?;
     let training = request.training_file.ok_or_else(|| missing("training_file"))?;
-    let asked = fit(served.modality(), request.method, request.hyperparameters)?;
+    let asked = fit(folder.manifest().backbone.modality, request.method, request.hyperparameters)?;
     let seed = match request.seed {
         Some(seed) if seed < 0 => {
             return Err(ApiError::invalid("seed", "`seed` must be a whole number of at least 0"));
@@ -116,7 +114,7 @@ pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -
     let classifier = name(visible, &model, request.suffix.as_deref())?;
 
     let (training, learned) = usable(visible, "training_file", &training, Inspection::is_usable).await?;
-    let reads = served.modalities();
+    let reads = folder.manifest().modalities();
     let check = |field: &str, found: &Inspection| {
         if found.modality.is_some_and(|modality| reads.contains(&modality)) {
             return Ok(());
@@ -129,7 +127,7 @@ pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -
     check("training_file", &learned)?;
     let plan = asked.method.plan(&asked.params, seed.cast_unsigned());
     let plan = plan.map_err(|error| refused(&asked.prefix, error))?;
-    trainable(visible, (&served, &model), (asked.method, plan.as_ref()), &learned).await?;
+    trainable(visible, (&folder, &model), (asked.method, plan.as_ref()), &learned).await?;
     let classes: Vec<String> = learned.summary.classes.iter().map(|class| class.label.clone()).collect();
     let named = asked.method.check_classes(&asked.params, &classes);
     named.map_err(|error| refused(&asked.prefix, error))?;
@@ -166,10 +164,18 @@ pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -
     })
 }
 
+/// The folder of a backbone that gives features. It is not held any longer: what is trained in its place need not fit beside it.
+async fn backbone(visible: &Visible, model: &str) -> Result<Folder, ApiError> {
+    let tasks = &visible.app.tasks;
+    let served = tasks.told_apart(tasks.catalog.get(model).await, visible.identity.key).await?;
+    served.check_features("model")?;
+    Ok(served.folder().clone())
+}
+
 /// Whether a method that trains the backbone itself can train this one on what the file holds.
 async fn trainable(
     visible: &Visible,
-    (served, model): (&Arc<Served>, &str),
+    (asked, model): (&Folder, &str),
     (method, plan): (&dyn Method, Option<&Plan>),
     learned: &Inspection,
 ) -> Result<(), ApiError> {
@@ -177,13 +183,16 @@ async fn trainable(
     let refused = |field: &str, problem: String| {
         ApiError::invalid(field, format!("`{}` cannot train `{model}`: {problem}", method.name()))
     };
-    let trained = visible.app.tasks.trained(served).await?.map_err(|problem| refused("method", problem))?;
-    let checked = precision::check(&visible.app, served, &trained, plan.recipe.embeddings).await;
+    let trained = visible.app.tasks.trained(asked.manifest()).await?;
+    let trained = trained.map(|trained| trained.folder().clone());
+    let trained = trained.map_err(|problem| refused("method", problem))?;
+    let checked = precision::check(&visible.app, asked, &trained, plan.recipe.embeddings).await;
     checked.map_err(|problem| refused("model", problem))?;
-    if learned.modality == Some(trained.modality()) {
+    let reads = trained.manifest().backbone.modality;
+    if learned.modality == Some(reads) {
         return Ok(());
     }
-    let problem = format!("`{}` trains what reads {}", method.name(), trained.modality().as_str());
+    let problem = format!("`{}` trains what reads {}", method.name(), reads.as_str());
     Err(ApiError::invalid("training_file", problem))
 }
 

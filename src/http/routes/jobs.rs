@@ -90,7 +90,7 @@ pub(crate) async fn create(
             },
             made => made?,
         };
-        object(&visible, job).await
+        Ok(written(&visible, job).await)
     })
     .await
 }
@@ -108,6 +108,11 @@ async fn object(visible: &Visible, job: Job) -> Result<JobObject, ApiError> {
         | JobState::Cancelled => None,
     };
     Ok(JobObject::new(job, position))
+}
+
+/// The same of one that was just written: where its place cannot be read it is told without, as it is there all the same.
+async fn written(visible: &Visible, job: Job) -> JobObject {
+    object(visible, job.clone()).await.unwrap_or_else(|_| JobObject::new(job, None))
 }
 
 /// The id in a path.
@@ -208,7 +213,7 @@ async fn moved(visible: Visible, id: String, request: Request, step: Move) -> Re
             Move::Pause => visible.store.pause(scope, &id, now).await?,
             Move::Resume => visible.store.resume(scope, &id, visible.app.config.key_queued_jobs, now).await?,
         };
-        object(&visible, job).await
+        Ok(written(&visible, job).await)
     })
     .await
 }

@@ -1,10 +1,13 @@
 //! Backbones loaded, loaded anew and unloaded while the service runs.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::Request;
 use headstart_tasks::{Caller, TaskError};
 use headstart_types::key::NewAct;
 use serde_json::json;
+use tracing::Instrument as _;
 
 use crate::app::App;
 use crate::clock;
@@ -72,30 +75,51 @@ pub(crate) async fn unload(visible: Visible, Path(id): Path<String>) -> Result<J
     object(&visible.app, id)
 }
 
-/// Loads a backbone within the time that a request has.
+/// Loads a backbone within the time that a request has. The load goes on behind it.
 pub(super) async fn load_of(visible: &Visible, id: &str, caller: Caller) -> Result<(), ApiError> {
-    within(caller, async {
-        match visible.app.loading()?.load(id).await {
-            Ok(_) => note(visible, "backbone.load", id).await,
+    let key = visible.identity.key;
+    let loaded = noted(visible, "backbone.load", id, move |app, id| async move {
+        match app.tasks.told_apart(app.loading()?.load(&id).await, key).await {
+            Ok(_) => Ok(()),
             Err(TaskError::BrokenModel { reason, .. }) => {
                 Err(ApiError::conflict(format!("`{id}` could not be loaded: {reason}")))
             }
             Err(error) => Err(error.into()),
         }
-    })
-    .await
+    });
+    within(caller, loaded).await
 }
 
 pub(super) async fn unload_of(visible: &Visible, id: &str) -> Result<(), ApiError> {
-    visible.app.loading()?.unload(id).await?;
-    note(visible, "backbone.unload", id).await
+    let key = visible.identity.key;
+    let unloaded = noted(visible, "backbone.unload", id, move |app, id| async move {
+        Ok(app.tasks.told_apart(app.loading()?.unload(&id).await, key).await?)
+    });
+    unloaded.await
 }
 
-/// Says in the audit who did it.
-async fn note(visible: &Visible, action: &str, id: &str) -> Result<(), ApiError> {
-    let who = visible.identity.key.to_owned();
-    let act = NewAct { who, action: action.to_owned(), subject: id.to_owned(), details: json!({}) };
-    Ok(visible.store.note(&act, clock::now_ms()).await?)
+/// Does something with a backbone and says in the audit who did it, on a task of its own: whoever asked may leave before it
+/// is done, and what is done is noted.
+async fn noted<F>(
+    visible: &Visible,
+    action: &'static str,
+    id: &str,
+    act: impl FnOnce(Arc<App>, String) -> F,
+) -> Result<(), ApiError>
+where
+    F: Future<Output = Result<(), ApiError>> + Send + 'static,
+{
+    let acting = act(Arc::clone(&visible.app), id.to_owned());
+    let (store, who, subject) = (visible.store.clone(), visible.identity.key.to_owned(), id.to_owned());
+    let doing = async move {
+        acting.await?;
+        let act = NewAct { who, action: action.to_owned(), subject, details: json!({}) };
+        Ok::<_, ApiError>(store.note(&act, clock::now_ms()).await?)
+    };
+    tokio::spawn(doing.in_current_span()).await.unwrap_or_else(|error| {
+        tracing::error!(%error, action, "an act on a backbone was cut off");
+        Err(ApiError::internal())
+    })
 }
 
 fn object(app: &App, id: String) -> Result<Json<ModelObject>, ApiError> {

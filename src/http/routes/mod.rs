@@ -8,6 +8,7 @@ pub(crate) mod exports;
 pub(crate) mod files;
 pub(crate) mod health;
 pub(crate) mod hugging_face;
+pub(crate) mod hugging_face_inputs;
 pub(crate) mod hugging_face_rerank;
 pub(crate) mod inference;
 mod job_request;

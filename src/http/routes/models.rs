@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use headstart_store::{Scope, Store};
 use headstart_tasks::classifiers::{Described, Reach};
-use headstart_tasks::{Entry, Known, TaskError};
+use headstart_tasks::{Entry, Known, State as Standing, TaskError};
 use headstart_types::classifier::{Classifier, ClassifierId};
 use headstart_types::job::Checkpoint;
 use headstart_types::payload::Modality;
@@ -25,11 +25,11 @@ pub(crate) struct ModelList {
     /// Always `list`.
     #[schema(example = "list")]
     object: &'static str,
-    /// The models, in order of id.
+    /// Backbones in order of their names; then the key's classifiers, and those of other keys, in order of theirs.
     data: Vec<ModelObject>,
 }
 
-/// A model: a backbone or a classifier. The first four fields are OpenAI's.
+/// A model: a backbone or a classifier. `created`, `id`, `object` and `owned_by` are OpenAI's.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ModelObject {
     /// The name requests use.
@@ -43,7 +43,7 @@ pub(crate) struct ModelObject {
     /// Always `headstart`.
     #[schema(example = "headstart")]
     owned_by: &'static str,
-    /// `ready`, `loading`, `unloaded` or `broken`.
+    /// `ready`, `loading`, `unloaded` or `broken`; of a classifier what its backbone is.
     #[schema(example = "ready")]
     status: &'static str,
     /// Why it is broken or unloaded.
@@ -53,7 +53,7 @@ pub(crate) struct ModelObject {
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = ModelDetails)]
     details: Option<ModelDetails>,
-    /// What is known of a classifier that is ready.
+    /// What is known of a classifier.
     #[serde(skip_serializing_if = "Option::is_none")]
     classifier: Option<Described>,
 }
@@ -111,13 +111,14 @@ impl ModelObject {
     /// A classifier of this key; `None` when no version of it answers under that name.
     async fn classifier(app: &App, key: &str, id: &str, created_at: i64) -> Option<Self> {
         let described = app.tasks.classifiers.describe(key, id).await?;
+        let (state, reason) = standing(app, &described);
         Some(Self {
             id: id.to_owned(),
             object: "model",
             created: u64::try_from(created_at / 1000).unwrap_or_default(),
             owned_by: "headstart",
-            status: "ready",
-            error: None,
+            status: state.as_str(),
+            error: reason.map(|reason| format!("its backbone: {reason}")),
             details: None,
             classifier: Some(described),
         })
@@ -157,6 +158,21 @@ impl ModelObject {
                 };
                 Self { created: served.loaded_at, details: Some(details), ..object }
             }
+        }
+    }
+}
+
+/// The state of a classifier's backbone, and why it does not answer at once.
+fn standing(app: &App, classifier: &Described) -> (Standing, Option<String>) {
+    let Some(known) = app.tasks.catalog.entry(&classifier.answering) else {
+        return (Standing::Broken, Some("it is not there".into()));
+    };
+    match &known.entry {
+        Entry::Served(served) if !classifier.answers_on(served) => {
+            (Standing::Broken, Some("another one has its name now, whose features would not fit".into()))
+        }
+        Entry::Served(_) | Entry::Resting | Entry::Unloaded | Entry::Broken(_) => {
+            (known.state(), known.reason())
         }
     }
 }

@@ -6,10 +6,10 @@ use axum::Json;
 use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use headstart_store::{Expected, PageRequest, StoreError};
+use headstart_store::{Expected, PageRequest, Store, StoreError};
 use headstart_types::classifier::{Classifier, ClassifierId, Reason};
 use headstart_types::gate::{Comparison, GateKind};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
@@ -83,8 +83,14 @@ pub(crate) struct Aliased {
 #[serde(expecting = "an object")]
 pub(crate) struct Shadowing {
     /// The version's number; null for none.
+    #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<u32>, required = true)]
     version: Option<Value>,
+}
+
+/// A field as it is, null with it: a field that is forgotten or misspelt must not read as one.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// The number of a version that a body names.
@@ -213,7 +219,7 @@ pub(crate) async fn rollback(
     let route = "POST /v1/classifiers/{name}/rollback";
     let sent = Sent { headers: &headers, route, place: &name, body: &body };
     let (asked, of) = (body.clone(), name.clone());
-    let now = Standing::of(&visible, &headers, &name).await.to_string();
+    let now = Standing::of(&visible, &headers, &name).await?.to_string();
     once(&visible, sent, now.clone(), move |visible, from| async move {
         let asked: Rollback =
             if asked.is_empty() { Rollback::default() } else { extract::parse_json(&asked)? };
@@ -240,13 +246,21 @@ impl Standing {
     /// Rollbacks looked at.
     const LATEST: u32 = 100;
 
-    async fn of(visible: &Visible, headers: &HeaderMap, name: &str) -> Self {
-        let Ok(id) = visible.classifier(name) else { return Self(None) };
-        if !headers.contains_key(HEADER) {
-            return Self(None);
+    async fn of(visible: &Visible, headers: &HeaderMap, name: &str) -> Result<Self, StoreError> {
+        match visible.classifier(name) {
+            Ok(id) if headers.contains_key(HEADER) => Self::now(&visible.store, &id).await,
+            Ok(_) | Err(_) => Ok(Self(None)),
         }
-        let known = visible.store.classifier(&id).await.ok();
-        Self(known.map(|known| (known.revision, clock::now_ms())))
+    }
+
+    /// # Errors
+    /// The store's: filed without its standing, the rollback would be done once more when it is asked for again.
+    async fn now(store: &Store, id: &ClassifierId) -> Result<Self, StoreError> {
+        match store.classifier(id).await {
+            Ok(known) => Ok(Self(Some((known.revision, clock::now_ms())))),
+            Err(StoreError::NotFound { .. }) => Ok(Self(None)),
+            Err(error) => Err(error),
+        }
     }
 
     fn parse(text: &str) -> Self {
@@ -375,7 +389,8 @@ async fn check_modalities(
     tag = "Classifiers",
     summary = "Let a version score along",
     description = "It scores the items of requests to the bare name on the same features, and where it says something \
-                   else than the version that answers is counted, by each process since its start; null ends it.",
+                   else than the version that answers is counted, by each process from when it became the shadow or the process \
+                   started; null ends it.",
     params(("name" = String, Path, description = "The classifier's name")),
     request_body(content = Shadowing, example = json!({"version": 2})),
     responses((status = 200, description = "The classifier.", body = ClassifierObject), RowErrors),
@@ -387,7 +402,8 @@ pub(crate) async fn set_shadow(
     request: Request,
 ) -> Result<Json<ClassifierObject>, ApiError> {
     let asked: Shadowing = extract::json(request, BODY_BYTES).await?;
-    let asked = asked.version.as_ref().map(version_of).transpose()?;
+    let version = asked.version.ok_or_else(|| ApiError::invalid("version", "`version` is missing"))?;
+    let asked = if version.is_null() { None } else { Some(version_of(&version)?) };
     let id = visible.classifier(&name)?;
     if let (Some(shadow), Some(production)) = (asked, visible.store.classifier(&id).await?.production) {
         let shadow = visible.store.version(&id, shadow).await?;
@@ -465,6 +481,13 @@ async fn alias_to(
     if alias == "production" {
         return Err(ApiError::invalid("alias", "`production` is what `promote` moves"));
     }
+    // What is there already can be taken away.
+    if version.is_some() && matches!(alias, "." | "..") {
+        return Err(ApiError::invalid(
+            "alias",
+            format!("`{alias}` is a step in a path, which clients leave out"),
+        ));
+    }
     let id = visible.classifier(name)?;
     let reason = visible.reason(Some(match version {
         Some(version) => format!("`{alias}` means version {version}"),
@@ -472,4 +495,25 @@ async fn alias_to(
     }));
     let moved = visible.store.set_alias(&id, alias, version, &reason, clock::now_ms()).await?;
     Ok(Json(object(visible, &id, moved)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_rollback_is_not_filed_while_the_store_cannot_say_where_its_classifier_stands() {
+        let id = ClassifierId { key: "anna".into(), name: "support".into() };
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        for file in ["store.db", "store.db-wal"] {
+            let file = std::fs::File::options().write(true).open(folder.path().join(file)).unwrap();
+            file.set_len(0).unwrap();
+        }
+        assert!(Standing::now(&store, &id).await.is_err(), "its pages are gone");
+
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        assert!(Standing::now(&store, &id).await.unwrap().0.is_none(), "nobody knows it");
+    }
 }

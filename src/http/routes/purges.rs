@@ -38,7 +38,7 @@ pub(crate) struct PurgeRequest {
     /// along.
     file: Option<String>,
     /// Lines, from 1, of a text or a table, and paths in an archive.
-    #[schema(value_type = Vec<Object>, example = json!([3, "train/ants/7.jpg"]))]
+    #[schema(example = json!([3, "train/ants/7.jpg"]))]
     rows: Option<Vec<RowName>>,
     /// The group whose rows are meant: in a table the cell of the column `group`, in an archive the folders above the class.
     #[schema(example = "person-17")]
@@ -50,10 +50,13 @@ pub(crate) struct PurgeRequest {
 }
 
 /// A row's place.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "a line's number, or a path in an archive")]
 pub(crate) enum RowName {
+    /// A line, from 1, of a text or a table.
     Line(u64),
+    /// A path in an archive.
+    #[schema(value_type = String)]
     Path(Box<str>),
 }
 
@@ -89,7 +92,12 @@ impl PurgeRequest {
             (None, Some(group), None) => Ok(Named::Group { group, file }),
             (None, None, Some(text)) if text.is_empty() => Err(ApiError::invalid("text", "`text` is empty")),
             (None, None, Some(text)) => Ok(Named::Text { text, file }),
-            _ => Err(ApiError::invalid("rows", "one of `rows`, `group` and `text` must be given")),
+            (None, None, None) => {
+                Err(ApiError::invalid("rows", "one of `rows`, `group` and `text` must be given"))
+            }
+            (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => {
+                Err(ApiError::invalid("rows", "only one of `rows`, `group` and `text` may be given"))
+            }
         }
     }
 }
@@ -111,6 +119,7 @@ impl PurgeRequest {
         (status = 200, description = "What it did, or would do.", body = PurgeObject),
         (status = 413, description = "The body is larger than allowed.", body = ErrorBody),
         (status = 415, description = "The body is not JSON.", body = ErrorBody),
+        (status = 504, description = "The body did not come within the request's time; nothing was begun.", body = ErrorBody),
         RowErrors,
     ),
     security((), ("key" = []))

@@ -1,11 +1,16 @@
 //! Reports: JSON for programs, one page for people who ask for HTML.
 
+use std::collections::BTreeMap;
+
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use headstart_methods::evaluate::page;
 use headstart_types::ids::Sha256;
 use headstart_types::report::Report;
-use utoipa::IntoResponses;
+use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{IntoResponses, PartialSchema as _, ToSchema as _};
 
 use crate::http::error::ApiError;
 use crate::http::visible::Visible;
@@ -14,16 +19,20 @@ use crate::http::visible::Visible;
 const REPORT_BYTES: u64 = 64 << 20;
 
 /// A report, as routes document it.
-#[derive(IntoResponses)]
-#[response(
-    status = 200,
-    description = "The report; as one HTML page where the header `Accept` asks for `text/html`, no less than for JSON."
-)]
-pub(crate) struct ReportAnswer(
-    #[expect(dead_code, reason = "only its schema is used")]
-    #[to_schema]
-    Report,
-);
+pub(crate) struct ReportAnswer;
+
+impl IntoResponses for ReportAnswer {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        let says = "The report; as one HTML page where the header `Accept` asks for `text/html`, no less than for JSON.";
+        let report = ContentBuilder::new().schema(Some(Ref::from_schema_name(Report::name())));
+        let page = ContentBuilder::new().schema(Some(String::schema()));
+        let answer = ResponseBuilder::new()
+            .description(says)
+            .content("application/json", report.build())
+            .content("text/html", page.build());
+        BTreeMap::from([("200".to_owned(), answer.build().into())])
+    }
+}
 
 /// A report as it was stored, with the version it is of, which has no number yet when a report is written; or as a page.
 ///

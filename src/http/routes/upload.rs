@@ -1,5 +1,8 @@
 //! An upload on its way to a file's row: counted, stored, inspected.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use axum::body::Bytes;
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest as _, Multipart, Request};
@@ -30,6 +33,8 @@ struct Form {
     blob: Option<(BlobInfo, String)>,
     /// Keeps the blob until it has a row or goes.
     hold: Option<Hold>,
+    /// Whether this upload wrote a row that names the blob.
+    has_row: Arc<AtomicBool>,
     purpose: bool,
     anchor: bool,
     seconds: Option<i64>,
@@ -44,8 +49,7 @@ pub(crate) async fn receive(visible: &Visible, request: Request) -> Result<Respo
         Ok(()) => answer(visible, &headers, &form).await,
         Err(error) => Err(error),
     };
-    if let Some(hold) = form.hold {
-        // A file's bytes have a name by now, and stay.
+    if let Some(hold) = form.hold.filter(|_| !form.has_row.load(Ordering::Relaxed)) {
         hold.discard(&visible.store).await;
     }
     answer
@@ -68,6 +72,7 @@ async fn answer(visible: &Visible, headers: &HeaderMap, form: &Form) -> Result<R
     // The work's own: whoever sent the form may leave before it is done.
     let hold = visible.app.uploads.hold(&blob);
     let (seconds, validate_only) = (form.seconds, form.validate_only);
+    let has_row = Arc::clone(&form.has_row);
     once(visible, sent, id.into(), move |visible, id| async move {
         let id: FileId = id.parse().map_err(|_| ApiError::internal())?;
         let now = clock::now_ms();
@@ -75,7 +80,11 @@ async fn answer(visible: &Visible, headers: &HeaderMap, form: &Form) -> Result<R
         let key = visible.identity.key.to_owned();
         let upload = Upload { id, key, filename, blob, created_at: now, expires_at };
         let kept = keep(&visible, upload, validate_only).await;
-        hold.discard(&visible.store).await;
+        if kept.is_ok() && !validate_only {
+            has_row.store(true, Ordering::Relaxed);
+        } else {
+            hold.discard(&visible.store).await;
+        }
         kept
     })
     .await

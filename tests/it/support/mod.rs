@@ -4,6 +4,7 @@ pub(crate) mod training;
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -149,6 +150,19 @@ impl TestApp {
         let value =
             line.and_then(|line| line.rsplit(' ').next()).unwrap_or_else(|| panic!("no series {series}"));
         value.parse().unwrap()
+    }
+}
+
+/// Looks again and again until something is there, and says what it looked for where it never comes.
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    const LONGEST: Duration = Duration::from_secs(300);
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(begun.elapsed() < LONGEST, "not within {} s: {what}", LONGEST.as_secs());
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

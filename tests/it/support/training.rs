@@ -1,7 +1,6 @@
 //! What tests of fine-tuning share: uploads, requests under a key, and a worker that only pretends.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, header};
@@ -13,7 +12,7 @@ use headstart_types::classifier::{NewVersion, Origin};
 use headstart_types::job::{Job, Lease};
 use serde_json::{Value, json};
 
-use super::{Reply, TEXT, TestApp};
+use super::{Reply, TEXT, TestApp, until};
 
 /// Two keys that train, and an administrator's.
 pub(crate) const KEYS: &str =
@@ -86,14 +85,12 @@ impl TestApp {
     /// The report of a job that is worked on elsewhere, and the messages of its warnings.
     pub(crate) async fn ended(&self, job: &Value) -> (Value, Vec<String>) {
         let path = format!("/v1/fine_tuning/jobs/{}", job["id"].as_str().unwrap());
-        loop {
+        until("the job succeeds", async || {
             let now = self.get(&path).await.ok();
-            match now["status"].as_str().unwrap() {
-                "succeeded" => break,
-                "failed" => panic!("{now}"),
-                _ => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        }
+            assert!(now["status"] != "failed", "{now}");
+            (now["status"] == "succeeded").then_some(())
+        })
+        .await;
         let events = self.get(&format!("{path}/events?limit=100")).await.ok();
         let warnings = events["data"].as_array().unwrap().iter().filter(|event| event["level"] == "warn");
         let warnings = warnings.map(|event| event["message"].as_str().unwrap().to_owned()).collect();

@@ -1,6 +1,7 @@
 //! `cargo run -p headstart-xtask -- tidy`: rules of the tree that the compiler does not know.
 
 mod arrows;
+mod dependencies;
 mod documented;
 mod files;
 mod locks;
@@ -17,7 +18,13 @@ fn main() -> ExitCode {
         let _ = writeln!(out, "usage: headstart-xtask tidy");
         return ExitCode::FAILURE;
     }
-    let checks = [files::check(&root), arrows::check(&root), documented::check(&root), locks::check(&root)];
+    let checks = [
+        files::check(&root),
+        arrows::check(&root),
+        documented::check(&root),
+        dependencies::check(&root),
+        locks::check(&root),
+    ];
     let mut broken = 0;
     for check in checks {
         match check {

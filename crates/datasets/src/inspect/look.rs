@@ -1,5 +1,6 @@
 //! Looking at one row's content: is it whole, and what is it like.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use headstart_media::{MediaError, decode, decode_base64, decode_sound};
@@ -23,29 +24,35 @@ pub(crate) struct Look {
 /// Looks at every material, pictures and sounds on several threads; the answers are in the order given.
 pub(crate) fn all(materials: &[&Material], limits: &Limits) -> Vec<Result<Look, Fault>> {
     let pictures = materials.iter().filter(|material| !matches!(material, Material::Text(_))).count();
-    let threads = limits.threads().min(pictures);
+    let looks = each(materials, limits.threads().min(pictures), |material| one(material, limits));
+    // Decoders are guarded; should something fail all the same, that row is not taken for whole.
+    let failed = || Err(Fault::new(Code::UndecodableMedia, "the decoder failed"));
+    looks.into_iter().map(|look| look.unwrap_or_else(failed)).collect()
+}
+
+/// What `look` makes of every item, on so many threads, each in its item's place; `None` where it panicked.
+fn each<T: Sync, R: Send>(items: &[T], threads: usize, look: impl Fn(&T) -> R + Sync) -> Vec<Option<R>> {
+    let guarded = |item| catch_unwind(AssertUnwindSafe(|| look(item))).ok();
     if threads < 2 {
-        return materials.iter().map(|material| one(material, limits)).collect();
+        return items.iter().map(guarded).collect();
     }
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(material) = materials.get(index) else { return done };
-            done.push((index, one(material, limits)));
+            let Some(item) = items.get(index) else { return done };
+            done.push((index, guarded(item)));
         }
     };
-    let mut done: Vec<(usize, Result<Look, Fault>)> = std::thread::scope(|scope| {
+    let mut looks: Vec<Option<R>> = items.iter().map(|_| None).collect();
+    std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        let mut done = work();
-        done.extend(others.into_iter().filter_map(|thread| thread.join().ok()).flatten());
-        done
+        let own = work();
+        for (index, look) in others.into_iter().filter_map(|thread| thread.join().ok()).flatten().chain(own) {
+            looks[index] = look;
+        }
     });
-    done.sort_by_key(|(index, _)| *index);
-    let mut looks: Vec<_> = done.into_iter().map(|(_, look)| look).collect();
-    // Decoders are guarded; should a thread die all the same, its rows are not taken for whole.
-    looks.resize_with(materials.len(), || Err(Fault::new(Code::UndecodableMedia, "the decoder failed")));
     looks
 }
 
@@ -126,4 +133,20 @@ fn fault(error: &MediaError) -> Fault {
         | MediaError::Tokenizer(_) => Code::UndecodableMedia,
     };
     Fault::new(code, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_is_panicked_over_is_missing_and_all_others_keep_their_own_answers() {
+        let items: Vec<usize> = (0..100).collect();
+        let look = |&item: &usize| if item == 1 { panic!("over this one") } else { 10 * item };
+        let expected: Vec<Option<usize>> =
+            items.iter().map(|&item| (item != 1).then_some(10 * item)).collect();
+        for threads in [1, 2, 8] {
+            assert_eq!(each(&items, threads, look), expected, "{threads} threads");
+        }
+    }
 }

@@ -52,12 +52,6 @@ impl<'a> Part<'a> {
         Self { source, split: None, rows: None }
     }
 
-    /// A file whose rows are all for one thing.
-    #[must_use]
-    pub fn of_split(source: &'a Source, split: Split) -> Self {
-        Self { split: Some(split), ..Self::new(source) }
-    }
-
     fn is_told(&self) -> bool {
         self.split.is_some() || self.rows.is_some()
     }

@@ -97,7 +97,7 @@ fn files_that_are_trained_on_together_are_compared() {
         "val.jsonl",
         "{\"text\": \"Where is it?\", \"label\": \"b\"}\n{\"text\": \"new\", \"label\": \"c\"}\n",
     );
-    let parts = [Part::new(&train), Part::of_split(&val, Split::Val)];
+    let parts = [Part::new(&train), Part { split: Some(Split::Val), ..Part::new(&val) }];
     let inspection = inspect_together(&parts, &limits(), &mut |_| ControlFlow::Continue(())).unwrap();
     let told: Vec<_> = inspection
         .problems
@@ -122,7 +122,7 @@ fn files_that_are_trained_on_together_are_compared() {
 fn single_rows_can_be_told_what_they_are_for() {
     let file = source("all.csv", "text,label\nwhere is it,a\nwhat else,b\nWhere is it?,a\nnever mind,b\n");
     let rows = HashMap::from([(Place::Line(4), Split::Test), (Place::Line(5), Split::Test)]);
-    let parts = [Part { rows: Some(&rows), ..Part::of_split(&file, Split::Train) }];
+    let parts = [Part { split: Some(Split::Train), rows: Some(&rows), ..Part::new(&file) }];
     let inspection = inspect_together(&parts, &limits(), &mut |_| ControlFlow::Continue(())).unwrap();
     assert_eq!((inspection.summary.splits.train, inspection.summary.splits.test), (2, 2));
     let [leak] = inspection.warnings.as_slice() else { panic!("{:?}", inspection.warnings) };

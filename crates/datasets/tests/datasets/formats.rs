@@ -31,6 +31,7 @@ fn texts_read_the_same_from_every_format() {
         assert_eq!((inspection.modality, inspection.multi_label), (Some(Modality::Text), false), "{name}");
         assert_eq!(inspection.summary.groups, 5, "{name}");
         let found = examples(name, data(name));
+        assert_eq!(found.len(), want.len(), "{name}");
         for (found, want) in found.iter().zip(&want) {
             assert_eq!(found.row, want.row, "{name}");
             assert_eq!(text(found).replace("\r\n", "\n"), text(want), "{name}");

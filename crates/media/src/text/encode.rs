@@ -84,21 +84,6 @@ impl TextEncoder {
         Ok(encoder)
     }
 
-    /// States how many rows the backbone's embedding table has, which ids given by clients are then checked against.
-    ///
-    /// # Errors
-    /// [`MediaError::Tokenizer`] if the tokeniser makes larger ids: it belongs to another backbone.
-    pub fn with_vocabulary(mut self, rows: usize) -> Result<Self, MediaError> {
-        if self.vocabulary > rows {
-            return Err(failed(format_args!(
-                "it makes ids up to {}, the backbone has {rows}",
-                self.vocabulary
-            )));
-        }
-        self.vocabulary = rows;
-        Ok(self)
-    }
-
     /// Sets the longest text, prompt included, in bytes; 1 MiB unless set.
     #[must_use]
     pub fn with_max_bytes(mut self, max_bytes: usize) -> Self {
@@ -206,7 +191,7 @@ impl TextEncoder {
         Ok(self.filled(Encoded { ids, type_ids: None, truncated_tokens, padding: 0 }))
     }
 
-    /// Number of token ids the backbone knows.
+    /// Number of token ids that the tokeniser makes, which those given by clients are checked against.
     #[must_use]
     pub fn vocabulary(&self) -> usize {
         self.vocabulary

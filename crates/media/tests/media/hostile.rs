@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use headstart_media::{Limits, MediaError, decode, probe};
+use headstart_media::{Limits, MediaError, RgbImage8, decode, probe};
 
 use crate::fixtures::{Chance, Golden, Picture};
 
@@ -22,11 +22,10 @@ fn a_file_cut_anywhere_is_an_error_or_the_whole_picture() {
         let full = decode(&picture.bytes, &small()).unwrap();
         for length in 0..picture.bytes.len() {
             if let Ok(image) = decode(&picture.bytes[..length], &small()) {
-                // Only what no pixel depends on was cut: metadata, a checksum, an end mark, later frames.
-                let orientation_cut =
-                    picture.file.contains("orientation") && image.pixels().len() == full.pixels().len();
+                // Only what no pixel depends on was cut: metadata, a checksum, an end mark, later frames. Without its
+                // orientation a picture lies as it was stored.
                 assert!(
-                    image == full || orientation_cut,
+                    image == full || image == as_stored(&full, &picture.file),
                     "{} cut to {length} bytes gives another picture",
                     picture.file
                 );
@@ -35,6 +34,32 @@ fn a_file_cut_anywhere_is_an_error_or_the_whole_picture() {
         }
     }
     assert!(whole > 0);
+}
+
+/// A picture before it was turned by the orientation that its file is named after; as it is where the name has none.
+fn as_stored(turned: &RgbImage8, file: &str) -> RgbImage8 {
+    let told = file.split_once("orientation").and_then(|(_, rest)| rest.chars().find_map(|c| c.to_digit(10)));
+    let orientation = told.unwrap_or(1);
+    let (across, down) = (turned.width() as usize, turned.height() as usize);
+    let (width, height) = if orientation > 4 { (down, across) } else { (across, down) };
+    let place = |x: usize, y: usize| match orientation {
+        1 => (x, y),
+        2 => (width - 1 - x, y),
+        3 => (width - 1 - x, height - 1 - y),
+        4 => (x, height - 1 - y),
+        5 => (y, x),
+        6 => (height - 1 - y, x),
+        7 => (height - 1 - y, width - 1 - x),
+        8 => (y, width - 1 - x),
+        other => panic!("{file}: no orientation is {other}"),
+    };
+    let pixels = turned.pixels();
+    let mut stored = Vec::with_capacity(pixels.len());
+    for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+        let (x, y) = place(x, y);
+        stored.extend_from_slice(&pixels[3 * (y * across + x)..][..3]);
+    }
+    RgbImage8::new(width as u32, height as u32, stored).unwrap()
 }
 
 #[test]
@@ -68,6 +93,18 @@ fn memory_mib(line: &str) -> u64 {
     found.and_then(|kib| kib.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
+/// Runs a test of this file again in a process of its own, whose memory no other test moves; whether this is that process.
+fn is_alone(test: &str) -> bool {
+    if std::env::args().any(|argument| argument == "--exact") {
+        return true;
+    }
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    let done = again.args(["--exact", &format!("hostile::{test}")]).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success() && said.contains("1 passed"), "{said}");
+    false
+}
+
 /// Peak resident memory.
 fn peak_mib() -> u64 {
     memory_mib("VmHWM:")
@@ -75,6 +112,9 @@ fn peak_mib() -> u64 {
 
 #[test]
 fn a_header_that_claims_a_hundred_megapixels_is_refused_before_anything_is_expanded() {
+    if !is_alone("a_header_that_claims_a_hundred_megapixels_is_refused_before_anything_is_expanded") {
+        return;
+    }
     let side = 10_000_u32;
     let jpeg = patched("jpeg-444.jpg", &[]);
     let frame = position(&jpeg, b"\xFF\xC0") + 5;
@@ -89,15 +129,21 @@ fn a_header_that_claims_a_hundred_megapixels_is_refused_before_anything_is_expan
         patched("tiff-rgb.tiff", &[(tag(256), &side.to_le_bytes()), (tag(257), &side.to_le_bytes())]),
         patched("webp-lossless.webp", &[(21, &((side - 1) | (side - 1) << 14).to_le_bytes())]),
     ];
-    let (before, started) = (peak_mib(), Instant::now());
-    for bomb in &bombs {
-        for refused in [probe(bomb, &Limits::default()).err(), decode(bomb, &Limits::default()).err()] {
-            let refused = refused.unwrap();
-            assert!(matches!(refused, MediaError::TooLarge { max: 50_000_000, .. }), "{refused}");
+    let refuse = |_| {
+        let started = Instant::now();
+        for bomb in &bombs {
+            for refused in [probe(bomb, &Limits::default()).err(), decode(bomb, &Limits::default()).err()] {
+                let refused = refused.unwrap();
+                assert!(matches!(refused, MediaError::TooLarge { max: 50_000_000, .. }), "{refused}");
+            }
         }
-    }
-    assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
-    // The tests beside this one take their share; expanding a single bomb takes 300.
+        started.elapsed()
+    };
+    let before = peak_mib();
+    // The least of several tries: whatever else runs takes its share of the processor.
+    let least = (0..5).map(refuse).min().unwrap();
+    assert!(least < Duration::from_millis(500), "{least:?}");
+    // Expanding a single bomb takes 300.
     assert!(peak_mib() - before < 100, "{} MiB", peak_mib() - before);
 }
 
@@ -112,6 +158,9 @@ fn a_strip_of_more_than_a_million_pixels_is_refused_by_its_header() {
 
 #[test]
 fn metadata_that_claims_more_than_the_file_takes_no_memory() {
+    if !is_alone("metadata_that_claims_more_than_the_file_takes_no_memory") {
+        return;
+    }
     let file = patched("webp-orientation-5.webp", &[]);
     let whole = decode(&file, &Limits::default()).unwrap();
     let length = position(&file, b"EXIF") + 4;
@@ -155,6 +204,9 @@ fn zeros(matches: usize) -> Vec<u8> {
 
 #[test]
 fn metadata_that_expands_without_end_costs_no_memory() {
+    if !is_alone("metadata_that_expands_without_end_costs_no_memory") {
+        return;
+    }
     // 200 MB of colour profile in one; whether the profile is refused or skipped does not matter here.
     let profile = [&b"profile\0\0"[..], &zeros(800_000)].concat();
     let mut bytes = patched("png-rgb-8.png", &[]);

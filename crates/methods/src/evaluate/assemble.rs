@@ -187,7 +187,7 @@ pub fn evaluate(evidence: Evidence<'_>) -> Result<Report, EvaluateError> {
         report.left_out.extend(transfer::left_out(curve));
     }
     report.suspicious = evidence.out_of_sample.map(|rows| suspects(rows, evidence.classes));
-    report.warnings.extend(notes::warnings(&report, evidence.train_counts));
+    report.warnings.extend(notes::warnings(&report, evidence.train_counts, units));
     if evidence.curve.is_some() && report.transfer.is_none() {
         report.warnings.push(notes::transfer_not_measured());
     }

@@ -135,18 +135,44 @@ pub fn mean_quality(qualities: &[f64], units: &Units, seed: u64) -> Estimate {
 
 /// Widens the interval of a share that is exactly 0 or 1 in all `items`; others stay.
 pub(crate) fn beyond_doubt(estimate: Estimate, items: usize) -> Estimate {
-    of_parts(estimate, items, 1)
+    widened(estimate, all_alike(items))
 }
 
-/// The same of a mean over classes, `classes` of them with at least so many items each: a mistake costs most where it is of
-/// the smallest.
-pub(crate) fn of_parts(estimate: Estimate, items: usize, classes: usize) -> Estimate {
-    let doubt = (1.0 - all_alike(items)) / classes.max(1) as f64;
+/// The same of a mean over classes of which each has so many of the items, `units` of which say something of their own.
+pub(crate) fn of_classes(estimate: Estimate, supports: &[usize], units: usize) -> Estimate {
+    let held: usize = supports.iter().sum();
+    // Items that have several labels, or that are alike, do not say more than there are of them.
+    let each = if held > units { units as f64 / held as f64 } else { 1.0 };
+    let counts: Vec<f64> = supports.iter().filter(|n| **n > 0).map(|n| *n as f64 * each).collect();
+    widened(estimate, if counts.is_empty() { all_alike(1) } else { least_mean(&counts) })
+}
+
+/// Widens what is exactly 0 or 1 to what `lowest`, the least share that may well give all items alike, leaves in doubt.
+fn widened(estimate: Estimate, lowest: f64) -> Estimate {
     match estimate.value {
-        1.0 => Estimate { low: estimate.low.min(1.0 - doubt), ..estimate },
-        0.0 => Estimate { high: estimate.high.max(doubt), ..estimate },
+        1.0 => Estimate { low: estimate.low.min(lowest), ..estimate },
+        0.0 => Estimate { high: estimate.high.max(1.0 - lowest), ..estimate },
         _ => estimate,
     }
+}
+
+/// The least mean of shares `p` of classes with `counts` items under which all of these are alike by a chance of half of
+/// [`OUTSIDE`]: `Σ p` is least with `Σ n·ln p` given where `p = min(1, λ·n)`, as the gradients are then parallel in every
+/// class that is not held at 1, and the shares that are allowed are a convex set.
+fn least_mean(counts: &[f64]) -> f64 {
+    const HALVINGS: usize = 100;
+    let chance = (OUTSIDE / 2.0).ln();
+    let all: f64 = counts.iter().sum();
+    let fewest = counts.iter().copied().fold(f64::INFINITY, f64::min);
+    // Logarithms of λ: where no class were held at 1 there is too little of it, where all are, too much.
+    let mut low = (chance - counts.iter().map(|n| n * n.ln()).sum::<f64>()) / all;
+    let mut high = -fewest.ln();
+    for _ in 0..HALVINGS {
+        let middle = f64::midpoint(low, high);
+        let found: f64 = counts.iter().map(|n| n * (middle + n.ln()).min(0.0)).sum();
+        if found < chance { low = middle } else { high = middle }
+    }
+    counts.iter().map(|n| (low + n.ln()).min(0.0).exp()).sum::<f64>() / counts.len() as f64
 }
 
 /// The lowest share that may well give nothing else in so many items.
@@ -226,13 +252,8 @@ impl Discordance {
         }
     }
 
-    /// Two-sided p of McNemar's exact test: both equally good, how likely is a split at least this uneven?
-    pub fn exact_p(self) -> f64 {
-        let (tail, _) = self.tail();
-        (2.0 * tail).min(1.0)
-    }
-
-    /// Two-sided mid-p: the exact test is conservative, this one has close to its nominal error.
+    /// Two-sided mid-p of McNemar's test: both equally good, how likely is a split at least this uneven? The exact test is
+    /// conservative, this one has close to its nominal error.
     /// Source: Fagerland, Lydersen and Laake 2013, "The McNemar test for binary matched-pairs data".
     pub fn mid_p(self) -> f64 {
         let (tail, last) = self.tail();
@@ -286,10 +307,49 @@ mod tests {
     }
 
     #[test]
+    fn a_mean_over_equal_classes_is_as_doubtful_as_that_over_their_items() {
+        let sure = |value| Estimate { value, low: value, high: value };
+        for (classes, each) in [(2, 1), (2, 2), (2, 5), (7, 40), (100, 3)] {
+            let joint = beyond_doubt(sure(1.0), classes * each);
+            let mean = of_classes(sure(1.0), &vec![each; classes], classes * each);
+            assert!((joint.low - mean.low).abs() < 1e-9 && mean.high == 1.0, "{joint:?} {mean:?}");
+            let wrong = of_classes(sure(0.0), &vec![each; classes], classes * each);
+            assert!((wrong.high - (1.0 - joint.low)).abs() < 1e-9 && wrong.low == 0.0, "{wrong:?}");
+            // Rows of five groups say what five rows do, and labels that share their rows what one does.
+            let grouped = of_classes(sure(1.0), &vec![each; classes], 5.min(classes * each));
+            assert!((grouped.low - all_alike(5.min(classes * each))).abs() < 1e-9, "{grouped:?}");
+        }
+        let between = Estimate { value: 0.5, low: 0.4, high: 0.6 };
+        assert_eq!(of_classes(between, &[2, 2], 4), between);
+    }
+
+    #[test]
+    fn a_mean_over_uneven_classes_has_the_least_that_a_search_of_all_shares_finds() {
+        const STEPS: usize = 2000;
+        let chance = (OUTSIDE / 2.0).ln();
+        for counts in [[2.0, 2.0, 2.0], [1.0, 3.0, 9.0], [5.0, 40.0, 200.0], [1.0, 1.0, 500.0]] {
+            let share = |step: usize| step as f64 / STEPS as f64;
+            let mut least = f64::INFINITY;
+            for first in (1..=STEPS).map(share) {
+                for second in (1..=STEPS).map(share) {
+                    // The third is what the chance leaves for it, where it leaves anything.
+                    let log = (chance - counts[0] * first.ln() - counts[1] * second.ln()) / counts[2];
+                    if log <= 0.0 {
+                        least = least.min((first + second + log.exp()) / 3.0);
+                    }
+                }
+            }
+            let found = least_mean(&counts);
+            assert!(found <= least + 1e-9, "{counts:?}: {found} is above {least}, which may be");
+            assert!(found > least - 1e-3, "{counts:?}: {found} is below {least}");
+        }
+    }
+
+    #[test]
     fn equal_classifiers_are_not_told_apart() {
         let none = Discordance::of([true, false], [true, false]);
         assert_eq!(none, Discordance { first: 0, second: 0 });
-        assert!((none.exact_p() - 1.0).abs() < 1e-12 && (none.second_worse_p() - 0.5).abs() < 1e-12);
+        assert!((none.mid_p() - 1.0).abs() < 1e-12 && (none.second_worse_p() - 0.5).abs() < 1e-12);
         assert!(Discordance { first: 3, second: 40 }.second_worse_p() > 0.999);
         assert!(Discordance { first: 40, second: 3 }.second_worse_p() < 1e-6);
         assert!(Discordance { first: 900_000, second: 901_000 }.mid_p() > 0.05);

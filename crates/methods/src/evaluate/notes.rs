@@ -2,6 +2,7 @@
 
 use headstart_types::report::{Estimate, Metrics, Note, Report, Verdict};
 
+use super::intervals::Units;
 use super::transfer::points;
 
 /// Training items of a class below which it is warned of.
@@ -10,7 +11,7 @@ const FEW: usize = 10;
 /// Held-out items below which intervals are wide: at 100 an accuracy of 90 % is known to about six points.
 const FEW_HELD_OUT: usize = 100;
 
-/// Groups of held-out items below which intervals are those of few things.
+/// Groups of held-out items, and items of none, below which intervals are those of few things.
 const FEW_GROUPS: usize = 10;
 
 /// Largest class over smallest from which on the classes are called uneven.
@@ -61,8 +62,8 @@ pub(crate) fn transfer_not_measured() -> Note {
     Note { code: "transfer_not_measured".to_owned(), message: message.to_owned() }
 }
 
-/// Warnings that follow from the figures and from the training items of each class.
-pub(crate) fn warnings(report: &Report, train_counts: &[usize]) -> Vec<Note> {
+/// Warnings that follow from the figures, from the training items of each class and from what intervals were drawn of.
+pub(crate) fn warnings(report: &Report, train_counts: &[usize], units: &Units) -> Vec<Note> {
     let names = labels(&report.metrics);
     let mut notes = Vec::new();
     let mut note = |code: &str, message: String| notes.push(Note { code: code.to_owned(), message });
@@ -85,14 +86,8 @@ pub(crate) fn warnings(report: &Report, train_counts: &[usize]) -> Vec<Note> {
     if items < FEW_HELD_OUT {
         note("few_held_out", format!("{items} held-out items leave wide intervals"));
     }
-    let groups = report.groups.as_ref().map_or(0, |groups| groups.groups.len() + groups.unlisted);
-    if (2..FEW_GROUPS).contains(&groups) {
-        note(
-            "few_groups",
-            format!(
-                "the held-out items are of {groups} groups: intervals are as wide as so few leave them, and of fewer than five no difference can be shown"
-            ),
-        );
+    if let Some(message) = few_groups(report, units, items) {
+        note("few_groups", message);
     }
     let unseen: Vec<&str> =
         names.iter().filter(|(_, support)| *support == 0).map(|(name, _)| *name).collect();
@@ -113,6 +108,24 @@ pub(crate) fn warnings(report: &Report, train_counts: &[usize]) -> Vec<Note> {
     }
     figures(report, &mut note);
     notes
+}
+
+/// That whole groups of rows leave few things to count, where rows of a group are held to be alike. A row without a group
+/// counts for itself.
+fn few_groups(report: &Report, units: &Units, items: usize) -> Option<String> {
+    let count = units.count();
+    if count >= items || count >= FEW_GROUPS {
+        return None;
+    }
+    let groups = report.groups.as_ref().map_or(0, |groups| groups.groups.len() + groups.unlisted);
+    let alone = match count.saturating_sub(groups) {
+        0 => String::new(),
+        alone => format!(", {alone} of them of no group"),
+    };
+    let parts = if alone.is_empty() { "groups" } else { "parts" };
+    Some(format!(
+        "the held-out items are of {count} {parts}{alone}: intervals are as wide as so few leave them, and of fewer than five no difference can be shown"
+    ))
 }
 
 /// Warnings of figures that are bad.

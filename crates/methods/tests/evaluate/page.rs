@@ -93,6 +93,13 @@ fn every_part_is_there_and_what_came_with_the_data_is_escaped() {
 }
 
 #[test]
+fn a_temperature_that_is_nearly_nothing_is_told_as_what_it_is() {
+    let html = render(&two_classes(200).report(|evidence| evidence.temperature = Some(1.75e-5)));
+    assert!(html.contains("At temperature 0.0000175, as served"), "{html}");
+    assert!(render(&full()).contains("At temperature 1.50, as served"));
+}
+
+#[test]
 fn nothing_is_fetched_from_elsewhere() {
     let html = render(&full());
     for reference in ["http:", "https:", "src=", "href=", "url(", "@import", "style=\""] {

@@ -194,3 +194,18 @@ fn rows_of_a_few_groups_leave_wide_intervals_and_are_warned_of() {
     assert!(width(&alike) > 1.5 * width(&plain), "four of twenty groups are wrong throughout");
     assert!(!warned(&alike));
 }
+
+#[test]
+fn rows_without_a_group_count_for_themselves_where_groups_are_few() {
+    let case = two_classes(280);
+    let warning = |groups: Vec<Option<String>>| {
+        let report = case.report(|evidence| evidence.held_out.groups = Some(&groups));
+        report.warnings.into_iter().find(|note| note.code == "few_groups").map(|note| note.message)
+    };
+    let of = |rows: std::ops::Range<usize>| rows.map(|row| Some(format!("g{}", row % 3)));
+    let mostly_none = of(0..30).chain((30..280).map(|_| None)).collect();
+    assert_eq!(warning(mostly_none), None, "250 rows say something of their own");
+    assert_eq!(warning((0..280).map(|_| Some("all".to_owned())).collect()), None, "one group is none");
+    let message = warning(of(0..276).chain((276..280).map(|_| None)).collect()).unwrap();
+    assert!(message.contains("7 parts, 4 of them of no group"), "{message}");
+}

@@ -6,6 +6,7 @@
 
 mod row;
 mod sqlite;
+mod turns;
 
 use std::borrow::Cow;
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! SQLite in this process: one thread writes, others read, a write-ahead log lets them pass each other.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, ffi};
 use tokio::sync::{mpsc, oneshot};
 
+use super::turns::Turns;
 use super::{Backend, Batch, Row, Statement, Value, Written};
 use crate::error::StoreError;
 
@@ -25,7 +27,7 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("../../migrations/sqlite/0008_items_of_keys.sql"),
 ];
 
-/// How long a writer waits for another process's transaction.
+/// How long a writer waits for its turn, and for a transaction of whoever takes no turns.
 const BUSY: Duration = Duration::from_secs(10);
 /// How long the log's end waits for readers.
 const SCRUB: Duration = Duration::from_secs(1);
@@ -46,6 +48,9 @@ struct Worker {
 pub(crate) struct Sqlite {
     /// `None` in memory, where nobody else can open it.
     file: Option<PathBuf>,
+    /// Likewise.
+    turns: Option<Arc<Turns>>,
+    busy: Duration,
     writer: Worker,
     /// Empty in memory: the writer reads.
     readers: Vec<Worker>,
@@ -55,32 +60,38 @@ pub(crate) struct Sqlite {
 impl Sqlite {
     /// Opens or makes the database in `file`. Blocking.
     pub(crate) fn open(file: &Path) -> Result<Self, StoreError> {
+        Self::open_within(file, BUSY)
+    }
+
+    /// The same with another patience for those who write.
+    pub(crate) fn open_within(file: &Path, busy: Duration) -> Result<Self, StoreError> {
+        let turns = Turns::open(file)?;
         // Processes that start together would meet in the change of mode, which waits for nobody.
-        let start = std::fs::File::create(file.with_extension("lock"))
-            .and_then(|start| start.lock().map(|()| start))
-            .map_err(|error| StoreError::io("lock the database", error))?;
-        let mut writer = connect(file)?;
+        let start = turns.start(busy)?;
+        let mut writer = connect(file, busy)?;
         // The mode is a property of the file: every later connection finds it.
         writer.pragma_update(None, "journal_mode", "wal").map_err(translate)?;
         migrate(&mut writer)?;
         drop(start);
         let mut readers = Vec::with_capacity(READERS);
         for number in 0..READERS {
-            let reader = connect(file)?;
+            let reader = connect(file, busy)?;
             reader.pragma_update(None, "query_only", true).map_err(translate)?;
             readers.push(Worker::start(format!("store-read-{number}"), reader)?);
         }
         let writer = Worker::start("store-write".into(), writer)?;
-        Ok(Self { file: Some(file.to_owned()), writer, readers, turn: AtomicUsize::new(0) })
+        let (file, turns) = (Some(file.to_owned()), Some(Arc::new(turns)));
+        Ok(Self { file, turns, busy, writer, readers, turn: AtomicUsize::new(0) })
     }
 
     /// A database that ends with the process. Blocking.
     pub(crate) fn in_memory() -> Result<Self, StoreError> {
         let mut connection = Connection::open_in_memory().map_err(translate)?;
-        prepare(&connection)?;
+        prepare(&connection, BUSY)?;
         migrate(&mut connection)?;
         let writer = Worker::start("store-write".into(), connection)?;
-        Ok(Self { file: None, writer, readers: Vec::new(), turn: AtomicUsize::new(0) })
+        let (readers, turn) = (Vec::new(), AtomicUsize::new(0));
+        Ok(Self { file: None, turns: None, busy: BUSY, writer, readers, turn })
     }
 
     fn reader(&self) -> &Worker {
@@ -96,15 +107,25 @@ impl Backend for Sqlite {
     }
 
     async fn write(&self, batch: Batch) -> Result<Written, StoreError> {
-        self.writer.run(move |connection| write(connection, &batch)).await
+        let (turns, busy) = (self.turns.clone(), self.busy);
+        let in_turn = move |connection: &mut Connection| {
+            let _turn = turns.as_ref().map(|turns| turns.take(busy)).transpose()?;
+            write(connection, &batch)
+        };
+        self.writer.run(in_turn).await
     }
 
     async fn scrub(&self) -> Result<bool, StoreError> {
         let Some(file) = self.file.clone() else { return Ok(true) };
         // A connection of its own: the writer is not to wait for readers.
         let scrub = move || -> Result<bool, StoreError> {
-            let connection = connect(&file)?;
-            connection.busy_timeout(SCRUB).map_err(translate)?;
+            let connection = connect(&file, SCRUB)?;
+            // It keeps writers out too. Whoever never rests would not let it begin.
+            let turns = Turns::open(&file)?;
+            let _turn = match turns.take(SCRUB) {
+                Err(error) if error.is_busy() => return Ok(false),
+                turn => turn?,
+            };
             let end = "PRAGMA wal_checkpoint(TRUNCATE)";
             let busy: i64 = connection.query_row(end, [], |row| row.get(0)).map_err(translate)?;
             Ok(busy == 0)
@@ -124,7 +145,7 @@ impl Backend for Sqlite {
         };
         let Some(file) = self.file.clone() else { return self.writer.run(copy).await };
         // A connection of its own: a large copy must not hold up readers.
-        let outcome = tokio::task::spawn_blocking(move || copy(&mut connect(&file)?)).await;
+        let outcome = tokio::task::spawn_blocking(move || copy(&mut connect(&file, BUSY)?)).await;
         outcome.map_err(|_| StoreError::Closed)?
     }
 }
@@ -149,7 +170,7 @@ pub(crate) fn check_file(file: &Path) -> Result<(), StoreError> {
 
 /// Brings a database file that is not in use to the form of this build. Blocking.
 pub(crate) fn migrate_file(file: &Path) -> Result<(), StoreError> {
-    migrate(&mut connect(file)?)
+    migrate(&mut connect(file, BUSY)?)
 }
 
 impl Worker {
@@ -190,9 +211,9 @@ impl Drop for Worker {
     }
 }
 
-fn connect(file: &Path) -> Result<Connection, StoreError> {
+fn connect(file: &Path, busy: Duration) -> Result<Connection, StoreError> {
     let connection = Connection::open(file).map_err(translate)?;
-    prepare(&connection)?;
+    prepare(&connection, busy)?;
     Ok(connection)
 }
 
@@ -200,9 +221,9 @@ fn connect_to_read(file: &Path) -> Result<Connection, StoreError> {
     Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(translate)
 }
 
-fn prepare(connection: &Connection) -> Result<(), StoreError> {
+fn prepare(connection: &Connection, busy: Duration) -> Result<(), StoreError> {
     let set = || -> rusqlite::Result<()> {
-        connection.busy_timeout(BUSY)?;
+        connection.busy_timeout(busy)?;
         // A commit is on the disk before it is answered, also when the power fails.
         connection.pragma_update(None, "synchronous", "full")?;
         // What is deleted is overwritten, not only left to be written over.
@@ -300,6 +321,8 @@ fn translate(error: rusqlite::Error) -> StoreError {
     let index = error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHMSIZE);
     if index || code == Some(ErrorCode::DiskFull) {
         StoreError::DiskFull
+    } else if code == Some(ErrorCode::DatabaseBusy) {
+        StoreError::busy()
     } else if matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) {
         StoreError::corrupt("the database", error)
     } else {
@@ -309,7 +332,12 @@ fn translate(error: rusqlite::Error) -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use headstart_types::ids::{FileId, JobId};
+
     use super::*;
+    use crate::blobs::LocalBlobs;
+    use crate::jobs::{Beat, ClaimLimits};
+    use crate::store::Store;
 
     #[test]
     fn a_full_disk_is_an_error_of_its_own_and_undoes_the_batch() {
@@ -346,5 +374,84 @@ mod tests {
         migrate(&mut connection).unwrap();
         let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
         assert_eq!(version, MIGRATIONS.len() as i64);
+    }
+
+    /// Long enough for a few hundred commits, and for SQLite to ask two dozen times.
+    const SHORT: Duration = Duration::from_secs(1);
+    const GROW: &str = "UPDATE meta SET value = value + 1 WHERE name = 'revision'";
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_writer_that_never_rests_keeps_no_other_from_writing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("store.db");
+        let never_rests = Arc::new(Sqlite::open_within(&file, SHORT).unwrap());
+        let other = Sqlite::open_within(&file, SHORT).unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let store = Arc::clone(&never_rests);
+            tasks.spawn(async move {
+                loop {
+                    store.write(Batch::quiet().must(GROW, Vec::new())).await.unwrap();
+                }
+            });
+        }
+        let mut failed = 0;
+        for _ in 0..50 {
+            failed += usize::from(other.write(Batch::quiet().must(GROW, Vec::new())).await.is_err());
+        }
+        tasks.shutdown().await;
+        assert_eq!(failed, 0, "of 50");
+    }
+
+    #[tokio::test]
+    async fn whoever_is_kept_waiting_too_long_is_told_so_and_reading_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("store.db");
+        let store = Sqlite::open_within(&file, Duration::from_millis(20)).unwrap();
+        let write = async || store.write(Batch::quiet().must(GROW, Vec::new())).await;
+        let read = async || store.read(Statement::new("SELECT value FROM meta", Vec::new())).await;
+        let turns = Turns::open(&file).unwrap();
+        let turn = turns.take(SHORT).unwrap();
+        assert!(write().await.unwrap_err().is_busy());
+        assert!(!store.scrub().await.unwrap());
+        read().await.unwrap();
+        drop(turn);
+        write().await.unwrap();
+        // One that takes no turns, such as an earlier build.
+        let stranger = Connection::open(&file).unwrap();
+        stranger.execute_batch("BEGIN IMMEDIATE").unwrap();
+        assert!(write().await.unwrap_err().is_busy());
+        read().await.unwrap();
+        stranger.execute_batch("COMMIT").unwrap();
+        write().await.unwrap();
+        assert!(store.scrub().await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn looking_for_a_job_and_after_a_lease_waits_for_no_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("store.db");
+        let backend = Sqlite::open_within(&file, Duration::from_millis(20)).unwrap();
+        let blobs = Arc::new(LocalBlobs::open(&folder.path().join("blobs")).unwrap());
+        let store = Store::new(Box::new(backend), blobs, None).await.unwrap();
+        let limits = ClaimLimits { lease_ms: 1000, lost_max: 3, running_max: 1 };
+        let job = "INSERT INTO jobs (id, key, state, model, method, classifier, training_file, seed, metadata, \
+                   params_version, params, created_at, updated_at, queued_at) VALUES \
+                   ($1, 'k', 'queued', 'm', 'auto', 'c', $2, 1, '{}', 1, '{}', 1, 1, 1)";
+        let file_id = FileId::new(1, [0; 10]);
+        for number in 0..2 {
+            let id = JobId::new(1, [number; 10]);
+            store
+                .write(Batch::new().must(job, vec![(&id).into(), (&file_id).into()]))
+                .await
+                .unwrap()
+                .unwrap();
+        }
+        let (lease, _) = store.claim("w", limits, 10).await.unwrap().unwrap();
+        let turns = Turns::open(&file).unwrap();
+        let _turn = turns.take(SHORT).unwrap();
+        assert!(store.claim("v", limits, 20).await.unwrap().is_none(), "its key has as many as it may");
+        assert_eq!(store.standing(&lease).await.unwrap(), Beat::Held);
+        assert!(store.heartbeat(&lease, 1000, 20).await.unwrap_err().is_busy());
     }
 }

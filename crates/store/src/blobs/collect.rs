@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use headstart_types::ids::Sha256;
 
+use super::Young;
 use crate::backend::{Reader, Row, Value};
 use crate::error::StoreError;
 use crate::store::Store;
@@ -17,6 +18,17 @@ pub struct Collected {
     pub bytes: u64,
     /// Whether it was left to another time, because a backup or another collection is at it.
     pub deferred: bool,
+}
+
+/// What became of a blob that was to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Removal {
+    /// It is gone, or was not there.
+    Gone,
+    /// A row names it.
+    Named,
+    /// No row names it, but one may be about to.
+    Young,
 }
 
 /// Every column that names a blob, those from `$1` to `$2`.
@@ -46,21 +58,21 @@ impl Store {
     /// What the database or the file system said.
     pub async fn discard(&self, sha256: &Sha256, written_by: i64) -> Result<bool, StoreError> {
         let Some(_right) = self.blobs().thaw().await? else { return Ok(false) };
-        self.remove_unnamed(sha256, written_by).await
+        Ok(self.remove_unnamed(sha256, Young::after(written_by)).await? == Removal::Gone)
     }
 
     /// The same for whoever has the right to remove blobs.
-    pub(crate) async fn remove_unnamed(&self, sha256: &Sha256, written_by: i64) -> Result<bool, StoreError> {
+    pub(crate) async fn remove_unnamed(&self, sha256: &Sha256, young: Young) -> Result<Removal, StoreError> {
         if self.is_named(sha256).await? {
-            return Ok(false);
+            return Ok(Removal::Named);
         }
-        let Some(withdrawn) = self.blobs().withdraw(sha256, written_by).await? else { return Ok(false) };
+        let Some(withdrawn) = self.blobs().withdraw(sha256, young).await? else { return Ok(Removal::Young) };
         // A row that came since is to find its blob.
         if self.is_named(sha256).await? {
             withdrawn.put_back().await?;
-            return Ok(false);
+            return Ok(Removal::Named);
         }
-        withdrawn.remove().await.map(|()| true)
+        withdrawn.remove().await.map(|()| Removal::Gone)
     }
 
     async fn is_named(&self, sha256: &Sha256) -> Result<bool, StoreError> {
@@ -68,7 +80,7 @@ impl Store {
     }
 
     /// Removes blobs that no row names and that were written at least `age_ms` ago: a younger one may be about to
-    /// get its row. One collection at a time; a backup in progress defers it.
+    /// get its row. One from further in the future was written before the clock was set back. One collection at a time; a backup in progress defers it.
     ///
     /// # Errors
     /// What the database or the file system said.
@@ -76,18 +88,19 @@ impl Store {
         let Some(_right) = self.blobs().thaw().await? else {
             return Ok(Collected { deferred: true, ..Collected::default() });
         };
-        let written_by = now.saturating_sub(age_ms.max(0));
+        let age_ms = age_ms.max(0);
+        let young = Young::between(now.saturating_sub(age_ms), now.saturating_add(age_ms));
         let mut collected = Collected::default();
         for first in 0..=u8::MAX {
             let old = self.blobs().list(first).await?;
-            let old: Vec<_> = old.into_iter().filter(|blob| blob.written_at <= written_by).collect();
+            let old: Vec<_> = old.into_iter().filter(|blob| !young.holds(blob.written_at)).collect();
             if old.is_empty() {
                 continue;
             }
             // Most are named; only those that are not are asked for one by one.
             let named = decode(self.read(NAMED, bounds(&format!("{first:02x}"))).await?)?;
             for blob in old.into_iter().filter(|blob| !named.contains(&blob.sha256)) {
-                if self.remove_unnamed(&blob.sha256, written_by).await? {
+                if self.remove_unnamed(&blob.sha256, young).await? == Removal::Gone {
                     collected.blobs += 1;
                     collected.bytes += blob.bytes;
                 }
@@ -142,7 +155,7 @@ mod tests {
         async fn withdraw(
             &self,
             sha256: &Sha256,
-            written_by: i64,
+            young: Young,
         ) -> Result<Option<Box<dyn Withdrawn>>, StoreError> {
             let row = FileRow {
                 id: FileId::new(0, [0; 10]),
@@ -159,7 +172,7 @@ mod tests {
                 summary: json!({}),
             };
             self.store.get().unwrap().create_file(&row, u64::MAX).await?;
-            self.blobs.withdraw(sha256, written_by).await
+            self.blobs.withdraw(sha256, young).await
         }
 
         async fn tidy(&self) -> Result<(), StoreError> {

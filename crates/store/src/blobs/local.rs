@@ -11,7 +11,7 @@ use headstart_types::ids::Sha256;
 use sha2::Digest as _;
 
 use super::staging::{self, Staging};
-use super::{BlobInfo, BlobReader, BlobStore, BlobWriter, Withdrawn};
+use super::{BlobInfo, BlobReader, BlobStore, BlobWriter, Withdrawn, Young};
 use crate::error::StoreError;
 
 /// Bytes gathered before they go to the disk, off the runtime's threads.
@@ -94,9 +94,9 @@ impl Inner {
 
     /// Takes a file from its name. Its age is looked at before, so that a young one never lacks its name, and again after:
     /// one that was written in between is another file.
-    fn withdraw(&self, sha256: &Sha256, written_by: i64) -> io::Result<Option<Aside>> {
+    fn withdraw(&self, sha256: &Sha256, young: Young) -> io::Result<Option<Aside>> {
         let is_old =
-            |path: &Path| fs::metadata(path).map(|data| info_of(sha256, &data).written_at <= written_by);
+            |path: &Path| fs::metadata(path).map(|data| !young.holds(info_of(sha256, &data).written_at));
         let name = place(&self.root, sha256);
         let path = self.staging.aside(sha256);
         let taken = match is_old(&name) {
@@ -163,11 +163,11 @@ impl BlobStore for LocalBlobs {
     async fn withdraw(
         &self,
         sha256: &Sha256,
-        written_by: i64,
+        young: Young,
     ) -> Result<Option<Box<dyn Withdrawn>>, StoreError> {
         let sha256 = sha256.clone();
         let work = move |inner: &Inner| {
-            let taken = inner.withdraw(&sha256, written_by);
+            let taken = inner.withdraw(&sha256, young);
             taken.map_err(|error| StoreError::io(format!("withdraw blob {sha256}"), error))
         };
         Ok(self.blocking(work).await?.map(|aside| Box::new(aside) as Box<dyn Withdrawn>))

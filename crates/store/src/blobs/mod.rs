@@ -11,7 +11,7 @@ use headstart_types::ids::Sha256;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 pub use collect::Collected;
-pub(crate) use collect::{NAMED, bounds, decode};
+pub(crate) use collect::{NAMED, Removal, bounds, decode};
 pub use local::LocalBlobs;
 pub(crate) use local::{place, sync_folder};
 pub(crate) use staging::Staging;
@@ -27,6 +27,38 @@ pub struct BlobInfo {
     pub bytes: u64,
     /// When it was last written, milliseconds since the epoch by the clock of the disk.
     pub written_at: i64,
+}
+
+/// How far the clock of the disk may be ahead, in milliseconds.
+const AHEAD_MS: i64 = 60_000;
+
+/// Blobs of which nothing is known yet but that they were just written: a row may be about to name them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Young {
+    /// They were written later than this.
+    pub after: i64,
+    /// And no later than this: what comes from the future is from before the clock was set back.
+    pub until: i64,
+}
+
+impl Young {
+    /// Those written after one moment, and by another, or as much later as clocks differ.
+    #[must_use]
+    pub fn between(after: i64, now: i64) -> Self {
+        Self { after, until: now.saturating_add(AHEAD_MS) }
+    }
+
+    /// Those written after a moment, whatever the clock says now.
+    #[must_use]
+    pub fn after(after: i64) -> Self {
+        Self { after, until: i64::MAX }
+    }
+
+    /// Whether a blob is one of them.
+    #[must_use]
+    pub fn holds(self, written_at: i64) -> bool {
+        self.after < written_at && written_at <= self.until
+    }
 }
 
 /// A blob's bytes, from the first on.
@@ -65,15 +97,12 @@ pub trait BlobStore: Send + Sync {
     /// What the file system said.
     async fn list(&self, first: u8) -> Result<Vec<BlobInfo>, StoreError>;
 
-    /// Takes a blob's name away, unless it was written after `written_by`: `None` when it was. Also of one that is not there.
+    /// Takes a blob's name away, unless it is one of `young`: `None` when it is. Also of one that is not there.
     ///
     /// # Errors
     /// What the file system said.
-    async fn withdraw(
-        &self,
-        sha256: &Sha256,
-        written_by: i64,
-    ) -> Result<Option<Box<dyn Withdrawn>>, StoreError>;
+    async fn withdraw(&self, sha256: &Sha256, young: Young)
+    -> Result<Option<Box<dyn Withdrawn>>, StoreError>;
 
     /// Removes what processes that are gone left half written or half removed.
     ///

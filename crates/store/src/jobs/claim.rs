@@ -78,18 +78,24 @@ impl Store {
         let busy = format!(
             "SELECT key AS busy_key, COUNT(*) AS busy FROM jobs WHERE state = 'running' AND NOT {EXPIRED} GROUP BY key"
         );
+        let first = format!(
+            "SELECT id FROM jobs LEFT JOIN ({busy}) AS others ON busy_key = key \
+             WHERE {claimable} AND COALESCE(busy, 0) < $2 \
+             ORDER BY COALESCE(busy, 0), {served}, queued_at, id LIMIT 1"
+        );
+        // Workers ask every few seconds: where there is nothing to take, nobody has to wait for a write.
+        if self.read(first.clone(), vec![now.into(), limits.running_max.into()]).await?.is_empty() {
+            return Ok(None);
+        }
         // The condition stands twice: a database that evaluates the inner query on older rows must not take a job
         // that has been taken meanwhile.
         let sql = format!(
             "UPDATE jobs SET lost = lost + CASE WHEN state = 'running' THEN 1 ELSE 0 END, state = 'running', \
-             attempt = attempt + 1, owner = $2, leased_at = $1, lease_ms = $3, \
+             attempt = attempt + 1, owner = $3, leased_at = $1, lease_ms = $4, \
              started_at = COALESCE(started_at, $1), updated_at = $1 \
-             WHERE id = (SELECT id FROM jobs LEFT JOIN ({busy}) AS others ON busy_key = key \
-             WHERE {claimable} AND COALESCE(busy, 0) < $4 \
-             ORDER BY COALESCE(busy, 0), {served}, queued_at, id LIMIT 1) \
-             AND {claimable} RETURNING {COLUMNS}"
+             WHERE id = ({first}) AND {claimable} RETURNING {COLUMNS}"
         );
-        let values = vec![now.into(), owner.into(), limits.lease_ms.into(), limits.running_max.into()];
+        let values = vec![now.into(), limits.running_max.into(), owner.into(), limits.lease_ms.into()];
         match self.write(Batch::new().must(sql, values)).await? {
             Err(_) => Ok(None),
             Ok(rows) => {
@@ -139,18 +145,29 @@ impl Store {
         if self.write(Batch::quiet().must(sql, values)).await?.is_ok() {
             return Ok(Beat::Held);
         }
+        Ok(match self.standing(lease).await? {
+            // What runs again does so under another lease.
+            Beat::Held => Beat::Lost,
+            beat @ (Beat::Paused | Beat::Cancelled | Beat::Lost) => beat,
+        })
+    }
+
+    /// What a heartbeat would tell, without renewing the lease: nothing is written.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn standing(&self, lease: &Lease) -> Result<Beat, StoreError> {
         let sql = format!("SELECT state FROM jobs WHERE {FENCE}");
         let Some(row) = self.read(sql, fence(lease)).await?.into_iter().next() else {
             return Ok(Beat::Lost);
         };
         Ok(match Reader::new("jobs", row).named(JobState::of)? {
+            JobState::Running => Beat::Held,
             JobState::Paused => Beat::Paused,
             JobState::Cancelled => Beat::Cancelled,
-            JobState::ValidatingFiles
-            | JobState::Queued
-            | JobState::Running
-            | JobState::Succeeded
-            | JobState::Failed => Beat::Lost,
+            JobState::ValidatingFiles | JobState::Queued | JobState::Succeeded | JobState::Failed => {
+                Beat::Lost
+            }
         })
     }
 

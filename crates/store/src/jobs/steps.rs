@@ -8,7 +8,7 @@ use headstart_types::job::Lease;
 use super::claim::{FENCE, fence};
 use super::states::FINAL;
 use crate::backend::{Batch, Reader};
-use crate::blobs::Collected;
+use crate::blobs::{Collected, Removal, Young};
 use crate::error::StoreError;
 use crate::store::Store;
 
@@ -53,7 +53,7 @@ impl Store {
             let mut row = Reader::new("steps", row);
             let (sha256, written_by): (Sha256, i64) = (row.parsed()?, row.integer()?);
             let Some(blob) = self.blobs().info(&sha256).await? else { continue };
-            if self.remove_unnamed(&sha256, written_by).await? {
+            if self.remove_unnamed(&sha256, Young::after(written_by)).await? == Removal::Gone {
                 cleared.blobs += 1;
                 cleared.bytes += blob.bytes;
             }

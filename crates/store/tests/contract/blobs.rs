@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use headstart_store::{BlobInfo, BlobStore, LocalBlobs, Store, StoreError};
+use headstart_store::{BlobInfo, BlobStore, LocalBlobs, Store, StoreError, Young};
 use headstart_types::ids::Sha256;
 use tokio::io::AsyncReadExt as _;
 
@@ -12,6 +12,7 @@ contract!(
     a_blob_is_named_by_its_bytes_and_read_back,
     an_unfinished_blob_leaves_nothing,
     a_blob_that_no_row_names_goes_once_it_is_old,
+    a_blob_from_before_the_clock_was_set_back_goes_too,
     every_row_that_names_a_blob_keeps_it,
     a_blob_that_was_taken_from_its_name_gets_it_back_unless_it_is_removed,
 );
@@ -90,12 +91,22 @@ async fn a_blob_that_no_row_names_goes_once_it_is_old(store: Store) {
     // Written again, it counts as new.
     let again = blobs.put(b"stray").await.unwrap();
     assert_eq!(again.sha256, stray.sha256);
-    assert!(blobs.withdraw(&again.sha256, again.written_at - 1).await.unwrap().is_none());
+    assert!(blobs.withdraw(&again.sha256, Young::after(again.written_at - 1)).await.unwrap().is_none());
     assert_eq!(blobs.read(&again.sha256, 9).await.unwrap(), b"stray");
     let frozen = blobs.freeze().await.unwrap();
     assert!(store.collect_blobs(0, LATER).await.unwrap().deferred);
     drop(frozen);
     assert_eq!(store.collect_blobs(0, LATER).await.unwrap().blobs, 1);
+}
+
+async fn a_blob_from_before_the_clock_was_set_back_goes_too(store: Store) {
+    let blob = store.blobs().put(b"stray").await.unwrap();
+    let age = 3_600_000;
+    // As far ahead as the clocks of disk and process may differ, it is one that was just written.
+    let ahead = store.collect_blobs(age, blob.written_at - age).await.unwrap();
+    assert_eq!(ahead.blobs, 0);
+    let back = store.collect_blobs(age, blob.written_at - age - 60_001).await.unwrap();
+    assert_eq!(back.blobs, 1);
 }
 
 async fn every_row_that_names_a_blob_keeps_it(store: Store) {
@@ -135,7 +146,7 @@ async fn every_row_that_names_a_blob_keeps_it(store: Store) {
 async fn a_blob_that_was_taken_from_its_name_gets_it_back_unless_it_is_removed(store: Store) {
     let blobs = store.blobs();
     let blob = blobs.put(b"named late").await.unwrap();
-    let withdraw = async || blobs.withdraw(&blob.sha256, LATER).await.unwrap().unwrap();
+    let withdraw = async || blobs.withdraw(&blob.sha256, Young::after(LATER)).await.unwrap().unwrap();
     let withdrawn = withdraw().await;
     assert_eq!(blobs.info(&blob.sha256).await.unwrap(), None);
     withdrawn.put_back().await.unwrap();

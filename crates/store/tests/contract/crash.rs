@@ -72,8 +72,8 @@ async fn killed_workers_lose_no_job_and_leave_no_half_made_version() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // Different instants of the work, from before the first claim on.
-        tokio::time::sleep(Duration::from_millis(20 + round * 37 % 90)).await;
+        // Different instants of the work, from before the first claim on; longer lives later, where a start alone takes long.
+        tokio::time::sleep(Duration::from_millis(20 + round * 37 % 90 + 2 * round)).await;
         worker.kill().unwrap();
         worker.wait().unwrap();
         kills += 1;

@@ -10,6 +10,7 @@ contract!(
     a_request_whose_worker_died_is_tried_again_with_the_same_id,
     a_request_that_takes_long_holds_its_right_as_long_as_it_says_so,
     an_abandoned_request_may_be_tried_at_once,
+    a_request_that_was_let_go_is_tried_at_once_with_the_same_id,
     answers_are_forgotten_after_their_time,
     a_clock_set_back_keeps_no_answer_for_ever,
     another_body_takes_no_dead_workers_place,
@@ -86,6 +87,19 @@ async fn an_abandoned_request_may_be_tried_at_once(store: Store) {
     assert_eq!(again.resource, "file-2");
     store.abandon(&ticket).await.unwrap();
     assert_eq!(begin(&store, "body", "file-3", T + 1).await.unwrap(), Begun::InProgress);
+}
+
+async fn a_request_that_was_let_go_is_tried_at_once_with_the_same_id(store: Store) {
+    let first = fresh(&store, "file-1", T).await;
+    store.let_go(&first).await.unwrap();
+    let again = fresh(&store, "file-2", T + 1).await;
+    assert_eq!(again.resource, "file-1");
+    // Whoever let it go has no say any more.
+    store.let_go(&first).await.unwrap();
+    assert_eq!(begin(&store, "body", "file-3", T + 2).await.unwrap(), Begun::InProgress);
+    store.complete(&again, &answer()).await.unwrap();
+    store.let_go(&again).await.unwrap();
+    assert_eq!(begin(&store, "body", "file-4", T + 3).await.unwrap(), Begun::Answered(answer()));
 }
 
 async fn answers_are_forgotten_after_their_time(store: Store) {

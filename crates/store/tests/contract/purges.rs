@@ -1,8 +1,8 @@
 //! Purges: every change or none, bytes erased once nothing names them, and what is left is finished later.
 
 use headstart_store::{
-    Begun, Expected, FileChange, NewPurge, PageRequest, RequestKey, Scope, Store, StoreError, StoredAnswer,
-    VersionChange, When,
+    Begun, Expected, FileChange, FileFilter, NewPurge, PageRequest, RequestKey, Scope, Store, StoreError,
+    StoredAnswer, VersionChange, When,
 };
 use headstart_types::file::FileRow;
 use headstart_types::ids::{PurgeId, Sha256};
@@ -18,6 +18,8 @@ contract!(
     of_two_purges_made_up_from_the_same_evidence_or_report_the_later_is_made_up_anew,
     a_purge_asked_for_twice_is_written_once,
     bytes_that_another_row_names_stay_with_it,
+    bytes_that_were_sent_again_keep_a_purge_open_until_they_have_a_row_or_go,
+    bytes_from_before_the_clock_was_set_back_are_erased,
     a_purge_that_has_to_wait_is_finished_later,
     purges_are_listed_for_their_key_alone,
     answers_kept_for_who_sends_again_name_nobody_and_stay_answers,
@@ -112,7 +114,7 @@ async fn a_purge_changes_files_versions_reports_and_evidence_at_once_and_erases_
     purge.reports.push((report.clone(), struck.clone()));
     purge.evidence.push((known.clone(), unknown.clone()));
     assert!(store.purge(&purge, LATER).await.unwrap());
-    assert_eq!(store.unfinished_purges().await.unwrap(), [purge.id.clone()]);
+    assert_eq!(store.unfinished_purges().await.unwrap(), std::slice::from_ref(&purge.id));
     assert!(store.finish_purge(&purge.id, LATER).await.unwrap());
     assert_eq!(store.unfinished_purges().await.unwrap(), []);
 
@@ -254,12 +256,42 @@ async fn bytes_that_another_row_names_stay_with_it(store: Store) {
     assert!(is_there(&store, &other.sha256).await);
     store.delete_file(Scope::All, &other.id, &reason(), T).await.unwrap();
     assert_eq!(store.collect_blobs(0, LATER).await.unwrap().blobs, 1);
-    // Bytes that came after the purge are not its own.
-    let old = file(&store, "sent again").await;
+}
+
+async fn bytes_that_were_sent_again_keep_a_purge_open_until_they_have_a_row_or_go(store: Store) {
+    for gets_a_row in [true, false] {
+        let old = file(&store, "sent again").await;
+        let purge = rewriting(&store, &[&old]).await;
+        assert!(store.purge(&purge, 1).await.unwrap());
+        assert!(!store.finish_purge(&purge.id, LATER).await.unwrap());
+        assert!(is_there(&store, &old.sha256).await);
+        assert_eq!(store.unfinished_purges().await.unwrap(), std::slice::from_ref(&purge.id));
+        if gets_a_row {
+            file(&store, "sent again").await;
+        } else {
+            store.collect_blobs(0, LATER).await.unwrap();
+        }
+        assert!(store.finish_purge(&purge.id, LATER).await.unwrap());
+        assert_eq!(is_there(&store, &old.sha256).await, gets_a_row);
+        for row in
+            store.files(Scope::All, &FileFilter::default(), &PageRequest::newest(9)).await.unwrap().data
+        {
+            store.delete_file(Scope::All, &row.id, &reason(), T).await.unwrap();
+        }
+    }
+}
+
+async fn bytes_from_before_the_clock_was_set_back_are_erased(store: Store) {
+    let old = file(&store, "a person's rows").await;
+    let now = store.blobs().info(&old.sha256).await.unwrap().unwrap().written_at;
+    let path = store.blobs().path(&old.sha256).await.unwrap();
+    let bytes = std::fs::File::options().write(true).open(path).unwrap();
+    let written_at = |ms: i64| std::time::UNIX_EPOCH + std::time::Duration::from_millis(ms.unsigned_abs());
+    bytes.set_modified(written_at(now + 86_400_000)).unwrap();
     let purge = rewriting(&store, &[&old]).await;
-    assert!(store.purge(&purge, 1).await.unwrap());
-    assert!(store.finish_purge(&purge.id, LATER).await.unwrap());
-    assert!(is_there(&store, &old.sha256).await);
+    assert!(store.purge(&purge, now).await.unwrap());
+    assert!(store.finish_purge(&purge.id, now + 5).await.unwrap());
+    assert!(!is_there(&store, &old.sha256).await);
 }
 
 async fn a_purge_that_has_to_wait_is_finished_later(store: Store) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use headstart_store::{JobFilter, PageRequest, Scope, Store};
+use headstart_store::{JobFilter, PageRequest, Scope, Store, StoreError};
 use headstart_types::job::JobState;
 
 use crate::support::{LIMITS, T, job, version};
@@ -59,7 +59,8 @@ async fn workers_that_stall_lose_their_jobs_and_each_job_ends_once() {
     for number in 0..4 {
         let (store, clock) = (stores[number % 2].clone(), clock.clone());
         workers.push(tokio::spawn(async move {
-            let mut ended = Vec::new();
+            let (mut ended, mut late) = (Vec::new(), 0);
+            let mut stalls = number == 0;
             // Every claim moves the clock on by a third of a lease: whoever waits for others is late.
             for _ in 0..400 {
                 let now = clock.fetch_add(333, Ordering::Relaxed);
@@ -67,18 +68,30 @@ async fn workers_that_stall_lose_their_jobs_and_each_job_ends_once() {
                     continue;
                 };
                 tokio::task::yield_now().await;
+                // One of them is late for certain: it waits until another has its job.
+                let looks = if std::mem::take(&mut stalls) { 10_000 } else { 0 };
+                for _ in 0..looks {
+                    if store.job(Scope::All, &lease.id).await.unwrap().attempt > lease.attempt {
+                        break;
+                    }
+                }
                 let now = clock.fetch_add(333, Ordering::Relaxed);
-                if store.finish(&lease, &version(), None, now).await.is_ok() {
-                    ended.push(lease.id);
+                match store.finish(&lease, &version(), None, now).await {
+                    Ok(_) => ended.push(lease.id),
+                    Err(StoreError::LeaseLost(_)) => late += 1,
+                    Err(error) => panic!("{error}"),
                 }
             }
-            ended
+            (ended, late)
         }));
     }
-    let mut ended = Vec::new();
+    let (mut ended, mut late) = (Vec::new(), 0);
     for worker in workers {
-        ended.extend(worker.await.unwrap());
+        let (its, lost) = worker.await.unwrap();
+        ended.extend(its);
+        late += lost;
     }
+    assert!(late > 0, "no worker was late");
     ended.sort();
     let all = ended.len();
     ended.dedup();

@@ -19,7 +19,7 @@ pub use audio::{
     WindowSpec,
 };
 pub use backbone::BackboneSpec;
-pub use engine::EngineSpec;
+pub use engine::{EngineSpec, Spread};
 pub use image::{ChannelOrder, Filter, Fit, ImageSpec, Layout};
 pub use output::{FeaturesSpec, Form, LogitsSpec, OutputSpec, Pooling};
 pub use text::{PaddingSpec, TextSpec};

@@ -49,6 +49,7 @@ pub struct SuspiciousRow {
 
 /// Items that occur more than once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ReportDuplicates)]
 pub struct Duplicates {
     /// Items equal to an earlier one.
     pub exact: usize,

@@ -202,7 +202,10 @@ pub(crate) async fn configuration(
     request: Request,
 ) -> Result<Json<ModelConfiguration>, ApiError> {
     let caller = extract::caller(&app, &request)?;
-    let served = within(caller, async { Ok(app.tasks.catalog.served(&model).await?) }).await?;
+    let served = within(caller, async {
+        Ok(app.tasks.told_apart(app.tasks.catalog.served(&model).await, caller.key).await?)
+    })
+    .await?;
     Ok(Json(ModelConfiguration::of(served.graph()?, app.config.max_items)))
 }
 

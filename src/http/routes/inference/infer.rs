@@ -38,11 +38,16 @@ use crate::traces::Watch;
                     {"name": "token_type_ids", "shape": [1, 4], "datatype": "INT64", "data": [0, 0, 0, 0]}
                 ]
             })),
-            (Vec<u8> = "application/octet-stream"),
+            (String = "application/octet-stream"),
         ),
     ),
     responses(
-        (status = 200, description = "The outputs.", body = InferAnswer),
+        (
+            status = 200,
+            description = "The outputs. Where some are wanted as bytes, these stand behind the JSON of `application/octet-stream`, \
+                           and the header `Inference-Header-Content-Length` says how long the JSON is.",
+            content((InferAnswer = "application/json"), (String = "application/octet-stream")),
+        ),
         (status = 400, description = "An input or output does not suit the graph; the text names it.", body = InferenceError),
         (status = 401, description = "Missing or unknown key.", body = InferenceError),
         (status = 403, description = "The key lacks the scope.", body = InferenceError),
@@ -74,8 +79,8 @@ pub(crate) async fn infer(
         within(caller, async {
             let wishes = Wishes::of(&asked)?;
             let inputs = forms(asked.inputs, binary)?;
-            let (tensors, timings) =
-                tensors::infer(&app.tasks, &model, inputs, &wishes.names(), caller).await?;
+            let run = tensors::infer(&app.tasks, &model, inputs, &wishes.names(), caller).await;
+            let (tensors, timings) = app.tasks.told_apart(run, caller.key).await?;
             Ok(stamp(answer(asked.id, model, tensors, wishes).await?, watch, timings))
         })
         .await

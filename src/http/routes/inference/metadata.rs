@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Request, State};
+use axum::{Extension, Json};
 use headstart_tasks::{Entry, TaskError};
 use headstart_types::tensor::TensorSpec;
 use serde::Serialize;
@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::infer::check_version;
 use super::protocol::{InferenceError, VERSION};
 use crate::app::App;
+use crate::auth::Identity;
 use crate::http::error::ApiError;
 use crate::http::extract;
 use crate::http::path::Path;
@@ -178,7 +179,10 @@ pub(crate) async fn metadata(
     request: Request,
 ) -> Result<Json<ModelMetadata>, ApiError> {
     let caller = extract::caller(&app, &request)?;
-    let served = within(caller, async { Ok(app.tasks.catalog.served(&model).await?) }).await?;
+    let served = within(caller, async {
+        Ok(app.tasks.told_apart(app.tasks.catalog.served(&model).await, caller.key).await?)
+    })
+    .await?;
     let signature = served.graph()?.signature();
     Ok(Json(ModelMetadata {
         name: model,
@@ -218,12 +222,14 @@ pub(crate) async fn metadata_of_version(
 )]
 pub(crate) async fn model_ready(
     State(app): State<Arc<App>>,
+    Extension(identity): Extension<Identity>,
     Path(model): Path<String>,
 ) -> Result<Json<ModelReady>, ApiError> {
     let known = app.tasks.catalog.named(&model).map(|known| known.entry);
     // One that rests answers: its next request loads it. To ask whether it does must not.
     if known.is_none() {
-        return Err(TaskError::UnknownModel(model).into());
+        let unknown = Err(TaskError::UnknownModel(model));
+        return Ok(app.tasks.told_apart(unknown, identity.key).await?);
     }
     if !matches!(known, Some(Entry::Resting)) {
         app.tasks.catalog.at_hand(&model)?;
@@ -234,8 +240,9 @@ pub(crate) async fn model_ready(
 /// The same of a version, of which there is one.
 pub(crate) async fn version_ready(
     State(app): State<Arc<App>>,
+    identity: Extension<Identity>,
     Path((model, version)): Path<(String, String)>,
 ) -> Result<Json<ModelReady>, ApiError> {
     check_version(&model, &version)?;
-    model_ready(State(app), Path(model)).await
+    model_ready(State(app), identity, Path(model)).await
 }

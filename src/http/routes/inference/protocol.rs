@@ -107,7 +107,7 @@ pub(crate) struct InputTensor {
     #[schema(value_type = Option<Object>)]
     parameters: Option<Parameters>,
     /// Its elements: one list in row order, or lists within lists as the shape has them.
-    #[schema(value_type = Option<Vec<Object>>, example = json!([101, 7592, 2088, 102]))]
+    #[schema(value_type = Option<Vec<Value>>, example = json!([101, 7592, 2088, 102]))]
     data: Option<Box<RawValue>>,
 }
 
@@ -156,7 +156,7 @@ pub(crate) struct OutputTensor {
     parameters: Option<BinarySize>,
     /// Its elements as one list in row order. What is not a number or not finite is null.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Vec<Object>>)]
+    #[schema(value_type = Option<Vec<Value>>)]
     data: Option<Values>,
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use headstart_tasks::{Known, TaskError};
 use headstart_telemetry::{ModelTotals, Outcome};
 use serde::Serialize;
@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::infer::check_version;
 use super::protocol::{InferenceError, VERSION};
 use crate::app::App;
+use crate::auth::Identity;
 use crate::http::error::ApiError;
 use crate::http::path::Path;
 
@@ -31,7 +32,7 @@ pub(crate) struct ModelStatistics {
     /// Its version; there is one.
     #[schema(example = "1")]
     version: &'static str,
-    /// Items that were answered: rows of tensors, texts, pictures.
+    /// Items that were answered: rows of tensors, texts, pictures, sounds.
     inference_count: u64,
     /// Calls of the graph.
     execution_count: u64,
@@ -129,10 +130,12 @@ pub(crate) async fn statistics(State(app): State<Arc<App>>) -> Json<Statistics> 
 )]
 pub(crate) async fn model_statistics(
     State(app): State<Arc<App>>,
+    Extension(identity): Extension<Identity>,
     Path(model): Path<String>,
 ) -> Result<Json<Statistics>, ApiError> {
     if app.tasks.catalog.named(&model).is_none() {
-        return Err(TaskError::UnknownModel(model).into());
+        let unknown = Err(TaskError::UnknownModel(model));
+        return Ok(app.tasks.told_apart(unknown, identity.key).await?);
     }
     let totals = app.metrics.for_model(&model).totals();
     Ok(Json(Statistics { model_stats: vec![ModelStatistics::of(model, &totals)] }))
@@ -141,8 +144,9 @@ pub(crate) async fn model_statistics(
 /// The same of a version, of which there is one.
 pub(crate) async fn version_statistics(
     State(app): State<Arc<App>>,
+    identity: Extension<Identity>,
     Path((model, version)): Path<(String, String)>,
 ) -> Result<Json<Statistics>, ApiError> {
     check_version(&model, &version)?;
-    model_statistics(State(app), Path(model)).await
+    model_statistics(State(app), identity, Path(model)).await
 }

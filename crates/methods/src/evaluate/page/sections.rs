@@ -7,7 +7,7 @@ use headstart_types::report::{
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::charts;
-use super::words::{bytes, class, estimate, percent, point_name, row};
+use super::words::{bytes, class, estimate, percent, point_name, row, significant};
 
 /// The page's style sheet.
 const STYLE: &str = include_str!("style.css");
@@ -280,7 +280,7 @@ fn calibrated(calibration: &Calibration) -> Markup {
                 @if let (Some(after), Some(temperature)) = (&calibration.after, calibration.temperature) {
                     figure {
                         (charts::reliability("Reliability after temperature", after))
-                        figcaption { "At temperature " (format!("{temperature:.3}")) ", as served: " (error(after)) "." }
+                        figcaption { "At temperature " (significant(temperature)) ", as served: " (error(after)) "." }
                     }
                 }
             }

@@ -12,6 +12,16 @@ pub(super) fn estimate(estimate: Estimate) -> String {
     format!("{:.1} % ({:.1} to {:.1})", estimate.value * 100.0, estimate.low * 100.0, estimate.high * 100.0)
 }
 
+/// A positive number to three digits that say something, however small it is.
+pub(super) fn significant(value: f64) -> String {
+    let magnitude = if value > 0.0 && value.is_finite() { value.log10().floor() } else { 0.0 };
+    if magnitude < -6.0 {
+        return format!("{value:.2e}");
+    }
+    let decimals = (2.0 - magnitude).max(0.0) as usize;
+    format!("{value:.decimals$}")
+}
+
 /// Where an item stands.
 pub(super) fn row(row: &Row) -> String {
     let place = match (&row.path, row.line) {
@@ -62,4 +72,18 @@ pub(super) fn short(label: &str) -> String {
         return label.to_owned();
     }
     label.chars().take(FITS - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_number_is_not_told_as_none() {
+        let cases =
+            [(1.5, "1.50"), (0.25, "0.250"), (1.75e-5, "0.0000175"), (3.25e-9, "3.25e-9"), (123.4, "123")];
+        for (value, said) in cases {
+            assert_eq!(significant(value), said);
+        }
+    }
 }

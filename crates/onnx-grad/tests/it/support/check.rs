@@ -1,6 +1,8 @@
 //! What a [`Case`] computes, compared with central differences and across precisions and lowerings.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::sync::Once;
 
 use headstart_onnx::proto::{Node, element};
 use headstart_onnx_grad::{TrainingGraph, lower};
@@ -189,7 +191,12 @@ impl<'a> Check<'a> {
 
 /// The training graph with the kernels of the service, where the machine has them and any is in it.
 fn with_kernels(case: &Case) -> Option<Trained> {
+    static TOLD: Once = Once::new();
     if !headstart_engine::kernels::available() {
+        // Past the harness, which shows what a test prints only where it fails.
+        let line = "skipped: kernels, which this machine is not faster with; gradients are those of portable graphs alone";
+        let mut out = std::io::stderr();
+        TOLD.call_once(|| writeln!(out, "{line}").unwrap());
         return None;
     }
     let graph = case.lowered(element::FLOAT, &lower::Kernels).unwrap();
