@@ -17,9 +17,14 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<Vec<String>> {
         let owner = path.ancestors().find(|folder| folder.join("Cargo.toml").is_file());
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let code = crates.entry(owner.unwrap_or(root).to_owned()).or_default();
-        code.extend(
-            text.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| [line, "\n"]),
-        );
+        add(code, &text);
+        // A file of another crate that is compiled into this one.
+        for other in
+            text.lines().filter_map(|line| line.trim().strip_prefix("#[path = \"")?.strip_suffix("\"]"))
+        {
+            let other = path.with_file_name(other);
+            add(code, &std::fs::read_to_string(&other).with_context(|| other.display().to_string())?);
+        }
     }
     let mut problems = Vec::new();
     let mut shared = BTreeSet::new();
@@ -37,6 +42,13 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<Vec<String>> {
         }
     }
     Ok(problems)
+}
+
+/// What is code of a source.
+fn add(code: &mut String, text: &str) {
+    code.extend(
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| [line, "\n"]),
+    );
 }
 
 fn read(path: &Path) -> anyhow::Result<Table> {
@@ -119,6 +131,8 @@ mod tests {
         write("src/lib.rs", "//! used::here is only told of.\n");
         write("crates/one/Cargo.toml", "[dependencies]\nused.workspace = true\n");
         write("crates/one/src/lib.rs", "use used::here;\n");
+        write("crates/two/Cargo.toml", "[dependencies]\nused.workspace = true\n");
+        write("crates/two/src/lib.rs", "#[path = \"../../one/src/lib.rs\"]\nmod one;\n");
         let problems = check(&root);
         std::fs::remove_dir_all(&root).unwrap();
         assert_eq!(
