@@ -221,12 +221,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).await.unwrap();
         let request = RequestKey { key: "anna".into(), route: "r".into(), token: "t".into() };
-        let begin = async || store.begin(&request, "f", "row", 500, KEEP_MS, clock::now_ms()).await.unwrap();
-        let Begun::Fresh(ticket) = begin().await else { panic!("it is new") };
-        let work = tokio::time::sleep(Duration::from_millis(1500));
-        held((&store, &ticket), Duration::from_millis(50), work).await;
-        assert_eq!(begin().await, Begun::InProgress);
-        tokio::time::sleep(Duration::from_millis(600)).await;
-        assert!(matches!(begin().await, Begun::Fresh(_)), "nobody renews it any more");
+        let begin = async |now| store.begin(&request, "f", "row", HOLD_MS, KEEP_MS, now).await.unwrap();
+        let started = clock::now_ms();
+        let Begun::Fresh(ticket) = begin(started).await else { panic!("it is new") };
+        let work = tokio::time::sleep(Duration::from_millis(200));
+        held((&store, &ticket), Duration::from_millis(20), work).await;
+        // Without a renewal the first hold would be over by then.
+        assert_eq!(begin(started + HOLD_MS).await, Begun::InProgress);
+        let later = clock::now_ms() + HOLD_MS;
+        assert!(matches!(begin(later).await, Begun::Fresh(_)), "nobody renews it any more");
     }
 }

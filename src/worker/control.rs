@@ -38,9 +38,9 @@ pub(super) enum Stop {
     Refused(JobError),
     /// The disk is full: it goes on once there is room.
     NoRoom,
-    /// A backbone does not fit into memory beside those that are in use, or was unloaded by request: it goes on once there is
-    /// room, or it is loaded.
-    NoMemory(String),
+    /// What it needs is not to be had now, for the reason given: memory for a backbone beside those in use, one that was unloaded
+    /// by request, a turn to write. It goes on once it is.
+    Waits(String),
     /// The service failed; another try may succeed.
     Broken(String),
 }
@@ -65,11 +65,11 @@ impl From<TaskError> for Stop {
             return Self::refused(UNSUITABLE, never, "model");
         }
         match error {
-            TaskError::NoRoom { .. } => Self::NoMemory(
+            TaskError::NoRoom { .. } => Self::Waits(
                 "no memory is left for the model beside those in use: the job goes on once there is".into(),
             ),
             TaskError::Unloaded(id) => {
-                Self::NoMemory(format!("`{id}` was unloaded by request: the job goes on once it is loaded"))
+                Self::Waits(format!("`{id}` was unloaded by request: the job goes on once it is loaded"))
             }
             TaskError::UnknownModel(_)
             | TaskError::NotAClassifier(_)
@@ -89,6 +89,9 @@ impl From<TaskError> for Stop {
 
 impl From<StoreError> for Stop {
     fn from(error: StoreError) -> Self {
+        if error.is_busy() {
+            return Self::Waits("other processes kept the store busy: the job goes on in a moment".into());
+        }
         match error {
             StoreError::LeaseLost(_) => Self::Lost,
             StoreError::DiskFull => Self::NoRoom,
@@ -238,12 +241,12 @@ mod tests {
         for said in ["`b+1`", "101 bytes", "`model-memory`"] {
             assert!(error.message.contains(said), "{}", error.message);
         }
-        assert!(matches!(no_room(100), Stop::NoMemory(_)));
+        assert!(matches!(no_room(100), Stop::Waits(_)));
     }
 
     #[test]
     fn a_model_that_was_unloaded_is_waited_for() {
-        let Stop::NoMemory(message) = Stop::from(TaskError::Unloaded("a".into())) else { panic!() };
+        let Stop::Waits(message) = Stop::from(TaskError::Unloaded("a".into())) else { panic!() };
         assert!(message.contains("`a` was unloaded by request"), "{message}");
     }
 }

@@ -271,8 +271,8 @@ async fn end(store: &Store, lease: &Lease, job: &Job, stop: &Stop) -> Result<Job
             store.retry(lease, false, &event, retry_after(lease.attempt), now).await?;
             return Ok(JobEnd::NoRoom);
         }
-        Stop::NoMemory(message) => {
-            tracing::warn!(job.id = %job.id, %message, "a model is not to be had: the job waits");
+        Stop::Waits(message) => {
+            tracing::warn!(job.id = %job.id, %message, "what a job needs is not to be had: it waits");
             let event = warning(message);
             store.retry(lease, false, &event, retry_after(lease.attempt), now).await?;
             return Ok(JobEnd::Released);

@@ -17,7 +17,7 @@ ORDER = [
     "test_words", "test_import", "test_open_inference", "test_several_labels", "test_classifier_clients", "test_few_shot", "test_gate",
     "test_two_workers", "test_keys", "test_cors", "test_dirty_uploads", "test_reference_images", "test_image_graphs", "test_reference_texts",
     "test_prompts", "test_batch_invariance", "test_sounds", "test_mel_front_end", "test_cross_encoders", "test_two_towers",
-    "test_folders_without_manifest", "test_document", "test_readme", "test_untrainable_graphs", "test_zero_shot_golden",
+    "test_folders_without_manifest", "test_vocabulary", "test_document", "test_readme", "test_untrainable_graphs", "test_zero_shot_golden",
 ]
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost", "0.0.0.0", None}

@@ -87,8 +87,8 @@ fn run_batch(model: &Model, metrics: &Metrics, batch: Vec<Entry>, scratch: &mut 
     observe(model, shape, took);
     match result {
         Ok(rows) => answer(model, batch, rows, started, took),
-        // The tensors of one may be at fault; the others must not fail with them.
-        Err(_) if batch.len() > 1 && batch.iter().all(is_raw) => {
+        // One may be at fault (tensors, a token id without a row); the others must not fail with it.
+        Err(_) if batch.len() > 1 => {
             let alone = batch.into_iter().map(|entry| run_batch(model, metrics, vec![entry], scratch));
             return took + alone.sum::<Duration>();
         }
