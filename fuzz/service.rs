@@ -9,6 +9,7 @@ use headstart::app::App;
 use headstart::config::Config;
 use headstart::options_file;
 use headstart_onnx::proto::{Dimension, Graph, Model, Node, OperatorSet, ValueInfo, element};
+use headstart_types::hex;
 use headstart_vectors::{Builder, INDEX, Precision, VECTORS};
 use http::{HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full};
@@ -132,7 +133,7 @@ const PICTURES_MANIFEST: &str = "modality = \"image\"\n[image]\nsize = 8\nresize
 
 /// A manifest's first lines, of a graph's file or a table's index.
 pub fn manifest(id: &str, file: &str, bytes: &[u8], rest: &str) -> String {
-    let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex(&Sha256::digest(bytes));
     format!(
         "version = 1\n[backbone]\nid = \"{id}\"\nfile = \"{file}\"\nsha256 = \"{digest}\"\nlicence = \"CC0-1.0\"\n\
          source_task = \"none\"\n{rest}"

@@ -91,9 +91,9 @@ impl App {
             concurrency: Some(config.key_concurrency),
             items_per_minute: Some(config.key_items),
         }));
-        tasks.count_by(Arc::clone(&accounts) as Arc<dyn Meter>);
+        tasks.set_meter(Arc::clone(&accounts) as Arc<dyn Meter>);
         let keys = Keys::new(&config.api_keys);
-        tasks.classifiers.let_reach(keys.reach());
+        tasks.classifiers.set_reach(keys.reach());
         metrics.edges.api_keys.set(keys.count() as i64);
         let no = || AtomicBool::new(false);
         let bodies = Arc::new(Semaphore::new((LARGEST_BODIES * config.max_body_bytes).div_ceil(BODY_UNIT)));
@@ -153,7 +153,7 @@ impl App {
     /// What the store said.
     pub async fn read_keys(&self, store: &Store) -> Result<(), StoreError> {
         if self.keys.read(store).await? {
-            self.tasks.classifiers.let_reach(self.keys.reach());
+            self.tasks.classifiers.set_reach(self.keys.reach());
             self.metrics.edges.api_keys.set(self.keys.count() as i64);
         }
         Ok(())
@@ -251,7 +251,7 @@ impl App {
     /// The same, where a load waits so long for a backbone that others use to become idle.
     pub fn attach_for(self: &Arc<Self>, engine: Arc<Engine>, patience: Duration) {
         let loading = Arc::new(Loading::new(self, engine, patience));
-        self.tasks.catalog.wake_by(Arc::clone(&loading) as Arc<dyn headstart_tasks::Loader>);
+        self.tasks.catalog.set_loader(Arc::clone(&loading) as Arc<dyn headstart_tasks::Loader>);
         let _ = self.loading.set(loading);
     }
 

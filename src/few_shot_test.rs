@@ -1,6 +1,6 @@
 //! Tests of classifiers without a job.
 
-use headstart_store::{Begun, NewPurge, RequestKey, VersionChange};
+use headstart_store::{Begun, NewPurge, NewRequest, RequestKey, VersionChange};
 use headstart_types::Label;
 use headstart_types::ids::PurgeId;
 use headstart_types::purge::{NamedBy, PurgeDetails, PurgeNamed};
@@ -126,8 +126,9 @@ async fn examples_are_learned_once_under_an_idempotency_key_wherever_their_reque
     let store = Store::open(folder.path()).await.unwrap();
     let (id, why) = (ClassifierId { key: "alice".into(), name: "weather".into() }, reason());
     create(&store, &id, &FewShot::new(wording("b")), &why).await.unwrap();
-    let request = RequestKey { key: "alice".into(), route: "examples".into(), token: "t".into() };
-    let begin = async || store.begin(&request, "body", "", 10, 60_000, now_ms()).await.unwrap();
+    let key = RequestKey { key: "alice".into(), route: "examples".into(), token: "t".into() };
+    let new = NewRequest { key: &key, fingerprint: "body", resource: "", hold_ms: 10, keep_ms: 60_000 };
+    let begin = async || store.begin(new, now_ms()).await.unwrap();
     let ticket = async || {
         let Begun::Fresh(ticket) = begin().await else { panic!("it is held") };
         ticket

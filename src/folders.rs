@@ -4,13 +4,10 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
-use headstart_engine::{Folder, FolderError, beside};
+use headstart_engine::{Folder, FolderError, MANIFEST, beside};
 use headstart_onnx::Outline;
 use headstart_onnx::proto::ValueInfo;
 use headstart_types::hugging_face::{CONFIG, Contents, FILES, GRAPHS, Graph, Understood, understand};
-
-/// A manifest's file name.
-const MANIFEST: &str = "headstart.toml";
 
 /// The folders under `root` that hold a backbone, or were meant to, in order of name.
 ///

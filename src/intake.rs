@@ -42,6 +42,8 @@ pub(crate) struct Uploads {
     /// Read while bytes get their name and a hold, written while bytes lose their name: whoever writes the same bytes
     /// again finds them, whatever comes between.
     removing: RwLock<()>,
+    /// How many bytes have come of the uploads of each key that have no row yet.
+    counts: Mutex<HashMap<&'static str, u64>>,
 }
 
 /// How many uploads hold some bytes, and when the last of them wrote them.
@@ -56,6 +58,15 @@ pub(crate) struct Hold {
     all: Arc<Uploads>,
     /// `None` once it was given up.
     sha256: Option<Sha256>,
+    /// Counts the bytes as their key's.
+    counted: Option<Arc<Counted>>,
+}
+
+/// How much has come of an upload. Dropped, it counts no more.
+pub(crate) struct Counted {
+    all: Arc<Uploads>,
+    key: &'static str,
+    bytes: u64,
 }
 
 impl Uploads {
@@ -83,7 +94,16 @@ impl Uploads {
         let held = all.entry(blob.sha256.clone()).or_default();
         held.uploads += 1;
         held.written_at = held.written_at.max(blob.written_at);
-        Hold { all: Arc::clone(self), sha256: Some(blob.sha256.clone()) }
+        Hold { all: Arc::clone(self), sha256: Some(blob.sha256.clone()), counted: None }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, HashMap<&'static str, u64>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An upload of a key of which nothing has come yet.
+    pub(crate) fn count(self: &Arc<Self>, key: &'static str) -> Counted {
+        Counted { all: Arc::clone(self), key, bytes: 0 }
     }
 
     /// Leaves bytes that another upload holds as well; whether there is one.
@@ -117,7 +137,48 @@ impl Uploads {
     }
 }
 
+impl Counted {
+    /// Counts so many bytes more, unless the key's uploads would have more than `most` then.
+    ///
+    /// # Errors
+    /// How many bytes its other uploads have.
+    pub(crate) fn add(&mut self, bytes: u64, most: u64) -> Result<(), u64> {
+        let mut counts = self.all.counts();
+        let of_key = counts.get(self.key).copied().unwrap_or(0);
+        let more = of_key.saturating_add(bytes);
+        if more > most {
+            return Err(of_key.saturating_sub(self.bytes));
+        }
+        counts.insert(self.key, more);
+        self.bytes = self.bytes.saturating_add(bytes);
+        Ok(())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut counts = self.all.counts();
+        let left = counts.remove(self.key).unwrap_or(0).saturating_sub(self.bytes);
+        if left > 0 {
+            counts.insert(self.key, left);
+        }
+    }
+}
+
 impl Hold {
+    /// Lets the bytes count as their key's while this hold is there, or another that was made of it.
+    pub(crate) fn counting(mut self, counted: Counted) -> Self {
+        self.counted = Some(Arc::new(counted));
+        self
+    }
+
+    /// Another hold on the same bytes, which counts them together with this one.
+    pub(crate) fn again(&self, blob: &BlobInfo) -> Self {
+        let mut hold = self.all.hold(blob);
+        hold.counted = self.counted.clone();
+        hold
+    }
+
     /// Removes the bytes at once, unless another upload holds them or a row names them. Where that has to wait, a later
     /// sweep does it.
     pub(crate) async fn discard(mut self, store: &Store) {
@@ -261,6 +322,36 @@ mod tests {
         assert_eq!(uploads.leave(&sha256), Some(9), "as they were last written");
         assert_eq!(uploads.leave(&sha256), None);
         drop(third);
+    }
+
+    #[test]
+    fn uploads_of_a_key_count_together_until_they_end() {
+        let uploads = Arc::new(Uploads::default());
+        let (mut first, mut second) = (uploads.count("anna"), uploads.count("anna"));
+        assert_eq!(first.add(60, 100), Ok(()));
+        assert_eq!(second.add(30, 100), Ok(()));
+        assert_eq!(second.add(30, 100), Err(60), "of the other one");
+        assert_eq!(uploads.count("bert").add(60, 100), Ok(()));
+        drop(first);
+        assert_eq!(second.add(70, 100), Ok(()));
+        drop(second);
+        assert!(uploads.counts().is_empty());
+    }
+
+    #[tokio::test]
+    async fn bytes_count_as_long_as_anybody_works_on_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let uploads = Arc::new(Uploads::default());
+        let mut counted = uploads.count("anna");
+        counted.add(10, 10).unwrap();
+        let (blob, hold) = uploads.finish(writing(&store, b"text,label").await).await.unwrap();
+        let hold = hold.counting(counted);
+        let again = hold.again(&blob);
+        hold.discard(&store).await;
+        assert_eq!(uploads.counts().get("anna"), Some(&10));
+        again.discard(&store).await;
+        assert!(uploads.counts().is_empty());
     }
 
     #[tokio::test]

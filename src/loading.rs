@@ -200,8 +200,8 @@ impl Shared {
         self.withdrawn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits with all who wait for the same backbone, whose load begins where none goes on. It is on a task of its own: who asked
-    /// may leave. Whether it begins here.
+    /// Joins the load of a backbone that is under way, or begins one, on a task of its own: it goes on when whoever
+    /// asked leaves. Gives the channel on which the outcome comes, and whether this call began the load.
     fn awaited(self: &Arc<Self>, id: &str) -> (Told, bool) {
         let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(told) = awaited.get(id) {
@@ -309,9 +309,9 @@ impl Shared {
         }
     }
 
-    /// Lets backbones rest until another fits. Waits a while for one that is in use; whether the other is still wanted then. One
-    /// that is loaded anew neither counts nor goes: it answers until the new one is there, and where that cannot be loaded
-    /// (ADR 14).
+    /// Unloads idle backbones until `needed` fits, waiting up to the patience for ones in use. Gives whether `id` is
+    /// still wanted after the wait. An older load of `id` itself is neither counted nor unloaded: it answers until the
+    /// new one is there, and goes on where the new one cannot be loaded (ADR 14).
     async fn make_room(
         &self,
         app: &App,

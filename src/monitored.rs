@@ -78,6 +78,7 @@ async fn accept(listener: TcpListener, router: Router) {
                 let router = router.clone();
                 tokio::spawn(async move {
                     // A broken connection is the monitor's business.
+                    let stream = serve::cut_off(stream, serve::WRITE_TIMEOUT);
                     drop(serve::http1(TokioIo::new(stream), router).await);
                     drop(place);
                 });

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,11 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio_io_timeout::TimeoutWriter;
 
 use crate::app::App;
 use crate::audit::Audit;
@@ -31,6 +34,10 @@ use crate::worker::Workers;
 /// A client that takes longer to send its header, or to send another request, is cut off. Longer than balancers keep
 /// their idle connections, which would otherwise meet a closed one.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// A client that takes nothing of what is written to it for so long is cut off: it would keep its connection, and its
+/// answer in memory, for ever.
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Calls at hand are given this long once the process was asked twice to stop.
 const LAST_CALLS: Duration = Duration::from_secs(2);
@@ -75,7 +82,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     // Signals first: one that comes during a load must not be lost.
     let signals = Signals::listen()?;
     let renewal = tls.as_ref().map(Tls::follow);
-    let service = Served { router: http::router(Arc::clone(&app)), tls };
+    let service = Served { router: http::router(Arc::clone(&app)), tls, write_timeout: WRITE_TIMEOUT };
     let serving = tokio::spawn(accept(listener, service, Arc::clone(&app), signals.clone()));
     // Nobody is let in any more where the backbones go.
     let listening = serving.abort_handle();
@@ -171,12 +178,18 @@ fn tls(app: &App) -> anyhow::Result<Option<Arc<Tls>>> {
 struct Served {
     router: Router,
     tls: Option<Arc<Tls>>,
+    write_timeout: Duration,
 }
 
 impl Served {
     /// Answers on a connection until it ends, or gracefully once `watcher` says so. A broken one is the client's business;
     /// its requests were cancelled with it.
-    async fn connection(self, stream: TcpStream, watcher: Watcher) {
+    async fn connection<S>(self, stream: S, watcher: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + 'static,
+    {
+        // Beneath TLS, whose own buffers would count as read.
+        let stream = cut_off(stream, self.write_timeout);
         match self.tls {
             None => drop(watcher.watch(http1(TokioIo::new(stream), self.router)).await),
             Some(tls) => {
@@ -186,6 +199,13 @@ impl Served {
             }
         }
     }
+}
+
+/// A stream whose writes fail once nothing could be written for `longest`.
+pub(crate) fn cut_off<S: AsyncWrite>(stream: S, longest: Duration) -> Pin<Box<TimeoutWriter<S>>> {
+    let mut stream = TimeoutWriter::new(stream);
+    stream.set_timeout(Some(longest));
+    Box::pin(stream)
 }
 
 /// A connection that is answered on.
@@ -246,5 +266,84 @@ async fn drain(graceful: GracefulShutdown, app: &App) {
     let limit = Duration::from_secs(app.config.drain_seconds);
     if tokio::time::timeout(limit, graceful.shutdown()).await.is_err() {
         tracing::warn!(seconds = limit.as_secs(), "the drain deadline passed with requests unanswered");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, Bytes};
+    use axum::routing::get;
+    use futures_util::stream;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
+    use super::*;
+
+    const WAIT: Duration = Duration::from_secs(1);
+    const LONG: usize = 1 << 20;
+    /// What the way to the client holds.
+    const BUFFER: usize = 4096;
+
+    /// A connection that is asked for `path`, and its client.
+    async fn asked(path: &str, write_timeout: Duration) -> (JoinHandle<()>, DuplexStream) {
+        let events = || async {
+            let event = |left: u32| async move {
+                tokio::time::sleep(WAIT / 10).await;
+                Some((Ok::<_, std::io::Error>(Bytes::from("event")), left.checked_sub(1)?))
+            };
+            Body::from_stream(stream::unfold(4, event))
+        };
+        let router =
+            Router::new().route("/long", get(|| async { vec![b'x'; LONG] })).route("/events", get(events));
+        let (mut client, server) = duplex(BUFFER);
+        let question = format!("GET {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n");
+        client.write_all(question.as_bytes()).await.unwrap();
+        let served = Served { router, tls: None, write_timeout };
+        let graceful = GracefulShutdown::new();
+        let connection = served.connection(server, graceful.watcher());
+        let serving = tokio::spawn(async move {
+            connection.await;
+            drop(graceful);
+        });
+        (serving, client)
+    }
+
+    #[tokio::test]
+    async fn a_connection_ends_whose_answer_nobody_reads() {
+        let (serving, mut client) = asked("/long", WAIT / 10).await;
+        tokio::time::timeout(HEADER_TIMEOUT / 2, serving).await.unwrap().unwrap();
+        let mut sent = Vec::new();
+        client.read_to_end(&mut sent).await.unwrap();
+        assert!(sent.starts_with(b"HTTP/1.1 200") && sent.len() <= BUFFER, "{} bytes", sent.len());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_read_slowly_comes_whole() {
+        let begun = Instant::now();
+        let (serving, mut client) = asked("/long", 5 * WAIT).await;
+        let (mut sent, mut piece) = (0, vec![0; LONG / 32]);
+        loop {
+            let read = client.read(&mut piece).await.unwrap();
+            if read == 0 {
+                break;
+            }
+            let before = sent * 32 / LONG;
+            sent += read;
+            if sent * 32 / LONG > before {
+                tokio::time::sleep(WAIT / 5).await;
+            }
+        }
+        serving.await.unwrap();
+        assert!(sent > LONG, "{sent} bytes");
+        assert!(begun.elapsed() > 5 * WAIT, "the whole took longer than any write may");
+    }
+
+    #[tokio::test]
+    async fn events_come_however_long_they_take() {
+        let (serving, mut client) = asked("/events", WAIT / 20).await;
+        let mut sent = Vec::new();
+        client.read_to_end(&mut sent).await.unwrap();
+        serving.await.unwrap();
+        let sent = String::from_utf8(sent).unwrap();
+        assert_eq!(sent.matches("event").count(), 4, "{sent}");
     }
 }

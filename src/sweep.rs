@@ -109,9 +109,9 @@ async fn acts(app: &App, store: &Store) -> Result<(), StoreError> {
 async fn files(store: &Store, metrics: &SweepMetrics) -> Result<(), StoreError> {
     loop {
         let deleted = store.delete_expired_files(now_ms()).await?;
-        for file in &deleted {
+        for id in &deleted {
             metrics.files_total.inc();
-            tracing::info!(file.id = %file.id, "a file's time is over: it is deleted");
+            tracing::info!(file.id = %id, "a file's time is over: it is deleted");
         }
         if deleted.is_empty() {
             return Ok(());

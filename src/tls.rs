@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use headstart_telemetry::{Handshake, Metrics};
 use sha2::{Digest as _, Sha256};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
@@ -84,7 +84,10 @@ impl Tls {
     }
 
     /// Agrees on keys with a client; `None` when that fails or takes too long, which is the client's business.
-    pub(crate) async fn accept(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+    pub(crate) async fn accept<S>(&self, stream: S) -> Option<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let config = Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner));
         let agreed = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(config).accept(stream)).await;
         let (stream, outcome) = match agreed {

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
+use headstart_types::hex;
 use headstart_types::payload::Modality;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -253,7 +254,7 @@ impl TextsDigest {
     }
 
     pub(super) fn hex(&self) -> String {
-        self.0.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.0.clone().finalize())
     }
 }
 

@@ -169,6 +169,13 @@ impl ApiError {
             .because(Reason::Unauthorised)
     }
 
+    /// What a page of another origin asks where no key is; `header` shows that it does.
+    pub(crate) fn foreign_page(header: &str, message: String) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "permission_error", "origin_not_allowed", message)
+            .about(header)
+            .because(Reason::Unauthorised)
+    }
+
     /// A state that does not allow it; asking again would not help.
     pub(crate) fn conflict(message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "conflict_error", "conflict", message)

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
+use axum::extract::Request;
 use axum::extract::multipart::MultipartError;
-use axum::extract::{FromRequest as _, Multipart, Request};
 use axum::http::{HeaderMap, header};
 use headstart_engine::Class;
 use headstart_tasks::{Caller, Task};
@@ -21,6 +21,7 @@ use crate::app::App;
 use crate::auth::Identity;
 use crate::http::error::ApiError;
 use crate::http::form;
+use crate::http::parts::{self, Parts};
 
 /// Clients may ask for less time than the server gives.
 const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
@@ -267,13 +268,13 @@ async fn read_multipart(
     let limited = Request::from_parts(parts, Body::new(http_body_util::Limited::new(body, limit)));
     let bad =
         |message: String| ApiError::invalid_json(format!("the multipart body could not be read: {message}"));
-    let mut multipart =
-        Multipart::from_request(limited, &()).await.map_err(|error| bad(error.body_text()))?;
+    let mut multipart = Parts::of(limited).await.map_err(|error| bad(error.body_text()))?;
     let mut fields = Vec::new();
     let mut files = Vec::new();
     loop {
         let too_large = |error: MultipartError| {
-            if is_over_limit(&error) { ApiError::body_too_large(limit) } else { bad(error.body_text()) }
+            let over = parts::cause::<http_body_util::LengthLimitError>(&error).is_some();
+            if over { ApiError::body_too_large(limit) } else { bad(parts::problem(&error)) }
         };
         let Some(field) = multipart.next_field().await.map_err(too_large)? else { break };
         let name = field.name().unwrap_or_default().to_owned();
@@ -298,18 +299,6 @@ fn text_of(name: &str, bytes: Bytes, media: bool) -> Result<String, ApiError> {
         .map_err(|_| ApiError::invalid(name, format!("`{name}` is no text in UTF-8; {FILES}")))?;
     // The mark that some editors put at the start of a file.
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
-}
-
-/// Whether reading stopped at the body's limit, which the reader of parts wraps in errors of its own.
-fn is_over_limit(error: &MultipartError) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.is::<http_body_util::LengthLimitError>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 /// The content type without its parameters, in lower case; empty when there is none.

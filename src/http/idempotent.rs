@@ -5,7 +5,8 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use headstart_store::{Begun, RequestKey, Store, StoredAnswer, Ticket};
+use headstart_store::{Begun, NewRequest, RequestKey, Store, StoredAnswer, Ticket};
+use headstart_types::hex;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tracing::Instrument as _;
@@ -44,7 +45,8 @@ pub(crate) struct Under {
 
 /// Does the work, unless it was done under the same `Idempotency-Key`; then the answer is the first one's. `work` is
 /// given the id its row is to have, which is that of an earlier try that was cut off. Under a key it goes on when whoever
-/// asked has left: they ask again, and are to find it done or not done. A deadline is the work's own affair.
+/// asked has left: they ask again, and are to find it done or not done. Until then it is one of its key's open requests. A
+/// deadline is the work's own affair.
 pub(crate) async fn once<A, F>(
     visible: &Visible,
     sent: Sent<'_>,
@@ -80,13 +82,16 @@ where
             format!("`Idempotency-Key` must have 1 to {TOKEN_BYTES} ASCII characters"),
         )
     })?;
-    let request = RequestKey {
+    let key = RequestKey {
         key: visible.identity.key.to_owned(),
         route: sent.route.to_owned(),
         token: token.to_owned(),
     };
     let (visible, fingerprint) = (visible.clone(), fingerprint(&sent));
-    let doing = async move { first(visible, &request, &fingerprint, &resource, work).await };
+    let doing = async move {
+        let _place = visible.place.clone();
+        first(visible, &key, &fingerprint, &resource, work).await
+    };
     tokio::spawn(doing.in_current_span()).await.unwrap_or_else(|error| {
         tracing::error!(%error, "a request under an `Idempotency-Key` was cut off");
         Err(ApiError::internal())
@@ -96,7 +101,7 @@ where
 /// Does the work if this is the first request of its key, and keeps its answer for the others.
 async fn first<A, F>(
     visible: Visible,
-    request: &RequestKey,
+    key: &RequestKey,
     fingerprint: &str,
     resource: &str,
     work: impl FnOnce(Visible, Under) -> F,
@@ -106,8 +111,8 @@ where
     F: Future<Output = Result<A, ApiError>>,
 {
     let store = visible.store.clone();
-    let now = clock::now_ms();
-    let ticket = match store.begin(request, fingerprint, resource, HOLD_MS, KEEP_MS, now).await? {
+    let new = NewRequest { key, fingerprint, resource, hold_ms: HOLD_MS, keep_ms: KEEP_MS };
+    let ticket = match store.begin(new, clock::now_ms()).await? {
         Begun::Answered(stored) => return Ok(answer(stored.body)),
         Begun::InProgress => {
             return Err(ApiError::conflict("a request with this `Idempotency-Key` is being worked on"));
@@ -157,7 +162,7 @@ fn fingerprint(sent: &Sent<'_>) -> String {
     digest.update(sent.place);
     digest.update([0]);
     digest.update(sent.body);
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest.finalize())
 }
 
 /// An answer as it is kept.
@@ -180,10 +185,19 @@ fn answer(body: String) -> Response {
 mod tests {
     use std::sync::Arc;
 
+    use axum::Router;
+    use axum::body::Body;
+    use axum::http::Request;
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::{get, post};
+    use tokio::sync::Notify;
+    use tower::ServiceExt as _;
+
     use super::*;
     use crate::app::App;
-    use crate::auth::Identity;
+    use crate::auth::{Identity, Scope};
     use crate::config::{Config, Options};
+    use crate::http::layers;
 
     /// Asks under one key, for what ends as it is given; the id that the work was given.
     async fn asked(visible: &Visible, new: &str, outcome: Result<(), ApiError>) -> Option<String> {
@@ -206,7 +220,7 @@ mod tests {
         let app = Arc::new(App::new(Config::resolve(options).unwrap()).unwrap());
         app.open_store().await.unwrap();
         let store = app.store().unwrap().clone();
-        let visible = Visible { app, store, identity: Identity::NOBODY };
+        let visible = Visible { app, store, identity: Identity::NOBODY, place: None };
         let refused = Err(ApiError::invalid("suffix", "is wrong"));
         assert_eq!(asked(&visible, "job-1", refused).await.unwrap(), "job-1");
         // The row was made, and what is told of it could not be read.
@@ -216,12 +230,68 @@ mod tests {
         assert_eq!(asked(&visible, "job-5", Ok(())).await, None, "it was answered");
     }
 
+    /// A route of work under a key that says when it has begun and ends when it may, and a quick one.
+    fn routes(app: &Arc<App>, begun: &Arc<Notify>, may_end: &Arc<Notify>) -> Router {
+        let (begun, may_end) = (Arc::clone(begun), Arc::clone(may_end));
+        let slow = move |visible: Visible, headers: HeaderMap| {
+            let (begun, may_end) = (Arc::clone(&begun), Arc::clone(&may_end));
+            async move {
+                let sent = Sent { headers: &headers, route: "POST /slow", place: "", body: &Bytes::new() };
+                once(&visible, sent, "row".to_owned(), move |_, _| async move {
+                    begun.notify_one();
+                    may_end.notified().await;
+                    Ok(())
+                })
+                .await
+            }
+        };
+        Router::new()
+            .route("/slow", post(slow))
+            .route("/quick", get(|| async {}))
+            .route_layer(from_fn_with_state((Arc::clone(app), Scope::Infer), layers::authorise))
+            .with_state(Arc::clone(app))
+    }
+
+    #[tokio::test]
+    async fn work_that_its_client_left_is_one_of_its_keys_requests_until_it_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options {
+            data: Some(folder.path().to_owned()),
+            api_keys: Some("anna:infer:key-of-anna".into()),
+            key_concurrency: Some(1),
+            ..Options::default()
+        };
+        let app = Arc::new(App::new(Config::resolve(options).unwrap()).unwrap());
+        app.open_store().await.unwrap();
+        let (begun, may_end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let routes = routes(&app, &begun, &may_end);
+        let ask = |request: axum::http::request::Builder| {
+            let request = request.header("authorization", "Bearer key-of-anna").header(HEADER, "t");
+            routes.clone().oneshot(request.body(Body::empty()).unwrap())
+        };
+        tokio::select! {
+            _ = ask(Request::post("/slow")) => panic!("it may not end yet"),
+            () = begun.notified() => {}
+        }
+        let status = async || ask(Request::get("/quick")).await.unwrap().status().as_u16();
+        assert_eq!(status().await, 429, "whoever asked has left, and the work goes on");
+        may_end.notify_one();
+        let ended = async {
+            while status().await != 200 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), ended).await.expect("its place is free at its end");
+    }
+
     #[tokio::test]
     async fn work_that_outlasts_its_hold_keeps_others_out() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).await.unwrap();
-        let request = RequestKey { key: "anna".into(), route: "r".into(), token: "t".into() };
-        let begin = async |now| store.begin(&request, "f", "row", HOLD_MS, KEEP_MS, now).await.unwrap();
+        let key = RequestKey { key: "anna".into(), route: "r".into(), token: "t".into() };
+        let (fingerprint, resource) = ("f", "row");
+        let new = NewRequest { key: &key, fingerprint, resource, hold_ms: HOLD_MS, keep_ms: KEEP_MS };
+        let begin = async |now| store.begin(new, now).await.unwrap();
         let started = clock::now_ms();
         let Begun::Fresh(ticket) = begin(started).await else { panic!("it is new") };
         let work = tokio::time::sleep(Duration::from_millis(200));

@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::auth::{ApiKey, Identity, Scope};
 use crate::clock::now_ms;
 use crate::http::error::ApiError;
-use crate::http::held;
+use crate::http::{foreign_pages, held};
 use crate::keys::{Found, Left, Refused};
 use crate::traces::{Answered, Stages, Trace};
 
@@ -70,7 +70,7 @@ fn tell(app: &App, id: &str, status: StatusCode, took: Duration) {
     let share = app.config.access_log;
     let slow = took >= Duration::from_millis(app.config.slow_ms);
     let bad = status.is_client_error() || status.is_server_error();
-    let (status, logged) = (status.as_u16(), share > 0.0 && (bad || slow || lot(id) < share));
+    let (status, logged) = (status.as_u16(), share > 0.0 && (bad || slow || sampling_point(id) < share));
     if status == 500 {
         tracing::warn!(status, milliseconds, "answered");
     } else if logged {
@@ -80,8 +80,8 @@ fn tell(app: &App, id: &str, status: StatusCode, took: Duration) {
     }
 }
 
-/// From 0 up to 1, the same for the same request: whoever logs a share of its lines logs all of one or none.
-fn lot(id: &str) -> f64 {
+/// A number in [0, 1) made of the request's id: a request is sampled by all lines and processes alike, or by none.
+fn sampling_point(id: &str) -> f64 {
     let mut hasher = DefaultHasher::new();
     id.hash(&mut hasher);
     (hasher.finish() >> 11) as f64 / (1u64 << 53) as f64
@@ -112,21 +112,22 @@ fn method_name(method: &Method) -> &'static str {
 
 fn request_id(request: &Request) -> String {
     let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
-    let plain = |id: &&str| {
+    let acceptable = |id: &&str| {
         !id.is_empty()
             && id.len() <= LONGEST_ID
             && id.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '\\')
     };
-    given.filter(plain).map_or_else(|| uuid::Uuid::now_v7().simple().to_string(), str::to_owned)
+    given.filter(acceptable).map_or_else(|| uuid::Uuid::now_v7().simple().to_string(), str::to_owned)
 }
 
-/// Lets a request through whose key has the scope; every request where no keys are set.
+/// Lets a request through whose key has the scope; where no keys are set, every one that no page of another origin sends.
 pub(crate) async fn authorise(
     State((app, scope)): State<(Arc<App>, Scope)>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
     if !app.keys.are_asked_for() {
+        foreign_pages::refuse(&app.config, request.uri(), request.headers())?;
         request.extensions_mut().insert(Identity::NOBODY);
         return Ok(next.run(request).await);
     }
@@ -147,10 +148,13 @@ pub(crate) async fn authorise(
             return Ok(with_limits(&app, identity.key, left, response));
         }
     };
+    let place = Arc::new(admitted.place);
     request.extensions_mut().insert(identity);
+    // For work that goes on when its client has left.
+    request.extensions_mut().insert(Arc::clone(&place));
     let response = next.run(request).await;
     // A long answer takes its place until its end.
-    let response = response.map(|body| held::hold(body, admitted.place));
+    let response = response.map(|body| held::hold(body, place));
     Ok(with_limits(&app, identity.key, admitted.left, response))
 }
 

@@ -38,6 +38,9 @@ impl<T: ToSchema> List<T> {
     }
 }
 
+/// Most pairs of a query: no row has more.
+const PAIRS: usize = 16;
+
 /// The fields of a query.
 pub(crate) struct Query(Vec<(String, String)>);
 
@@ -52,10 +55,15 @@ impl Query {
     }
 
     /// The pairs of `name[key]=value`.
-    pub(crate) fn pairs(&self, name: &str) -> Vec<(String, String)> {
+    pub(crate) fn pairs(&self, name: &str) -> Result<Vec<(String, String)>, ApiError> {
         let key =
             |field: &str| Some(field.strip_prefix(name)?.strip_prefix('[')?.strip_suffix(']')?.to_owned());
-        self.0.iter().filter_map(|(field, value)| Some((key(field)?, value.clone()))).collect()
+        let pairs = self.0.iter().filter_map(|(field, value)| Some((key(field)?, value.clone())));
+        let pairs: Vec<_> = pairs.take(PAIRS + 1).collect();
+        if pairs.len() > PAIRS {
+            return Err(ApiError::invalid(name, format!("`{name}[…]` may be given at most {PAIRS} times")));
+        }
+        Ok(pairs)
     }
 
     /// `after` and `limit`, newest first; `limits` are the default and the most.
@@ -99,7 +107,7 @@ mod tests {
     fn a_query_gives_its_pairs_decoded() {
         let query = query("metadata%5Ba%20b%5D=c+d&metadata[e]=f&limit=3");
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(query.pairs("metadata"), [pair("a b", "c d"), pair("e", "f")]);
+        assert_eq!(query.pairs("metadata").unwrap(), [pair("a b", "c d"), pair("e", "f")]);
         assert_eq!(query.limit((20, 100)).unwrap(), 3);
     }
 

@@ -197,7 +197,7 @@ impl TaskVisitor for AddTask<'_> {
 const TASK_ERRORS: [(&str, &str); 10] = [
     ("400", "A field is missing, wrong or too long; `param` names it."),
     ("401", "Missing or unknown key."),
-    ("403", "The key lacks the scope."),
+    ("403", "The key lacks the scope, or no keys are asked for and a page of another origin sent it."),
     ("404", "No model of that name."),
     ("413", "The body, a picture or a sound is larger than allowed."),
     ("415", "The body's type, or the format of a picture or sound, is not taken."),
@@ -222,7 +222,7 @@ impl IntoResponses for RowErrors {
 const ROW_ERRORS: [(&str, &str); 8] = [
     ("400", "A field is missing or wrong; `param` names it."),
     ("401", "Missing or unknown key."),
-    ("403", "The key lacks the scope."),
+    ("403", "The key lacks the scope, or no keys are asked for and a page of another origin sent it."),
     ("404", "Nothing of that name for this key."),
     ("409", "The state does not allow it; asking again would not help."),
     ("429", "The key has as many as it may, or asks more than it may."),

@@ -10,6 +10,7 @@ use headstart_types::classifier::{Classifier, ClassifierId, Reason};
 use crate::app::App;
 use crate::auth::Identity;
 use crate::http::error::ApiError;
+use crate::keys::Place;
 
 /// The store as one caller sees it.
 #[derive(Clone)]
@@ -17,6 +18,8 @@ pub(crate) struct Visible {
     pub(crate) app: Arc<App>,
     pub(crate) store: Store,
     pub(crate) identity: Identity,
+    /// The request's place among those of its key that are open; none where no keys are set.
+    pub(crate) place: Option<Arc<Place>>,
 }
 
 impl FromRequestParts<Arc<App>> for Visible {
@@ -25,7 +28,8 @@ impl FromRequestParts<Arc<App>> for Visible {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         let identity = parts.extensions.get::<Identity>().copied().ok_or_else(ApiError::internal)?;
         let store = app.store().cloned().ok_or_else(ApiError::not_ready)?;
-        Ok(Self { app: Arc::clone(app), store, identity })
+        let place = parts.extensions.get::<Arc<Place>>().cloned();
+        Ok(Self { app: Arc::clone(app), store, identity, place })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
-use headstart_engine::Folder;
+use headstart_engine::{Folder, MANIFEST};
 use headstart_types::Manifest;
 
 use super::facts::Facts;
@@ -116,7 +116,7 @@ impl<'a> Draft<'a> {
     pub(super) fn write_manifest(&self, manifest: &Manifest) -> anyhow::Result<()> {
         let text = toml::to_string(manifest)?;
         ensure!(Manifest::parse(&text)? == *manifest, "the manifest does not come back from its text");
-        std::fs::write(self.folder.join("headstart.toml"), text)?;
+        std::fs::write(self.folder.join(MANIFEST), text)?;
         Ok(())
     }
 

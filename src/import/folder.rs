@@ -7,7 +7,7 @@ use headstart_types::hugging_face::{CONFIG, Contents, GRAPHS, Understood, both_t
 use super::draft::Draft;
 use super::source::Source;
 use super::trial::Trial;
-use super::{ImportArguments, Kind, PrecisionName, reasons, towers};
+use super::{ImportArguments, Kind, PrecisionName, reasons, scale, towers};
 use crate::folders;
 
 /// A folder with its graphs.
@@ -32,7 +32,9 @@ fn with_graphs(source: &Source, arguments: &ImportArguments, draft: &mut Draft<'
     arguments.refuse_precision("a graph is copied as it is")?;
     let mut contents = folders::look_into(source.path())?;
     if let Some(graph) = both_towers(&contents) {
-        towers::part(&source.path().join(&graph.file), draft)?;
+        let path = source.path().join(&graph.file);
+        towers::part(&path, draft)?;
+        scale::state(&path, &mut contents, draft)?;
         contents.graphs = folders::look_into(draft.folder())?.graphs;
     }
     finish(source, contents, arguments, draft)

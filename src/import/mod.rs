@@ -8,6 +8,7 @@ mod facts;
 mod folder;
 mod graph;
 mod reasons;
+mod scale;
 mod source;
 mod towers;
 mod trial;

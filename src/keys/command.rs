@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Datelike as _, NaiveDate, TimeDelta};
 use clap::{Args, Subcommand};
 use headstart_store::{Store, make_private};
+use headstart_types::hex;
 use headstart_types::ids::KeyId;
 use headstart_types::key::{KeyLimits, KeyRow};
 
@@ -124,12 +125,11 @@ async fn add(config: &Config, arguments: AddArguments) -> anyhow::Result<()> {
     let expires_at = expires.map(|text| end_of(&text, now)).transpose()?;
     check_configured(config, &name, &scopes, reuse)?;
     let secret = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(chance::<32>()?));
-    let digest: String = auth::digest_of(&secret).iter().map(|byte| format!("{byte:02x}")).collect();
     let key = KeyRow {
         id: KeyId::new(now, chance()?),
         name,
         scopes,
-        digest: digest.parse()?,
+        digest: hex(&auth::digest_of(&secret)).parse()?,
         limits: KeyLimits { requests_per_minute: rate, concurrency, items_per_minute },
         created_at: now,
         expires_at,

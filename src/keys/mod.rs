@@ -18,7 +18,7 @@ use crate::clock::now_ms;
 
 pub(crate) use command::check_name;
 pub use command::{KeysCommand, run};
-pub(crate) use limits::{Accounts, Left, Refused};
+pub(crate) use limits::{Accounts, Left, Place, Refused};
 
 /// Changes that other processes make, as the command does, are looked for this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

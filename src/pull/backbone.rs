@@ -5,6 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
+use headstart_engine::MANIFEST;
 use headstart_tasks::Entry as Known;
 use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -19,8 +20,6 @@ use super::transfer::{Fetched, Wanted, fetch, measure};
 use crate::app::App;
 use crate::config::Config;
 use crate::{explain, folders};
-
-const MANIFEST: &str = "headstart.toml";
 
 /// A backbone that is asked for.
 pub(super) struct Asked {
@@ -360,7 +359,7 @@ fn changes(place: &Path, locked: &Locked) -> anyhow::Result<Vec<String>> {
             changed.push(format!("{file} is another file"));
         }
     }
-    if !place.join("headstart.toml").is_file() {
+    if !place.join(MANIFEST).is_file() {
         changed.push("headstart.toml is missing".into());
     }
     Ok(changed)

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, ensure};
-use headstart_types::Manifest;
+use headstart_engine::MANIFEST;
+use headstart_types::{Manifest, hex};
 
 use super::lock::{Lock, Locked};
-use super::transfer::{Fetched, hex, measure};
+use super::transfer::{Fetched, measure};
 
 /// A folder in the making.
 pub(super) struct Staging {
@@ -183,14 +184,14 @@ impl Staging {
 
         let text = toml::to_string(manifest)?;
         ensure!(Manifest::parse(&text)? == *manifest, "the manifest does not come back from its text");
-        std::fs::write(self.folder().join("headstart.toml"), &text)?;
+        std::fs::write(self.folder().join(MANIFEST), &text)?;
         Ok(hex(&sha2::Sha256::digest(text.as_bytes())))
     }
 
     /// Makes all of it durable.
     pub(super) fn sync<'a>(&self, files: impl Iterator<Item = &'a str>) -> anyhow::Result<()> {
         let folder = self.folder();
-        for path in files.chain(["headstart.toml", ""]).map(|file| folder.join(file)) {
+        for path in files.chain([MANIFEST, ""]).map(|file| folder.join(file)) {
             let sync = || std::fs::File::open(&path)?.sync_all();
             sync().with_context(|| path.display().to_string())?;
         }

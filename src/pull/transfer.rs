@@ -6,6 +6,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
+use headstart_types::hex;
 use indicatif::ProgressBar;
 use sha2::{Digest, Sha256};
 
@@ -210,9 +211,4 @@ pub(super) fn measure(path: &Path) -> anyhow::Result<Fetched> {
     let context = || path.display().to_string();
     let sha256 = headstart_engine::Folder::digest(path)?;
     Ok(Fetched { size: std::fs::metadata(path).with_context(context)?.len(), sha256 })
-}
-
-/// Lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use headstart_datasets::{Content as Shows, DatasetError, Found, Source, Wanted, find, write_without};
 use headstart_methods::few_shot::Content;
-use headstart_store::{FileFilter, Order, PageRequest, Scope, Store};
+use headstart_store::{Order, PageRequest, Scope, Store};
 use headstart_tasks::few_shot::{image_content, sound_content, text_content};
 use headstart_types::file::FileRow;
 use headstart_types::purge::PurgedFile;
@@ -44,7 +44,7 @@ impl Looked {
     }
 }
 
-/// The files that may hold what is named: one and those of the same bytes, or all.
+/// The files that may hold what is named: one and those of the same bytes, or all; without what was found in them.
 pub(super) async fn named(
     store: &Store,
     scope: Scope<'_>,
@@ -59,7 +59,7 @@ pub(super) async fn named(
     let mut page = PageRequest { after: None, limit: PAGE, order: Order::Ascending };
     let mut rows = Vec::new();
     loop {
-        let found = store.files(scope, &FileFilter::default(), &page).await?;
+        let found = store.files_without_findings(scope, &page).await?;
         page.after = found.data.last().map(|row| row.id.clone());
         rows.extend(found.data.into_iter().filter(is_meant));
         if !found.has_more {

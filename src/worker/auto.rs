@@ -17,8 +17,8 @@ use crate::worker::control::{Stop, UNSUITABLE, never_fits};
 use crate::worker::fine_tune::Context;
 use crate::worker::pace::Part;
 use crate::worker::rehearsal;
+use crate::worker::training_rows::{HELD_OUT, TrainingRows};
 use crate::worker::tune::{Ground, Made};
-use crate::worker::turns::{HELD_OUT, Turns};
 
 /// The steps under which it is kept what was decided before the training, and the fit of the head that it begins with.
 const DECISION: &str = "auto";
@@ -71,9 +71,9 @@ impl Context<'_> {
             Some(probe) => probe,
             None => chosen.probe(ground, fitted).await?,
         };
-        let turns = self.turns(ground, fitted)?;
+        let training_rows = self.training_rows(ground, fitted)?;
         self.pace.begin(Part::Tune);
-        let made = match chosen.tune(plan, ground, turns, &probe).await {
+        let made = match chosen.tune(plan, ground, training_rows, &probe).await {
             Ok(made) => made,
             // It could be trained; what came of it is more than `model-memory` will ever leave.
             Err(Stop::Refused(error)) if error.code == UNSUITABLE => {
@@ -121,18 +121,18 @@ impl Context<'_> {
         let head = &ground.table.head;
         let rows = (ground.parts.learn.len(), head.classes.len());
         let (chosen, why) = auto::choose(self.features.modality(), rows, head.multi_label);
-        let turns = match self.turns(ground, fitted) {
-            Ok(turns) => turns,
+        let training_rows = match self.training_rows(ground, fitted) {
+            Ok(training_rows) => training_rows,
             Err(MethodError::Split(error)) => return no(error.to_string()),
             Err(error) => return Err(error.into()),
         };
-        if let Err(why) = auto::leaves_room(fitted, &turns.numbered(ground.parts), &targets(ground)) {
+        if let Err(why) = auto::leaves_room(fitted, &training_rows.numbered(ground.parts), &targets(ground)) {
             return no(why);
         }
         let chosen = self.delegate(chosen)?;
         let probe = chosen.probe(ground, fitted).await?;
         let name = chosen.method.name();
-        let took = match chosen.rehearse(ground, &turns, &probe).await? {
+        let took = match chosen.rehearse(ground, &training_rows, &probe).await? {
             Ok(took) => took,
             Err(MethodError::Graph(problem)) => return no(format!("{name} cannot: {problem}")),
             Err(error) => return Err(error.into()),
@@ -198,21 +198,21 @@ impl Context<'_> {
     }
 
     /// The rows learnt from, and those that decide: none that the fit learned from.
-    fn turns(&self, ground: &Ground<'_>, fitted: &Fitted) -> Result<Turns, MethodError> {
+    fn training_rows(&self, ground: &Ground<'_>, fitted: &Fitted) -> Result<TrainingRows, MethodError> {
         let Ground { table, parts, .. } = ground;
         let seed = self.job.seed.cast_unsigned();
         if !parts.tune.is_empty() {
-            return Turns::of(table, parts, HELD_OUT, seed);
+            return TrainingRows::of(table, parts, HELD_OUT, seed);
         }
         match auto::deciding(fitted, parts.learn.len(), table.head.classes.len()) {
-            Deciding::Share(share) => Turns::of(table, parts, share, seed),
+            Deciding::Share(share) => TrainingRows::of(table, parts, share, seed),
             Deciding::Rows(places) => {
                 let (mut learn, mut stop) = (Vec::new(), Vec::new());
                 for (place, row) in parts.learn.iter().enumerate() {
                     let side = if places.binary_search(&place).is_ok() { &mut stop } else { &mut learn };
                     side.push(*row);
                 }
-                Ok(Turns { learn, stop })
+                Ok(TrainingRows { learn, stop })
             }
         }
     }
@@ -221,15 +221,15 @@ impl Context<'_> {
     async fn rehearse(
         &self,
         ground: &Ground<'_>,
-        turns: &Turns,
+        training_rows: &TrainingRows,
         probe: &Fitted,
     ) -> Result<Result<Duration, MethodError>, Stop> {
         let Some(plan) = &self.plan else { return Ok(Ok(Duration::ZERO)) };
-        let (targets, rows) = (ground.table.targets(), turns.learn.len() + turns.stop.len());
-        let whole = (plan.steps(&turns.learn, &targets, turns.stop.len()), rows);
+        let (targets, rows) = (ground.table.targets(), training_rows.learn.len() + training_rows.stop.len());
+        let whole = (plan.steps(&training_rows.learn, &targets, training_rows.stop.len()), rows);
         let seed = self.job.seed.cast_unsigned();
-        let learn = plan.some(&turns.learn, &targets, rehearsal::STEPS, seed);
-        let some = Turns { learn, stop: Vec::new() };
+        let learn = plan.some(&training_rows.learn, &targets, rehearsal::STEPS, seed);
+        let some = TrainingRows { learn, stop: Vec::new() };
         let subjects = self.subjects(plan, ground, some, probe.head.clone()).await?;
         let halt = Arc::clone(self.halt);
         let rehearsing = tokio::task::spawn_blocking(move || rehearsal::took(&subjects, whole, halt));

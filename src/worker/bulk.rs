@@ -28,7 +28,7 @@ pub(super) fn batch(tasks: &TaskContext) -> usize {
 /// The answer that a request would get.
 ///
 /// # Errors
-/// The job's stop; within, what the task itself refuses.
+/// Outer error: the job's stop. Inner error: what the task itself refuses, which is an answer the job can live with.
 pub(super) async fn ask<T: Task>(
     tasks: &TaskContext,
     halt: &Halt,
@@ -55,7 +55,7 @@ pub(super) async fn features(
 /// The labels that a version gives items.
 ///
 /// # Errors
-/// The job's stop; within, what a request would be refused with.
+/// Outer error: the job's stop. Inner error: what a request would be refused with.
 pub(super) async fn labels(
     tasks: &TaskContext,
     halt: &Halt,

@@ -21,15 +21,15 @@ use crate::app::App;
 use crate::clock::now_ms;
 use crate::worker::control::{FIT_STATE, FitControl, Halt, Stop};
 use crate::worker::evaluate::{self, Evidence, Found};
-use crate::worker::grounding::{Features, grounded};
+use crate::worker::grounding::{FeatureBackbone, grounded};
 use crate::worker::held_out::Answers;
 use crate::worker::pace::{Pace, Part, Work};
 use crate::worker::reading::{Upload, payload};
 use crate::worker::rival::Rows;
 use crate::worker::stages::Stages;
 use crate::worker::table::{Row, Table, TableBuilder};
+use crate::worker::training_rows::TrainingRows;
 use crate::worker::tune::{Ground, Made};
-use crate::worker::turns::Turns;
 use crate::worker::zero_shot::{self, Zeroth};
 use crate::worker::{bulk, overlap, raw};
 
@@ -51,7 +51,7 @@ pub(super) struct Context<'a> {
     pub(super) job: &'a Job,
     pub(super) halt: &'a Arc<Halt>,
     /// What gives the features. Held by nobody between two steps, so that it can make room for what is tuned.
-    pub(super) features: Features,
+    pub(super) features: FeatureBackbone,
     pub(super) done: BTreeMap<String, Sha256>,
     pub(super) pace: Arc<Pace>,
     /// How the head is fitted.
@@ -315,8 +315,8 @@ impl Context<'_> {
         match (&self.plan, self.method.may_tune(&self.params)?) {
             (Some(plan), _) => {
                 self.pace.begin(Part::Tune);
-                let turns = Turns::planned(plan, table, parts, self.job.seed.cast_unsigned())?;
-                stages.measure("tune", learned, self.tune(plan, ground, turns, fitted)).await
+                let training_rows = TrainingRows::planned(plan, table, parts, self.job.seed.cast_unsigned())?;
+                stages.measure("tune", learned, self.tune(plan, ground, training_rows, fitted)).await
             }
             (None, None) => Ok(Made::head(fitted, table, parts)),
             (None, Some(Duration::ZERO)) => self.not_trained(ground, fitted, "`tune_seconds` is 0").await,
@@ -521,7 +521,7 @@ fn unpack(batch: Vec<Example>, split: Option<Split>) -> (Vec<Row>, Payload) {
             group: example.group,
             split: split.or(example.split),
             place: example.place,
-            tuned: split.is_some(),
+            of_validation: split.is_some(),
         });
         contents.push(example.content);
     }

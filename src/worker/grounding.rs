@@ -13,9 +13,10 @@ use crate::app::App;
 use crate::precision;
 use crate::worker::control::Stop;
 
-/// What is known of the backbone.
+/// The backbone that gives a job its features: its folder and key, not the loaded model, which may be unloaded between
+/// two steps.
 #[derive(Clone)]
-pub(super) struct Features {
+pub(super) struct FeatureBackbone {
     pub(super) folder: Folder,
     /// Names its weights: steps are kept under it, so that none is taken up on another's.
     pub(super) key: String,
@@ -31,19 +32,20 @@ pub(super) async fn grounded(
     asked: &str,
     method: &dyn Method,
     plan: Option<&Plan>,
-) -> Result<Features, Stop> {
-    let features = Features::of(&*app.tasks.catalog.get(asked).await?);
+) -> Result<FeatureBackbone, Stop> {
+    let features = FeatureBackbone::of(&*app.tasks.catalog.get(asked).await?);
     let (Needs::Graph, Some(plan)) = (method.needs(), plan) else { return Ok(features) };
     let refused = |problem: String| {
         Stop::refused("unsuitable_model", format!("`{asked}` cannot be trained: {problem}"), "model")
     };
-    let trained = features.trained(app).await?.map(|trained| Features::of(&trained)).map_err(refused)?;
+    let trained =
+        features.trained(app).await?.map(|trained| FeatureBackbone::of(&trained)).map_err(refused)?;
     let embeddings = plan.recipe.embeddings;
     precision::check(app, &features.folder, &trained.folder, embeddings).await.map_err(refused)?;
     Ok(if features.manifest().backbone.requantise { features } else { trained })
 }
 
-impl Features {
+impl FeatureBackbone {
     fn of(served: &Served) -> Self {
         Self { folder: served.folder().clone(), key: served.key() }
     }

@@ -20,8 +20,8 @@ mod run;
 mod stages;
 mod table;
 mod training;
+mod training_rows;
 mod tune;
-mod turns;
 mod zero_shot;
 
 pub use alone::work;

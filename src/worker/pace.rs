@@ -41,8 +41,10 @@ pub(super) enum Part {
 
 const PARTS: usize = 8;
 
-/// Seconds that a row of the files costs in each part until it is measured, on two cores: of texts, of pictures and
-/// of sounds. Fit and curve cost as much for each class, a backbone's training for each pass.
+/// Seconds that one row of the files is believed to cost in each part until it is measured, on two cores. Lines: texts,
+/// pictures, sounds. Columns, in the order of [`Part`]: features, compare, fit, tune, zero-shot, read, curve, report.
+/// Fit and curve are for each class, tune is for each pass; sounds have no tune, since no method trains a backbone of
+/// sounds.
 const BELIEVED: [[f64; PARTS]; 3] = [
     [2.5e-3, 1e-5, 3e-5, 1e-2, 4e-5, 1e-5, 2.5e-5, 3e-5],
     [9e-3, 8e-4, 3e-4, 4e-2, 3e-3, 1.5e-3, 5e-4, 2e-4],

@@ -49,7 +49,7 @@ impl Rows {
     /// What a version of any kind answers to the rows, or to as many drawn ones as zero-shot labels, on its own backbone.
     ///
     /// # Errors
-    /// The job's stop; within, why it cannot be asked.
+    /// Outer error: the job's stop. Inner error: why it cannot be asked.
     pub(super) async fn ask(
         &self,
         tasks: &TaskContext,

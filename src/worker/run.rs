@@ -185,8 +185,9 @@ async fn write_end(
     }
 }
 
-/// Renews the lease whenever a third of it has passed, and looks after every change whether the job is still to be done. What
-/// comes of either is passed on to the job, and that the process stops: until the step at hand is done the lease is still needed.
+/// Renews the lease whenever a third of it has passed, and after every change of the store checks whether the job was
+/// paused, cancelled or lost. It tells the job through `halt`, also that the process stops. It then goes on renewing:
+/// the job still needs the lease to write the output of the step at hand.
 async fn keep(
     store: Store,
     lease: Lease,

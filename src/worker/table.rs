@@ -38,7 +38,8 @@ pub(super) struct Header {
     /// Where each row stands in its file.
     pub(super) places: Vec<Place>,
     /// The first row of the validation file; the number of rows where there is none.
-    pub(super) tuned_from: usize,
+    #[serde(rename = "tuned_from")]
+    pub(super) validation_from: usize,
 }
 
 /// Collects rows in the order of the file.
@@ -78,7 +79,7 @@ impl TableBuilder {
             groups.push(known.unwrap_or(next));
         }
         self.head.labels.push(labels);
-        self.head.tuned_from += usize::from(!row.tuned);
+        self.head.validation_from += usize::from(!row.of_validation);
         self.head.splits.push(row.split);
         self.head.places.push(row.place);
         self.features.extend_from_slice(features);
@@ -102,7 +103,7 @@ pub(super) struct Row {
     pub(super) split: Option<Split>,
     pub(super) place: Place,
     /// Whether it is of the validation file, which comes behind the training file.
-    pub(super) tuned: bool,
+    pub(super) of_validation: bool,
 }
 
 impl Table {
@@ -133,7 +134,7 @@ impl Table {
     /// The rows of the training file (0) or of the validation file (1).
     pub(super) fn of_file(&self, file: usize) -> std::ops::Range<usize> {
         let rows = self.head.places.len();
-        let border = self.head.tuned_from.min(rows);
+        let border = self.head.validation_from.min(rows);
         if file == 0 { 0..border } else { border..rows }
     }
 
@@ -192,7 +193,7 @@ mod tests {
             group: None,
             split: Some(Split::Train),
             place: Place::Line(place),
-            tuned: false,
+            of_validation: false,
         }
     }
 

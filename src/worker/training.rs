@@ -21,7 +21,7 @@ use serde_json::Map;
 use crate::variants;
 use crate::worker::examples::Examples;
 use crate::worker::prefix::Cached;
-use crate::worker::turns::Turns;
+use crate::worker::training_rows::TrainingRows;
 
 /// What a classifier's file calls its features and its logits.
 const NAMES: (&str, &str) = ("embedding", "logits");
@@ -36,7 +36,7 @@ pub(super) struct Subjects {
     pub(super) params: Params,
     pub(super) plan: Plan,
     pub(super) targets: Targets,
-    pub(super) turns: Turns,
+    pub(super) training_rows: TrainingRows,
     pub(super) examples: Examples,
     pub(super) seed: u64,
     pub(super) threads: usize,
@@ -110,7 +110,7 @@ impl Subjects {
     }
 
     fn class_weights(&self) -> Result<Option<Vec<[f32; 2]>>, MethodError> {
-        self.plan.class_weights(&self.targets.select(&self.turns.learn), self.head.classes())
+        self.plan.class_weights(&self.targets.select(&self.training_rows.learn), self.head.classes())
     }
 
     fn work<'a>(
@@ -125,8 +125,8 @@ impl Subjects {
             targets: &self.targets,
             classes: self.head.classes().len(),
             class_weights,
-            learn: &self.turns.learn,
-            tune: &self.turns.stop,
+            learn: &self.training_rows.learn,
+            tune: &self.training_rows.stop,
             seed: self.seed,
             threads: self.threads,
         }
@@ -143,14 +143,14 @@ pub(super) fn train(
     control: &mut dyn Control,
     other: Option<&mut dyn Control>,
 ) -> Result<(Vec<u8>, Tuning), MethodError> {
-    let Subjects { head, method, params, plan, turns, examples, .. } = subjects;
+    let Subjects { head, method, params, plan, training_rows, examples, .. } = subjects;
     let bench = subjects.bench()?;
     let choice = subjects.choice(plan);
     let mut tunable = subjects.tunable(&choice, &bench)?;
     let prefix = tunable.prefix.take();
     let cached = match &prefix {
         Some(prefix) => {
-            let rows = turns.learn.iter().chain(&turns.stop).copied().collect();
+            let rows = training_rows.learn.iter().chain(&training_rows.stop).copied().collect();
             Cached::fill(examples, prefix, rows, &bench, control)?
         }
         None => None,
@@ -170,7 +170,7 @@ pub(super) fn train(
     let backbone = Backbone { id: variants::name(&id, &delta), sha256 };
     let head = tune::tuned_head(head, (&work.tunable, &tuned), backbone, (*method, params))?;
     let weights = work.tunable.weights.iter().map(|weight| weight.values.len() as u64).sum();
-    let mut tuning = described(&tuned, (weights, delta.len() as u64), turns);
+    let mut tuning = described(&tuned, (weights, delta.len() as u64), training_rows);
     if let Some(control) = other {
         tuning.from_random = Some(compared(&tuning, from_random(subjects, control)?));
     }
@@ -231,7 +231,7 @@ fn classifier(folder: &Folder, head: &Head) -> Result<Vec<u8>, MethodError> {
     Ok(file)
 }
 
-fn described(tuned: &Tuned, (weights, stored_bytes): (u64, u64), turns: &Turns) -> Tuning {
+fn described(tuned: &Tuned, (weights, stored_bytes): (u64, u64), training_rows: &TrainingRows) -> Tuning {
     let pass = |epoch: &tune::Epoch| Pass {
         loss: epoch.loss,
         held_out_accuracy: epoch.held_out.map(|score| score.accuracy),
@@ -245,8 +245,8 @@ fn described(tuned: &Tuned, (weights, stored_bytes): (u64, u64), turns: &Turns) 
     Tuning {
         weights,
         stored_bytes,
-        learned_from: turns.learn.len(),
-        stopped_by: if tuned.mixes.is_empty() { 0 } else { turns.stop.len() },
+        learned_from: training_rows.learn.len(),
+        stopped_by: if tuned.mixes.is_empty() { 0 } else { training_rows.stop.len() },
         epochs: tuned.epochs.iter().map(pass).collect(),
         kept_epoch: tuned.best + 1,
         mixtures: tuned.mixes.iter().map(mixture).collect(),

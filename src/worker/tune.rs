@@ -24,7 +24,7 @@ use crate::worker::fine_tune::{Context, FEATURES, Parts, threads};
 use crate::worker::reading::{Upload, payload};
 use crate::worker::table::Table;
 use crate::worker::training::{self, Question, Subjects, identity};
-use crate::worker::turns::Turns;
+use crate::worker::training_rows::TrainingRows;
 
 /// The steps under which the states of a training and of the one from random weights, what it ended with and how it went
 /// are kept.
@@ -162,19 +162,20 @@ impl Context<'_> {
         &self,
         plan: &Plan,
         ground: &Ground<'_>,
-        turns: Turns,
+        training_rows: TrainingRows,
         fitted: &Fitted,
     ) -> Result<Made, Stop> {
         let Ground { files, table, parts } = *ground;
-        let (learn, stop, numbers) = (turns.learn.clone(), turns.stop.clone(), turns.numbered(parts));
+        let (learn, stop, numbers) =
+            (training_rows.learn.clone(), training_rows.stop.clone(), training_rows.numbered(parts));
         let (blob, bytes, tuning) = match (self.done.get(&self.step(TUNED)), self.before(TUNED).await?) {
             (Some(blob), Some(bytes)) => {
                 let tuning = self.before(TUNING).await?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
                 (blob.clone(), bytes, tuning)
             }
             _ => {
-                let head = self.start(table, parts, &turns, fitted).await?;
-                self.train(plan, ground, turns, head).await?
+                let head = self.start(table, parts, &training_rows, fitted).await?;
+                self.train(plan, ground, training_rows, head).await?
             }
         };
         let broken = || Stop::Broken("what was tuned cannot be read".into());
@@ -247,14 +248,14 @@ impl Context<'_> {
         &self,
         table: &Table,
         parts: &Parts,
-        turns: &Turns,
+        training_rows: &TrainingRows,
         fitted: &Fitted,
     ) -> Result<Head, Stop> {
-        if turns.stop.is_empty() || !parts.tune.is_empty() {
+        if training_rows.stop.is_empty() || !parts.tune.is_empty() {
             return Ok(fitted.head.clone());
         }
         let backbone = fitted.head.parts().backbone.clone();
-        Ok(self.fit_at_once(table.examples(&turns.learn)?, None, backbone).await?.head)
+        Ok(self.fit_at_once(table.examples(&training_rows.learn)?, None, backbone).await?.head)
     }
 
     async fn fit_at_once(
@@ -280,12 +281,12 @@ impl Context<'_> {
         &self,
         plan: &Plan,
         ground: &Ground<'_>,
-        turns: Turns,
+        training_rows: TrainingRows,
         head: Head,
     ) -> Result<Subjects, Stop> {
         let Ground { files, table, .. } = *ground;
         let limits = self.app.dataset_limits();
-        let (wanted, recipe) = (turns.all(), &plan.recipe);
+        let (wanted, recipe) = (training_rows.all(), &plan.recipe);
         let place = (self.app.config.data.as_path(), &**self.halt);
         let (folder, encoder) = {
             let trained = self.features.trained(self.app).await?.map_err(Stop::Broken)?;
@@ -300,7 +301,7 @@ impl Context<'_> {
             params: self.params.clone(),
             plan: plan.clone(),
             targets: table.targets(),
-            turns,
+            training_rows,
             examples,
             seed: self.job.seed.cast_unsigned(),
             // Whoever waits at the terminal has all cores.
@@ -314,10 +315,10 @@ impl Context<'_> {
         &self,
         plan: &Plan,
         ground: &Ground<'_>,
-        turns: Turns,
+        training_rows: TrainingRows,
         head: Head,
     ) -> Result<(Sha256, Vec<u8>, Option<Tuning>), Stop> {
-        let subjects = self.subjects(plan, ground, turns, head).await?;
+        let subjects = self.subjects(plan, ground, training_rows, head).await?;
         let mut control = self.control(TUNE_STATE, self.before(TUNE_STATE).await?);
         let mut other = match plan.recipe.from_random {
             true => Some(self.control(RANDOM_STATE, self.before(RANDOM_STATE).await?)),

@@ -5,8 +5,9 @@ use std::time::Duration;
 use axum::http::HeaderValue;
 use headstart::clock::now_ms;
 use headstart::rollout::Rollout;
-use headstart_store::{Expected, RequestKey, When};
+use headstart_store::{Expected, NewRequest, RequestKey, When};
 use headstart_types::classifier::{ClassifierId, NewVersion, Origin, Reason};
+use headstart_types::hex;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -93,9 +94,14 @@ async fn a_rollback_cut_off_before_it_answered_is_not_done_again() {
     let cut_off = async |token: &'static str, done: bool| {
         let key = RequestKey { key: String::new(), route: route.clone(), token: token.into() };
         let (revision, now) = (store.classifier(&id).await.unwrap().revision, now_ms());
-        let fingerprint =
-            Sha256::digest(b"support\0{}").iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        store.begin(&key, &fingerprint, &format!("{revision} {now}"), 1, 60_000, now).await.unwrap();
+        let new = NewRequest {
+            key: &key,
+            fingerprint: &hex(&Sha256::digest(b"support\0{}")),
+            resource: &format!("{revision} {now}"),
+            hold_ms: 1,
+            keep_ms: 60_000,
+        };
+        store.begin(new, now).await.unwrap();
         let why = Reason { who: String::new(), reason: String::new(), gate: None };
         if done {
             store.rollback(&id, Expected::Revision(revision), &why, now).await.unwrap();
@@ -115,11 +121,17 @@ async fn a_classifier_made_by_a_request_that_was_cut_off_is_no_conflict_for_its_
     let store = service.app.store().unwrap();
     let body = |labels: [&str; 2]| json!({"name": "support", "model": TEXT, "labels": labels});
     let again = async |token: &'static str, since: i64, labels: [&str; 2]| {
-        let request_key =
+        let key =
             RequestKey { key: String::new(), route: "POST /v1/classifiers".to_owned(), token: token.into() };
         let asked = [b"\0".as_slice(), body(labels).to_string().as_bytes()].concat();
-        let fingerprint = Sha256::digest(&asked).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        store.begin(&request_key, &fingerprint, &since.to_string(), 1, 60_000, now_ms()).await.unwrap();
+        let new = NewRequest {
+            key: &key,
+            fingerprint: &hex(&Sha256::digest(&asked)),
+            resource: &since.to_string(),
+            hold_ms: 1,
+            keep_ms: 60_000,
+        };
+        store.begin(new, now_ms()).await.unwrap();
         tokio::time::sleep(Duration::from_millis(10)).await;
         let mut request = request("", "POST", "/v1/classifiers", &body(labels));
         request.headers_mut().insert("idempotency-key", HeaderValue::from_static(token));

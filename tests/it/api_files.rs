@@ -55,6 +55,17 @@ async fn a_dirty_file_lists_all_its_problems_by_line() {
 }
 
 #[tokio::test]
+async fn a_listed_file_is_told_without_classes_problems_and_warnings() {
+    let service = TestApp::with_store("").await;
+    let mut file = service.file("", &format!("{}not json\n", questions(6))).await;
+    assert_eq!(file["problem_counts"], json!({"not_json": 1}));
+    for field in ["classes", "problems", "warnings"] {
+        assert!(file.as_object_mut().unwrap().remove(field).is_some(), "{field}");
+    }
+    assert_eq!(service.get("/v1/files").await.ok()["data"], json!([file]));
+}
+
+#[tokio::test]
 async fn an_upload_in_small_pieces_may_be_larger_than_any_other_body() {
     let service = TestApp::with_store("max_body_bytes = 10000").await;
     let lines = questions(40_000);
@@ -84,6 +95,53 @@ async fn a_file_over_the_limit_or_the_quota_is_refused() {
 }
 
 #[tokio::test]
+async fn what_was_found_in_a_file_counts_against_the_quota() {
+    // Short rows of many classes: what is told of them is longer than they are.
+    let rows: String = (0..400).map(|row| format!("{row},l{}\n", row / 2)).collect();
+    let rows = format!("text,label\n{rows}");
+    let body = || form(&[PURPOSE, ("file", Some("a.csv"), rows.as_bytes())]);
+    let service = TestApp::with_store("").await;
+    service.send(upload("", body())).await.ok();
+    let takes = service.app.store().unwrap().bytes_used("").await.unwrap();
+    assert!(takes > 4 * rows.len() as u64, "{takes}");
+    let service = TestApp::with_store(&format!("key_file_bytes = {}", takes * 3 / 2)).await;
+    service.send(upload("", body())).await.ok();
+    let refused = service.send(upload("", body())).await;
+    assert_eq!(refused.error(), (413, "body_too_large".into(), Some("file".into())));
+    assert_eq!(service.get("/v1/files").await.ok()["data"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn uploads_under_way_count_against_the_quota_until_they_end() {
+    let lines = questions(400);
+    let service = TestApp::with_store(&format!("key_file_bytes = {}", lines.len() * 5 / 3)).await;
+    let file: (&str, Option<&str>, &[u8]) = ("file", Some("a.jsonl"), lines.as_bytes());
+    let whole = form(&[PURPOSE, file]);
+    let most = whole.len() - 20;
+    let (go_on, waits) = tokio::sync::oneshot::channel::<()>();
+    let (first, rest) = (whole[..most].to_vec(), whole[most..].to_vec());
+    let rest = stream::once(async move {
+        let _ = waits.await;
+        Ok::<_, std::io::Error>(rest)
+    });
+    let slow = service.send(upload("", Body::from_stream(stream::iter([Ok(first)]).chain(rest))));
+    let looked_at = form(&[PURPOSE, ("validate_only", None, b"true".as_slice()), file]);
+    let beside = async {
+        let refused = until("what has come of the first upload counts", async || {
+            let reply = service.send(upload("", looked_at.clone())).await;
+            (reply.status != 200).then_some(reply)
+        })
+        .await;
+        assert_eq!(refused.error(), (413, "body_too_large".into(), Some("file".into())));
+        go_on.send(()).unwrap();
+    };
+    let (slow, ()) = tokio::join!(slow, beside);
+    let path = format!("/v1/files/{}", slow.ok()["id"].as_str().unwrap());
+    service.ask("", "DELETE", &path, Value::Null).await.ok();
+    service.send(upload("", looked_at)).await.ok();
+}
+
+#[tokio::test]
 async fn a_file_that_is_only_validated_is_not_kept() {
     let service = TestApp::with_store("").await;
     let parts = [PURPOSE, ("validate_only", None, b"true"), ("file", Some("a.jsonl"), b"{\"text\": 1}\n")];
@@ -91,6 +149,25 @@ async fn a_file_that_is_only_validated_is_not_kept() {
     assert_eq!((&file["id"], &file["status"]), (&Value::Null, &json!("error")));
     assert!(!file["problems"].as_array().unwrap().is_empty());
     assert_eq!(service.get("/v1/files").await.ok()["data"], json!([]));
+}
+
+#[tokio::test]
+async fn an_upload_that_is_only_validated_leaves_its_idempotency_key_free() {
+    let service = TestApp::with_store("").await;
+    let lines = questions(8);
+    let file: (&str, Option<&str>, &[u8]) = ("file", Some("a.jsonl"), lines.as_bytes());
+    let send = async |more: &[(&str, Option<&str>, &[u8])]| {
+        let mut request = upload("", form(&[more, &[PURPOSE, file]].concat()));
+        request.headers_mut().insert("idempotency-key", HeaderValue::from_static("first"));
+        service.send(request).await.ok()
+    };
+    let only: (&str, Option<&str>, &[u8]) = ("validate_only", None, b"true");
+    assert_eq!(send(&[only]).await["id"], Value::Null);
+    let kept = send(&[]).await;
+    assert!(kept["id"].is_string(), "{kept}");
+    assert_eq!(send(&[only]).await["id"], Value::Null);
+    assert_eq!(send(&[]).await, kept);
+    assert_eq!(service.get("/v1/files").await.ok()["data"].as_array().unwrap().len(), 1);
 }
 
 /// The blobs of a service's store.

@@ -153,6 +153,12 @@ async fn jobs_are_listed_in_pages_and_by_their_metadata() {
     assert_eq!((&second["has_more"], second["data"].as_array().unwrap().len()), (&json!(false), 1));
     let of_a = service.get(&format!("{JOBS}?metadata%5Bteam%5D=a")).await.ok();
     assert_eq!(of_a["data"].as_array().unwrap().len(), 2);
+    let of_pairs = async |count: usize| {
+        let pairs: Vec<String> = (0..count).map(|number| format!("metadata[k{number}]=v")).collect();
+        service.get(&format!("{JOBS}?{}", pairs.join("&"))).await
+    };
+    assert_eq!(of_pairs(16).await.ok()["data"], json!([]));
+    assert_eq!(of_pairs(17).await.error(), (400, "invalid_value".into(), Some("metadata".into())));
 }
 
 #[tokio::test]

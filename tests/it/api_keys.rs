@@ -5,6 +5,7 @@ use axum::http::Request;
 use headstart::auth::digest_of;
 use headstart::clock::now_ms;
 use headstart::rollout::Rollout;
+use headstart_types::hex;
 use headstart_types::ids::KeyId;
 use headstart_types::key::{KeyLimits, KeyRow};
 use serde_json::{Value, json};
@@ -48,8 +49,7 @@ async fn probes_metrics_and_pages_need_no_key() {
 
 /// The row of a key whose secret is `key-of-SECRET`.
 fn row(name: &str, secret: &str, scopes: &str) -> KeyRow {
-    let digest = digest_of(&format!("key-of-{secret}"));
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex(&digest_of(&format!("key-of-{secret}")));
     KeyRow {
         id: KeyId::new(now_ms(), headstart::clock::chance().unwrap()),
         name: name.to_owned(),

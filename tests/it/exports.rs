@@ -7,7 +7,7 @@ use headstart_engine::{Backbone, Class, Engine, Folder, Input, Request, Want};
 use headstart_export::{Subject, compose};
 use headstart_methods::head::{self, Head, HeadParts, Tail};
 use headstart_onnx::proto::{Dimension, Graph, Model, Node, OperatorSet, Tensor, ValueInfo, element};
-use headstart_types::Manifest;
+use headstart_types::{Manifest, hex};
 use ndarray::{Array2, ArrayView2};
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
@@ -70,7 +70,7 @@ fn manifest(
     graph: &[u8],
     (tensor, pooling, normalise, dimension): (&str, &str, bool, usize),
 ) -> String {
-    let sha256: String = Sha256::digest(graph).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = hex(&Sha256::digest(graph));
     format!(
         "version = 1\n[backbone]\nid = \"{id}\"\nmodality = \"text\"\nfile = \"model.onnx\"\nsha256 = \"{sha256}\"\n\
          licence = \"CC0-1.0\"\nsource_task = \"none\"\n[text]\ntokenizer = \"tokenizer.json\"\nmax_tokens = 64\n\

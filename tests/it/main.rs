@@ -23,6 +23,8 @@ mod classifiers_as_models;
 mod engine_promises;
 mod exports;
 mod fine_tuning;
+mod foreign_pages;
+mod large_requests;
 mod operations;
 mod reports;
 mod requantised;

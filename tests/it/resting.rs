@@ -39,7 +39,7 @@ impl Loader for Full {
 async fn resting(loader: Arc<dyn Loader>) -> TestApp {
     let service = TestApp::with_store("").await;
     service.classifier("", "support", 2).await;
-    service.app.tasks.catalog.wake_by(loader);
+    service.app.tasks.catalog.set_loader(loader);
     service.app.tasks.catalog.insert(TEXT.to_owned(), Entry::Resting);
     service
 }

@@ -76,7 +76,7 @@ def fit(server, file, method):
 def leave(server, number):
     """Asks for much, and goes before the answer."""
     body = json.dumps({"model": TEXT, "input": [f"text {number} of {other}" for other in range(64)]}).encode()
-    head = f"POST /v1/embeddings HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(head.encode() + body)
 

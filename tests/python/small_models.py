@@ -345,8 +345,12 @@ def write_towers(root):
     (folder / "headstart.toml").write_text(manifest)
 
 
-def write_joint(split, folder):
-    """Both towers of a folder in one graph, with the scores of all pairs, as Optimum exports CLIP unless it is told otherwise."""
+def write_joint(split, folder, factor="number"):
+    """Both towers of a folder in one graph, with the scores of all pairs, as Optimum exports CLIP unless it is told otherwise.
+
+    Cosines are multiplied with a number; with an "exponential", a bias behind it, as exporters write SigLIP's; or with what the
+    "mask" says, as none does.
+    """
     built, nodes, weights = Builder(0), [], []
     for tower in ("text", "vision"):
         graph = onnx.load(split / "onnx" / f"{tower}_model.onnx").graph
@@ -363,7 +367,12 @@ def write_joint(split, folder):
     text = built.node("Mul", "text/text_embeds", seen, output="text_embeds")
     picture = built.node("Identity", "vision/image_embeds", output="image_embeds")
     scores = built.node("MatMul", text, built.node("Transpose", picture, perm=[1, 0]))
-    scores = built.node("Mul", scores, built.constant(SCALE), output="logits_per_text")
+    if factor == "exponential":
+        scores = built.node("Mul", scores, built.node("Exp", built.constant([math.log(SCALE)])))
+        scores = built.node("Add", scores, built.constant([BIAS]), output="logits_per_text")
+    else:
+        factor = built.constant(SCALE) if factor == "number" else built.node("ReduceMax", seen, keepdims=0)
+        scores = built.node("Mul", scores, factor, output="logits_per_text")
     built.node("Transpose", scores, perm=[1, 0], output="logits_per_image")
 
     info, number = helper.make_tensor_value_info, TensorProto.FLOAT

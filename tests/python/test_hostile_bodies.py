@@ -326,7 +326,7 @@ def answered(client):
 
 def upload_head(length):
     return (
-        "POST /v1/files HTTP/1.1\r\nhost: test\r\ncontent-type: multipart/form-data; boundary=x\r\n"
+        "POST /v1/files HTTP/1.1\r\nhost: localhost\r\ncontent-type: multipart/form-data; boundary=x\r\n"
         f"content-length: {length}\r\n\r\n"
     ).encode()
 
@@ -346,7 +346,7 @@ def test_a_body_that_is_refused_early_is_read_on_so_that_its_answer_arrives(star
 
 def test_a_body_that_was_asked_for_and_is_refused_midway_is_read_on_as_well(start):
     service = start("--key-file-bytes", 1000)
-    head = upload_head(len(PART) + (8 << 20)).replace(b"host: test", b"host: test\r\nexpect: 100-continue")
+    head = upload_head(len(PART) + (8 << 20)).replace(b"host: localhost", b"host: localhost\r\nexpect: 100-continue")
     for _ in range(10):
         with socket.create_connection(("127.0.0.1", service.port), timeout=20) as client:
             client.sendall(head)
@@ -371,7 +371,7 @@ def test_a_connection_goes_on_after_a_body_whose_last_bytes_come_late(service):
         assert answered(client).startswith(b"HTTP/1.1 400"), "`purpose` is missing"
         client.sendall(b"\r\n")
         # What is left of the first answer's body may come before the second answer.
-        client.sendall(b"GET /livez HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
+        client.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         said = b""
         while piece := client.recv(65536):
             said += piece

@@ -60,7 +60,7 @@ def test_other_models_are_answered_while_one_is_overloaded(start):
 def send_and_keep(service, body):
     """Sends a request on a socket of its own and does not read the answer."""
     content = json.dumps(body).encode()
-    head = f"POST /v1/embeddings HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+    head = f"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
     connection = socket.create_connection(("127.0.0.1", service.port))
     connection.sendall(head.encode() + content)
     return connection
@@ -71,7 +71,7 @@ def test_a_second_stop_signal_ends_a_server_whatever_it_waits_for(start, notice)
     service = start("--drain-notice-ms", notice, "--drain-seconds", 300)
     with socket.create_connection(("127.0.0.1", service.port)) as unfinished:
         # A request whose body never comes: a drain waits for it.
-        unfinished.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
+        unfinished.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
         wait_until(lambda: service.metric("requests_in_flight") == 2, "the request is there")
         service.terminate()
         wait_until(lambda: "stopping: no longer ready" in service.log(), "the first is seen")
@@ -84,7 +84,7 @@ def test_a_second_stop_signal_ends_a_server_whatever_it_waits_for(start, notice)
 def test_a_drain_ends_at_its_deadline_whatever_is_unanswered(start):
     service = start("--drain-notice-ms", 0, "--drain-seconds", 1)
     with socket.create_connection(("127.0.0.1", service.port)) as unfinished:
-        unfinished.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
+        unfinished.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
         wait_until(lambda: service.metric("requests_in_flight") == 2, "the request is there")
         service.terminate()
         assert service.wait() == 0, service.log()

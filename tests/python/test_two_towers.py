@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import shutil
+import tomllib
 import zipfile
 
 import numpy
@@ -14,7 +16,7 @@ from errors import assert_error
 from pictures import photos, saved
 from PIL import Image
 from service import Service
-from small_models import BIAS, CLIP, CLIP_MANIFEST, CLIP_TOKENS, SCALE, SIGLIP, SIGLIP_TOKENS, write_joint
+from small_models import BIAS, CLIP, CLIP_MANIFEST, CLIP_TOKENS, SCALE, SIGLIP, SIGLIP_TOKENS, write_joint, write_json
 from test_fine_tuning import finished
 from test_words import imported
 from tokenizers import Tokenizer
@@ -182,6 +184,19 @@ def weights(file):
     return sorted(onnx.numpy_helper.to_array(tensor).tobytes() for tensor in onnx.load(file).graph.initializer)
 
 
+def stating(folder, **fields):
+    """The folder, whose `config.json` states more."""
+    config = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", config | fields)
+    return folder
+
+
+def scores_of(folder):
+    """How the imported folder makes scores of cosines: the factor, and the bias if there is one."""
+    spec = tomllib.loads((folder / "headstart.toml").read_text())["zero_shot"]
+    return spec["logit_scale"], spec.get("logit_bias")
+
+
 def test_one_graph_with_both_towers_is_parted_and_answers_as_two_do(small, tmp_path):
     source = write_joint(small.models / CLIP, tmp_path / "joint-clip")
     models = tmp_path / "models"
@@ -190,19 +205,41 @@ def test_one_graph_with_both_towers_is_parted_and_answers_as_two_do(small, tmp_p
     assert "vision_model.onnx: what model.onnx needs for `image_embeds`; takes pixel_values" in said
     for tower in ("text", "vision"):
         assert weights(models / "joint" / f"{tower}_model.onnx") == weights(small.models / CLIP / "onnx" / f"{tower}_model.onnx")
+    assert scores_of(models / "joint") == (SCALE, None)
+    assert "zero_shot.logit_scale: 10.0 (because model.onnx multiplies cosines with it)" in said
+    assert "states no logit_scale" not in said
     source.rename(models / "unparted")
+    stating(shutil.copytree(small.models / CLIP, models / "split"), logit_scale=SCALE)
     running = Service(tmp_path, models=models)
     given = [TEXTS[0], data_url(seen()[0]), TEXTS[2], {"image": data_url(seen()[1])}]
     parted, split = (numpy.array(server.embed(model, given)) for server, model in ((running, "joint"), (small, CLIP)))
     assert numpy.abs(parted - split).max() < 2e-6
     body = {"input": data_url(seen()[0]), "labels": LABELS}
-    parted, split = (server.post("/v1/zero-shot", body | {"model": model}).json() for server, model in ((running, "joint"), (small, CLIP)))
+    parted, split = (running.post("/v1/zero-shot", body | {"model": model}).json() for model in ("joint", "split"))
     scores = [{score["label"]: score["score"] for score in answer["data"][0]["scores"]} for answer in (parted, split)]
     assert all(abs(scores[0][label] - scores[1][label]) < 1e-5 for label in LABELS)
     # In place it would be asked for texts and pictures at once.
     assert running.post("/v1/embeddings", {"model": "unparted", "input": "a"}).status_code != 200
     assert "`headstart import` of this folder parts it" in running.log()
     running.stop()
+
+
+def test_a_scale_that_one_graph_computes_is_read_with_its_bias_unless_config_json_states_one(small, tmp_path):
+    source, models = write_joint(small.models / CLIP, tmp_path / "joint", "exponential"), tmp_path / "models"
+    imported(models, source, "computed")
+    scale, bias = scores_of(models / "computed")
+    assert abs(scale - SCALE) < 1e-5 and bias == BIAS
+    imported(models, source, "given", "--set", "zero_shot.logit_scale=20.0")
+    assert scores_of(models / "given") == (20.0, BIAS)
+    said = imported(models, stating(source, logit_scale=3.0), "stated")
+    assert scores_of(models / "stated") == (3.0, None) and "multiplies cosines" not in said
+
+
+def test_a_scale_that_is_no_constant_of_one_graph_is_guessed_and_said_to_be(small, tmp_path):
+    said = imported(tmp_path / "models", write_joint(small.models / CLIP, tmp_path / "joint", "mask"), "guessed")
+    assert scores_of(tmp_path / "models" / "guessed") == (100.0, None)
+    assert "the scale of its logits is not read from model.onnx: it depends on the input `attention_mask`" in said
+    assert "guessed: config.json states no logit_scale: 100" in said
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """A backbone that no gradient passes: jobs that train it are refused for what is in the way, before anything is computed."""
 
 import json
+import random
 
 import pytest
 from onnx import helper
@@ -41,17 +42,23 @@ def served(tmp_path_factory):
     about = BACKBONE.format(id=MODEL, modality="text", file="model.onnx", sha256=digest(folder / "model.onnx"))
     (folder / "headstart.toml").write_text(about + TEXT.format(dimension=LARGEST))
     running = Service(tmp_path_factory.mktemp("service"), models=folder.parent)
-    rows = ({"text": f"{'cat' if number % 2 else 'money'} {number}", "label": "ab"[number % 2]} for number in range(40))
-    content = "\n".join(map(json.dumps, rows)).encode()
-    reply = running.http.post("/v1/files", files={"file": ("rows.jsonl", content)}, data={"purpose": "fine-tune"})
-    running.file = reply.json()["id"]
+    running.file = uploaded(running, ["ab"[number % 2] for number in range(40)])
     yield running
     running.stop()
 
 
-def ended(served, method):
+def uploaded(served, labels):
+    """Short texts of two kinds in turns, with these labels."""
+    rows = ({"text": f"{'cat' if number % 2 else 'money'} {number}", "label": label} for number, label in enumerate(labels))
+    content = "\n".join(map(json.dumps, rows)).encode()
+    reply = served.http.post("/v1/files", files={"file": ("rows.jsonl", content)}, data={"purpose": "fine-tune"})
+    return reply.json()["id"]
+
+
+def ended(served, method, file=None, **hyperparameters):
     """A job by that method, and what its events said."""
-    body = {"model": MODEL, "training_file": served.file, "suffix": "largest", "method": {"type": method, method: {}}}
+    given = {"type": method, method: {"hyperparameters": hyperparameters}}
+    body = {"model": MODEL, "training_file": file or served.file, "suffix": "largest", "method": given}
     reply = served.post("/v1/fine_tuning/jobs", body)
     assert reply.status_code == 200, reply.text
     path = f"/v1/fine_tuning/jobs/{reply.json()['id']}"
@@ -74,3 +81,16 @@ def test_an_operator_without_a_derivative_fails_a_training_with_its_name_and_the
 def test_a_method_that_the_refusal_names_learns_from_the_same_backbone(served):
     job, _ = ended(served, "linear_probe")
     assert job["status"] == "succeeded", job
+
+
+def test_auto_keeps_frozen_features_and_says_which_operator_has_no_derivative(served):
+    # Labels drawn by lot: rows are left wrong that a training could put right.
+    lot = random.Random(5)
+    file = uploaded(served, [lot.choice("ab") for _ in range(400)])
+    job, events = ended(served, "auto", file, tune_seconds=3600)
+    assert job["status"] == "succeeded", job
+    report = served.http.get(f"/v1/fine_tuning/jobs/{job['id']}/report").json()
+    for said in ("the backbone was not trained: lora cannot: ", "`TopK` (node `largest/TopK`, operator set 17)"):
+        assert said in report["run"]["method_reason"], report["run"]
+        assert any(said in event for event in events), events
+    assert report.get("tuning") is None, report["tuning"]

@@ -91,7 +91,7 @@ codes! {
     BadField, "bad_field", Problem, "A group, split or id is of a wrong type or too long.";
     UnknownSplit, "unknown_split", Problem, "The split is none of train, val, test.";
     // One archive entry.
-    UnsafePath, "unsafe_path", Problem, "The entry's path leads out of the archive, or is no portable path.";
+    UnsafePath, "unsafe_path", Problem, "The entry's path is absolute, has `..` in it, or is no portable path.";
     LinkEntry, "link_entry", Problem, "The entry is a link, a device or another special file.";
     EncryptedEntry, "encrypted_entry", Problem, "The entry is encrypted.";
     EntryTooLarge, "entry_too_large", Problem, "The entry has more bytes than are taken.";

@@ -131,7 +131,8 @@ pub struct Backbone {
     scheduler: Arc<Scheduler>,
     metrics: Arc<Metrics>,
     places: Places,
-    invariant: Option<f32>,
+    /// See [`Backbone::batch_invariance`].
+    batch_invariance: Option<f32>,
 }
 
 /// How a group of items is run.
@@ -221,12 +222,12 @@ impl Backbone {
         labels: Vec<String>,
         (scheduler, metrics): (Arc<Scheduler>, Arc<Metrics>),
         queue_items: usize,
-        invariant: Option<f32>,
+        batch_invariance: Option<f32>,
     ) -> Self {
         let model = Arc::new(model);
         scheduler.add(Arc::clone(&model));
         let places = Places::new(queue_items, model.metrics.clone());
-        Self { model, folder, labels, scheduler, metrics, places, invariant }
+        Self { model, folder, labels, scheduler, metrics, places, batch_invariance }
     }
 
     /// The name clients use.
@@ -311,7 +312,7 @@ impl Backbone {
     /// where nothing was measured.
     #[must_use]
     pub fn batch_invariance(&self) -> Option<f32> {
-        self.invariant
+        self.batch_invariance
     }
 
     /// Most items that its queue holds.

@@ -122,8 +122,8 @@ impl Engine {
             metrics,
         );
         let failed = |message| EngineError::Run { model: id.clone(), message };
-        let invariant = warm_up(&model, manifest.text.as_ref()).map_err(failed)?;
-        let dependent = invariant.filter(|cosine| *cosine < INVARIANT_COSINE);
+        let batch_invariance = warm_up(&model, manifest.text.as_ref()).map_err(failed)?;
+        let dependent = batch_invariance.filter(|cosine| *cosine < INVARIANT_COSINE);
         if let Some(cosine) = dependent {
             tracing::warn!(
                 model = %id, cosine,
@@ -140,7 +140,7 @@ impl Engine {
             labels,
             (Arc::clone(&self.scheduler), Arc::clone(&self.metrics)),
             self.options.queue_items,
-            invariant,
+            batch_invariance,
         ))
     }
 

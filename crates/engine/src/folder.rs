@@ -5,11 +5,11 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use headstart_onnx::{OnnxError, Outline};
-use headstart_types::{Manifest, ManifestError};
+use headstart_types::{Manifest, ManifestError, hex};
 use sha2::{Digest, Sha256};
 
-/// The manifest's file name.
-pub(crate) const MANIFEST: &str = "headstart.toml";
+/// The file name of a folder's manifest.
+pub const MANIFEST: &str = "headstart.toml";
 
 /// Why a folder was refused.
 #[derive(Debug, thiserror::Error)]
@@ -298,8 +298,6 @@ pub fn beside(graph: &str, file: &str) -> String {
 }
 
 fn sha256(path: &Path) -> std::io::Result<String> {
-    use std::fmt::Write;
-
     let mut reader = BufReader::with_capacity(1 << 20, File::open(path)?);
     let mut hash = Sha256::new();
     let mut chunk = vec![0; 1 << 20];
@@ -310,10 +308,7 @@ fn sha256(path: &Path) -> std::io::Result<String> {
         }
         hash.update(&chunk[..read]);
     }
-    Ok(hash.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    }))
+    Ok(hex(&hash.finalize()))
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ struct State {
     free_slots: usize,
     /// Slots of calls at the back.
     back_slots: usize,
+    /// Interactive calls in a row since the last bulk call.
     interactive_run: usize,
     /// Set once memory was given back and nothing has run since.
     trimmed: bool,
@@ -60,6 +61,7 @@ struct Queue {
     model: Arc<Model>,
     interactive: VecDeque<Entry>,
     bulk: VecDeque<Entry>,
+    /// Lane time used so far, in seconds times slots: the queue with the least goes next.
     virtual_time: f64,
     /// Calls at the front.
     running: usize,
@@ -67,10 +69,12 @@ struct Queue {
     running_back: usize,
 }
 
-/// Items that run together, and what they leave behind.
+/// One call to be made: its items, and what [`Scheduler::done`] has to settle after it.
 pub(crate) struct Work {
     pub(crate) model: Arc<Model>,
     pub(crate) picked: Picked,
+    /// Seconds times slots that the queue was charged in advance, by estimate; `done` replaces them by what the call
+    /// took.
     charged: f64,
     side: Side,
     /// The class of all its items.
@@ -297,7 +301,8 @@ impl Scheduler {
             if !state.idle(side).contains(&lane) {
                 return state;
             }
-            // Lanes at the back run when they can; only they may have to wait for a core to give memory back.
+            // A lane at the front does it: those at the back have a low priority and may wait long for a core. Reads
+            // `idle_back` as well, since memory is given back only while no call runs.
             let all_idle = state.idle.len() + state.idle_back.len() == self.wake.len();
             if timeout.timed_out() && side == Side::Front && !state.trimmed && all_idle {
                 state.trimmed = true;

@@ -13,12 +13,12 @@ use ort::session::{OutputSelector, RunOptions, Session, SessionInputValue, Sessi
 use ort::value::Outlet;
 
 use crate::engine::Device;
-use crate::entries::Entries;
 use crate::error::EngineError;
 use crate::folder::SharedWeights;
 use crate::memory;
 use crate::outputs::Outputs;
 use crate::reads::Reads;
+use crate::replicas::Replicas;
 use crate::runtime::Runtime;
 use crate::signal::Signals;
 use crate::signature::Signature;
@@ -45,7 +45,7 @@ impl Provider {
 }
 
 /// Sessions of one graph that lanes share. Those of a GPU must not be entered twice at once.
-pub(crate) struct Shared(Entries<Session>);
+pub(crate) struct Shared(Replicas<Session>);
 
 /// A loaded graph.
 pub(crate) struct Graph {
@@ -181,7 +181,7 @@ impl Graph {
 
 impl Shared {
     fn new(first: Session, more: Vec<Session>, provider: Provider) -> Self {
-        Self(Entries::new(first, more, provider != Provider::Cpu))
+        Self(Replicas::new(first, more, provider != Provider::Cpu))
     }
 
     pub(crate) fn inputs(&self) -> &[Outlet] {

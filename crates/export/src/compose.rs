@@ -1,12 +1,11 @@
 //! The whole graph: backbone, pooling, normalisation, head.
 
-use std::fmt::Write as _;
 use std::io::{Read, Seek};
 
 use headstart_methods::head::Head;
 use headstart_onnx::proto::{Dimension, ValueInfo, element};
 use headstart_onnx::{Assembly, Extension, Header, Outline, Part};
-use headstart_types::Manifest;
+use headstart_types::{Manifest, hex};
 use sha2::{Digest as _, Sha256};
 
 use crate::describe::{Outputs, describe};
@@ -126,12 +125,4 @@ fn fingerprint(assembly: &Assembly, backbone_sha256: &str) -> String {
         }
     }
     hex(&hash.finalize())
-}
-
-/// Bytes in lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }

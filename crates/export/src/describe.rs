@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 
 use headstart_onnx::proto::{ValueInfo, element};
 use headstart_types::classifier::untuned;
+use headstart_types::hex;
 use headstart_types::manifest::{FeaturesSpec, Fit, ImageSpec};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::compose::{Subject, hex};
+use crate::compose::Subject;
 use crate::error::ExportError;
 
 /// The version of the notes' keys and meanings.

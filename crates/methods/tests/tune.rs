@@ -14,8 +14,8 @@ use headstart_engine::{Device, Runtime, Workbench};
 use headstart_methods::data::Targets;
 use headstart_methods::rng::Rng;
 use headstart_methods::tune::{
-    Choice, Delta, Feed, Goal, LowRank, Prefix, Recipe, Role, Steps, Tunable, Tuned, What, Work, prepare,
-    train,
+    Choice, Delta, Feed, Goal, LowRank, OptimiserKind, Prefix, Recipe, Role, Tunable, Tuned, What, Work,
+    prepare, train,
 };
 use headstart_methods::{Checkpoint, Control, METHODS, MethodError, Needs, Unattended, method};
 use headstart_onnx::proto::{
@@ -224,7 +224,8 @@ fn moves_against_the_gradient(class_weights: Option<&[[f32; 2]]>, counts: [[f32;
     let data = Data::new();
     let work = Work { learn: &data.learn[..16], class_weights, ..data.work(&bench) };
     let rate = 0.1;
-    let one = Recipe { epochs: 1, learning_rate: rate, optimiser: Steps::Sgd, warm_up: 0.0, ..recipe() };
+    let one =
+        Recipe { epochs: 1, learning_rate: rate, optimiser: OptimiserKind::Sgd, warm_up: 0.0, ..recipe() };
     let names: Vec<&str> = work.tunable.weights.iter().map(|weight| weight.name.as_str()).collect();
     assert_eq!(names, ["layer.weight", "layer.bias", "rows", "bias"]);
     let roles = [Role::Backbone(0.0), Role::Backbone(1.0), Role::Head, Role::Head];

@@ -164,7 +164,8 @@ impl<'a> Emit<'a> {
         Ok(self.constant(number(elements, value)))
     }
 
-    /// A constant; the same one again where it has been asked for before. Its own name is where names begin.
+    /// Adds a constant and gives its name; an equal one that was added before is used again. The tensor's own name is
+    /// the beginning of the new name.
     pub fn constant(&mut self, tensor: Tensor) -> String {
         let what = format!("{:?}", (tensor.data_type, &tensor.dims, &tensor.raw_data));
         if let Some(name) = self.made.get(&what) {
@@ -175,7 +176,8 @@ impl<'a> Emit<'a> {
         name
     }
 
-    /// Something that callers give: its name, which is `wanted` where that is free.
+    /// Adds an input of the training graph, of element type `elements` and that shape; gives its name, which is
+    /// `wanted` where that is free.
     pub fn input(&mut self, wanted: &str, elements: i32, shape: Vec<Dimension>) -> String {
         let name = self.target.fresh(wanted);
         self.target.inputs.push(ValueInfo::tensor(&name, elements, shape));
@@ -268,7 +270,8 @@ impl<'a> Emit<'a> {
         Ok(self.sum_over(value, &wide, &narrow))
     }
 
-    /// The same for shapes of no forward value; each axis has its sizes in each run.
+    /// As [`Emit::sum_to`], for shapes that no forward value has: `wide` is the shape of `value`, `narrow` the one to
+    /// sum to; each entry is an axis, as its sizes in the probe's runs.
     pub fn sum_over(&mut self, value: &str, wide: &[Tried], narrow: &[Tried]) -> String {
         let lead = wide.len().saturating_sub(narrow.len());
         let stretched = |axis: &usize| narrow[*axis] == ONE && wide[axis + lead] != ONE;

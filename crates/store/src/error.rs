@@ -36,7 +36,7 @@ pub enum StoreError {
         used: u64,
         /// Bytes they may take.
         limit: u64,
-        /// Bytes of the new file.
+        /// Bytes that the new file takes.
         needed: u64,
     },
     /// An argument that no row can hold.

@@ -11,8 +11,22 @@ use crate::error::StoreError;
 use crate::page::{Page, PageRequest, Scope};
 use crate::store::Store;
 
-const COLUMNS: &str = "id, key, filename, purpose, bytes, sha256, created_at, expires_at, state, status_details, \
-    problems, summary";
+/// The columns of a [`FileRow`] before what was found in the file, in the order [`decode`] reads them.
+const FACTS: &str =
+    "id, key, filename, purpose, bytes, sha256, created_at, expires_at, state, status_details";
+
+/// What was found in a file: of one with thousands of classes it is megabytes.
+const FOUND: &str = "problems, summary";
+
+/// The same without classes and findings, of which the summary keeps the counts.
+const FOUND_IN_BRIEF: &str = "'[]', \
+    json_patch(summary, '{\"summary\":{\"classes\":[]},\"problems\":[],\"warnings\":[]}')";
+
+/// In place of what was found.
+const NOT_FOUND: &str = "'null', 'null'";
+
+/// What a file takes of its key's bytes: its own, and what was found in it.
+const TAKES: &str = "bytes + octet_length(problems) + octet_length(summary)";
 
 /// A job that is not over and uses the file `$1`.
 const IN_USE: &str = "SELECT 1 FROM jobs WHERE (training_file = files.id OR validation_file = files.id) \
@@ -57,6 +71,23 @@ fn decode(row: Row) -> Result<FileRow, StoreError> {
     })
 }
 
+/// The condition of files whose time is over at `$1`, those first that should have gone first, at most `$2`.
+fn over() -> String {
+    format!(
+        "expires_at IS NOT NULL AND expires_at <= $1 AND NOT EXISTS ({IN_USE}) \
+         ORDER BY expires_at, id LIMIT $2"
+    )
+}
+
+/// Takes classes and findings out of the answers kept for uploads of files that go: those count as their key's no more.
+fn without_findings(files: &str) -> String {
+    format!(
+        "UPDATE idempotency \
+         SET body = json_patch(body, '{{\"classes\":null,\"problems\":null,\"warnings\":null}}') \
+         WHERE status IS NOT NULL AND (key, resource) IN (SELECT key, id FROM files WHERE {files})"
+    )
+}
+
 pub(crate) fn bytes_value(bytes: u64) -> Result<Value, StoreError> {
     i64::try_from(bytes)
         .map(Value::Integer)
@@ -64,14 +95,17 @@ pub(crate) fn bytes_value(bytes: u64) -> Result<Value, StoreError> {
 }
 
 impl Store {
-    /// Writes a file's row; its blob must be durable before. `quota` bounds the bytes of the key's files.
+    /// Writes a file's row; its blob must be durable before. `quota` bounds what the key's files take, see
+    /// [`Store::bytes_used`].
     ///
     /// # Errors
     /// [`StoreError::Quota`]; [`StoreError::Conflict`] for an id that exists.
     pub async fn create_file(&self, file: &FileRow, quota: u64) -> Result<(), StoreError> {
+        let (problems, summary) = (to_json(&file.problems)?, to_json(&file.summary)?);
+        let needed = file.bytes.saturating_add((problems.len() + summary.len()) as u64);
         let sql = format!(
-            "INSERT INTO files ({COLUMNS}) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 \
-             WHERE (SELECT COALESCE(SUM(bytes), 0) FROM files WHERE key = $2) + $5 <= $13 \
+            "INSERT INTO files ({FACTS}, {FOUND}) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 \
+             WHERE (SELECT COALESCE(SUM({TAKES}), 0) FROM files WHERE key = $2) + $14 <= $13 \
              ON CONFLICT (id) DO NOTHING"
         );
         let values = vec![
@@ -85,9 +119,10 @@ impl Store {
             file.expires_at.into(),
             file.state.as_str().into(),
             file.status_details.clone().into(),
-            to_json(&file.problems)?.into(),
-            to_json(&file.summary)?.into(),
+            problems.into(),
+            summary.into(),
             i64::try_from(quota).unwrap_or(i64::MAX).into(),
+            bytes_value(needed)?,
         ];
         if self.write(Batch::new().must(sql, values)).await?.is_ok() {
             return Ok(());
@@ -96,15 +131,15 @@ impl Store {
             return Err(StoreError::Conflict(format!("file `{}` exists", file.id)));
         }
         let used = self.bytes_used(&file.key).await?;
-        Err(StoreError::Quota { used, limit: quota, needed: file.bytes })
+        Err(StoreError::Quota { used, limit: quota, needed })
     }
 
-    /// Bytes of a key's files.
+    /// Bytes that a key's files take: their own, and those of what was found in them.
     ///
     /// # Errors
     /// What the database said.
     pub async fn bytes_used(&self, key: &str) -> Result<u64, StoreError> {
-        let sql = "SELECT COALESCE(SUM(bytes), 0) FROM files WHERE key = $1";
+        let sql = format!("SELECT COALESCE(SUM({TAKES}), 0) FROM files WHERE key = $1");
         let rows = self.read(sql, vec![key.into()]).await?;
         rows.into_iter().next().map_or(Ok(0), |row| Reader::new("files", row).count())
     }
@@ -114,12 +149,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] also for another key's file.
     pub async fn file(&self, scope: Scope<'_>, id: &FileId) -> Result<FileRow, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM files WHERE id = $1 AND ($2 IS NULL OR key = $2)");
+        let sql = format!("SELECT {FACTS}, {FOUND} FROM files WHERE id = $1 AND ($2 IS NULL OR key = $2)");
         let rows = self.read(sql, vec![id.into(), scope.value()]).await?;
         rows.into_iter().next().map_or_else(|| Err(StoreError::missing("file", id)), decode)
     }
 
-    /// Files in order of their ids, which is the order they were made in.
+    /// Files in order of their ids, which is the order they were made in. Their `problems`, and in their `summary` the
+    /// classes, problems and warnings, are empty lists: [`Store::file`] has them.
     ///
     /// # Errors
     /// What the database said.
@@ -129,9 +165,31 @@ impl Store {
         filter: &FileFilter,
         page: &PageRequest<FileId>,
     ) -> Result<Page<FileRow>, StoreError> {
+        self.listed(FOUND_IN_BRIEF, scope, filter, page).await
+    }
+
+    /// The same of all files, with null for what was found in them.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn files_without_findings(
+        &self,
+        scope: Scope<'_>,
+        page: &PageRequest<FileId>,
+    ) -> Result<Page<FileRow>, StoreError> {
+        self.listed(NOT_FOUND, scope, &FileFilter::default(), page).await
+    }
+
+    async fn listed(
+        &self,
+        found: &str,
+        scope: Scope<'_>,
+        filter: &FileFilter,
+        page: &PageRequest<FileId>,
+    ) -> Result<Page<FileRow>, StoreError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM files WHERE ($1 IS NULL OR key = $1) AND ($2 IS NULL OR purpose = $2) \
-             AND ($3 IS NULL OR id {} $3) ORDER BY id {} LIMIT $4",
+            "SELECT {FACTS}, {found} FROM files WHERE ($1 IS NULL OR key = $1) \
+             AND ($2 IS NULL OR purpose = $2) AND ($3 IS NULL OR id {} $3) ORDER BY id {} LIMIT $4",
             page.order.beyond(),
             page.order.sql()
         );
@@ -156,12 +214,14 @@ impl Store {
     ) -> Result<DeletedFile, StoreError> {
         let sql = format!(
             "DELETE FROM files WHERE id = $1 AND ($2 IS NULL OR key = $2) AND NOT EXISTS ({IN_USE}) \
-             RETURNING {COLUMNS}"
+             RETURNING {FACTS}, {FOUND}"
         );
-        let batch = Batch::new().must(sql, vec![id.into(), scope.value()]);
+        let batch = Batch::new()
+            .then(without_findings("id = $1"), vec![id.into()])
+            .must(sql, vec![id.into(), scope.value()]);
         match self.write(noted(batch, &deletion("file.delete", id, reason), now)?).await? {
             Ok(rows) => {
-                let row = rows.into_iter().next().and_then(|rows| rows.into_iter().next());
+                let row = rows.into_iter().nth(1).and_then(|rows| rows.into_iter().next());
                 let file = decode(row.ok_or(StoreError::Bug("a deleted file was not returned"))?)?;
                 let (versions, checkpoints) = (self.trained_on(id).await?, self.checkpoints_on(id).await?);
                 Ok(DeletedFile { file, versions, checkpoints })
@@ -201,17 +261,17 @@ impl Store {
     }
 
     /// Deletes files whose time is over and that no unfinished job uses, those first that should have gone first, at most
-    /// a thousand: what was deleted. Their blobs go with the next collection.
+    /// a thousand: which they were. Their blobs go with the next collection.
     ///
     /// # Errors
     /// What the database said.
-    pub async fn delete_expired_files(&self, now: i64) -> Result<Vec<FileRow>, StoreError> {
-        let sql = format!(
-            "DELETE FROM files WHERE id IN (SELECT id FROM files WHERE expires_at IS NOT NULL AND expires_at <= $1 \
-             AND NOT EXISTS ({IN_USE}) ORDER BY expires_at, id LIMIT $2) RETURNING {COLUMNS}"
-        );
-        match self.write(Batch::new().must(sql, vec![now.into(), EXPIRED.into()])).await? {
-            Ok(rows) => rows.into_iter().flatten().map(decode).collect(),
+    pub async fn delete_expired_files(&self, now: i64) -> Result<Vec<FileId>, StoreError> {
+        let over = over();
+        let sql = format!("DELETE FROM files WHERE id IN (SELECT id FROM files WHERE {over}) RETURNING id");
+        let values = || -> Vec<Value> { vec![now.into(), EXPIRED.into()] };
+        let batch = Batch::new().then(without_findings(&over), values()).must(sql, values());
+        match self.write(batch).await? {
+            Ok(rows) => rows.into_iter().flatten().map(|row| Reader::new("files", row).parsed()).collect(),
             Err(_) => Ok(Vec::new()),
         }
     }

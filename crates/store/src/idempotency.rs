@@ -16,6 +16,21 @@ pub struct RequestKey {
     pub token: String,
 }
 
+/// A request that asks for the right to be answered.
+#[derive(Debug, Clone, Copy)]
+pub struct NewRequest<'a> {
+    /// What names it.
+    pub key: &'a RequestKey,
+    /// What stands for its body.
+    pub fingerprint: &'a str,
+    /// The id of the row to be made.
+    pub resource: &'a str,
+    /// Milliseconds after which whoever neither answers nor renews the right loses it.
+    pub hold_ms: i64,
+    /// Milliseconds after which the request is forgotten; no fewer than `hold_ms`.
+    pub keep_ms: i64,
+}
+
 /// An answer as it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredAnswer {
@@ -56,25 +71,17 @@ impl RequestKey {
 }
 
 impl Store {
-    /// Asks for the right to answer. `fingerprint` stands for the body, `resource` is the id of the row to be made;
-    /// whoever does not answer within `hold_ms` loses the right, and after `keep_ms` the request is forgotten.
+    /// Asks for the right to answer.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] for another body under the same key.
-    pub async fn begin(
-        &self,
-        request: &RequestKey,
-        fingerprint: &str,
-        resource: &str,
-        hold_ms: i64,
-        keep_ms: i64,
-        now: i64,
-    ) -> Result<Begun, StoreError> {
+    pub async fn begin(&self, request: NewRequest<'_>, now: i64) -> Result<Begun, StoreError> {
+        let NewRequest { key, fingerprint, resource, hold_ms, keep_ms } = request;
         check_duration("hold_ms", hold_ms)?;
         for _ in 0..TRIES {
-            let mut over = request.values();
+            let mut over = key.values();
             over.push(now.into());
-            let mut values = request.values();
+            let mut values = key.values();
             values.extend([now.into(), fingerprint.into(), resource.into()]);
             values.extend([hold_ms.into(), keep_ms.max(hold_ms).into()]);
             let batch = Batch::quiet()
@@ -100,7 +107,7 @@ impl Store {
                 let row = row.ok_or(StoreError::Bug("a new request was not returned"))?;
                 let mut row = Reader::new("idempotency", row);
                 return Ok(Begun::Fresh(Ticket {
-                    request: request.clone(),
+                    request: key.clone(),
                     hold: row.integer()?,
                     created_at: row.integer()?,
                     resource: row.text()?,
@@ -108,7 +115,7 @@ impl Store {
             }
             let sql = "SELECT fingerprint, status, body FROM idempotency \
                 WHERE key = $1 AND route = $2 AND token = $3";
-            let Some(row) = self.read(sql, request.values()).await?.into_iter().next() else { continue };
+            let Some(row) = self.read(sql, key.values()).await?.into_iter().next() else { continue };
             let mut row = Reader::new("idempotency", row);
             if row.text()? != fingerprint {
                 let message = "the idempotency key was used with another request body";

@@ -24,7 +24,7 @@ pub use backup::{BackedUp, restore};
 pub use blobs::{BlobInfo, BlobReader, BlobStore, BlobWriter, Collected, LocalBlobs, Withdrawn, Young};
 pub use error::{StoreError, is_full};
 pub use files::{DeletedFile, FileFilter};
-pub use idempotency::{Begun, RequestKey, StoredAnswer, Ticket};
+pub use idempotency::{Begun, NewRequest, RequestKey, StoredAnswer, Ticket};
 pub use jobs::{Beat, ClaimLimits, JobFilter, QueueSize, Trigger, next};
 pub use keys::MAX_KEYS;
 pub use page::{Order, Page, PageRequest, Scope};

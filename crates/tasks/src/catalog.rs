@@ -15,7 +15,7 @@ use headstart_types::Manifest;
 use headstart_types::classifier::TUNED;
 use headstart_types::manifest::ImageSpec;
 use headstart_types::payload::{Datum, Modality};
-use headstart_types::{InputError, Payload};
+use headstart_types::{InputError, Payload, hex};
 use headstart_vectors::{Table, TableError};
 
 use crate::cache::Key;
@@ -218,7 +218,7 @@ impl Served {
     /// Names weights, their precision and preprocessing: what was computed under one key holds for no other.
     #[must_use]
     pub fn key(&self) -> String {
-        self.fingerprint.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(self.fingerprint.as_bytes())
     }
 
     /// Whether it gives features; what reads pairs of texts gives none.
@@ -242,10 +242,10 @@ impl Served {
         ))
     }
 
-    /// Whether it is the backbone, by name and weights, that something was fitted on. A tuned one is told by its name, which
-    /// has a digest of what was made of which weights.
+    /// Whether a head that was `fitted_on` a backbone belongs to this one: name and weights are the same. For a tuned
+    /// backbone the name is enough, since it contains a digest of its weights.
     #[must_use]
-    pub(crate) fn is_backbone(&self, fitted_on: &FittedOn) -> bool {
+    pub(crate) fn is_the_one(&self, fitted_on: &FittedOn) -> bool {
         let own = &self.manifest().backbone;
         own.id == fitted_on.id
             && (own.id.contains(TUNED) || own.sha256.eq_ignore_ascii_case(&fitted_on.sha256))
@@ -404,8 +404,8 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// What to ask for backbones that rest; said once, at the start.
-    pub fn wake_by(&self, loader: Arc<dyn Loader>) {
+    /// Sets what loads backbones that rest; called once, at the start.
+    pub fn set_loader(&self, loader: Arc<dyn Loader>) {
         let _ = self.loader.set(loader);
     }
 

@@ -226,7 +226,7 @@ impl Classifiers {
     }
 
     /// Lets keys ask classifiers of others, in place of what they could ask before.
-    pub fn let_reach(&self, reach: HashMap<String, Reach>) {
+    pub fn set_reach(&self, reach: HashMap<String, Reach>) {
         *self.reach.write().unwrap_or_else(PoisonError::into_inner) = reach;
     }
 
@@ -561,7 +561,7 @@ mod tests {
         let classifiers = Classifiers::new(metrics.shadows());
         let reach = |owners: &[&str]| Reach::Of(owners.iter().map(|owner| (*owner).to_owned()).collect());
         let keys = [("root", Reach::All), ("web", reach(&["anna"]))];
-        classifiers.let_reach(keys.into_iter().map(|(key, reach)| (key.to_owned(), reach)).collect());
+        classifiers.set_reach(keys.into_iter().map(|(key, reach)| (key.to_owned(), reach)).collect());
         let owner = |key: &'static str, model: &'static str| classifiers.owner_of(key, model);
         assert_eq!(owner("web", "anna/intents@2"), Some(("anna", "intents@2")));
         assert_eq!(owner("root", "bert/intents"), Some(("bert", "intents")));

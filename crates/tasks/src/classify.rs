@@ -9,11 +9,12 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+use crate::answer_size::AnswerSize;
 use crate::classifiers::{Chosen, Described};
 use crate::context::{Caller, TaskContext};
 use crate::error::TaskError;
 use crate::items::Timings;
-use crate::scores::{HowToRead, Scored, choose, score};
+use crate::scores::{HowToRead, Scored, Seen, choose, score, scores_of};
 use crate::task::{Done, Task, required};
 use crate::usage::Usage;
 use crate::zero_shot::{Labelled, Ranking};
@@ -228,7 +229,36 @@ impl Question {
         caller: Caller,
     ) -> Result<(Vec<Classified>, Usage, Timings), TaskError> {
         let Self { input, ranking, reading } = self;
+        cx.check_items(input.len())?;
+        let written = |one: &Chosen| {
+            let artifact = &one.version.artifact;
+            Ranking { multi_label: artifact.multi_label(), ..ranking }.written(artifact.labels().len())
+        };
+        let size = AnswerSize {
+            items: input.len(),
+            computed: scores_of(chosen),
+            written: chosen.iter().map(written).sum(),
+        };
+        let size = size.check(if several { "model" } else { "input" })?;
         let Scored { scores, items, timings } = score(cx, chosen, input, reading, caller).await?;
+        let usage = Usage::of(items.iter().map(|item| item.tokens).sum());
+        let named = Named { chosen: chosen.to_vec(), several, ranking };
+        let data = size.build(cx, caller.class, move || named.say(&scores, &items)).await??;
+        Ok((data, usage, timings))
+    }
+}
+
+/// Classifiers whose scores become an answer.
+struct Named {
+    chosen: Vec<Chosen>,
+    several: bool,
+    ranking: Ranking,
+}
+
+impl Named {
+    /// Entries by item and then by classifier, of scores by classifier and then by item.
+    fn say(self, scores: &[Vec<Vec<f32>>], items: &[Seen]) -> Result<Vec<Classified>, TaskError> {
+        let Self { chosen, several, ranking } = self;
         let mut data = Vec::with_capacity(items.len() * chosen.len());
         for (index, seen) in items.iter().enumerate() {
             for (place, classifier) in chosen.iter().enumerate() {
@@ -247,6 +277,6 @@ impl Question {
                 });
             }
         }
-        Ok((data, Usage::of(items.iter().map(|item| item.tokens).sum()), timings))
+        Ok(data)
     }
 }

@@ -32,7 +32,9 @@ impl Pace {
     pub(crate) fn learn(&self, items: usize, took: Duration) {
         let each = took.as_nanos() as u64 / items.max(1) as u64;
         let old = self.0.load(Ordering::Relaxed);
-        self.0.store(if old == 0 { each } else { old - old / 8 + each / 8 }, Ordering::Relaxed);
+        let new = if old == 0 { each } else { old - old / 8 + each / 8 };
+        // 0 stands for nothing seen yet.
+        self.0.store(new.max(1), Ordering::Relaxed);
     }
 }
 

@@ -17,7 +17,8 @@ use crate::offload::Offload;
 /// Decoded pictures held at a time, waiting or being computed: each is a tensor of some hundred kilobytes.
 const DECODED_IMAGES: usize = 64;
 
-/// Decoded sounds held at a time beside two for each CPU: one of a minute takes 4 MB at 16 kHz.
+/// Decoded sounds that may be held at a time, in addition to two for each CPU thread. A sound of a minute takes 4 MB at
+/// 16 kHz.
 const DECODED_SOUNDS: usize = 4;
 
 /// Limits that hold before work is done.
@@ -86,7 +87,8 @@ pub struct Caller {
     pub key: &'static str,
 }
 
-/// Items of a request that its key has not been asked for yet: it is once there are places for what they need.
+/// Items of a request that are not yet charged to its key. They are charged once, as soon as places in the queue are
+/// taken for them, so that a request that is refused for want of places costs the key nothing.
 pub(crate) struct Owed(AtomicUsize);
 
 impl Owed {
@@ -95,7 +97,7 @@ impl Owed {
     }
 }
 
-/// Bytes a label's embedding may keep beside the features' cache.
+/// Most bytes of the cache of label embeddings, which is a cache apart from that of the features.
 const LABEL_CACHE_BYTES: u64 = 16 << 20;
 
 impl TaskContext {
@@ -136,13 +138,15 @@ impl TaskContext {
         &self.room(class).sounds
     }
 
-    /// Whom to ask before items are worked on; said once, at the start. Without one, keys send as much as they like.
-    pub fn count_by(&self, meter: Arc<dyn Meter>) {
+    /// Sets who counts items against a key's limit; called once, at the start. Without a meter keys may send as much as
+    /// they like.
+    pub fn set_meter(&self, meter: Arc<dyn Meter>) {
         let _ = self.meter.set(meter);
     }
 
-    /// Takes a request's items of its key's minute, behind [`TaskContext::check_items`] and admission and before anything is
-    /// computed: what is refused before costs the key nothing. Bulk work of the service's own has no key's limit.
+    /// Charges a request's items to the key's limit per minute. Call it after [`TaskContext::check_items`] and
+    /// admission and before anything is computed: a request that those refuse then costs the key nothing. The service's
+    /// own bulk work has no key ("") and no limit.
     pub(crate) fn take_items(&self, items: usize, caller: Caller) -> Result<(), TaskError> {
         self.meter.get().map_or(Ok(()), |meter| meter.take(caller.key, items))
     }
@@ -155,12 +159,16 @@ impl TaskContext {
         }
     }
 
-    /// What came of asking for a backbone: where there is none of that name, but a classifier that the key may ask, the error
-    /// says so.
+    /// Passes a result on, but replaces [`TaskError::UnknownModel`] by [`TaskError::NotABackbone`] where the name is
+    /// that of a classifier that the key may ask: the client then reads what it should have named.
     ///
     /// # Errors
     /// Those of what came of it; [`TaskError::NotABackbone`].
-    pub async fn told_apart<T>(&self, done: Result<T, TaskError>, key: &str) -> Result<T, TaskError> {
+    pub async fn explain_unknown_model<T>(
+        &self,
+        done: Result<T, TaskError>,
+        key: &str,
+    ) -> Result<T, TaskError> {
         let id = match done {
             Err(TaskError::UnknownModel(id)) => id,
             done => return done,

@@ -72,7 +72,7 @@ pub async fn look_at(
     caller: Caller,
 ) -> Result<Vec<Seen>, TaskError> {
     let served = cx.catalog.of_version(&fitted_on.id).await?;
-    if !served.is_backbone(fitted_on) {
+    if !served.is_the_one(fitted_on) {
         return Err(TaskError::other_backbone(&fitted_on.id));
     }
     cx.check_items(examples.len())?;

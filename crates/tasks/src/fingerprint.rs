@@ -14,13 +14,14 @@ pub(crate) fn of(manifest: &Manifest) -> Key {
 
 #[cfg(test)]
 mod tests {
+    use headstart_types::hex;
+
     use super::*;
 
     const TEXT: &str = include_str!("../../../models/all-minilm-l6-v2/headstart.toml");
 
     fn key(text: &str) -> String {
-        let key = of(&Manifest::parse(text).unwrap());
-        key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(of(&Manifest::parse(text).unwrap()).as_bytes())
     }
 
     #[test]

@@ -1,5 +1,8 @@
-//! What clients ask for: features, zero-shot labels, similarity, reranking. Each task is one file; none of them knows HTTP.
+//! What clients ask for: features, zero-shot labels, similarity, reranking, decisions, classification, moderations, raw
+//! tensors. Each task is one file or folder, listed in [`visit_all`]; none of them knows HTTP or the store.
+//! `catalog.rs` has the backbones, `items/` the way of an item to its row.
 
+mod answer_size;
 mod cache;
 mod catalog;
 pub mod classifiers;
@@ -28,6 +31,7 @@ pub mod tensors;
 mod usage;
 pub mod zero_shot;
 
+pub use answer_size::MOST_NUMBERS;
 pub use catalog::{Catalog, Entry, Known, LoadError, Loader, Resident, Served, State};
 pub use context::{Caller, Meter, TaskContext, TaskLimits};
 pub use error::TaskError;

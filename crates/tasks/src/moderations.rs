@@ -1,16 +1,19 @@
 //! A multi-label classifier in the body of OpenAI's moderation endpoint, as `POST /v1/moderations`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use headstart_methods::artifact::Artifact;
 use headstart_types::Payload;
 use headstart_types::payload::{Modality, Truncate};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::answer_size::AnswerSize;
 use crate::context::{Caller, TaskContext};
 use crate::error::TaskError;
 use crate::features::is_zero;
-use crate::scores::{HowToRead, Scored, scores};
+use crate::scores::{HowToRead, Scored, Seen, choose, score, scores_of};
 use crate::task::{Done, Task, required};
 use crate::zero_shot::PRESENT;
 
@@ -92,33 +95,47 @@ impl Task for Moderations {
         let input = required(params.input, "input")?;
         let reading = HowToRead { modality: params.modality, truncate: params.truncate.unwrap_or_default() };
         let names = [model];
-        let (chosen, Scored { scores, items, timings }) =
-            scores(cx, &names, input, reading, (caller, None)).await?;
+        let chosen = choose(cx, &names, (caller, None)).await?;
         let [model] = names;
-        let (classifier, scores) =
-            chosen.first().zip(scores.first()).ok_or(TaskError::Bug("a classifier without scores"))?;
-        let artifact = &classifier.version.artifact;
+        let classifier = chosen.first().ok_or(TaskError::Bug("a name without a classifier"))?;
+        let artifact = Arc::clone(&classifier.version.artifact);
         if !artifact.multi_label() {
             let problem = format!("`{model}` gives one label an item; moderations need several");
             return Err(TaskError::Invalid { param: "model".into(), problem });
         }
-        let (labels, thresholds) = (artifact.labels(), artifact.thresholds());
-        let results = scores.iter().zip(items).map(|(scores, seen)| {
-            let applies = |class: usize| {
-                let own = thresholds.and_then(|each| each.get(class)).copied().unwrap_or(PRESENT);
-                scores.get(class).is_some_and(|score| *score >= own)
-            };
-            let named = || labels.iter().cloned();
-            Moderated {
-                flagged: (0..labels.len()).any(applies),
-                categories: named().enumerate().map(|(class, name)| (name, applies(class))).collect(),
-                category_scores: named().zip(scores.iter().copied()).collect(),
-                category_applied_input_types: named().map(|name| (name, vec![seen.modality])).collect(),
-                truncated_tokens: seen.lost.truncated_tokens,
-                unknown_words: seen.lost.unknown_words,
-            }
-        });
+        cx.check_items(input.len())?;
+        let size = AnswerSize {
+            items: input.len(),
+            computed: scores_of(&chosen),
+            // Each label stands in three objects.
+            written: 3 * artifact.labels().len(),
+        };
+        let size = size.check("input")?;
+        let Scored { mut scores, items, timings } = score(cx, &chosen, input, reading, caller).await?;
+        let scores = scores.pop().ok_or(TaskError::Bug("a classifier without scores"))?;
+        let say = move || -> Vec<Moderated> {
+            scores.iter().zip(&items).map(|(scores, seen)| moderated(&artifact, scores, seen)).collect()
+        };
+        let results = size.build(cx, caller.class, say).await?;
         let id = format!("modr-{}", uuid::Uuid::now_v7().simple());
-        Ok(Done { answer: ModerationAnswer { id, model, results: results.collect() }, timings })
+        Ok(Done { answer: ModerationAnswer { id, model, results }, timings })
+    }
+}
+
+/// What a classifier's scores say of an item.
+fn moderated(artifact: &Artifact, scores: &[f32], seen: &Seen) -> Moderated {
+    let (labels, thresholds) = (artifact.labels(), artifact.thresholds());
+    let applies = |class: usize| {
+        let own = thresholds.and_then(|each| each.get(class)).copied().unwrap_or(PRESENT);
+        scores.get(class).is_some_and(|score| *score >= own)
+    };
+    let named = || labels.iter().cloned();
+    Moderated {
+        flagged: (0..labels.len()).any(applies),
+        categories: named().enumerate().map(|(class, name)| (name, applies(class))).collect(),
+        category_scores: named().zip(scores.iter().copied()).collect(),
+        category_applied_input_types: named().map(|name| (name, vec![seen.modality])).collect(),
+        truncated_tokens: seen.lost.truncated_tokens,
+        unknown_words: seen.lost.unknown_words,
     }
 }

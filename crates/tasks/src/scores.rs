@@ -47,19 +47,6 @@ pub(crate) struct Seen {
     pub(crate) modality: Modality,
 }
 
-/// The versions that names mean for this caller, and what they say of the items.
-pub(crate) async fn scores(
-    cx: &TaskContext,
-    names: &[String],
-    input: Payload,
-    reading: HowToRead,
-    (caller, user): (Caller, Option<&str>),
-) -> Result<(Vec<Chosen>, Scored), TaskError> {
-    let chosen = choose(cx, names, (caller, user)).await?;
-    let scored = score(cx, &chosen, input, reading, caller).await?;
-    Ok((chosen, scored))
-}
-
 /// The versions that names mean for one request of this caller.
 pub(crate) async fn choose(
     cx: &TaskContext,
@@ -79,6 +66,13 @@ pub(crate) async fn choose(
     })
 }
 
+/// Scores that are computed for each item, those of versions that score along among them.
+pub(crate) fn scores_of(chosen: &[Chosen]) -> usize {
+    let along = chosen.iter().filter_map(|chosen| chosen.shadow.as_ref().map(|(version, _)| version));
+    let all = chosen.iter().map(|chosen| &chosen.version).chain(along);
+    all.map(|version| version.artifact.labels().len()).sum()
+}
+
 /// The labels that a version gives items, sorted, as it would answer them; also one that does not answer requests.
 ///
 /// # Errors
@@ -89,13 +83,14 @@ pub async fn labels_given(
     input: Payload,
     caller: Caller,
 ) -> Result<Vec<Vec<String>>, TaskError> {
+    cx.check_items(input.len())?;
     let chosen = Chosen::alone(name, Arc::clone(&artifact))?;
     let scored = score(cx, &[chosen], input, HowToRead::default(), caller).await?;
     let labels = |scores: &Vec<f32>| verdict(&artifact, scores).into_iter().map(str::to_owned).collect();
     Ok(scored.scores.first().into_iter().flatten().map(labels).collect())
 }
 
-/// Probabilities of every classifier for every item: one pass for each backbone.
+/// Probabilities of every classifier for every item, which have been counted: one pass for each backbone.
 pub(crate) async fn score(
     cx: &TaskContext,
     chosen: &[Chosen],
@@ -107,7 +102,6 @@ pub(crate) async fn score(
     for (place, classifier) in chosen.iter().enumerate() {
         by_backbone.entry(Arc::clone(&classifier.version.backbone)).or_default().push(place);
     }
-    cx.check_items(input.len())?;
     let owed = Owed::of(input.len());
     let mut scored =
         Scored { scores: vec![Vec::new(); chosen.len()], items: Vec::new(), timings: Timings::default() };
@@ -163,7 +157,7 @@ fn on_their_backbone(served: &Served, heads: &mut [Chosen]) -> Result<(), TaskEr
 /// Whether a version was fitted on this backbone. What rests on names alone has learnt nothing of features.
 fn fits(served: &Served, artifact: &Artifact) -> bool {
     let width = artifact.head().is_none_or(|head| head.dim() == served.manifest().dimension());
-    artifact.rung() == Some(Rung::ZeroShot) || (width && served.is_backbone(artifact.backbone()))
+    artifact.rung() == Some(Rung::ZeroShot) || (width && served.is_the_one(artifact.backbone()))
 }
 
 impl Described {

@@ -91,7 +91,8 @@ pub struct Comparison {
     pub p: f64,
     /// Rows that are compared.
     pub rows: u64,
-    /// Rows below which a version passes by no lack of proof: so many that losing one in ten and winning none is refused.
+    /// Fewest rows on which a version can pass: so many that one which loses a tenth of them and wins none would be
+    /// refused.
     #[schema(example = 40)]
     pub rows_needed: u64,
     /// Where production's answers come from.

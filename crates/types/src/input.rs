@@ -263,10 +263,15 @@ impl utoipa::PartialSchema for Payload {
             ObjectBuilder::new().property(key, value).required(key).description(Some(says))
         };
         let objects = || {
+            let url = object("url", string().into(), "The same in an object.");
+            let url = OneOfBuilder::new().item(string()).item(url);
+            let data = object("data", string().into(), "The file's own bytes say its format.");
             [
                 object("text", string().into(), "A text."),
                 object("image", string().into(), "A picture: base64 of the file, or a data URL."),
+                object("image_url", url.into(), "A picture likewise, as OpenAI's bodies have it."),
                 object("audio", string().into(), "A sound: base64 of the file, or a data URL."),
+                object("input_audio", data.into(), "A sound likewise, as OpenAI's bodies have it."),
                 object("tokens", tokens().into(), "Token ids of the model's own vocabulary."),
             ]
         };

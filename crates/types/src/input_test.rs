@@ -171,3 +171,15 @@ fn a_picture_is_a_url_or_an_object_with_one() {
         assert!(serde_json::from_str::<Payload>(json).is_err(), "{json}");
     }
 }
+
+#[test]
+fn the_document_has_every_form_of_an_object_that_is_taken() {
+    let document = serde_json::to_value(<Payload as utoipa::PartialSchema>::schema()).unwrap();
+    let keys = |forms: &serde_json::Value| -> Vec<String> {
+        let forms = forms.as_array().unwrap().iter();
+        forms.filter_map(|form| form["required"][0].as_str().map(str::to_owned)).collect()
+    };
+    let all = ["text", "image", "image_url", "audio", "input_audio", "tokens"];
+    assert_eq!(keys(&document["oneOf"]), all);
+    assert_eq!(keys(&document["oneOf"][2]["items"]["oneOf"]), all);
+}

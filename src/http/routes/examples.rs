@@ -172,7 +172,7 @@ pub(crate) async fn create(visible: Visible, request: Request) -> Result<Respons
         };
         let tasks = &visible.app.tasks;
         let few_shot = within(caller, async {
-            Ok(tasks.told_apart(from_words(tasks, words).await, visible.identity.key).await?)
+            Ok(tasks.explain_unknown_model(from_words(tasks, words).await, visible.identity.key).await?)
         })
         .await?;
         let id = visible.classifier(&name)?;

@@ -95,7 +95,7 @@ pub(crate) enum Function {
         (status = 200, description = "Vectors, labels or cosines.", body = serde_json::Value),
         (status = 400, description = "A field is missing, wrong or too long.", body = ErrorBody),
         (status = 401, description = "Missing or unknown key.", body = ErrorBody),
-        (status = 403, description = "The key lacks the scope.", body = ErrorBody),
+        (status = 403, description = "The key lacks the scope, or no keys are asked for and a page of another origin sent it.", body = ErrorBody),
         (status = 404, description = "No model of that name.", body = ErrorBody),
         (status = 413, description = "The body, a picture or a sound is larger than allowed.", body = ErrorBody),
         (status = 415, description = "The body's type, or the format of a picture or sound, is not taken.", body = ErrorBody),

@@ -54,7 +54,7 @@ pub(crate) struct HuggingFaceRerankBody {
         (status = 200, description = "The texts, best first.", body = Vec<BareResult>),
         (status = 400, description = "A field is missing, wrong or too long.", body = ErrorBody),
         (status = 401, description = "Missing or unknown key.", body = ErrorBody),
-        (status = 403, description = "The key lacks the scope.", body = ErrorBody),
+        (status = 403, description = "The key lacks the scope, or no keys are asked for and a page of another origin sent it.", body = ErrorBody),
         (status = 404, description = "No model of that name.", body = ErrorBody),
         (status = 413, description = "The body is larger than allowed.", body = ErrorBody),
         (status = 415, description = "The body's type is not taken.", body = ErrorBody),
@@ -89,7 +89,7 @@ pub(crate) async fn rerank(
         };
         watch.decoded();
         let done = Rerank::run(&app.tasks, params, caller).await;
-        let done = app.tasks.told_apart(done, caller.key).await?;
+        let done = app.tasks.explain_unknown_model(done, caller.key).await?;
         match done.answer {
             RerankAnswer::Bare(results) => Ok(stamp(Json(results).into_response(), watch, done.timings)),
             RerankAnswer::Ranked(_) => Err(TaskError::Bug("texts were answered as documents").into()),

@@ -167,7 +167,7 @@ pub(crate) async fn resolve(visible: &Visible, request: JobRequest, id: JobId) -
 /// The folder of a backbone that gives features. It is not held any longer: what is trained in its place need not fit beside it.
 async fn backbone(visible: &Visible, model: &str) -> Result<Folder, ApiError> {
     let tasks = &visible.app.tasks;
-    let served = tasks.told_apart(tasks.catalog.get(model).await, visible.identity.key).await?;
+    let served = tasks.explain_unknown_model(tasks.catalog.get(model).await, visible.identity.key).await?;
     served.check_features("model")?;
     Ok(served.folder().clone())
 }

@@ -142,7 +142,7 @@ pub(crate) async fn row(visible: &Visible, id: &str) -> Result<Job, ApiError> {
 )]
 pub(crate) async fn list(visible: Visible, uri: Uri) -> Result<Json<List<JobObject>>, ApiError> {
     let query = Query::of(&uri);
-    let filter = JobFilter { state: None, metadata: query.pairs("metadata") };
+    let filter = JobFilter { state: None, metadata: query.pairs("metadata")? };
     let found = visible.store.jobs(visible.scope(), &filter, &query.page(LIMITS)?).await?;
     let mut data = Vec::with_capacity(found.data.len());
     for job in found.data {

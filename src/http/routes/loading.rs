@@ -79,7 +79,7 @@ pub(crate) async fn unload(visible: Visible, Path(id): Path<String>) -> Result<J
 pub(super) async fn load_of(visible: &Visible, id: &str, caller: Caller) -> Result<(), ApiError> {
     let key = visible.identity.key;
     let loaded = noted(visible, "backbone.load", id, move |app, id| async move {
-        match app.tasks.told_apart(app.loading()?.load(&id).await, key).await {
+        match app.tasks.explain_unknown_model(app.loading()?.load(&id).await, key).await {
             Ok(_) => Ok(()),
             Err(TaskError::BrokenModel { reason, .. }) => {
                 Err(ApiError::conflict(format!("`{id}` could not be loaded: {reason}")))
@@ -93,13 +93,13 @@ pub(super) async fn load_of(visible: &Visible, id: &str, caller: Caller) -> Resu
 pub(super) async fn unload_of(visible: &Visible, id: &str) -> Result<(), ApiError> {
     let key = visible.identity.key;
     let unloaded = noted(visible, "backbone.unload", id, move |app, id| async move {
-        Ok(app.tasks.told_apart(app.loading()?.unload(&id).await, key).await?)
+        Ok(app.tasks.explain_unknown_model(app.loading()?.unload(&id).await, key).await?)
     });
     unloaded.await
 }
 
 /// Does something with a backbone and says in the audit who did it, on a task of its own: whoever asked may leave before it
-/// is done, and what is done is noted.
+/// is done, and what is done is noted. Where the store takes no note, the log's line of the audit is written here.
 async fn noted<F>(
     visible: &Visible,
     action: &'static str,
@@ -114,7 +114,18 @@ where
     let doing = async move {
         acting.await?;
         let act = NewAct { who, action: action.to_owned(), subject, details: json!({}) };
-        Ok::<_, ApiError>(store.note(&act, clock::now_ms()).await?)
+        let noted = store.note(&act, clock::now_ms()).await;
+        if let Err(error) = &noted {
+            tracing::error!(
+                target: "audit",
+                %error,
+                who = act.who,
+                action,
+                subject = act.subject,
+                "done, and not noted"
+            );
+        }
+        noted.map_err(ApiError::from)
     };
     tokio::spawn(doing.in_current_span()).await.unwrap_or_else(|error| {
         tracing::error!(%error, action, "an act on a backbone was cut off");

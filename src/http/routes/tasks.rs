@@ -37,7 +37,7 @@ async fn handle<T: Task>(State(app): State<Arc<App>>, request: Request) -> Resul
         let (request, _memory) = body_memory::hold(&app, request).await?;
         let params = extract::params::<T>(&app, request).await?;
         watch.decoded();
-        Ok(app.tasks.told_apart(T::run(&app.tasks, params, caller).await, caller.key).await?)
+        Ok(app.tasks.explain_unknown_model(T::run(&app.tasks, params, caller).await, caller.key).await?)
     })
     .await?;
     answer(done, watch).await

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Bytes;
-use axum::extract::multipart::{Field, MultipartError};
-use axum::extract::{FromRequest as _, Multipart, Request};
+use axum::extract::Request;
+use axum::extract::multipart::MultipartError;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use headstart_store::{BlobInfo, StoreError};
@@ -17,6 +17,7 @@ use crate::http::error::ApiError;
 use crate::http::extract::uncompressed;
 use crate::http::idempotent::{Sent, once};
 use crate::http::objects::file::FileObject;
+use crate::http::parts::{Field, Parts, problem};
 use crate::http::visible::Visible;
 use crate::intake::{self, Hold, PURPOSE, Upload};
 
@@ -65,12 +66,16 @@ async fn answer(visible: &Visible, headers: &HeaderMap, form: &Form) -> Result<R
         return Err(missing("expires_after[seconds]"));
     }
     let (blob, filename) = form.blob.clone().ok_or_else(|| missing("file"))?;
+    let held = form.hold.as_ref().ok_or_else(|| missing("file"))?;
+    // What is only looked at is no file that could be made twice: its answer, which may be long, is not kept.
+    let without_key = HeaderMap::new();
+    let headers = if form.validate_only { &without_key } else { headers };
     // The digest stands for the bytes, which nobody holds whole.
     let said: Bytes = json!([blob.sha256, filename, form.seconds, form.validate_only]).to_string().into();
     let sent = Sent { headers, route: "POST /v1/files", place: "", body: &said };
     let id = FileId::new(clock::now_ms(), chance()?);
     // The work's own: whoever sent the form may leave before it is done.
-    let hold = visible.app.uploads.hold(&blob);
+    let hold = held.again(&blob);
     let (seconds, validate_only) = (form.seconds, form.validate_only);
     let has_row = Arc::clone(&form.has_row);
     once(visible, sent, id.into(), move |visible, id| async move {
@@ -131,7 +136,7 @@ pub(crate) fn chance<const N: usize>() -> Result<[u8; N], ApiError> {
 /// Reads the form part by part; what was stored stands in it also when a later part is wrong.
 async fn read(visible: &Visible, request: Request, form: &mut Form) -> Result<(), ApiError> {
     uncompressed(request.headers())?;
-    let mut parts = Multipart::from_request(request, &()).await.map_err(|rejection| {
+    let mut parts = Parts::of(request).await.map_err(|rejection| {
         ApiError::unsupported(format!("send multipart/form-data: {}", rejection.body_text()))
     })?;
     while let Some(field) = in_time(visible, parts.next_field()).await? {
@@ -184,7 +189,7 @@ async fn in_time<T>(
 ) -> Result<Option<T>, ApiError> {
     let next = tokio::time::timeout(visible.app.request_timeout(), next).await;
     next.map_err(|_| ApiError::deadline())?.map_err(|error| {
-        ApiError::invalid_json(format!("the multipart body could not be read: {}", error.body_text()))
+        ApiError::invalid_json(format!("the multipart body could not be read: {}", problem(&error)))
     })
 }
 
@@ -205,6 +210,7 @@ async fn store(visible: &Visible, mut field: Field<'_>) -> Result<(BlobInfo, Hol
     let filename = filename(field.file_name());
     let used = visible.store.bytes_used(visible.identity.key).await?;
     let left = config.key_file_bytes.saturating_sub(used);
+    let mut counted = visible.app.uploads.count(visible.identity.key);
     let mut writer = visible.store.blobs().begin().await?;
     let mut bytes = 0_u64;
     while let Some(piece) = in_time(visible, field.chunk()).await? {
@@ -213,14 +219,14 @@ async fn store(visible: &Visible, mut field: Field<'_>) -> Result<(BlobInfo, Hol
             let limit = usize::try_from(config.max_file_bytes).unwrap_or(usize::MAX);
             return Err(ApiError::body_too_large(limit).about("file"));
         }
-        if bytes > left {
-            let limit = config.key_file_bytes;
+        if let Err(others) = counted.add(piece.len() as u64, left) {
+            let (used, limit) = (used.saturating_add(others), config.key_file_bytes);
             return Err(StoreError::Quota { used, limit, needed: bytes }.into());
         }
         writer.write(&piece).await?;
     }
     let (blob, hold) = visible.app.uploads.finish(writer).await?;
-    Ok((blob, hold, filename))
+    Ok((blob, hold.counting(counted), filename))
 }
 
 /// The last part of the name that came with a file, fit to be shown.

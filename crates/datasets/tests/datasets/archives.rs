@@ -112,6 +112,13 @@ fn paths_that_lead_elsewhere_are_refused() {
 }
 
 #[test]
+fn a_path_that_goes_up_and_stays_inside_is_refused_and_not_said_to_lead_out() {
+    let inspection = told("a.zip", zipped(&with(&[("a/../b/3.txt", b"third time lucky")])));
+    assert_eq!(problems(&inspection), [path("a/../b/3.txt", Code::UnsafePath)]);
+    assert_eq!(inspection.problems[0].message, "the path has `..` in it, which is refused wherever it leads");
+}
+
+#[test]
 fn links_and_special_files_are_refused() {
     use tar::EntryType;
     let mut bytes = Vec::new();

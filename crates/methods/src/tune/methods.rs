@@ -9,7 +9,7 @@ use super::batches;
 use super::choose::{Choice, Goal, Role, What};
 use super::graph::Tunable;
 use super::low_rank::LowRank;
-use super::recipe::{Recipe, Steps};
+use super::recipe::{OptimiserKind, Recipe};
 use super::train::{SHARES, Tuned};
 use crate::data::Targets;
 use crate::error::MethodError;
@@ -99,8 +99,8 @@ impl Plan {
     #[must_use]
     pub fn from_random(&self) -> Self {
         let learning_rate = match self.recipe.optimiser {
-            Steps::Adamw => RANDOM_RATE,
-            Steps::Sgd => self.recipe.learning_rate,
+            OptimiserKind::Adamw => RANDOM_RATE,
+            OptimiserKind::Sgd => self.recipe.learning_rate,
         };
         let recipe = Recipe {
             embeddings: true,
@@ -412,9 +412,9 @@ pub fn named(head: Head, method: &dyn Method, params: &Params) -> Result<Head, M
     Head::new(parts)
 }
 
-/// A head as its training left it, where no rows are left to calibrate it by: logits are over the temperature of the head that it
-/// began with, as the loss saw them, where this makes it less sure, and else over 1. Training makes it surer still, and a few
-/// rows that the first head told apart make its temperature small.
+/// A trained head where no held-out rows are left to calibrate it by. Its temperature is that of the head it began
+/// with, but at least 1. Less than 1 would make it surer: training does that anyway, and a small temperature says only
+/// that few rows were easy to separate.
 ///
 /// # Errors
 /// None that a head which exists can have.
@@ -423,9 +423,9 @@ pub fn uncalibrated(head: Head) -> Result<Head, MethodError> {
     head.calibrated(temperature, None)
 }
 
-/// A fit on features that were trained towards the labels of its own rows, which no fold has held out since. What its folds say
-/// of it is left out, and a temperature by which they would make it surer: it is that of `first`, the head on the features as
-/// they came, where this makes it less sure, and else 1.
+/// A fit on features that were themselves trained on the labels of its rows. Its folds held out nothing that the
+/// features had not seen, so their scores are dropped, and the temperature is that of `first`, the head on the
+/// untrained features, but at least 1.
 ///
 /// # Errors
 /// None that heads which exist can have.

@@ -33,6 +33,6 @@ pub use methods::{Full, Lora, Partial, Plan, SetFit, calibrated, named, tuned_he
 pub use parted::Parted;
 pub use prefix::Prefix;
 pub use probe::Asking;
-pub use recipe::{Recipe, Steps};
+pub use recipe::{OptimiserKind, Recipe};
 pub use requantise::can_be_rounded;
 pub use train::{Epoch, Mixed, Score, Tuned, Work, train};

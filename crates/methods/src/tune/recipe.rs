@@ -8,11 +8,11 @@ use crate::linear_probe::ClassWeight;
 use crate::method::{Checked, hyperparameter};
 use crate::optim::fused::Rule;
 
-/// Which rule makes the steps.
+/// Which optimiser trains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Steps {
-    /// AdamW with the usual means.
+pub enum OptimiserKind {
+    /// AdamW with betas of 0.9 and 0.999 and an epsilon of 1e-8 (Loshchilov and Hutter, 2019).
     Adamw,
     /// Gradient descent with a momentum of 0.9.
     Sgd,
@@ -28,20 +28,20 @@ pub struct Recipe {
     pub batch_size: usize,
     /// Parts that a step's examples are computed in, one after the other: less memory, the same step.
     pub accumulate: usize,
-    /// The rule of the steps.
-    pub optimiser: Steps,
-    /// Step size of the backbone's last weights.
+    /// The optimiser.
+    pub optimiser: OptimiserKind,
+    /// Learning rate of the backbone's last weights.
     pub learning_rate: f32,
-    /// How many times larger the head's is.
+    /// The head's learning rate as a multiple of `learning_rate`.
     pub head_rate: f32,
-    /// What the step size of the backbone's first weights is, as a share of that of its last; those between lie on a
-    /// geometric line.
+    /// The learning rate of the backbone's first weights as a share of that of its last; those between lie on a geometric
+    /// line.
     pub layer_decay: f32,
-    /// Share of a weight that a step of size 1 takes away; biases and scales keep theirs.
+    /// Share of a weight that a step at a learning rate of 1 takes away; biases and scales keep theirs.
     pub weight_decay: f32,
-    /// Share of the steps over which the step size rises.
+    /// Share of the steps over which the learning rate rises.
     pub warm_up: f64,
-    /// Longest gradient.
+    /// Largest L2 norm of the gradient over all weights together; a longer one is scaled down to it.
     pub clip: f32,
     /// Share of a label's mass that goes to all classes alike.
     pub label_smoothing: f64,
@@ -69,7 +69,7 @@ impl Default for Recipe {
             epochs: 3,
             batch_size: 32,
             accumulate: 1,
-            optimiser: Steps::Adamw,
+            optimiser: OptimiserKind::Adamw,
             learning_rate: 5e-5,
             head_rate: 10.0,
             layer_decay: 0.5,
@@ -115,8 +115,8 @@ impl Checked for Recipe {
 impl Recipe {
     pub(super) fn rule(&self) -> Rule {
         match self.optimiser {
-            Steps::Adamw => Rule::AdamW { betas: (0.9, 0.999), epsilon: 1e-8 },
-            Steps::Sgd => Rule::Sgd { momentum: 0.9 },
+            OptimiserKind::Adamw => Rule::AdamW { betas: (0.9, 0.999), epsilon: 1e-8 },
+            OptimiserKind::Sgd => Rule::Sgd { momentum: 0.9 },
         }
     }
 }

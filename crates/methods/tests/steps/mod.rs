@@ -2,7 +2,7 @@
 
 use headstart_methods::data::Targets;
 use headstart_methods::tune::{
-    Choice, LowRank, Recipe, Role, Steps, Tunable, Tuned, What, Work, prepare, train,
+    Choice, LowRank, OptimiserKind, Recipe, Role, Tunable, Tuned, What, Work, prepare, train,
 };
 use headstart_methods::{MethodError, Unattended};
 use headstart_onnx::proto::{Model, Node, Tensor as Constant, ValueInfo};
@@ -22,7 +22,7 @@ fn one_step(head_rate: f32, layer_decay: f32, weight_decay: f32) -> (Vec<Trained
         epochs: 1,
         batch_size: data.learn.len(),
         learning_rate: 0.1,
-        optimiser: Steps::Sgd,
+        optimiser: OptimiserKind::Sgd,
         warm_up: 0.0,
         share: Some(1.0),
         head_rate,

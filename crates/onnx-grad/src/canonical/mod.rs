@@ -12,8 +12,9 @@ use crate::graph::Graph;
 use crate::probe::Facts;
 use matcher::Matcher;
 
-/// Rewrites a graph whose values are known; those of `kept` stay, and constants that are `trained` are no numbers. No value
-/// changes its meaning, some go.
+/// Replaces groups of nodes by the one node that computes the same. Values named in `kept` are not removed. A constant
+/// named in `trained` is not taken for a fixed number, since training will change it. No value that stays changes its
+/// meaning.
 pub(crate) fn canonicalise(graph: &mut Graph, facts: &Facts, kept: &HashSet<&str>, trained: &[&str]) {
     for find in [layer_normalization::find, gelu::find, linear::find] {
         let found = find(&Matcher::new(graph, facts, kept, trained));

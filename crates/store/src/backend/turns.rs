@@ -11,9 +11,10 @@ use crate::error::StoreError;
 /// How often a writer that waits looks again; a commit that reaches the disk takes longer.
 const LOOK_EVERY: Duration = Duration::from_micros(500);
 
-/// Two files beside a database, locked by whoever is to write. Who wants the turn takes the gate, waits there, and gives the
-/// gate back with the turn in hand: whoever has just written finds the gate taken, and comes behind those who wait. What a
-/// process holds is free once it ends, however it ends.
+/// Two locked files beside a database, which make writers queue. To write, a process locks `gate`, waits for `turn`
+/// while it holds the gate, and unlocks the gate once it has the turn. A writer that has just finished and wants to
+/// write again finds the gate locked by one that waits, and so comes after it. Locks of a process are freed when it
+/// ends, however it ends.
 pub(super) struct Turns {
     gate: File,
     turn: File,

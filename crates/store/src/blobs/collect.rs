@@ -79,8 +79,10 @@ impl Store {
         Ok(!self.read(NAMED, bounds(sha256.as_str())).await?.is_empty())
     }
 
-    /// Removes blobs that no row names and that were written at least `age_ms` ago: a younger one may be about to
-    /// get its row. One from further in the future was written before the clock was set back. One collection at a time; a backup in progress defers it.
+    /// Removes blobs that no row names and that were written at least `age_ms` ago: a younger one may be about to get
+    /// its row. A blob dated further into the future than clocks differ (`AHEAD_MS`) was written before the clock was
+    /// set back, and counts as old. One collection runs at a time; while a backup or another collection runs nothing is
+    /// removed, see [`Collected::deferred`].
     ///
     /// # Errors
     /// What the database or the file system said.

@@ -48,10 +48,10 @@ fn claimable() -> String {
     )
 }
 
-/// When the key of a row of `jobs` was last given a worker. What waits counts as not served: a job that was given back
-/// takes its key's turn again. A start that a clock set back has put into the future counts as none.
-/// A job that is taken again keeps its first start: it goes on with the turn it had, and its key is not put behind others for
-/// a worker that was lost or a pause. `$1` is now.
+/// SQL for the time at which the key of a row of `jobs` was last given a worker; 0 for never. `$1` is now.
+/// - Queued jobs don't count, also those that were given back: their key keeps its earlier place.
+/// - A job that is claimed again keeps its first start, so that a lost worker or a pause does not put its key behind others.
+/// - Starts in the future don't count: the clock was set back since.
 fn served() -> String {
     format!(
         "COALESCE((SELECT MAX(started_at) FROM jobs AS past WHERE past.key = jobs.key AND started_at <= $1 \

@@ -1,17 +1,25 @@
 //! File rows: quota, lists, retention, and what keeps a file.
 
-use headstart_store::{Expected, FileFilter, Order, PageRequest, Scope, Store, StoreError};
+use headstart_store::{
+    Begun, Expected, FileFilter, NewRequest, Order, PageRequest, RequestKey, Scope, Store, StoreError,
+    StoredAnswer,
+};
 use headstart_types::classifier::ClassifierId;
-use headstart_types::file::FileState;
+use headstart_types::file::{FileRow, FileState};
 use headstart_types::ids::FileId;
 use headstart_types::job::Checkpoint;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{T, claim, contract, digest, file, file_of, intent, job, job_on, reason, version};
+use crate::support::{
+    T, claim, contract, digest, file, file_of, intent, job, job_on, reason, takes, version,
+};
 
 contract!(
     a_file_comes_back_as_it_was_written,
     a_key_keeps_within_its_bytes,
+    what_was_found_in_a_file_counts_in_bytes,
+    a_list_leaves_out_the_classes_and_findings_that_a_file_has,
+    the_answer_kept_for_a_file_that_goes_is_without_classes_and_findings,
     files_are_listed_by_purpose_in_pages_either_way,
     a_file_in_use_stays_until_its_job_is_over,
     deleting_a_file_names_what_was_trained_on_it,
@@ -33,13 +41,82 @@ async fn a_file_comes_back_as_it_was_written(store: Store) {
 }
 
 async fn a_key_keeps_within_its_bytes(store: Store) {
-    store.create_file(&file_of("alice", 60, T), 100).await.unwrap();
-    let refused = store.create_file(&file_of("alice", 41, T), 100).await;
-    assert!(matches!(refused, Err(StoreError::Quota { used: 60, limit: 100, needed: 41 })), "{refused:?}");
-    store.create_file(&file_of("alice", 40, T), 100).await.unwrap();
-    store.create_file(&file_of("bob", 100, T), 100).await.unwrap();
-    assert_eq!(store.bytes_used("alice").await.unwrap(), 100);
+    let found = takes(&file_of("alice", 0, T));
+    let quota = 100 + 2 * found;
+    store.create_file(&file_of("alice", 60, T), quota).await.unwrap();
+    let refused = store.create_file(&file_of("alice", 41, T), quota).await;
+    let Err(StoreError::Quota { used, limit, needed }) = refused else { panic!("{refused:?}") };
+    assert_eq!((used, limit, needed), (60 + found, quota, 41 + found));
+    store.create_file(&file_of("alice", 40, T), quota).await.unwrap();
+    store.create_file(&file_of("bob", 100 + found, T), quota).await.unwrap();
+    assert_eq!(store.bytes_used("alice").await.unwrap(), quota);
     assert_eq!(store.bytes_used("nobody").await.unwrap(), 0);
+}
+
+async fn what_was_found_in_a_file_counts_in_bytes(store: Store) {
+    let mut row = file_of("alice", 1, T);
+    row.problems = json!([{"message": "x".repeat(300)}]);
+    row.summary = json!({"summary": {"classes": [{"label": "é".repeat(500)}]}});
+    let all = takes(&row);
+    assert!(all > 1 + 300 + 1000, "{all}");
+    let refused = store.create_file(&row, all - 1).await;
+    let Err(StoreError::Quota { used, limit, needed }) = refused else { panic!("{refused:?}") };
+    assert_eq!((used, limit, needed), (0, all - 1, all));
+    store.create_file(&row, all).await.unwrap();
+    assert_eq!(store.bytes_used("alice").await.unwrap(), all);
+}
+
+async fn a_list_leaves_out_the_classes_and_findings_that_a_file_has(store: Store) {
+    let mut row = file_of("alice", 1, T);
+    row.problems = json!([{"code": "no_label"}]);
+    row.summary = json!({
+        "format": "csv",
+        "summary": {"examples": 3, "classes": [{"label": "\"é\"", "examples": 3}]},
+        "problems": [{"code": "no_label"}],
+        "problem_counts": {"no_label": 1},
+        "warnings": [{"code": "duplicate"}],
+    });
+    store.create_file(&row, u64::MAX).await.unwrap();
+    assert_eq!(store.file(Scope::All, &row.id).await.unwrap(), row);
+    let page = PageRequest::newest(9);
+    let listed = store.files(Scope::Key("alice"), &FileFilter::default(), &page).await.unwrap().data;
+    let summary = json!({
+        "format": "csv",
+        "summary": {"examples": 3, "classes": []},
+        "problems": [],
+        "problem_counts": {"no_label": 1},
+        "warnings": [],
+    });
+    assert_eq!(listed, [FileRow { problems: json!([]), summary, ..row.clone() }]);
+    let bare = store.files_without_findings(Scope::Key("alice"), &page).await.unwrap().data;
+    assert_eq!(bare, [FileRow { problems: Value::Null, summary: Value::Null, ..row }]);
+    assert!(store.files_without_findings(Scope::Key("bob"), &page).await.unwrap().data.is_empty());
+}
+
+async fn the_answer_kept_for_a_file_that_goes_is_without_classes_and_findings(store: Store) {
+    let begin = async |token: &str, resource: &str| {
+        let key = RequestKey { key: "alice".into(), route: "r".into(), token: token.into() };
+        let new = NewRequest { key: &key, fingerprint: "f", resource, hold_ms: 1000, keep_ms: 100_000 };
+        store.begin(new, T).await.unwrap()
+    };
+    let whole = json!({"id": "f", "classes": [{"label": "a"}], "problems": [], "warnings": [], "rows": 3});
+    let mut ids = Vec::new();
+    for (token, expires_at) in [("kept", None), ("deleted", None), ("expired", Some(T + 10))] {
+        let mut row = file_of("alice", 1, T);
+        row.expires_at = expires_at;
+        store.create_file(&row, u64::MAX).await.unwrap();
+        let Begun::Fresh(ticket) = begin(token, row.id.as_str()).await else { panic!("{token}") };
+        let answer = StoredAnswer { status: 200, body: whole.to_string() };
+        store.complete(&ticket, &answer).await.unwrap();
+        ids.push(row.id);
+    }
+    store.delete_file(Scope::All, &ids[1], &reason(), T).await.unwrap();
+    assert_eq!(store.delete_expired_files(T + 10).await.unwrap(), [ids[2].clone()]);
+    let brief = json!({"id": "f", "rows": 3});
+    for (token, left) in [("kept", &whole), ("deleted", &brief), ("expired", &brief)] {
+        let Begun::Answered(answer) = begin(token, "file-new").await else { panic!("{token} is done again") };
+        assert_eq!(serde_json::from_str::<Value>(&answer.body).unwrap(), *left, "{token}");
+    }
 }
 
 async fn files_are_listed_by_purpose_in_pages_either_way(store: Store) {
@@ -125,12 +202,12 @@ async fn files_whose_time_is_over_go_once_unless_somebody_uses_them(store: Store
         rows.push(row);
     }
     let used = store.create_job(&job_on(&rows[3].id, "alice", T), 10, T).await.unwrap();
-    assert_eq!(store.delete_expired_files(T + 10).await.unwrap(), [rows[1].clone()]);
+    assert_eq!(store.delete_expired_files(T + 10).await.unwrap(), [rows[1].id.clone()]);
     assert_eq!(store.delete_expired_files(T + 10).await.unwrap(), []);
     store.cancel(Scope::All, &used.id, T).await.unwrap();
     // Two sweeps at once: the file is deleted by one of them.
     let (one, other) = tokio::join!(store.delete_expired_files(T + 10), store.delete_expired_files(T + 10));
-    assert_eq!([one.unwrap(), other.unwrap()].concat(), [rows[3].clone()]);
+    assert_eq!([one.unwrap(), other.unwrap()].concat(), [rows[3].id.clone()]);
     for kept in [&rows[0], &rows[2]] {
         assert_eq!(store.file(Scope::All, &kept.id).await.unwrap(), *kept);
     }

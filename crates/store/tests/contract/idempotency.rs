@@ -1,6 +1,6 @@
 //! Requests that are sent again.
 
-use headstart_store::{Begun, RequestKey, Store, StoreError, StoredAnswer, Ticket};
+use headstart_store::{Begun, NewRequest, RequestKey, Store, StoreError, StoredAnswer, Ticket};
 
 use crate::support::{T, contract};
 
@@ -24,8 +24,12 @@ fn request(token: &str) -> RequestKey {
     RequestKey { key: "alice".into(), route: "POST /v1/files".into(), token: token.into() }
 }
 
+fn new<'a>(key: &'a RequestKey, fingerprint: &'a str, resource: &'a str) -> NewRequest<'a> {
+    NewRequest { key, fingerprint, resource, hold_ms: HOLD, keep_ms: KEEP }
+}
+
 async fn begin(store: &Store, fingerprint: &str, resource: &str, now: i64) -> Result<Begun, StoreError> {
-    store.begin(&request("token"), fingerprint, resource, HOLD, KEEP, now).await
+    store.begin(new(&request("token"), fingerprint, resource), now).await
 }
 
 async fn fresh(store: &Store, resource: &str, now: i64) -> Ticket {
@@ -47,7 +51,7 @@ async fn a_repeated_request_gets_the_first_answer(store: Store) {
     assert_eq!(begin(&store, "body", "file-3", T + 2).await.unwrap(), Begun::Answered(answer()));
     let mut other = request("token");
     other.key = "bob".into();
-    let begun = store.begin(&other, "body", "file-4", HOLD, KEEP, T).await.unwrap();
+    let begun = store.begin(new(&other, "body", "file-4"), T).await.unwrap();
     assert!(matches!(begun, Begun::Fresh(_)));
 }
 
@@ -136,11 +140,11 @@ async fn an_answer_is_given_once_and_each_key_has_its_own(store: Store) {
     store.abandon(&ticket).await.unwrap();
     let mut others = request("token");
     others.key = "bob".into();
-    let Begun::Fresh(ticket) = store.begin(&others, "body", "file-9", HOLD, KEEP, T).await.unwrap() else {
+    let Begun::Fresh(ticket) = store.begin(new(&others, "body", "file-9"), T).await.unwrap() else {
         panic!("bob asks for the first time");
     };
     store.complete(&ticket, &second).await.unwrap();
     assert_eq!(begin(&store, "body", "file-1", T).await.unwrap(), Begun::Answered(answer()));
-    let again = store.begin(&others, "body", "file-9", HOLD, KEEP, T).await.unwrap();
+    let again = store.begin(new(&others, "body", "file-9"), T).await.unwrap();
     assert_eq!(again, Begun::Answered(second));
 }

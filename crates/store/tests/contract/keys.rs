@@ -1,6 +1,7 @@
 //! Keys: a name is nobody else's by accident, a revoked key stays revoked, and every change is an act.
 
 use headstart_store::{MAX_KEYS, PageRequest, Store, StoreError};
+use headstart_types::hex;
 use headstart_types::ids::KeyId;
 use headstart_types::key::{KeyLimits, KeyRow};
 
@@ -16,12 +17,11 @@ contract!(
 
 fn key(name: &str, scopes: &str) -> KeyRow {
     let chance = chance();
-    let digits: String = chance[..8].iter().map(|byte| format!("{byte:02x}")).collect();
     KeyRow {
         id: KeyId::new(T, chance),
         name: name.into(),
         scopes: scopes.into(),
-        digest: digest(&digits),
+        digest: digest(&hex(&chance[..8])),
         limits: KeyLimits::default(),
         created_at: T,
         expires_at: None,

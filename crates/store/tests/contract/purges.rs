@@ -1,8 +1,8 @@
 //! Purges: every change or none, bytes erased once nothing names them, and what is left is finished later.
 
 use headstart_store::{
-    Begun, Expected, FileChange, FileFilter, NewPurge, PageRequest, RequestKey, Scope, Store, StoreError,
-    StoredAnswer, VersionChange, When,
+    Begun, Expected, FileChange, FileFilter, NewPurge, NewRequest, PageRequest, RequestKey, Scope, Store,
+    StoreError, StoredAnswer, VersionChange, When,
 };
 use headstart_types::file::FileRow;
 use headstart_types::ids::{PurgeId, Sha256};
@@ -346,7 +346,9 @@ async fn answers_kept_for_who_sends_again_name_nobody_and_stay_answers(store: St
             .to_string()
     };
     let begin = async |key: &str, token: &str, resource: &str| {
-        store.begin(&request(key, token), "f", resource, 1000, 100_000, T).await.unwrap()
+        let key = request(key, token);
+        let new = NewRequest { key: &key, fingerprint: "f", resource, hold_ms: 1000, keep_ms: 100_000 };
+        store.begin(new, T).await.unwrap()
     };
     let uploads = [
         ("alice", "kept", old.id.as_str()),
@@ -384,12 +386,13 @@ async fn what_rows_held_before_is_nowhere_in_the_folder_afterwards() {
     store.create_file(&old, u64::MAX).await.unwrap();
     // Rows around it, so that pages are full and split.
     for number in 0..200 {
-        let request = RequestKey {
+        let key = RequestKey {
             key: "alice".into(),
             route: "r".into(),
             token: format!("{number}-{}", "x".repeat(200)),
         };
-        let begun = store.begin(&request, "f", "r", 1000, 1000, T).await.unwrap();
+        let new = NewRequest { key: &key, fingerprint: "f", resource: "r", hold_ms: 1000, keep_ms: 1000 };
+        let begun = store.begin(new, T).await.unwrap();
         assert!(matches!(begun, Begun::Fresh(_)));
         file(&store, &format!("row {number}")).await;
     }

@@ -63,6 +63,11 @@ pub(crate) fn file_of(key: &str, bytes: u64, now: i64) -> FileRow {
     }
 }
 
+/// What a row takes of its key's bytes.
+pub(crate) fn takes(row: &FileRow) -> u64 {
+    row.bytes + (row.problems.to_string().len() + row.summary.to_string().len()) as u64
+}
+
 /// A file's row in the store.
 pub(crate) async fn file(store: &Store, key: &str, now: i64) -> FileRow {
     let row = file_of(key, 10, now);

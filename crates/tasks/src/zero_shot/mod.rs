@@ -10,6 +10,7 @@ use headstart_types::payload::{Modality, Truncate};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::answer_size::AnswerSize;
 use crate::context::{Caller, TaskContext};
 use crate::error::TaskError;
 use crate::features::is_zero;
@@ -138,6 +139,12 @@ impl Ranking {
         }
     }
 
+    /// Labels and scores that an item's entry has at most, where there are so many labels.
+    pub(crate) fn written(self, labels: usize) -> usize {
+        let listed = labels.min(self.top_k.unwrap_or(MOST_SCORES));
+        1 + listed + if self.multi_label { labels } else { 0 }
+    }
+
     /// Sorts, cuts and judges one item's scores, given in the order of `labels`.
     #[must_use]
     pub fn rank(self, index: usize, labels: &[String], scores: &[f32], truncated_tokens: usize) -> Labelled {
@@ -212,6 +219,9 @@ impl Task for ZeroShotLabels {
         .check()?;
         let served = cx.catalog.get(&model).await?;
         cx.check_items(input.len())?;
+        let size =
+            AnswerSize { items: input.len(), computed: labels.len(), written: ranking.written(labels.len()) };
+        let size = size.check("input")?;
         let data = served.data(input, "input", params.modality)?;
         let truncate = params.truncate.unwrap_or_default();
         let observed = observe(cx, &served, "input", data, truncate, caller).await?;
@@ -227,12 +237,17 @@ impl Task for ZeroShotLabels {
         let names: Vec<String> = labels.into_iter().map(|label| label.label).collect();
         let usage = Usage::of(observed.tokens() + judged.tokens);
         let timings = observed.timings().beside(judged.timings);
-        let data = judged.probabilities.iter().zip(&judged.lost).enumerate();
-        let data = data.map(|(index, (scores, lost))| Labelled {
-            unknown_words: lost.unknown_words,
-            ..ranking.rank(index, &names, scores, lost.truncated_tokens)
-        });
-        Ok(Done { answer: ZeroShotAnswer { object: "list", data: data.collect(), model, usage }, timings })
+        let Judged { probabilities, lost, .. } = judged;
+        let say = move || -> Vec<Labelled> {
+            let data = probabilities.iter().zip(&lost).enumerate();
+            data.map(|(index, (scores, lost))| Labelled {
+                unknown_words: lost.unknown_words,
+                ..ranking.rank(index, &names, scores, lost.truncated_tokens)
+            })
+            .collect()
+        };
+        let data = size.build(cx, caller.class, say).await?;
+        Ok(Done { answer: ZeroShotAnswer { object: "list", data, model, usage }, timings })
     }
 }
 

@@ -189,7 +189,7 @@ fn name_of(datatype: DataType) -> &'static str {
             body = InferenceError, example = json!({"error": "the model `words` is a table of word vectors: it has no graph, and takes no raw tensors"}),
         ),
         (status = 401, description = "Missing or unknown key.", body = InferenceError),
-        (status = 403, description = "The key lacks the scope.", body = InferenceError),
+        (status = 403, description = "The key lacks the scope, or no keys are asked for and a page of another origin sent it.", body = InferenceError),
         (status = 404, description = "No backbone of that name.", body = InferenceError),
         (status = 503, description = "The backbone is not loaded.", body = InferenceError),
         (status = 504, description = "It was not loaded within the request's time.", body = InferenceError),
@@ -203,7 +203,7 @@ pub(crate) async fn configuration(
 ) -> Result<Json<ModelConfiguration>, ApiError> {
     let caller = extract::caller(&app, &request)?;
     let served = within(caller, async {
-        Ok(app.tasks.told_apart(app.tasks.catalog.served(&model).await, caller.key).await?)
+        Ok(app.tasks.explain_unknown_model(app.tasks.catalog.served(&model).await, caller.key).await?)
     })
     .await?;
     Ok(Json(ModelConfiguration::of(served.graph()?, app.config.max_items)))

@@ -80,7 +80,7 @@ pub(crate) async fn infer(
             let wishes = Wishes::of(&asked)?;
             let inputs = forms(asked.inputs, binary)?;
             let run = tensors::infer(&app.tasks, &model, inputs, &wishes.names(), caller).await;
-            let (tensors, timings) = app.tasks.told_apart(run, caller.key).await?;
+            let (tensors, timings) = app.tasks.explain_unknown_model(run, caller.key).await?;
             Ok(stamp(answer(asked.id, model, tensors, wishes).await?, watch, timings))
         })
         .await

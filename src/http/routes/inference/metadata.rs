@@ -104,7 +104,7 @@ pub(crate) struct ModelReady {
     responses(
         (status = 200, description = "Name, version, extensions.", body = ServerMetadata),
         (status = 401, description = "Missing or unknown key.", body = InferenceError),
-        (status = 403, description = "The key lacks the scope.", body = InferenceError),
+        (status = 403, description = "The key lacks the scope, or no keys are asked for and a page of another origin sent it.", body = InferenceError),
     ),
     security((), ("key" = []))
 )]
@@ -166,7 +166,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Ready>, Ap
             body = InferenceError, example = json!({"error": "the model `words` is a table of word vectors: it has no graph, and takes no raw tensors"}),
         ),
         (status = 401, description = "Missing or unknown key.", body = InferenceError),
-        (status = 403, description = "The key lacks the scope.", body = InferenceError),
+        (status = 403, description = "The key lacks the scope, or no keys are asked for and a page of another origin sent it.", body = InferenceError),
         (status = 404, description = "No backbone of that name.", body = InferenceError),
         (status = 503, description = "The backbone is not loaded.", body = InferenceError),
         (status = 504, description = "It was not loaded within the request's time.", body = InferenceError),
@@ -180,7 +180,7 @@ pub(crate) async fn metadata(
 ) -> Result<Json<ModelMetadata>, ApiError> {
     let caller = extract::caller(&app, &request)?;
     let served = within(caller, async {
-        Ok(app.tasks.told_apart(app.tasks.catalog.served(&model).await, caller.key).await?)
+        Ok(app.tasks.explain_unknown_model(app.tasks.catalog.served(&model).await, caller.key).await?)
     })
     .await?;
     let signature = served.graph()?.signature();
@@ -214,7 +214,7 @@ pub(crate) async fn metadata_of_version(
     responses(
         (status = 200, description = "It does.", body = ModelReady),
         (status = 401, description = "Missing or unknown key.", body = InferenceError),
-        (status = 403, description = "The key lacks the scope.", body = InferenceError),
+        (status = 403, description = "The key lacks the scope, or no keys are asked for and a page of another origin sent it.", body = InferenceError),
         (status = 404, description = "No backbone of that name.", body = InferenceError),
         (status = 503, description = "The backbone is not loaded.", body = InferenceError),
     ),
@@ -229,7 +229,7 @@ pub(crate) async fn model_ready(
     // One that rests answers: its next request loads it. To ask whether it does must not.
     if known.is_none() {
         let unknown = Err(TaskError::UnknownModel(model));
-        return Ok(app.tasks.told_apart(unknown, identity.key).await?);
+        return Ok(app.tasks.explain_unknown_model(unknown, identity.key).await?);
     }
     if !matches!(known, Some(Entry::Resting)) {
         app.tasks.catalog.at_hand(&model)?;

@@ -6,6 +6,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use futures_util::stream;
+use headstart_tasks::MOST_NUMBERS;
 use headstart_tasks::tensors::{NamedTensor, TensorData, TensorForm};
 use headstart_types::object::{self, Objects};
 use headstart_types::tensor::{DataType, Values};
@@ -255,9 +256,6 @@ impl Wishes {
 
 /// Numbers that are written on the thread that serves the network; more would hold up everybody else.
 const INLINE_NUMBERS: usize = 1 << 18;
-
-/// Most numbers that an answer writes as JSON, which takes several times their bytes.
-const MOST_NUMBERS: usize = 1 << 24;
 
 /// Writes an answer: JSON, and behind it the bytes of the outputs that are wanted so.
 pub(crate) async fn answer(

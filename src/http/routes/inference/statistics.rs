@@ -135,7 +135,7 @@ pub(crate) async fn model_statistics(
 ) -> Result<Json<Statistics>, ApiError> {
     if app.tasks.catalog.named(&model).is_none() {
         let unknown = Err(TaskError::UnknownModel(model));
-        return Ok(app.tasks.told_apart(unknown, identity.key).await?);
+        return Ok(app.tasks.explain_unknown_model(unknown, identity.key).await?);
     }
     let totals = app.metrics.for_model(&model).totals();
     Ok(Json(Statistics { model_stats: vec![ModelStatistics::of(model, &totals)] }))

@@ -180,7 +180,7 @@ fn first_look(entry: &Entry, seen: &mut BTreeSet<Vec<String>>) -> Result<Option<
     }
 }
 
-/// A path's parts, if it leads nowhere but into the archive on any system.
+/// A path's parts, if no system can take it to lead anywhere but into the archive.
 fn parts(path: &str) -> Result<Vec<String>, Fault> {
     let unsafe_path = |why: &str| Fault::new(Code::UnsafePath, format!("the path {why}"));
     if path.len() > MOST_PATH_BYTES {
@@ -205,7 +205,7 @@ fn parts(path: &str) -> Result<Vec<String>, Fault> {
     let parts: Vec<String> =
         path.split('/').filter(|part| !part.is_empty() && *part != ".").map(str::to_owned).collect();
     if parts.iter().any(|part| part == "..") {
-        return Err(unsafe_path("leads out of the archive"));
+        return Err(unsafe_path("has `..` in it, which is refused wherever it leads"));
     }
     if parts.len() > MOST_FOLDERS {
         return Err(unsafe_path("has too many folders"));

@@ -15,17 +15,19 @@ pub(super) const HELD_OUT: f64 = 0.1;
 /// Fewer rows stop no run: which of many passes they like is chance, and the rows are better learnt from.
 const FEWEST: usize = 50;
 
-/// The rows of a run: learnt from, and never learnt from but asked after every epoch or, where features alone are trained,
-/// behind the last.
-pub(super) struct Turns {
+/// The rows of a training, by their numbers in the table: `learn` is trained on; `stop` is never trained on but scored
+/// after every epoch, or, where the features alone are trained, once after the last.
+pub(super) struct TrainingRows {
     pub(super) learn: Vec<usize>,
     pub(super) stop: Vec<usize>,
 }
 
-impl Turns {
-    /// The rows of a plan. Where features alone are trained nothing is chosen by held-out rows, and none are drawn; else a
-    /// tenth is where that is worth asking. Two runs can only be compared by rows that neither learns from: where that is
-    /// wanted there are some. Where none can be held out, as where every group is a class, all are learnt from.
+impl TrainingRows {
+    /// The rows of a plan. `stop` is:
+    /// - the file's own rows for tuning, where it has some;
+    /// - empty where features alone are trained, since nothing is chosen by it, and where there are too few rows for it to tell anything;
+    /// - empty where none can be held out, as where every group is a class;
+    /// - else a tenth, drawn. A comparison with random weights (`from_random`) always needs some, however few rows there are.
     ///
     /// # Errors
     /// [`MethodError`] when two runs are to be compared and no rows can be held out.
@@ -42,7 +44,7 @@ impl Turns {
             {
                 Ok(all())
             }
-            turns => turns,
+            training_rows => training_rows,
         }
     }
 
@@ -91,10 +93,13 @@ mod tests {
         for line in 0..600 {
             let label = if line % 2 == 0 { "a" } else { "b" };
             let (labels, place) = (vec![label.to_owned()], Place::Line(line));
-            builder.add(Row { labels, group: Some(group(line)), split: None, place, tuned: false }, &[0.0]);
+            builder.add(
+                Row { labels, group: Some(group(line)), split: None, place, of_validation: false },
+                &[0.0],
+            );
         }
         let (labels, place) = (vec!["a".to_owned()], Place::Line(600));
-        let other = Row { labels, group: Some("other".into()), split: None, place, tuned: false };
+        let other = Row { labels, group: Some("other".into()), split: None, place, of_validation: false };
         builder.add(other, &[0.0]);
         let parts = Parts {
             plan: SplitPlan::new(&SplitCounts::default(), 2),
@@ -117,14 +122,14 @@ mod tests {
         // Each class is a group; one group has all rows.
         for (table, parts) in [grouped(|line| format!("{}", line % 2)), grouped(|_| "all".into())] {
             for name in ["full", "partial", "lora"] {
-                let turns = Turns::planned(&plan(name, false), &table, &parts, 7).unwrap();
-                assert_eq!((turns.learn.len(), turns.stop.len()), (600, 0), "{name}");
+                let training_rows = TrainingRows::planned(&plan(name, false), &table, &parts, 7).unwrap();
+                assert_eq!((training_rows.learn.len(), training_rows.stop.len()), (600, 0), "{name}");
             }
-            let compared = Turns::planned(&plan("full", true), &table, &parts, 7);
+            let compared = TrainingRows::planned(&plan("full", true), &table, &parts, 7);
             assert!(matches!(compared, Err(MethodError::Split(_))), "two runs are compared by rows held out");
         }
         let (table, parts) = grouped(|line| format!("{}", line / 20));
-        let turns = Turns::planned(&plan("full", false), &table, &parts, 7).unwrap();
-        assert_eq!((turns.learn.len(), turns.stop.len()), (540, 60));
+        let training_rows = TrainingRows::planned(&plan("full", false), &table, &parts, 7).unwrap();
+        assert_eq!((training_rows.learn.len(), training_rows.stop.len()), (540, 60));
     }
 }
