@@ -17,8 +17,9 @@ use super::draft::Draft;
 /// Outputs that are such logits.
 const LOGITS: [&str; 2] = ["logits_per_text", "logits_per_image"];
 
-/// Operators that leave numbers as they are, and most of them in a row.
+/// Operators that leave numbers as they are.
 const PLAIN: [&str; 3] = ["Cast", "Identity", "Transpose"];
+/// Most of them in a row that are looked through.
 const STEPS: usize = 8;
 
 /// The first operator set whose `Reshape` and `Cast` are read as they are written here.

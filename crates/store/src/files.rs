@@ -221,6 +221,7 @@ impl Store {
             .must(sql, vec![id.into(), scope.value()]);
         match self.write(noted(batch, &deletion("file.delete", id, reason), now)?).await? {
             Ok(rows) => {
+                // The first statement strikes the kept answer, the second deletes.
                 let row = rows.into_iter().nth(1).and_then(|rows| rows.into_iter().next());
                 let file = decode(row.ok_or(StoreError::Bug("a deleted file was not returned"))?)?;
                 let (versions, checkpoints) = (self.trained_on(id).await?, self.checkpoints_on(id).await?);
